@@ -1,0 +1,86 @@
+"""The arguments that both file queues share, checked once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ._storage.chunkfile import ChunkFileStore
+from ._storage.framing import Framing, framing_of
+
+#: Default bound on one encoded item, in bytes.
+MAX_ITEM_BYTES = 64 * 1024 * 1024
+
+DURABILITIES = ("power", "process")
+ON_CORRUPT = ("raise", "skip")
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return ``path`` as an absolute string, so that a later ``chdir`` changes nothing."""
+    found = os.fsdecode(os.fspath(path))
+    if not found:
+        raise ValueError("path is empty; name a directory for the queue")
+    return os.path.abspath(found)
+
+
+def whole(name: str, value: Any, least: int | None = None) -> int:
+    """Return a whole number, or raise an error that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if least is not None and value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return value
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Return one of a few words, or raise an error that lists them."""
+    if value not in allowed:
+        words = " or ".join(map(repr, allowed))
+        raise ValueError(f"{name} must be {words}, not {value!r}")
+    return value
+
+
+def file_store(
+    path: str,
+    serializer: Any,
+    *,
+    chunksize: int,
+    tempdir: str | os.PathLike[str] | None,
+    autosave: bool,
+    durability: str,
+    on_corrupt: str,
+    max_item_bytes: int,
+) -> tuple[ChunkFileStore, Framing]:
+    """Check a file queue's arguments and return its store, not opened yet.
+
+    Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong; says which.
+        OSError: the directory cannot be created.
+    """
+    framing = framing_of(serializer)
+    store = ChunkFileStore(
+        path,
+        framing,
+        chunksize=whole("chunksize", chunksize, 1),
+        autosave=bool(autosave),
+        power=one_of("durability", durability, DURABILITIES) == "power",
+        skip_corrupt=one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip",
+        longest=whole("max_item_bytes", max_item_bytes, 1),
+        tempdir=None if tempdir is None else absolute(tempdir),
+    )
+    _make_directory(path)
+    if tempdir is not None and os.stat(path).st_dev != os.stat(tempdir).st_dev:
+        raise ValueError(
+            f"tempdir {os.fspath(tempdir)!r} is on another file system than {path!r}: "
+            "a file there cannot replace one here in one step"
+        )
+    return store, framing
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(
+            error.errno, "a file queue needs a directory, this is a file", path
+        ) from None

@@ -1,0 +1,41 @@
+"""One timeout for a whole call, on the monotonic clock."""
+
+from __future__ import annotations
+
+import time
+
+_FOREVER = float("inf")
+
+
+class Deadline:
+    """The moment at which a call gives up.
+
+    Args:
+        block: false means that the moment is now.
+        timeout: seconds from now; None for never.
+
+    Raises:
+        ValueError: the timeout is negative, whether or not ``block`` is true.
+    """
+
+    __slots__ = ("at",)
+
+    def __init__(self, block: bool = True, timeout: float | None = None) -> None:
+        if timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        if not block:
+            self.at = 0.0
+        elif timeout is None:
+            self.at = _FOREVER
+        else:
+            self.at = time.monotonic() + timeout
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, 0 when it is over, None when it never will be."""
+        if self.at == _FOREVER:
+            return None
+        return max(self.at - time.monotonic(), 0.0)
+
+    def expired(self) -> bool:
+        """Return whether the moment has come."""
+        return self.at != _FOREVER and (self.at == 0.0 or time.monotonic() >= self.at)

@@ -1,0 +1,312 @@
+"""Who is next, who took what, whom to wake: decisions without I/O or waiting.
+
+Theory of operation
+    A call is an ``Op``.  It enters the ``Line`` and is either *pending* (goes with
+    the next batch) or *parked* (a get that waits for an item, a put that waits for
+    room, a join).  A batch of pending ops becomes one transaction of the store.
+    When it is over, ``Line.finish`` answers each op or parks it, and moves as many
+    parked ops to pending as there is something for: so whatever waits is served in
+    the order of its arrival, and a lost wake-up cannot be: nobody is woken, the
+    line is looked at after every batch.
+
+    pending --batch--> flying --finish--> answered
+       ^                  |
+       |                  v
+       +---- finish --- parked --withdraw, stop--> answered
+
+Whoever waits (a thread, a task) does it in the shell around this.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import QueueClosed, QueueShutDown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .._storage.base import Record
+
+# Verbs of an op.
+APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH = (
+    "append", "take", "peek", "untake", "settle", "count", "join", "sync", "flush",
+)  # fmt: skip
+
+# Outcomes of an op that leave it waiting.
+NOTHING_THERE = object()
+NO_ROOM = object()
+UNFINISHED = object()
+
+# Where an op is.
+PENDING, PARKED, FLYING, ANSWERED = range(4)
+
+
+class Op:
+    """One call on its way to the store.
+
+    Attributes:
+        verb: which store verb it needs.
+        load: encoded records (append), a number (take), records (untake, settle).
+        waits: whether it may be parked.
+        owner: the thread or task it belongs to.
+        result: its outcome once answered, unless ``error`` is set.
+        gate: the shell's: what its caller waits on.
+    """
+
+    __slots__ = ("error", "gate", "load", "owner", "result", "verb", "waits", "where")
+
+    def __init__(self, verb: str, load: Any = None, *, waits: bool = False, owner: Any = None) -> None:
+        self.verb = verb
+        self.load = load
+        self.waits = waits
+        self.owner = owner
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.gate: Any = None
+        self.where = PENDING
+
+
+class Line:
+    """The ops of one queue object.  The shell's mutex protects it.
+
+    Args:
+        maxsize: 0 for no bound.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self.maxsize = maxsize
+        self.count = 0  # items that could be taken, as of the last batch
+        self.pending: deque[Op] = deque()
+        self._getters: deque[Op] = deque()
+        self._putters: deque[Op] = deque()
+        self._joiners: deque[Op] = deque()
+        self._stopped: type[QueueShutDown | QueueClosed] | None = None
+        self._immediate = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any op is parked."""
+        return bool(self._getters or self._putters or self._joiners)
+
+    def enter(self, op: Op) -> None:
+        """Let an op in.
+
+        Raises:
+            QueueShutDown, QueueClosed: the line was stopped for such ops.
+        """
+        if self._stopped is not None:
+            self._refuse(op)
+        ahead = self._getters if op.verb == TAKE else self._putters if op.verb == APPEND else None
+        if op.waits and ahead:
+            op.where = PARKED
+            ahead.append(op)
+        else:
+            self.pending.append(op)
+
+    def batch(self) -> list[Op]:
+        """Return what goes with the next batch."""
+        batch = list(self.pending)
+        self.pending.clear()
+        for op in batch:
+            op.where = FLYING
+        return batch
+
+    def finish(self, batch: Sequence[Op], count: int | None, unsettled: int | None) -> list[Op]:
+        """Say what a batch came to: returns the ops that are answered now.
+
+        Args:
+            count: items that could be taken when the batch was over.
+            unsettled: items stored and not settled.  Both None: the store failed, and
+                the first of those who wait shall look whether it does so for them.
+        """
+        answered, parked = [], []
+        for op in batch:
+            if op.error is None and op.waits and op.result in _WAITS:
+                parked.append(op)
+            else:
+                op.where = ANSWERED
+                answered.append(op)
+        if parked:
+            answered += self._park(parked)
+        if count is None:
+            self.poke()
+            return answered
+        self.count = count
+        if unsettled == 0 and self._joiners:
+            answered += self._answer(self._joiners)
+        if self._getters or self._putters:
+            self._promote()
+        return answered
+
+    def again(self, ops: Iterable[Op]) -> None:
+        """Put ops of a batch that never happened back to the front."""
+        for op in reversed(list(ops)):
+            op.where = PENDING
+            self.pending.appendleft(op)
+
+    def withdraw(self, op: Op) -> bool:
+        """Take an op out; False when it is flying or answered."""
+        if op.where == PENDING:
+            self.pending.remove(op)
+        elif op.where == PARKED:
+            self._parking(op).remove(op)
+        else:
+            return False
+        op.where = ANSWERED
+        if self._getters or self._putters:
+            self._promote()  # what was meant for it goes to the next
+        return True
+
+    def poke(self) -> bool:
+        """Somebody else committed: let the first of each kind look again."""
+        for line in (self._getters, self._putters, self._joiners):
+            if line:
+                self._to_pending(line.popleft())
+        return bool(self.pending)
+
+    def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> list[Op]:
+        """Shut down or close: returns the parked ops that are answered by it.
+
+        After a shutdown that is not immediate, gets go on until nothing is there.
+        """
+        if self._stopped is not QueueClosed:
+            self._stopped = error
+        self._immediate = self._immediate or immediate
+        answered = self._answer(self._getters, error=True) + self._answer(self._putters, error=True)
+        if error is QueueClosed or immediate:
+            answered += self._answer(self._joiners, error=error is QueueClosed)
+        return answered
+
+    def _refuse(self, op: Op) -> None:
+        if self._stopped is QueueClosed:
+            if op.verb != FLUSH:
+                raise self._stopped_error()
+        elif op.verb == APPEND or (op.verb in (TAKE, PEEK) and self._immediate):
+            raise self._stopped_error()
+
+    def _stopped_error(self) -> QueueShutDown | QueueClosed:
+        if self._stopped is QueueClosed:
+            return QueueClosed("the queue is closed; what is stored is there when it is opened again")
+        return QueueShutDown("the queue was shut down")
+
+    def _parking(self, op: Op) -> deque[Op]:
+        return {TAKE: self._getters, APPEND: self._putters, JOIN: self._joiners}[op.verb]
+
+    def _park(self, ops: list[Op]) -> list[Op]:
+        """Park ops at the front: they were there before whoever waits already.
+
+        Returns:
+            those that must not wait, because the line was stopped; they are answered.
+        """
+        refused: deque[Op] = deque()
+        for op in reversed(ops):
+            op.where, op.result = PARKED, None
+            stays = self._stopped is None or (op.verb == JOIN and not self._immediate)
+            (self._parking(op) if stays else refused).appendleft(op)
+        joiners = deque(op for op in refused if op.verb == JOIN)
+        others = deque(op for op in refused if op.verb != JOIN)
+        return self._answer(joiners) + self._answer(others, error=True)
+
+    def _answer(self, line: deque[Op], error: bool = False) -> list[Op]:
+        """Answer everybody in ``line``: with nothing, or with why the line was stopped."""
+        answered = list(line)
+        line.clear()
+        for op in answered:
+            op.where = ANSWERED
+            op.error = self._stopped_error() if error else None
+        return answered
+
+    def _promote(self) -> None:
+        """Let as many go on as there is something for."""
+        count = self.count - sum(op.verb == TAKE for op in self.pending)
+        while self._getters and count > 0:
+            op = self._getters.popleft()
+            count -= op.load
+            self._to_pending(op)
+        room = self.maxsize - self.count
+        while self._putters and len(self._putters[0].load) <= room:
+            op = self._putters.popleft()
+            room -= len(op.load)
+            self._to_pending(op)
+
+    def _to_pending(self, op: Op) -> None:
+        op.where = PENDING
+        self.pending.append(op)
+
+
+_WAITS = (NOTHING_THERE, NO_ROOM, UNFINISHED)
+
+
+class Takes:
+    """What was handed out and is not settled, and to whom.
+
+    A bare ``task_done`` is a count, like the standard library's.  It settles the
+    oldest item of all when the consumer that took it has ended (such an item would
+    hold the tail for ever), else the caller's oldest, else the oldest of all.
+
+    Args:
+        ended: tells whether an owner can settle nothing any more.
+    """
+
+    def __init__(self, ended: Callable[[Any], bool]) -> None:
+        self._ended = ended
+        self._all: OrderedDict[Record, None] = OrderedDict()
+        self._by_owner: dict[Any, OrderedDict[Record, None]] = {}
+        self._by_item: dict[int, list[Record]] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, records: Iterable[Record], owner: Any) -> None:
+        """Note who took ``records``."""
+        own = self._by_owner.get(owner)
+        if own is None:
+            own = self._by_owner[owner] = OrderedDict()
+        for record in records:
+            record.owner = owner
+            self._all[record] = own[record] = None
+            self._by_item.setdefault(id(record.item), []).append(record)
+
+    def discard(self, record: Record) -> bool:
+        """Forget a record: settled or given back.  False: it was forgotten already."""
+        if record not in self._all:
+            return False
+        del self._all[record]
+        own = self._by_owner[record.owner]
+        del own[record]
+        if not own:
+            del self._by_owner[record.owner]
+        same = self._by_item[id(record.item)]
+        same.remove(record)
+        if not same:
+            del self._by_item[id(record.item)]
+        return True
+
+    def restore(self, record: Record) -> None:
+        """Remember a record again that could not be settled, as the oldest."""
+        self.add((record,), record.owner)
+        self._all.move_to_end(record, last=False)
+        self._by_owner[record.owner].move_to_end(record, last=False)
+
+    def oldest(self, owner: Any) -> Record | None:
+        """Return the record that a bare ``task_done`` of ``owner`` settles."""
+        if not self._all:
+            return None
+        first = next(iter(self._all))
+        if first.owner is not owner and not self._ended(first.owner):
+            own = self._by_owner.get(owner)
+            if own:
+                return next(iter(own))
+        return first
+
+    def of_item(self, item: Any, owner: Any) -> Record | None:
+        """Return the record of an item that was handed out, by identity.
+
+        Small numbers and the like are one object in several records: the caller's
+        own comes first.
+        """
+        same = self._by_item.get(id(item), ())
+        own = [record for record in same if record.owner is owner]
+        return next(iter(own or same), None)

@@ -1,0 +1,345 @@
+"""How threads wait for a store, and share its commits.
+
+The first thread in becomes the leader: it runs one batch with everything that is
+pending, its own op and those of the threads that came meanwhile, then hands the
+leadership to the first thread of the next batch and returns.  A thread whose op is
+parked sleeps on a gate of its own until it is answered or made the leader.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import Empty, Full, QueueClosed, QueueShutDown
+from .batch import Outcome, Runner, begin
+from .deadline import Deadline
+from .policy import (
+    ANSWERED,
+    APPEND,
+    COUNT,
+    FLUSH,
+    FLYING,
+    JOIN,
+    NO_ROOM,
+    NOTHING_THERE,
+    PARKED,
+    PEEK,
+    SETTLE,
+    SYNC,
+    TAKE,
+    UNTAKE,
+    Line,
+    Op,
+    Takes,
+)
+from .watch import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._storage.base import Record, Store
+
+_FOREVER = Deadline()
+_shells: weakref.WeakSet[ThreadShell] = weakref.WeakSet()
+
+
+class ThreadShell:
+    """One queue object, as threads use it.
+
+    Args:
+        store: opened here.
+        maxsize: 0 for no bound.
+        autosave: what is taken is settled; only its number is kept, for ``join``.
+    """
+
+    def __init__(self, store: Store, maxsize: int, autosave: bool) -> None:
+        self._store = store
+        self._autosave = autosave
+        self._runner = Runner(store, maxsize, autosave, lambda: self._unanswered)
+        self._reset(maxsize)
+        begin(store.open, store.abandon)
+        self.unfinished = store.unsettled()
+        _shells.add(self)
+
+    def _reset(self, maxsize: int) -> None:
+        # Protects everything below, never held during I/O.  No condition: each
+        # waiting thread has a gate of its own, released under this mutex.
+        self._mutex = threading.Lock()
+        self._line = Line(maxsize)
+        self._takes = Takes(_thread_ended)
+        self._leader: Op | None = None  # who runs batches; at most one
+        self._unanswered = 0  # autosave: taken, and no task_done yet
+        self._closed = False
+
+    # -- verbs ----------------------------------------------------------------------
+
+    def append(self, records: list[bytes], deadline: Deadline) -> None:
+        """Store encoded items, all or none, when there is room for them."""
+        if self.call(Op(APPEND, records, waits=not deadline.expired()), deadline) is NO_ROOM:
+            raise Full("the queue is full")
+
+    def take(self, most: int, deadline: Deadline) -> list[Record]:
+        """Wait for an item, then take up to ``most`` of what is there."""
+        op = Op(TAKE, most, waits=not deadline.expired(), owner=threading.current_thread())
+        taken: list[Record] | object = self.call(op, deadline)
+        if not isinstance(taken, list):
+            raise Empty("the queue is empty")
+        return taken
+
+    def peek(self) -> Record:
+        """Return the next record without taking it."""
+        found = self.call(Op(PEEK))
+        if found is NOTHING_THERE:
+            raise Empty("the queue is empty")
+        record: Record = found[0]
+        return record
+
+    def count(self) -> int:
+        """Return how many items could be taken now."""
+        count: int = self.call(Op(COUNT))
+        return count
+
+    def join(self) -> None:
+        """Wait until every item is settled."""
+        self.call(Op(JOIN, waits=True))
+
+    def task_done(self, count: int) -> None:
+        """Settle ``count`` items, the caller's oldest first (see ``policy.Takes``)."""
+        if self._autosave:
+            self._answer(count)
+            return
+        owner = threading.current_thread()
+        records: list[Record] = []
+        with self._mutex:
+            while len(records) < count and (record := self._takes.oldest(owner)) is not None:
+                self._takes.discard(record)
+                records.append(record)
+            if len(records) < count:
+                for record in reversed(records):
+                    self._takes.restore(record)
+                raise ValueError("task_done() called too many times")
+        self._settle(records)
+
+    def item_done(self, item: Any) -> None:
+        """Settle the record of an item that was handed out."""
+        if self._autosave:
+            self._answer(1)
+            return
+        with self._mutex:
+            record = self._takes.of_item(item, threading.current_thread())
+            if record is None:
+                raise ValueError(
+                    "task_done(item=...): this object was not handed out by this queue, or is "
+                    "done already; pass the very object that get() returned"
+                )
+            self._takes.discard(record)
+        self._settle([record])
+
+    def settle(self, records: Sequence[Record]) -> None:
+        """Settle those of ``records`` that nobody has settled yet."""
+        if self._autosave:
+            self._answer(len(records))
+            return
+        with self._mutex:
+            mine = [record for record in records if self._takes.discard(record)]
+        self._settle(mine)
+
+    def give_back(self, records: Sequence[Record]) -> None:
+        """Return records to their places, those that nobody has settled."""
+        with self._mutex:
+            if self._autosave:
+                self._unanswered -= len(records)
+                mine = list(records)
+            else:
+                mine = [record for record in records if self._takes.discard(record)]
+        self.call(Op(UNTAKE, mine))
+
+    def _answer(self, count: int) -> None:
+        with self._mutex:
+            if self._unanswered < count:
+                raise ValueError("task_done() called too many times")
+            self._unanswered -= count
+        self.call(Op(SETTLE, ()))
+
+    def _settle(self, records: list[Record]) -> None:
+        try:
+            self.call(Op(SETTLE, records))
+        except BaseException:  # not settled: let the caller try again
+            with self._mutex:
+                for record in reversed(records):
+                    self._takes.restore(record)
+            raise
+
+    # -- one call -------------------------------------------------------------------
+
+    def call(self, op: Op, deadline: Deadline = _FOREVER) -> Any:
+        """See one op through and return its result.
+
+        When the call is interrupted (Ctrl-C) before its batch, it is withdrawn; after
+        that its outcome is awaited and what it took is given back.
+        """
+        try:
+            with self._mutex:
+                self._line.enter(op)
+                if self._leader is None:
+                    self._leader = op
+            while op.where != ANSWERED:
+                if self._leader is op and self._line.pending:
+                    self._lead(op)
+                else:
+                    self._sleep(op, deadline)
+        except BaseException:
+            self._leave(op)
+            raise
+        finally:
+            if self._leader is op:
+                with self._mutex:
+                    self._hand_on()
+        if op.error is not None:
+            raise op.error
+        return op.result
+
+    def _lead(self, op: Op) -> None:
+        """Run one batch for everybody who is pending."""
+        batch: list[Op] = []
+        outcome = Outcome()
+        try:
+            with self._mutex:
+                batch = self._line.batch()
+            self._runner.run(batch, outcome)
+        finally:  # Ctrl-C may come anywhere: nobody is left flying
+            with self._mutex:
+                self._finish(op, batch, outcome)
+        if outcome.interrupt is not None:
+            raise outcome.interrupt
+
+    def _finish(self, leader: Op, batch: list[Op], outcome: Outcome) -> None:
+        if not outcome.happened:  # the others' ops go with the next batch
+            self._line.again(other for other in batch if other is not leader)
+            leader.where = ANSWERED
+            return
+        if outcome.unsettled is not None:
+            self.unfinished = outcome.unsettled
+        for op in self._line.finish(batch, outcome.count, outcome.unsettled):
+            if op.verb == TAKE and op.error is None and op.result is not NOTHING_THERE:
+                self._note_taken(op)
+            self._wake(op)
+
+    def _note_taken(self, op: Op) -> None:
+        if self._autosave:
+            self._unanswered += len(op.result)
+        else:
+            self._takes.add(op.result, op.owner)
+
+    def _hand_on(self) -> None:
+        """Make the first pending op's thread the leader; the mutex is held."""
+        pending = self._line.pending
+        self._leader = pending[0] if pending else None
+        if self._leader is not None:
+            self._wake(self._leader)
+
+    def _wake(self, op: Op) -> None:
+        gate, op.gate = op.gate, None
+        if gate is not None:
+            gate.release()
+
+    def _sleep(self, op: Op, deadline: Deadline) -> None:
+        """Wait until the op is answered, is made the leader, or runs out of time."""
+        with self._mutex:
+            if op.where == ANSWERED:
+                return
+            if self._leader is op:
+                if self._line.pending:
+                    return
+                self._leader = None
+            gate = op.gate = threading.Lock()
+            gate.acquire()
+            parked = op.where == PARKED
+        if parked:
+            watch(self)
+        remaining = deadline.remaining() if op.waits else None
+        if gate.acquire(timeout=-1 if remaining is None else remaining):
+            return
+        with self._mutex:
+            op.waits = False  # pending or flying: the batch is the last try
+            if op.where == PARKED:
+                self._withdraw(op)
+                op.result = NO_ROOM if op.verb == APPEND else NOTHING_THERE
+
+    def _withdraw(self, op: Op) -> None:
+        """Take an op out; what was meant for it goes to the next.  The mutex is held."""
+        self._line.withdraw(op)
+        if self._leader is None:
+            self._hand_on()
+
+    def _leave(self, op: Op) -> None:
+        """The caller was interrupted: see that nothing is lost and nobody waits for it."""
+        with self._mutex:
+            self._withdraw(op)
+        while op.where == FLYING:
+            self._sleep(op, _FOREVER)
+        if op.verb == TAKE and op.error is None and isinstance(op.result, list):
+            if self._leader is op:
+                with self._mutex:
+                    self._hand_on()
+            self.give_back(op.result)
+
+    def sync(self) -> None:
+        """Make what is stored safe against loss of power."""
+        self.call(Op(SYNC))
+
+    # -- the rest -------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """Called by the watcher: let waiters try again if somebody else committed."""
+        if not self._line.waiting:
+            return False
+        if self._leader is None and self._store.changed():
+            with self._mutex:
+                if self._leader is None and self._line.poke():
+                    self._hand_on()
+        return True
+
+    def shutdown(self, immediate: bool) -> None:
+        """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
+        with self._mutex:
+            for op in self._line.stop(QueueShutDown, immediate):
+                self._wake(op)
+
+    def close(self) -> None:
+        """Finish what is under way, wake every waiter, let go of the files."""
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+            for op in self._line.stop(QueueClosed, immediate=True):
+                self._wake(op)
+        try:
+            self.call(Op(FLUSH))  # behind everything that is pending
+        finally:
+            self._store.close()
+
+    def after_fork(self) -> None:
+        """In a child process: new locks, new descriptors, and nothing taken."""
+        closed = self._closed
+        self._reset(self._line.maxsize)
+        self._closed = closed
+        if closed:
+            self._line.stop(QueueClosed, immediate=True)
+        self._store.close()
+
+
+def _thread_ended(thread: threading.Thread) -> bool:
+    return not thread.is_alive()
+
+
+def _after_fork_in_child() -> None:
+    for shell in list(_shells):
+        shell.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

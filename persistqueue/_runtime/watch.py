@@ -1,0 +1,92 @@
+"""Notices what other processes commit, while somebody waits.
+
+One daemon thread for the whole process looks at every store that has waiters: a
+hundred idle queues cost a hundred small reads every 20 ms, not a hundred threads
+that wake up.  A new waiter is looked after every millisecond at first.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Protocol
+
+_SHORTEST, _LONGEST = 0.001, 0.020  # s between two looks at one store
+
+
+class Watched(Protocol):
+    """A shell with waiters."""
+
+    def look(self) -> bool:
+        """Wake waiters if the store changed.  False: nobody waits any more."""
+
+
+class Watcher:
+    """Calls ``look`` of everything that was added until it returns False."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()  # protects _entries and _thread
+        self._entries: dict[Watched, list[float]] = {}  # shell -> [interval, due]
+        self._thread: threading.Thread | None = None
+        self._work = threading.Event()
+
+    def add(self, shell: Watched) -> None:
+        """Look after ``shell`` from now on, closely at first."""
+        entry = self._entries.get(shell)
+        if entry is not None:
+            entry[0] = _SHORTEST
+            return
+        with self._mutex:
+            self._entries[shell] = [_SHORTEST, time.monotonic() + _SHORTEST]
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="persistqueue-watch", daemon=True
+                )
+                self._thread.start()
+        self._work.set()
+
+    def _run(self) -> None:
+        while True:
+            self._work.wait()
+            now = time.monotonic()
+            with self._mutex:
+                due = [shell for shell, entry in self._entries.items() if entry[1] <= now]
+            for shell in due:
+                self._look(shell, now)
+            with self._mutex:
+                next_due = min((entry[1] for entry in self._entries.values()), default=None)
+                if next_due is None:
+                    self._work.clear()
+            if next_due is not None:
+                time.sleep(min(max(next_due - time.monotonic(), _SHORTEST), _LONGEST))
+
+    def _look(self, shell: Watched, now: float) -> None:
+        with self._mutex:
+            entry = self._entries[shell]
+            entry[1] = now + entry[0]
+            entry[0] = min(entry[0] * 2, _LONGEST)
+        if not shell.look():
+            # Whoever begins to wait between look() and here finds the entry still
+            # there and does not add it: so ask once more after removing it.
+            with self._mutex:
+                del self._entries[shell]
+            if shell.look():
+                self.add(shell)
+
+
+_watcher = Watcher()
+
+
+def watch(shell: Watched) -> None:
+    """Look after ``shell`` until its ``look`` returns False."""
+    _watcher.add(shell)
+
+
+def _after_fork_in_child() -> None:
+    global _watcher
+    _watcher = Watcher()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,86 @@
+"""What the runtime asks of a store.
+
+Verbs are vectors and differ from the queue's verbs, so the verb tells the layer:
+``append take untake settle`` here, ``put get task_done`` there.  Verbs stand
+between ``begin`` and ``commit`` (or ``rollback``); a store is used by one thread
+at a time and never waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Record:
+    """One item that was handed out, and where it is stored."""
+
+    __slots__ = ("end", "item", "owner", "start")
+
+    def __init__(self, start: Any, end: Any, item: Any) -> None:
+        self.start = start
+        self.end = end
+        self.item = item
+        self.owner: Any = None  # the runtime's: who took it
+
+
+class Stale(Exception):
+    """What was read without the lock was overtaken: begin again with the lock."""
+
+
+class Store(Protocol):
+    """A place where encoded items are kept in order."""
+
+    def open(self) -> bool:
+        """Open, and repair what a crash left.  False: somebody else holds the lock."""
+
+    def begin(self, exclusive: bool) -> bool:
+        """Start a transaction and see what others committed.  False: locked.
+
+        Without ``exclusive`` only ``take``, ``untake``, ``peek`` and ``count`` may
+        follow, and any of them may raise ``Stale``.
+        """
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Add encoded items behind the last one, in order, all or none."""
+
+    def take(self, most: int) -> list[Record]:
+        """Hand out up to ``most`` items; an empty list says there is none."""
+
+    def peek(self) -> Record | None:
+        """Return the next item without handing it out."""
+
+    def untake(self, records: Sequence[Record]) -> None:
+        """Take back what was handed out, to the same places."""
+
+    def settle(self, records: Sequence[Record]) -> None:
+        """Finish items: they are never handed out again."""
+
+    def flush(self) -> None:
+        """Store what is in memory only; called once, before ``close``."""
+
+    def count(self) -> int:
+        """Return how many items are stored and not handed out by this object."""
+
+    def unsettled(self) -> int:
+        """Return how many items are stored and not settled."""
+
+    def commit(self) -> None:
+        """Make the transaction durable and end it; on an error nothing of it is stored."""
+
+    def rollback(self) -> bool:
+        """End the transaction.  True: it had been committed before it was interrupted."""
+
+    def abandon(self) -> None:
+        """Stop queueing for the lock."""
+
+    def changed(self) -> bool:
+        """Return whether somebody else may have committed; callable at any time."""
+
+    def sync(self) -> None:
+        """Make everything committed so far safe against loss of power."""
+
+    def close(self) -> None:
+        """Let go of every descriptor."""

@@ -1,0 +1,420 @@
+"""A queue as a directory of chunk files: the store behind ``Queue``.
+
+Commit
+    Data is written at the known head (never appended to whatever is there) and
+    synced; then ``info`` is overwritten in place and synced.  What stands behind
+    the head belongs to nobody.  Settling only moves the tail in ``info``: no sync,
+    because a power cut may then redeliver, never lose.  Before a consumed chunk is
+    removed, ``info`` is synced at either durability level.
+
+Sharing
+    Each transaction holds the directory's lock, compares the bytes of ``info`` with
+    those last seen and moves to what others committed.  A take that stores nothing
+    reads without the lock and begins again with it when anything looks odd.
+
+Failure
+    A transaction that cannot write is undone.  After a failed sync the object is
+    poisoned: the kernel may have dropped the pages, a second sync would lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from ..exceptions import QueueCorrupt, QueueFailed
+from .base import Record, Stale
+from .chunkstate import Position, State
+from .cursor import Cursor
+from .files import DirectoryLock, Disk, File, SyncError
+from .framing import Damaged, Framing
+from .infofile import BadInfo, InfoFile
+from .reader import ChunkReader
+from .recovery import Recovery
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger("persistqueue")
+
+
+class ChunkFileStore:
+    """A ``Store`` (see ``base``) over chunk files.
+
+    Args:
+        path: an absolute path; the directory is created by ``open``.
+        chunksize: records in a chunk, for a new queue.
+        autosave: taken is settled.
+        power: commits survive loss of power, not only death of the process.
+        skip_corrupt: set damaged records aside and go on, instead of raising.
+        longest: bound on an encoded item, in bytes, checked before loading it.
+        tempdir: where the temporary ``info`` is written; None for inside ``path``.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        framing: Framing,
+        *,
+        chunksize: int,
+        autosave: bool,
+        power: bool,
+        skip_corrupt: bool,
+        longest: int,
+        tempdir: str | None,
+        disk: Disk | None = None,
+    ) -> None:
+        self.path = path
+        self.skipped = 0
+        self.headf: File | None = None
+        self.state = State(chunksize)  # what info held at the last transaction
+        self._disk = disk or Disk()
+        self._framing = framing
+        self._autosave = autosave
+        self._power = power
+        self._skip_corrupt = skip_corrupt
+        self._recovery = Recovery(self._disk, path, framing)
+        self._info = InfoFile(self._disk, path, framing, tempdir)
+        self._reader = ChunkReader(self._disk, self._recovery.chunk_path, framing, longest)
+        self._cursor = Cursor(self.state, autosave, self._recovery.is_there)
+        self._lock: DirectoryLock | None = None
+        self._failed: str | None = None
+        self._seen: bytes | None = None  # the bytes of info that state was decoded from
+        self._unsynced = 0  # lowest chunk that may not be on stable storage
+        self._reset()
+
+    @property
+    def tailf(self) -> File | None:
+        """The chunk that is being read."""
+        return self._reader.file
+
+    # -- opening --------------------------------------------------------------------
+
+    def open(self) -> bool:
+        if self._lock is None:
+            self._disk.make_directory(self.path)
+            self._lock = DirectoryLock(os.path.join(self.path, ".lock"), self.path)
+        if not self._lock.try_acquire(time.monotonic()):
+            return False
+        try:
+            self._recover()
+        finally:
+            self._lock.release()
+        if not self._lock.supported:
+            log.warning("%s: no file locks here; only one process may use the queue", self.path)
+        return True
+
+    def _recover(self) -> None:
+        """See what is there, mend it, and write ``info`` if anything changed."""
+        mend, size = self._recovery, self.state.chunksize
+        raw = self._info.read(time.monotonic())
+        stored: State | None = None
+        if raw is None:
+            state = mend.without_info(size)
+        else:
+            try:
+                state = stored = self._info.decode(raw)
+            except BadInfo as bad:
+                state, raw = mend.bad_info(size, str(bad)), None
+        state = mend.short_head(mend.missing_front(state))
+        mend.cut_head(state.head)
+        mend.remove_consumed(state.tail)
+        if state != stored and (self._framing.native or stored is not None):
+            raw = self._info.encode(state)
+            self._info.write(raw, sync=self._power)
+        self._seen, self.state, self._unsynced = raw, state, state.tail.chunk
+        self._cursor = Cursor(state, self._autosave, mend.is_there)
+        self._open_ends(state)
+        self._reset()
+
+    def _open_ends(self, state: State) -> None:
+        """Open the chunks at head and tail; like persist-queue, create the head's."""
+        head = self._recovery.chunk_path(state.head.chunk)
+        self.headf = self._disk.open(head, create=state.head.count == 0)
+        with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
+            self._reader.load(state.tail.chunk)
+
+    # -- a transaction --------------------------------------------------------------
+
+    def begin(self, exclusive: bool) -> bool:
+        if self._failed is not None:
+            raise QueueFailed(self._failed)
+        assert self._lock is not None
+        now = time.monotonic()
+        if not exclusive and self._info.read(now) == self._seen:
+            self._reset()
+            return True
+        if not self._lock.try_acquire(now):
+            return False
+        self._reset()
+        self._exclusive = True
+        try:
+            self._refresh(now)
+        except BaseException:
+            self._end()
+            raise
+        return True
+
+    def _reset(self) -> None:
+        """Forget the last transaction."""
+        self._exclusive = False
+        self._head = self.state.head
+        self._written: list[File] = []  # chunks written to, oldest first
+        self._created: list[str] = []
+        self._intended: bytes | None = None  # what info holds once this one is stored
+        self._cursor.begin()
+
+    def _end(self) -> None:
+        if self._exclusive:
+            self._exclusive = False
+            assert self._lock is not None
+            self._lock.release()
+
+    def abandon(self) -> None:
+        if self._lock is not None:
+            self._lock.stand_back()
+
+    def _refresh(self, now: float) -> None:
+        """Move to what others committed since this object looked last."""
+        raw = self._info.read(now)
+        if raw == self._seen:
+            return
+        if raw is None:
+            self._fail("its directory or its info was removed while it was open")
+        try:
+            state = self._info.decode(raw)
+        except BadInfo as bad:
+            raise QueueCorrupt(
+                self.path, "info", reason=str(bad), advice="reopen the queue to rebuild it"
+            ) from bad
+        assert self._lock is not None
+        if not self._lock.is_current():
+            self._fail("its directory was replaced by another while it was open")
+        old, self.state, self._seen = self.state, state, raw
+        self._head = state.head
+        self._cursor.follow(old, state)
+
+    def _fail(self, what: str) -> NoReturn:
+        self._failed = f"{self.path}: {what}; reopen the queue"
+        raise QueueFailed(self._failed)
+
+    # -- verbs ----------------------------------------------------------------------
+
+    def append(self, records: Sequence[bytes]) -> None:
+        head, done = self._head, 0
+        if self._seen is None and len(records) >= self.state.chunksize - head.count:
+            self._write_first_info()
+        while done < len(records):
+            room = self.state.chunksize - head.count
+            part = records[done : done + room]
+            data = part[0] if len(part) == 1 else b"".join(part)
+            self._disk.write(self._head_file(head), data, head.offset)
+            head = self.state.after(head, head.offset + len(data), len(part))
+            done += len(part)
+        self._head = head
+
+    def _write_first_info(self) -> None:
+        """Only chunk 0 may hold bytes while there is no ``info``: see ``without_info``."""
+        raw = self._info.encode(self.state)
+        self._info.write(raw, sync=self._power)
+        self._seen = raw
+
+    def _head_file(self, head: Position) -> File:
+        """Return the head's chunk, created when its first record is about to come."""
+        path = self._recovery.chunk_path(head.chunk)
+        if self.headf is None or self.headf.closed or self.headf.path != path:
+            if head.count == 0:
+                self._created.append(path)
+            try:
+                file = self._disk.open(path, create=head.count == 0)
+            except FileNotFoundError as error:
+                name = os.path.basename(path)
+                raise QueueCorrupt(self.path, name, reason="the head's chunk is missing") from error
+            if self.headf is not None and self.headf not in self._written:
+                self.headf.close()
+            self.headf = file
+        if not self._written or self._written[-1] is not self.headf:
+            self._written.append(self.headf)
+        return self.headf
+
+    def take(self, most: int) -> list[Record]:
+        taken: list[Record] = []
+        try:
+            while len(taken) < most and (record := self._next()) is not None:
+                taken.append(record)
+                self._cursor.take(record)
+        except Stale:
+            raise
+        except Exception:
+            if not taken:  # else the error comes with the next take
+                raise
+        return taken
+
+    def peek(self) -> Record | None:
+        record = self._next()
+        if record is not None:
+            self._cursor.put_back(record)
+        return record
+
+    def _next(self) -> Record | None:
+        cursor = self._cursor
+        known = cursor.known()
+        if known is not None:
+            return known
+        while True:
+            start, head = cursor.read, self._head
+            if start[:2] >= head[:2]:
+                return None
+            limit = head.offset if start.chunk == head.chunk else None
+            try:
+                item, offset = self._reader.decode(start.chunk, start.offset, limit)
+            except FileNotFoundError:
+                self._skip(start, "the chunk is missing")
+            except Damaged as damage:
+                self._skip(start, str(damage))
+            else:
+                cursor.read = end = self.state.after(start, offset)
+                return Record(start, end, item)
+
+    def _skip(self, start: Position, reason: str) -> None:
+        """Step over damage, or say where it is."""
+        if not self._exclusive:
+            raise Stale
+        name = os.path.basename(self._recovery.chunk_path(start.chunk))
+        if not self._skip_corrupt:
+            raise QueueCorrupt(
+                self.path, name, start.offset, start.count, reason,
+                'open it with on_corrupt="skip" to set the record aside and go on',
+            )
+        end = self._recovery.resume(start, self._head, self.state.chunksize)
+        self._recovery.set_aside(
+            start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
+        )
+        log.warning("%s: %s, record %d: %s; skipped", self.path, name, start.count, reason)
+        self.skipped += self.state.index(end) - self.state.index(start)
+        self._cursor.skip(start, end)
+
+    def untake(self, records: Sequence[Record]) -> None:
+        self._cursor.untake(records)
+
+    def settle(self, records: Sequence[Record]) -> None:
+        self._cursor.settle(records)
+
+    def flush(self) -> None:
+        self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
+
+    def count(self) -> int:
+        return self._cursor.waiting(self._head)
+
+    def unsettled(self) -> int:
+        return self._cursor.unsettled(self._head)
+
+    # -- ending a transaction -------------------------------------------------------
+
+    def commit(self) -> None:
+        if self._exclusive:
+            new = State(self.state.chunksize, self._cursor.done(), self._head)
+            if new != self.state:
+                self._store(new)
+        self._end()
+
+    def _store(self, new: State) -> None:
+        raw = self._info.encode(new)
+        consumed = range(self.state.tail.chunk, new.tail.chunk)
+        try:
+            if self._written and self._power:
+                for file in self._written:
+                    self._disk.sync(file)
+                if self._created:
+                    self._disk.sync_directory(self.path)
+            self._intended = raw
+            self._info.write(raw, sync=self._power and bool(self._written))
+            if consumed:
+                self._info.sync()
+        except OSError as error:
+            self._take_back(error)
+            raise
+        self._landed(raw, new)
+        for chunk in consumed:
+            self._remove(chunk)
+
+    def _landed(self, raw: bytes, new: State) -> None:
+        """The transaction is stored: let memory follow."""
+        self._seen, self.state = raw, new
+        self._cursor.landed(new)
+        for file in self._written[:-1]:
+            file.close()
+
+    def _take_back(self, error: OSError) -> None:
+        """Put the old ``info`` back; where that cannot be vouched for, trust nothing."""
+        restored = self._intended is None or self._info.restore(self._seen)
+        if isinstance(error, SyncError) or not restored:
+            self._failed = f"{self.path}: it could not be written ({error}); reopen the queue"
+        self._intended = None
+
+    def _remove(self, chunk: int) -> None:
+        try:
+            self._disk.unlink(self._recovery.chunk_path(chunk))
+        except OSError as error:  # Windows, while somebody has it open; opening tries again
+            log.warning("%s: chunk %d is consumed but stays: %s", self.path, chunk, error)
+
+    def rollback(self) -> bool:
+        try:
+            if self._intended is not None and self._info.holds(self._intended):
+                self._landed(self._intended, self._info.decode(self._intended))
+                return True
+            self._cut_back()
+            self._cursor.undo()
+            self._head = self.state.head
+            return False
+        finally:
+            self._end()
+
+    def _cut_back(self) -> None:
+        """Remove what a failed append wrote, so that there is room for the next one."""
+        for file in self._written:
+            with contextlib.suppress(OSError):
+                if file is self._written[0] and file.path not in self._created:
+                    self._disk.truncate(file, self.state.head.offset)
+            file.close()
+        for path in self._created:
+            with contextlib.suppress(OSError):
+                self._disk.unlink(path)
+        self._written, self._created = [], []
+
+    # -- the rest -------------------------------------------------------------------
+
+    def changed(self) -> bool:
+        return self._info.peek() != self._seen
+
+    def sync(self) -> None:
+        head = self.state.head.chunk
+        try:
+            for chunk in range(max(self._unsynced, self.state.tail.chunk), head + 1):
+                self._sync_chunk(chunk)
+            self._disk.sync_directory(self.path)
+            self._info.sync()
+        except SyncError as error:
+            self._failed = f"{self.path}: a sync failed ({error}); reopen the queue"
+            raise
+        self._unsynced = head
+
+    def _sync_chunk(self, chunk: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            file = self._disk.open(self._recovery.chunk_path(chunk))
+            try:
+                self._disk.sync(file)
+            finally:
+                file.close()
+
+    def close(self) -> None:
+        if self.headf is not None:
+            self.headf.close()
+        self._reader.close()
+        self._info.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

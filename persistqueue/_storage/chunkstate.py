@@ -1,0 +1,99 @@
+"""Head, tail and size of a file queue: pure arithmetic, no I/O.
+
+Source of the rules: format 1, the ``info`` mapping of persist-queue 1.1.0::
+
+    {"chunksize": 100, "size": 1, "tail": [0, 0, 0], "head": [0, 1, 16]}
+
+``head`` is where the next item goes, ``tail`` the next one to read, each as chunk
+number, records in that chunk before it, byte offset.  A chunk is full when it
+holds ``chunksize`` records; positions then move to ``[chunk + 1, 0, 0]``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Position(NamedTuple):
+    """A place between two records."""
+
+    chunk: int
+    count: int
+    offset: int
+
+
+START = Position(0, 0, 0)
+
+
+class State(NamedTuple):
+    """What ``info`` holds.  ``size`` is derived: it is the records in between."""
+
+    chunksize: int
+    tail: Position = START
+    head: Position = START
+
+    @property
+    def size(self) -> int:
+        return self.index(self.head) - self.index(self.tail)
+
+    def index(self, position: Position) -> int:
+        """Return how many records were ever stored before ``position``."""
+        return position[0] * self.chunksize + position[1]
+
+    def after(self, position: Position, offset: int, count: int = 1) -> Position:
+        """Return the position ``count`` records on, in the same chunk, at ``offset``."""
+        count += position[1]
+        if count < self.chunksize:
+            return Position(position[0], count, offset)
+        return Position(position[0] + 1, 0, 0)
+
+    def mapping(self) -> dict[str, Any]:
+        """Return the value of ``info``, keys in upstream's order."""
+        return {
+            "chunksize": self.chunksize,
+            "size": self.size,
+            "tail": list(self.tail),
+            "head": list(self.head),
+        }
+
+
+def parse(value: Any) -> State:
+    """Check the value of an ``info`` file, field by field.
+
+    Raises:
+        ValueError: it is not what a queue can have written; says which field.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("it holds no mapping")
+    chunksize = _whole(value, "chunksize", least=1)
+    size = _whole(value, "size", least=0)
+    state = State(chunksize, _position(value, "tail", chunksize), _position(value, "head", chunksize))
+    if state.tail > state.head or state.size != size:
+        raise ValueError(f"'size' is {size}, but head and tail are {state.size} items apart")
+    return state
+
+
+def _whole(value: dict[Any, Any], key: str, least: int) -> int:
+    number = value.get(key)
+    if not _is_whole(number) or number < least:
+        raise ValueError(f"{key!r} is {_say(number)}")
+    return number  # type: ignore[no-any-return]
+
+
+def _position(value: dict[Any, Any], key: str, chunksize: int) -> Position:
+    found = value.get(key)
+    if not isinstance(found, (list, tuple)) or len(found) != 3 or not all(map(_is_whole, found)):
+        raise ValueError(f"{key!r} is not three whole numbers")
+    position = Position(*found)
+    if position.count >= chunksize or (position.count == 0 and position.offset != 0):
+        raise ValueError(f"{key!r} is {list(position)} at a chunk size of {chunksize}")
+    return position
+
+
+def _is_whole(number: object) -> bool:
+    return type(number) is int and 0 <= number < 1 << 62
+
+
+def _say(value: object) -> str:
+    """Name a value without trusting it: the repr of a small nest can be gigabytes."""
+    return str(value) if _is_whole(value) else f"of type {type(value).__name__}"

@@ -1,0 +1,351 @@
+"""How one record stands in a chunk: where it begins, where it ends, is it whole.
+
+A framing turns an item into the bytes of a record and finds records in a block of
+a chunk.  Reading never runs past the block: ``Short`` says how much is needed.
+
+The four shipped serializers are *native*: their records can be delimited without
+running anybody's code, so ``info`` may be overwritten in place and rebuilt from
+the chunks.  Any other serializer is *foreign*: its ``load`` alone knows where a
+record ends and may read as much as it likes.
+
+Pickled records carry a checksum.  In front of each stands a pickle no-op of 17
+bytes that every unpickler skips::
+
+    80 04      PROTO 4
+    43 0c      SHORT_BINBYTES, 12 bytes:
+        70 71 52 31    magic "pqR1"
+        .. .. .. ..    length of the pickle behind the no-op (little-endian)
+        .. .. .. ..    its CRC-32
+    30         POP
+
+Records without it (persist-queue's own) are read as they are.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from struct import Struct
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, Any
+from zlib import crc32
+
+from ..exceptions import SerializationError
+from ..serializers._framed import LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..serializers import Serializer
+
+_NO_OP = Struct("<8sLLc")
+_NO_OP_START = b"\x80\x04\x43\x0cpqR1"
+_NO_OP_SIZE = _NO_OP.size
+_SUMS = Struct("<LL")
+_LONGEST = 0xFFFFFFFF
+
+
+class Short(Exception):
+    """The block ends before the record does: ``need`` bytes are wanted from its start."""
+
+    def __init__(self, need: int) -> None:
+        super().__init__(need)
+        self.need = need
+
+
+class Damaged(Exception):
+    """No record can be read here, and more bytes would not help."""
+
+
+class Block:
+    """A piece of a chunk in memory.
+
+    Attributes:
+        data: the bytes.
+        base: offset in the chunk of the first of them.
+        limit: offset in the chunk at which readable bytes end.
+        stream: opens the rest of the chunk, from an offset up to ``limit``.
+    """
+
+    __slots__ = ("base", "chunk", "data", "limit", "stream")
+
+    def __init__(
+        self,
+        chunk: int,
+        base: int,
+        data: bytes,
+        limit: int,
+        stream: Callable[[int], IO[bytes]],
+    ) -> None:
+        self.chunk = chunk
+        self.base = base
+        self.data = data
+        self.limit = limit
+        self.stream = stream
+
+    def need(self, at: int, size: int) -> None:
+        """Raise unless ``size`` bytes are there from ``at``."""
+        if at + size > len(self.data):
+            if self.base + at + size > self.limit:
+                raise Damaged(f"{size} bytes expected, {self.limit - self.base - at} there")
+            raise Short(size)
+
+
+class PickleFraming:
+    """Checksummed pickles; upstream's bare ones are read as well."""
+
+    name = "pickle"
+    native = True
+
+    def encode(self, item: Any) -> bytes:
+        try:
+            payload = pickle.dumps(item, 4)
+        except Exception as error:
+            raise _cannot_encode(self.name, item, error) from error
+        if len(payload) > _LONGEST:
+            return payload  # no room for its length in the no-op: stored bare
+        return _NO_OP.pack(_NO_OP_START, len(payload), crc32(payload), b"0") + payload
+
+    def decode(self, block: Block, at: int) -> tuple[Any, int]:
+        data = block.data
+        if not data.startswith(_NO_OP_START, at):
+            return self._decode_bare(block, at)
+        payload, end = self._payload(block, at)
+        try:
+            return pickle.loads(payload), end
+        except Exception as error:
+            raise _cannot_decode(self.name, error) from error
+
+    def boundary(self, block: Block, at: int) -> int:
+        """Return where the record ends, without running any code of it."""
+        if block.data.startswith(_NO_OP_START, at):
+            return self._payload(block, at)[1]
+        block.need(at, 2)
+        return at + _length_of_pickle(block.stream(block.base + at))
+
+    def candidate(self, data: bytes, at: int) -> int:
+        """Return where the next record may begin, or -1."""
+        return data.find(_NO_OP_START, at)
+
+    def dump_info(self, value: dict[str, Any]) -> bytes:
+        return pickle.dumps(value, 4)
+
+    def load_info(self, raw: bytes) -> Any:
+        return _Inert(io.BytesIO(raw)).load()
+
+    def _payload(self, block: Block, at: int) -> tuple[bytes, int]:
+        block.need(at, _NO_OP_SIZE)
+        length, checksum = _SUMS.unpack_from(block.data, at + len(_NO_OP_START))
+        block.need(at, _NO_OP_SIZE + length)
+        start = at + _NO_OP_SIZE
+        payload = block.data[start : start + length]
+        if crc32(payload) != checksum:
+            raise Damaged("its checksum does not fit")
+        return payload, start + length
+
+    def _decode_bare(self, block: Block, at: int) -> tuple[Any, int]:
+        block.need(at, 2)  # the shortest pickle
+        if block.data[at] != 0x80:
+            raise Damaged("no pickle begins here")
+        stream = block.stream(block.base + at)
+        try:
+            return pickle.load(stream), at + stream.tell()
+        except Exception as error:
+            self.boundary(block, at)  # Damaged if it is no pickle at all
+            raise _cannot_decode(self.name, error) from error
+
+
+class PlainFraming:
+    """What msgpack, cbor2 and json share: bytes from ``dumps``, a frame around them.
+
+    Args:
+        wrap: puts the frame around a payload.
+        find: returns where payload starts and stops and where the record ends.
+        candidate: returns where the next record may begin, or -1.
+    """
+
+    native = True
+
+    def __init__(
+        self,
+        name: str,
+        module: Any,
+        wrap: Callable[[bytes], bytes],
+        find: Callable[[Block, int], tuple[int, int, int]],
+        candidate: Callable[[bytes, int], int],
+    ) -> None:
+        self.name = name
+        self._dumps: Callable[[Any], bytes] = module.dumps
+        self._loads: Callable[[bytes], Any] = module.loads
+        self._wrap, self._find, self.candidate = wrap, find, candidate
+
+    def encode(self, item: Any) -> bytes:
+        try:
+            return self._wrap(self._dumps(item))
+        except Exception as error:
+            raise _cannot_encode(self.name, item, error) from error
+
+    def decode(self, block: Block, at: int) -> tuple[Any, int]:
+        start, stop, end = self._find(block, at)
+        try:
+            return self._loads(block.data[start:stop]), end
+        except Exception as error:
+            raise Damaged(f"not {self.name}: {error}") from error
+
+    def boundary(self, block: Block, at: int) -> int:
+        """Return where the record ends (decoding these runs no code)."""
+        return self.decode(block, at)[1]
+
+    def dump_info(self, value: dict[str, Any]) -> bytes:
+        return self._wrap(self._dumps(value))
+
+    def load_info(self, raw: bytes) -> Any:
+        return self.decode(Block(0, 0, raw, len(raw), io.BytesIO), 0)[0]
+
+
+def _wrap_length(payload: bytes) -> bytes:
+    return LENGTH.pack(len(payload)) + payload
+
+
+def _find_length(block: Block, at: int) -> tuple[int, int, int]:
+    block.need(at, LENGTH.size)
+    (length,) = LENGTH.unpack_from(block.data, at)
+    if not length:
+        raise Damaged("a length of zero")
+    block.need(at, LENGTH.size + length)
+    start = at + LENGTH.size
+    return start, start + length, start + length
+
+
+def _no_candidate(data: bytes, at: int) -> int:
+    return -1
+
+
+def _wrap_line(payload: bytes) -> bytes:
+    return payload + b"\n"
+
+
+def _find_line(block: Block, at: int) -> tuple[int, int, int]:
+    stop = block.data.find(b"\n", at)
+    if stop < 0:
+        if block.base + len(block.data) >= block.limit:
+            raise Damaged("no newline ends it")
+        raise Short(2 * (len(block.data) - at) + 1)
+    return at, stop, stop + 1
+
+
+def _next_line(data: bytes, at: int) -> int:
+    return data.find(b"\n", at - 1) + 1 or -1
+
+
+class ForeignFraming:
+    """A user's serializer: only its own ``load`` knows where a record ends."""
+
+    native = False
+
+    def __init__(self, name: str, serializer: Serializer) -> None:
+        self.name = name
+        self._serializer = serializer
+
+    def encode(self, item: Any) -> bytes:
+        buffer = io.BytesIO()
+        try:
+            self._serializer.dump(item, buffer)
+        except Exception as error:
+            raise _cannot_encode(self.name, item, error) from error
+        return buffer.getvalue()
+
+    def decode(self, block: Block, at: int) -> tuple[Any, int]:
+        stream = block.stream(block.base + at)
+        try:
+            return self._serializer.load(stream), at + stream.tell()
+        except Exception as error:
+            raise Damaged(f"{self.name}.load raised {type(error).__name__}: {error}") from error
+
+    def boundary(self, block: Block, at: int) -> int:
+        end = self.decode(block, at)[1]
+        if block.base + end > block.limit:
+            raise Damaged("it ends behind the end of the data")
+        return end
+
+    def candidate(self, data: bytes, at: int) -> int:
+        return -1
+
+    def dump_info(self, value: dict[str, Any]) -> bytes:
+        return self.encode(value)
+
+    def load_info(self, raw: bytes) -> Any:
+        return self._serializer.load(io.BytesIO(raw))
+
+
+Framing = PickleFraming | PlainFraming | ForeignFraming
+
+
+def framing_of(serializer: Any) -> Framing:
+    """Return the framing for a serializer: a shipped module, or any object.
+
+    Raises:
+        AttributeError: it has no ``dump`` or no ``load``.
+    """
+    for verb in ("dump", "load"):
+        if not callable(getattr(serializer, verb, None)):
+            raise AttributeError(
+                f"a serializer needs dump(value, fp) and load(fp); {serializer!r} has no {verb}"
+            )
+    name = _name_of(serializer)
+    ours = name.removeprefix("persistqueue.serializers.")
+    if name in ("pickle", "_pickle") or (ours != name and ours == "pickle"):
+        return PickleFraming()
+    if ours != name and ours in ("msgpack", "cbor2"):
+        return PlainFraming(ours, serializer, _wrap_length, _find_length, _no_candidate)
+    if ours != name and ours == "json":
+        return PlainFraming(ours, serializer, _wrap_line, _find_line, _next_line)
+    return ForeignFraming(name, serializer)
+
+
+def recognise(raw: bytes) -> str | None:
+    """Return which shipped serializer can have written these bytes of an ``info``."""
+    if b"chunksize" not in raw:
+        return None
+    if raw[:1] == b"\x80":
+        return "pickle"
+    if raw[:1] == b"{":
+        return "json"
+    return {b"\x84": "msgpack", b"\xa4": "cbor2"}.get(raw[4:5])
+
+
+class _Inert(pickle.Unpickler):
+    """Reads plain values; whatever would call into a class is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def _name_of(serializer: Any) -> str:
+    if isinstance(serializer, ModuleType):
+        return serializer.__name__
+    return type(serializer).__qualname__
+
+
+def _length_of_pickle(stream: IO[bytes]) -> int:
+    """Walk a pickle's opcodes up to its STOP, running none of them."""
+    import pickletools  # 5 ms, and only damage and records without a checksum need it
+
+    try:
+        for _ in pickletools.genops(stream):
+            pass
+    except Exception as error:
+        raise Damaged(f"not a pickle: {error}") from error
+    return stream.tell()
+
+
+def _cannot_encode(name: str, item: Any, error: Exception) -> SerializationError:
+    kind = type(item).__qualname__
+    return SerializationError(f"{name} cannot encode this item of type {kind}: {error}")
+
+
+def _cannot_decode(name: str, error: Exception) -> SerializationError:
+    return SerializationError(
+        f"{name} cannot decode an item that is stored whole "
+        f"({type(error).__name__}: {error}); it stays stored"
+    )

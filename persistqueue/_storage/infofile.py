@@ -1,0 +1,224 @@
+"""The ``info`` file: its size never changes, so one sector is the commit.
+
+``info`` is 512 bytes from birth: the value as the serializer frames it, a trailer,
+zeros.  Readers stop after the first value, persist-queue's own too.  The trailer
+tells a torn write from a whole one::
+
+    70 71 49       magic "pqI"
+    01             version of the format
+    .. .. .. ..    length of the value in front (little-endian)
+    .. .. .. ..    its CRC-32
+
+It is overwritten in place.  The first one, the first after persist-queue wrote it,
+and every one of a foreign serializer (whose ``load`` may read to the end of the
+file) is written to a temporary file that then replaces it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from struct import Struct
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from ..exceptions import FormatError
+from .chunkstate import State, parse
+from .framing import Damaged, Short, recognise
+
+if TYPE_CHECKING:
+    from .files import Disk, File
+    from .framing import Framing
+
+SIZE = 512
+VERSION = 1
+_MAGIC = b"pqI"
+_TRAILER = Struct("<3sBLL")
+_LONGEST = 4096  # bytes of a native info that are looked at
+_RECHECK = 0.010  # s after which the name is looked up again
+
+
+class BadInfo(Exception):
+    """The bytes are no ``info`` of this queue; the message says why."""
+
+
+class InfoFile:
+    """Reads and writes one ``info``; the caller holds the directory's lock.
+
+    Args:
+        tempdir: where the temporary file goes; None for beside ``info``.
+    """
+
+    def __init__(self, disk: Disk, directory: str, framing: Framing, tempdir: str | None) -> None:
+        self.path = os.path.join(directory, "info")
+        self._disk = disk
+        self._directory = directory
+        self._framing = framing
+        self._temporary = (
+            os.path.join(directory, ".info.tmp")
+            if tempdir is None
+            else os.path.join(tempdir, f".persistqueue-{os.getpid()}-{time.time_ns()}.tmp")
+        )
+        self._file: File | None = None
+        self._identity: tuple[int, int] | None = None
+        self._checked = float("-inf")
+        self._in_place = False
+        self._peeks = 0
+
+    def read(self, now: float) -> bytes | None:
+        """Return the bytes as they are now, or None when there is no ``info``.
+
+        The name is looked up again after 10 ms, or each time when whoever writes it
+        replaces the file: persist-queue does, and so do foreign serializers.
+        """
+        if not self._in_place or now - self._checked >= _RECHECK:
+            self._checked = now
+            identity = self._disk.identity(self.path)
+            if identity is None or identity != self._identity:
+                self._reopen(identity)
+        if self._file is None:
+            return None
+        if self._in_place:
+            return self._disk.read(self._file, SIZE, 0)
+        size = _LONGEST if self._framing.native else self._disk.size(self._file)
+        return self._disk.read(self._file, size, 0)
+
+    def decode(self, raw: bytes) -> State:
+        """Return the state that ``raw`` holds; runs no code that ``raw`` names.
+
+        Raises:
+            FormatError: another serializer or a newer version wrote it.
+            BadInfo: it is damaged.
+        """
+        value = self._value(raw)
+        self._in_place = self._framing.native and len(value) < len(raw)
+        try:
+            return parse(self._framing.load_info(value))
+        except Exception as error:
+            self._in_place = False
+            other = recognise(value)
+            if self._framing.native and other is not None and other != self._framing.name:
+                raise FormatError(
+                    f"{self.path} was written with the {other} serializer, "
+                    f"this queue was opened with {self._framing.name}; nothing was touched"
+                ) from error
+            reason = "it holds no whole value" if isinstance(error, Short | Damaged) else str(error)
+            raise BadInfo(reason) from error
+
+    def encode(self, state: State) -> bytes:
+        """Return the bytes of ``info`` for a state."""
+        value = self._framing.dump_info(state.mapping())
+        if not self._framing.native:
+            return value
+        trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
+        return (value + trailer).ljust(SIZE, b"\0")
+
+    def write(self, raw: bytes, *, sync: bool) -> None:
+        """Make ``raw`` the content; with ``sync``, safe against power loss on return."""
+        if self._in_place and self._file is not None:
+            self._disk.write(self._file, raw, 0)
+            if sync:
+                self._disk.sync(self._file)
+        else:
+            self._replace(raw, sync)
+
+    def holds(self, raw: bytes) -> bool:
+        """Return whether ``raw`` is what the name leads to now."""
+        try:
+            file = self._disk.open(self.path)
+        except OSError:
+            return False
+        try:
+            return self._disk.read(file, len(raw) + 1, 0) == raw
+        finally:
+            file.close()
+
+    def restore(self, raw: bytes | None) -> bool:
+        """Make sure that ``raw`` (None: no file) is the content again after a failure.
+
+        Returns:
+            whether it is.
+        """
+        try:
+            if raw is None:
+                self.close()
+                self._disk.unlink(self.path)
+            elif not self.holds(raw):
+                self.write(raw, sync=False)
+        except OSError:
+            return False
+        return raw is None or self.holds(raw)
+
+    def peek(self) -> bytes | None:
+        """Return what ``read`` would, disturbing nothing: any thread may call this.
+
+        A descriptor that is closed under this call makes it answer None: "look again".
+        Windows has no read at an offset, so there it always answers that.
+        """
+        file, self._peeks = self._file, self._peeks + 1
+        if file is None or not hasattr(os, "pread"):
+            return None
+        try:
+            if not self._in_place or self._peeks % 8 == 0:
+                if self._disk.identity(self.path) != self._identity:
+                    return None
+            return self._disk.read(file, SIZE if self._in_place else _LONGEST, 0)
+        except (OSError, ValueError):
+            return None
+
+    def sync(self) -> None:
+        """Force what was written to stable storage."""
+        if self._file is not None:
+            self._disk.sync(self._file)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._file is not None:
+            self._file.close()
+        self._file = self._identity = None
+        self._in_place = False
+
+    def _value(self, raw: bytes) -> bytes:
+        """Return what stands in front of the trailer; all of it if there is none."""
+        at = raw.rfind(_MAGIC) if self._framing.native else -1
+        if at < 0 or len(raw) < at + _TRAILER.size:
+            if len(raw) == SIZE and self._framing.native:
+                raise BadInfo("its trailer is missing")
+            return raw
+        _, version, length, checksum = _TRAILER.unpack_from(raw, at)
+        if version > VERSION:
+            raise FormatError(
+                f"{self.path} is of format {version}, this release reads format {VERSION}: "
+                "update persist-queue; nothing was touched"
+            )
+        value = raw[:at]
+        if length != at or crc32(value) != checksum:
+            raise BadInfo("its checksum does not fit")
+        return value
+
+    def _replace(self, raw: bytes, sync: bool) -> None:
+        # Without a sync before the rename, a power cut may leave an empty info: a
+        # native one could be rebuilt, but it is replaced once in its life only.
+        file = self._disk.open(self._temporary, create=True)
+        try:
+            self._disk.truncate(file, 0)
+            self._disk.write(file, raw, 0)
+            if sync or self._framing.native:
+                self._disk.sync(file)
+        except OSError:
+            file.close()
+            self._disk.unlink(self._temporary)
+            raise
+        file.close()  # Windows renames no open file, and none over an open one
+        self.close()
+        self._disk.replace(self._temporary, self.path)
+        if sync:
+            self._disk.sync_directory(self._directory)
+        self._reopen(self._disk.identity(self.path))
+        self._in_place = self._framing.native
+
+    def _reopen(self, identity: tuple[int, int] | None) -> None:
+        self.close()
+        if identity is not None:
+            self._file = self._disk.open(self.path)
+            self._identity = identity

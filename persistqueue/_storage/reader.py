@@ -1,0 +1,124 @@
+"""Reads records out of chunk files, in blocks.
+
+A block is large enough that a backlog is not read item by item, and small enough
+that a get does not load the rest of a chunk, however large its items are.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from ..exceptions import ItemTooLarge
+from .files import Disk, File, Window
+from .framing import Block, Damaged, Framing, Short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
+_BLOCK = 64 * 1024  # bytes read at a time
+_FRAME = 64  # bytes that any framing adds to an item, at the most
+
+
+class ChunkReader:
+    """The chunk that is being read, and the block of it that is in memory.
+
+    Args:
+        path_of: returns the file name of a chunk number.
+        longest: encoded items longer than this are not loaded; None for no bound.
+    """
+
+    def __init__(
+        self, disk: Disk, path_of: Callable[[int], str], framing: Framing, longest: int | None
+    ) -> None:
+        self._disk = disk
+        self._path_of = path_of
+        self._framing = framing
+        self._longest = longest
+        self._chunk = -1
+        self._size = 0
+        self._block: Block | None = None
+        self.file: File | None = None
+
+    def decode(self, chunk: int, offset: int, limit: int | None) -> tuple[Any, int]:
+        """Return the item at ``offset`` and the offset behind it.
+
+        Args:
+            limit: where readable bytes end; None for the end of the file.
+
+        Raises:
+            FileNotFoundError: there is no such chunk.
+            Damaged: there is no whole record.
+            SerializationError: the record is whole but cannot be decoded.
+            ItemTooLarge: it is longer than ``longest``.
+        """
+        return self._at(chunk, offset, limit, self._framing.decode)
+
+    def boundary(self, chunk: int, offset: int, limit: int | None) -> int:
+        """Return the offset behind the record at ``offset``, running no code of it."""
+        return self._at(chunk, offset, limit, self._framing.boundary)
+
+    def load(self, chunk: int) -> File:
+        """Open a chunk unless it is open already.
+
+        Raises:
+            FileNotFoundError: there is no such chunk.
+        """
+        if chunk != self._chunk or self.file is None or self.file.closed:
+            file = self._disk.open(self._path_of(chunk))
+            self.close()
+            self.file, self._chunk = file, chunk
+            self._size = self._disk.size(file)
+        return self.file
+
+    def close(self) -> None:
+        """Close the chunk and forget the block."""
+        self._block = None
+        if self.file is not None:
+            self.file.close()
+
+    def _at(
+        self, chunk: int, offset: int, limit: int | None, method: Callable[[Block, int], tuple[_T, int]] | Any
+    ) -> Any:
+        block = self._block
+        if block is None or block.chunk != chunk or not block.base <= offset < block.base + len(block.data):
+            block = self._fetch(chunk, offset, limit, _BLOCK)
+        while True:
+            base = block.base
+            try:
+                found = method(block, offset - base)
+            except Short as short:
+                have = base + len(block.data) - offset
+                block = self._fetch(chunk, offset, limit, self._more(have, short.need))
+                continue
+            if isinstance(found, tuple):
+                return found[0], base + found[1]
+            return base + found
+
+    def _more(self, have: int, need: int) -> int:
+        if self._longest is None:
+            return max(need, _BLOCK)
+        bound = self._longest + _FRAME
+        if have >= bound:
+            raise ItemTooLarge(
+                f"the next stored item is longer than max_item_bytes={self._longest}; "
+                "it stays stored: open the queue with a larger bound to get it"
+            )
+        return max(min(need, bound), _BLOCK)
+
+    def _fetch(self, chunk: int, offset: int, limit: int | None, size: int) -> Block:
+        file = self.load(chunk)
+        if limit is None or limit > self._size:
+            self._size = self._disk.size(file)
+        end = self._size if limit is None else min(limit, self._size)
+        if offset >= end and self._framing.native:
+            raise Damaged("the file ends here")
+        size = min(size, end - offset) if self._framing.native else 0
+        data = self._disk.read(file, size, offset) if size else b""
+
+        def stream(start: int) -> IO[bytes]:
+            return io.BufferedReader(Window(self._disk, file, start, end))
+
+        self._block = Block(chunk, offset, data, end, stream)
+        return self._block

@@ -1,0 +1,135 @@
+"""Every error that this package raises on purpose.
+
+::
+
+    PersistQueueError
+    ├── Empty (queue.Empty)          nothing there in time
+    │   └── AsyncEmpty               (asyncio.QueueEmpty; lives with the async classes)
+    ├── Full (queue.Full)            no room in time
+    │   └── AsyncFull                (asyncio.QueueFull; lives with the async classes)
+    ├── QueueShutDown (queue.ShutDown on Python 3.13+)
+    ├── QueueClosed                  the object was closed
+    ├── QueueLocked                  another process held the lock for too long
+    ├── QueueFailed                  a sync failed: reopen the queue
+    ├── QueueCorrupt                 stored bytes are damaged; nothing was deleted
+    ├── FormatError                  another serializer's or a newer version's files
+    ├── SerializationError           an item cannot be encoded or decoded
+    └── ItemTooLarge                 longer than max_item_bytes
+
+``queue.Empty`` and ``queue.Full`` are bases so that code written for the
+standard library's queues keeps working.  The asyncio flavours are not defined
+here: importing asyncio costs about 30 ms, which the sync half must not pay.
+
+Every message may be shown to a user as it is.  Errors from the operating
+system (a full disk, a missing permission) are the ``OSError`` they are.
+"""
+
+from __future__ import annotations
+
+import queue as _queue
+
+__all__ = [
+    "Empty",
+    "FormatError",
+    "Full",
+    "ItemTooLarge",
+    "PersistQueueError",
+    "QueueClosed",
+    "QueueCorrupt",
+    "QueueFailed",
+    "QueueLocked",
+    "QueueShutDown",
+    "SerializationError",
+]
+
+
+class PersistQueueError(Exception):
+    """Base of every error of this package."""
+
+
+class Empty(PersistQueueError, _queue.Empty):
+    """No item was there, or none came within the timeout."""
+
+
+class Full(PersistQueueError, _queue.Full):
+    """There was no room, or none was made within the timeout."""
+
+
+# queue.ShutDown exists from Python 3.13 on.
+_ShutDown: type[Exception] = getattr(_queue, "ShutDown", Exception)
+_shut_down_bases: tuple[type[Exception], ...] = (
+    (PersistQueueError,) if _ShutDown is Exception else (PersistQueueError, _ShutDown)
+)
+
+
+class QueueShutDown(*_shut_down_bases):  # type: ignore[misc]
+    """``shutdown()`` was called on this object; what is stored stays stored."""
+
+
+class QueueClosed(PersistQueueError):
+    """This object was closed; what is stored stays stored."""
+
+
+class QueueLocked(PersistQueueError):
+    """Another process or object held the queue's lock for too long."""
+
+
+class QueueFailed(PersistQueueError):
+    """A sync to disk failed, so this object can no longer vouch for the disk.
+
+    After a failed ``fsync`` the kernel may have dropped the data it could not
+    write, and a second ``fsync`` would report success.  Reopen the queue: it
+    then shows what is really stored.
+    """
+
+
+class QueueCorrupt(PersistQueueError):
+    """Stored bytes are damaged.  Nothing was deleted.
+
+    Attributes:
+        path: the queue's directory (or database).
+        chunk: name of the damaged file inside it (or the table).
+        offset: where in that file the damage begins, in bytes.
+        index: how many records of that file come before it (or the row id).
+        reason: what is wrong, in words.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        chunk: str,
+        offset: int | None = None,
+        index: int | None = None,
+        reason: str = "damaged",
+        advice: str = "",
+    ) -> None:
+        super().__init__(path, chunk, offset, index, reason, advice)
+        self.path = path
+        self.chunk = chunk
+        self.offset = offset
+        self.index = index
+        self.reason = reason
+        self.advice = advice
+
+    def __str__(self) -> str:
+        where = f"{self.path}: {self.chunk}"
+        if self.offset is not None:
+            where += f", byte {self.offset}"
+        if self.index is not None:
+            where += f", record {self.index}"
+        return f"{where}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+
+
+class FormatError(PersistQueueError):
+    """The files were written by another serializer or by a newer version."""
+
+
+class SerializationError(PersistQueueError):
+    """An item cannot be encoded, or a stored one cannot be decoded here.
+
+    A stored item that cannot be decoded stays stored.
+    """
+
+
+class ItemTooLarge(PersistQueueError):
+    """An item is longer than ``max_item_bytes`` once encoded."""

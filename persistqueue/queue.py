@@ -1,0 +1,345 @@
+"""``Queue``: a FIFO queue in a directory, for threads and processes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from . import exceptions
+from ._options import MAX_ITEM_BYTES, absolute, file_store, whole
+from ._runtime.deadline import Deadline
+from ._runtime.threads import ThreadShell
+from .exceptions import Empty, Full
+from .serializers import pickle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from ._storage.files import File
+
+__all__ = ["Empty", "Full", "Queue"]
+
+T = TypeVar("T")
+_NO_ITEM: Any = object()
+
+
+class Queue(Generic[T]):
+    """A first-in first-out queue that survives a restart, kept in a directory.
+
+    Any number of threads may share an object, and any number of objects and
+    processes may share a directory.
+
+    What survives what: when ``put`` or ``put_many`` has returned, the items survive
+    loss of power (``durability="power"``) or death of the process (``"process"``).
+    When ``task_done`` has returned, the item stays finished if the process dies; a
+    loss of power may bring it back, never lose it.  Delivery is at least once: what
+    was taken and not finished comes again after a restart.  With ``autosave=True``
+    it is at most once: what ``get`` has returned is gone.
+
+    Args:
+        path: the directory; created (0700) with its parents.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        chunksize: items in one file, for a new queue; an existing one keeps its own.
+        tempdir: a directory on the same file system for temporary files; None for
+            the queue's own.
+        serializer: ``persistqueue.serializers.pickle``, ``msgpack``, ``cbor2``,
+            ``json``, or any object with ``dump(value, fp)`` and ``load(fp)``.
+        autosave: finish an item when it is taken, instead of at ``task_done``.
+        durability: ``"power"`` or ``"process"``: what an acknowledged put survives.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a damaged record, or ``"skip"`` it:
+            set it aside in a file beside the queue and go on.
+        max_item_bytes: longest encoded item, checked before writing and reading.
+
+    Raises:
+        FormatError: another serializer or a newer version wrote the directory.
+        QueueCorrupt: it is damaged and cannot be rebuilt.
+        QueueLocked: another process held it for 10 s.
+        OSError: the directory cannot be created, read or written.
+        ValueError, TypeError, AttributeError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        maxsize: int = 0,
+        chunksize: int = 100,
+        tempdir: str | os.PathLike[str] | None = None,
+        serializer: Any = pickle,
+        autosave: bool = False,
+        *,
+        durability: str = "power",
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+    ) -> None:
+        self.path = absolute(path)
+        self.maxsize = whole("maxsize", maxsize)
+        self.chunksize = chunksize
+        self.tempdir = tempdir
+        self.serializer = serializer
+        self.autosave = bool(autosave)
+        self.durability = durability
+        self._longest = max_item_bytes
+        self._store, self._framing = file_store(
+            self.path,
+            serializer,
+            chunksize=chunksize,
+            tempdir=tempdir,
+            autosave=autosave,
+            durability=durability,
+            on_corrupt=on_corrupt,
+            max_item_bytes=max_item_bytes,
+        )
+        self._shell = ThreadShell(self._store, maxsize, self.autosave)
+
+    # -- put ------------------------------------------------------------------------
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """Store an item at the end of the queue.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Raises:
+            Full: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            QueueShutDown, QueueClosed: no more items are taken in.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            ValueError: the timeout is negative.
+        """
+        deadline = Deadline(block, timeout)
+        self._shell.append([self._encode(item)], deadline)
+
+    def put_nowait(self, item: T) -> None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        self.put(item, False)
+
+    def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> None:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        deadline = Deadline(block, timeout)
+        records = [self._encode(item) for item in items]
+        if 0 < self.maxsize < len(records):
+            raise ValueError(f"{len(records)} items never fit in a queue of maxsize {self.maxsize}")
+        if records:
+            self._shell.append(records, deadline)
+
+    # -- get ------------------------------------------------------------------------
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Take the oldest item.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+
+        Raises:
+            Empty: there was none in time.
+            QueueCorrupt: the next record is damaged (see ``on_corrupt``).
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            QueueShutDown, QueueClosed: no more items are handed out.
+            ValueError: the timeout is negative.
+        """
+        item: T = self._shell.take(1, Deadline(block, timeout))[0].item
+        return item
+
+    def get_nowait(self) -> T:
+        """Take the oldest item if there is one now: ``get(block=False)``."""
+        return self.get(False)
+
+    def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
+        """Wait for one item, then take what is there, oldest first.
+
+        Args:
+            max_items: how many at the most, 1 or more.
+            timeout: seconds to wait for the first; None for as long as it takes.
+
+        Raises:
+            Everything that ``get`` raises.
+        """
+        most = whole("max_items", max_items, 1)
+        return [record.item for record in self._shell.take(most, Deadline(True, timeout))]
+
+    def peek(self) -> T:
+        """Return the oldest item and leave it in the queue.
+
+        Raises:
+            Empty: there is none.
+        """
+        item: T = self._shell.peek().item
+        return item
+
+    @contextmanager
+    def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
+        """Take an item for the length of a ``with`` block.
+
+        It is finished when the block ends, and back in its place when the block
+        raises.  Arguments and errors are those of ``get``.
+        """
+        records = self._shell.take(1, Deadline(block, timeout))
+        try:
+            yield records[0].item
+        except BaseException:
+            self._shell.give_back(records)
+            raise
+        self._shell.settle(records)
+
+    def __iter__(self) -> Iterator[T]:
+        """Take items until the queue is shut down or closed, waiting for more.
+
+        An item is finished when the next one is asked for.  Leaving the loop gives
+        the last one back, unless ``task_done`` was called for it.
+        """
+        while True:
+            try:
+                records = self._shell.take(1, Deadline())
+            except (exceptions.QueueShutDown, exceptions.QueueClosed):
+                return
+            try:
+                yield records[0].item
+            except GeneratorExit:
+                self._shell.give_back(records)
+                raise
+            self._shell.settle(records)
+
+    # -- finish ---------------------------------------------------------------------
+
+    def task_done(self, count: int = 1, *, item: Any = _NO_ITEM) -> None:
+        """Finish items that were taken: they do not come again after a restart.
+
+        Without ``item`` this is a count, as in the standard library: the oldest items
+        that the calling thread took (the oldest of all when it took none, or when
+        the thread that took those has ended).
+
+        Args:
+            count: how many.
+            item: finish exactly this object, which ``get`` returned.
+
+        Raises:
+            ValueError: fewer are unfinished, or ``item`` was not handed out.
+        """
+        if item is not _NO_ITEM:
+            self._shell.item_done(item)
+        else:
+            self._shell.task_done(whole("count", count, 1))
+
+    def join(self) -> None:
+        """Wait until every item that was put is finished."""
+        self._shell.join()
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored or taken and not finished, as of the last call."""
+        return self._shell.unfinished
+
+    # -- look -----------------------------------------------------------------------
+
+    def qsize(self) -> int:
+        """Return how many items could be taken now."""
+        return self._shell.count()
+
+    def empty(self) -> bool:
+        """Return whether nothing could be taken now."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Return whether ``put`` would have to wait now."""
+        return 0 < self.maxsize <= self.qsize()
+
+    def __len__(self) -> int:
+        return self.qsize()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; keep a set beside the queue")
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the file ``info`` holds, as of the last call that stored something."""
+        return self._store.state.mapping()
+
+    @property
+    def skipped(self) -> int:
+        """Damaged records that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
+
+    # -- end ------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Make everything so far safe against loss of power, at either durability."""
+        self._shell.sync()
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Refuse puts on this object from now on, and gets when nothing is left.
+
+        Waiting callers wake up with ``QueueShutDown``.  Stored items stay stored.
+
+        Args:
+            immediate: refuse gets at once and let ``join`` return.
+        """
+        self._shell.shutdown(immediate)
+
+    def close(self) -> None:
+        """Let go of the files; a second call does nothing.
+
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
+        taken and not finished comes again when the queue is opened again.
+        """
+        self._shell.close()
+
+    def __enter__(self) -> Queue[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        shell = getattr(self, "_shell", None)  # None: the constructor raised
+        if shell is not None:
+            shell.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
+
+    # -- names that persist-queue's users look at -----------------------------------
+
+    @property
+    def headf(self) -> File | None:
+        """The chunk file that is written to."""
+        return self._store.headf
+
+    @property
+    def tailf(self) -> File | None:
+        """The chunk file that is read from."""
+        return self._store.tailf
+
+    def _qfile(self, number: int) -> str:
+        return os.path.join(self.path, f"q{number:05d}")
+
+    def _encode(self, item: T) -> bytes:
+        record = self._framing.encode(item)
+        if len(record) > self._longest:
+            raise exceptions.ItemTooLarge(
+                f"the item is {len(record)} bytes long once encoded, "
+                f"max_item_bytes is {self._longest}; nothing was stored"
+            )
+        return record

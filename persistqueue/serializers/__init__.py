@@ -1,0 +1,43 @@
+"""How an item becomes bytes: ``pickle`` (default), ``msgpack``, ``cbor2``, ``json``.
+
+Each is a module with ``dump(value, fp)``, ``dumps(value)``, ``load(fp)`` and
+``loads(data)``, reachable as an attribute: ``serializers.msgpack``.  A module is
+imported when it is first asked for; msgpack and cbor2 need the ``extra`` extra.
+
+Any object with ``dump(value, fp)`` and ``load(fp)`` may serve as a serializer.
+``load`` reads exactly one value and leaves ``fp`` behind it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from . import async_pickle, cbor2, json, msgpack, pickle
+
+__all__ = ["Serializer", "async_pickle", "cbor2", "json", "msgpack", "pickle"]
+
+_MODULES = frozenset(__all__) - {"Serializer"}
+
+
+class Serializer(Protocol):
+    """What a queue asks of a serializer."""
+
+    def dump(self, value: Any, fp: IO[bytes], /) -> Any:
+        """Write one value to ``fp``."""
+
+    def load(self, fp: IO[bytes], /) -> Any:
+        """Read one value from ``fp`` and leave ``fp`` behind it."""
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
