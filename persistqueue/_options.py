@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._storage.chunkfile import ChunkFileStore
 from ._storage.framing import Framing, framing_of
+
+if TYPE_CHECKING:
+    from ._storage.files import Disk
 
 #: Default bound on one encoded item, in bytes.
 MAX_ITEM_BYTES = 64 * 1024 * 1024
@@ -50,6 +53,7 @@ def file_store(
     durability: str,
     on_corrupt: str,
     max_item_bytes: int,
+    disk: Disk | None = None,
 ) -> tuple[ChunkFileStore, Framing]:
     """Check a file queue's arguments and return its store, not opened yet.
 
@@ -67,6 +71,7 @@ def file_store(
         skip_corrupt=one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip",
         longest=whole("max_item_bytes", max_item_bytes, 1),
         tempdir=None if tempdir is None else absolute(tempdir),
+        disk=disk,
     )
     _make_directory(path)
     if tempdir is not None and os.stat(path).st_dev != os.stat(tempdir).st_dev:

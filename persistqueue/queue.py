@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import exceptions
 from ._options import MAX_ITEM_BYTES, absolute, file_store, whole
-from ._runtime.deadline import Deadline
+from ._runtime.deadline import FOREVER, Deadline
 from ._runtime.threads import ThreadShell
 from .exceptions import Empty, Full
 from .serializers import pickle
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
-    from ._storage.files import File
+    from ._storage.files import Disk, File
 
 __all__ = ["Empty", "Full", "Queue"]
 
@@ -60,6 +60,8 @@ class Queue(Generic[T]):
         ValueError, TypeError, AttributeError: an argument is wrong.
     """
 
+    _disk: Disk | None = None  # tests put a disk here that fails or loses power
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -90,8 +92,9 @@ class Queue(Generic[T]):
             durability=durability,
             on_corrupt=on_corrupt,
             max_item_bytes=max_item_bytes,
+            disk=self._disk,
         )
-        self._shell = ThreadShell(self._store, maxsize, self.autosave)
+        self._shell = ThreadShell(self._store, self.maxsize, self.autosave)
 
     # -- put ------------------------------------------------------------------------
 
@@ -110,8 +113,7 @@ class Queue(Generic[T]):
             OSError: it could not be written (a full disk, say); nothing was stored.
             ValueError: the timeout is negative.
         """
-        deadline = Deadline(block, timeout)
-        self._shell.append([self._encode(item)], deadline)
+        self._shell.append([self._encode(item)], Deadline.of(block, timeout))
 
     def put_nowait(self, item: T) -> None:
         """Store an item if there is room now: ``put(item, block=False)``."""
@@ -129,7 +131,7 @@ class Queue(Generic[T]):
             ValueError: they are more than ``maxsize``, so they would never fit.
             Everything that ``put`` raises.
         """
-        deadline = Deadline(block, timeout)
+        deadline = Deadline.of(block, timeout)
         records = [self._encode(item) for item in items]
         if 0 < self.maxsize < len(records):
             raise ValueError(f"{len(records)} items never fit in a queue of maxsize {self.maxsize}")
@@ -152,7 +154,7 @@ class Queue(Generic[T]):
             QueueShutDown, QueueClosed: no more items are handed out.
             ValueError: the timeout is negative.
         """
-        item: T = self._shell.take(1, Deadline(block, timeout))[0].item
+        item: T = self._shell.take(1, Deadline.of(block, timeout))[0].item
         return item
 
     def get_nowait(self) -> T:
@@ -170,7 +172,7 @@ class Queue(Generic[T]):
             Everything that ``get`` raises.
         """
         most = whole("max_items", max_items, 1)
-        return [record.item for record in self._shell.take(most, Deadline(True, timeout))]
+        return [record.item for record in self._shell.take(most, Deadline.of(True, timeout))]
 
     def peek(self) -> T:
         """Return the oldest item and leave it in the queue.
@@ -188,7 +190,7 @@ class Queue(Generic[T]):
         It is finished when the block ends, and back in its place when the block
         raises.  Arguments and errors are those of ``get``.
         """
-        records = self._shell.take(1, Deadline(block, timeout))
+        records = self._shell.take(1, Deadline.of(block, timeout))
         try:
             yield records[0].item
         except BaseException:
@@ -204,7 +206,7 @@ class Queue(Generic[T]):
         """
         while True:
             try:
-                records = self._shell.take(1, Deadline())
+                records = self._shell.take(1, FOREVER)
             except (exceptions.QueueShutDown, exceptions.QueueClosed):
                 return
             try:
@@ -233,7 +235,7 @@ class Queue(Generic[T]):
         if item is not _NO_ITEM:
             self._shell.item_done(item)
         else:
-            self._shell.task_done(whole("count", count, 1))
+            self._shell.task_done(count if count == 1 else whole("count", count, 1))
 
     def join(self) -> None:
         """Wait until every item that was put is finished."""
@@ -315,7 +317,8 @@ class Queue(Generic[T]):
     def __del__(self) -> None:
         shell = getattr(self, "_shell", None)  # None: the constructor raised
         if shell is not None:
-            shell.close()
+            with suppress(Exception):  # nobody is there to hear of it
+                shell.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}>"

@@ -44,100 +44,89 @@ _SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.005  # s between two tries for the loc
 _LOOKS = frozenset({COUNT, JOIN, PEEK})
 
 
-class Outcome:
-    """How a batch ended.
-
-    Attributes:
-        count: items that could be taken, None when the store could not be asked.
-        unsettled: items stored and not settled, likewise.
-        interrupt: what stopped the batch from outside (Ctrl-C), if anything did.
-        happened: whether the ops carry results or errors; False: try them again.
-    """
-
-    def __init__(self) -> None:
-        self.count: int | None = None
-        self.unsettled: int | None = None
-        self.interrupt: BaseException | None = None
-        self.happened = False
-
-
 class Runner:
     """Runs batches on one store, one at a time.
 
     Args:
         maxsize: 0 for no bound.
         autosave: what is taken is settled, so a settle stores nothing.
-        unanswered: returns how many items taken under autosave lack a task_done.
+
+    Attributes:
+        ops: the last batch.
+        happened: whether its ops carry results or errors; False: the
+            batch was interrupted before it was stored, and may be run again.
+        interrupt: what stopped it from outside (Ctrl-C), if anything did.
+        counts: items that could be taken, and items not settled, when it was over;
+            None when the store could not be asked.
+        unanswered: items taken under autosave that lack a task_done.
     """
 
-    def __init__(
-        self, store: Store, maxsize: int, autosave: bool, unanswered: Callable[[], int]
-    ) -> None:
+    def __init__(self, store: Store, maxsize: int, autosave: bool) -> None:
         self._store = store
         self._maxsize = maxsize
         self._autosave = autosave
-        self._unanswered = unanswered
         # Verbs that store nothing, so that the store may skip its lock.
         self._looks = _LOOKS | ({SETTLE} if autosave else {TAKE, UNTAKE})
-        self._landed = False  # whether the last transaction was stored, interrupted or not
         self._taken = 0  # items taken under autosave by this batch
+        self.unanswered = 0
+        self.ops: Sequence[Op] = ()
+        self.happened = False
+        self.interrupt: BaseException | None = None
+        self.counts: tuple[int, int] | None = None
 
-    def run(self, ops: Sequence[Op], outcome: Outcome) -> None:
-        """Run one batch and note in ``outcome`` how it ended; errors go to the ops."""
-        self._landed = False
+    def run(self, ops: Sequence[Op]) -> None:
+        """Run one batch; errors go to its ops."""
+        if ops[0].verb == FLUSH and len(ops) == 1 and not self._store.unsaved():
+            self.ops, self.happened = ops, True  # a queue is closed, and nothing is left
+            return
+        looks = self._looks
+        looking = ops[0].verb in looks if len(ops) == 1 else all(op.verb in looks for op in ops)
+        self.ops, self.happened = ops, False
+        self.interrupt = self.counts = None
         try:
-            self._transaction(ops, all(op.verb in self._looks for op in ops))
+            while not self._transaction(ops, looking):
+                looking = False
         except Exception as error:
-            if not self._landed:
-                for op in ops:
-                    op.result, op.error = None, _own(error)
-                outcome.happened = True
+            if not self.happened:
+                _fail(ops, error)
+                self.happened = True
                 return
             log.warning("stored, but cleaning up behind it failed", exc_info=True)
         except BaseException as interrupt:
-            outcome.interrupt = interrupt
-        if self._landed:
-            outcome.count = self._store.count()
-            outcome.unsettled = self._left()
-            outcome.happened = True
+            self.interrupt = interrupt
+            if not self.happened:
+                return
+        waiting, unsettled = self._store.counts()
+        self.counts = waiting, unsettled + self.unanswered + self._taken
 
-    def _transaction(self, ops: Sequence[Op], looking: bool) -> None:
+    def _transaction(self, ops: Sequence[Op], looking: bool) -> bool:
+        """Run all verbs and commit.  False: begin again, with the lock."""
         store, self._taken = self._store, 0
-        begin(lambda: store.begin(not looking), store.abandon)
+        if not store.begin(not looking):
+            begin(lambda: store.begin(not looking), store.abandon)
         try:
             if len(ops) == 1:
-                self._verb(ops[0].verb, ops)
+                _VERBS[ops[0].verb](self, ops)
             else:
                 for verb, group in groupby(ops, key=_verb_of):
-                    self._verb(verb, list(group))
+                    _VERBS[verb](self, list(group))
             store.commit()
-            self._landed = True
+            self.happened = True
         except Stale:
             store.rollback()
-            self._transaction(ops, looking=False)
+            return False
         except BaseException:
-            self._landed = store.rollback()
+            self.happened = store.rollback()
             raise
-
-    def _left(self) -> int:
-        """Return how many items are not settled, as ``join`` counts them."""
-        return self._store.unsettled() + self._unanswered() + self._taken
-
-    def _verb(self, verb: str, ops: Sequence[Op]) -> None:
-        try:
-            _VERBS[verb](self, ops)
-        except Stale:
-            raise
-        except Exception as error:
-            if verb not in (TAKE, PEEK):
-                raise  # the whole transaction is to be undone
-            for op in ops:
-                op.error = _own(error)
+        return True
 
     def _append(self, ops: Sequence[Op]) -> None:
         """Append what fits; behind a put that does not fit, none that could wait passes."""
+        if len(ops) == 1 and self._maxsize <= 0:
+            self._store.append(ops[0].load)
+            return
         records: list[bytes] = []
-        room = self._maxsize - self._store.count() if self._maxsize > 0 else None
+        room = self._maxsize - self._store.counts()[0] if self._maxsize > 0 else None
         blocked = False
         for op in ops:
             if room is not None and (room < len(op.load) or (blocked and op.waits)):
@@ -146,22 +135,32 @@ class Runner:
             if room is not None:
                 room -= len(op.load)
             records += op.load
-            op.result = len(op.load)
         if records:
             self._store.append(records)
 
     def _take(self, ops: Sequence[Op]) -> None:
-        taken = self._store.take(sum(op.load for op in ops))
-        at = 0
-        for op in ops:
-            part = taken[at : at + op.load]
-            at += op.load
-            op.result = part or NOTHING_THERE
+        """Share out what is there.  An error is the takers' own, not the batch's."""
+        try:
+            taken = self._store.take(ops[0].load if len(ops) == 1 else sum(op.load for op in ops))
+        except Stale:
+            raise
+        except Exception as error:
+            _fail(ops, error)
+            return
         if self._autosave:
             self._taken += len(taken)
+        for op in ops:
+            op.result = taken[: op.load] or NOTHING_THERE
+            taken = taken[op.load :]
 
     def _peek(self, ops: Sequence[Op]) -> None:
-        record = self._store.peek()
+        try:
+            record = self._store.peek()
+        except Stale:
+            raise
+        except Exception as error:
+            _fail(ops, error)
+            return
         for op in ops:
             op.result = [record] if record is not None else NOTHING_THERE
 
@@ -169,14 +168,16 @@ class Runner:
         self._store.untake([record for op in ops for record in op.load])
 
     def _settle(self, ops: Sequence[Op]) -> None:
-        self._store.settle([record for op in ops for record in op.load])
+        self._store.settle(
+            ops[0].load if len(ops) == 1 else [record for op in ops for record in op.load]
+        )
 
     def _count(self, ops: Sequence[Op]) -> None:
         for op in ops:
-            op.result = self._store.count()
+            op.result = self._store.counts()[0]
 
     def _join(self, ops: Sequence[Op]) -> None:
-        left = self._left()
+        left = self._store.counts()[1] + self.unanswered + self._taken
         for op in ops:
             op.result = UNFINISHED if left else None
 
@@ -201,7 +202,7 @@ _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
 
 
 def begin(attempt: Callable[[], bool], abandon: Callable[[], None]) -> None:
-    """Call ``attempt`` until it has the store's lock, napping in between.
+    """Call ``attempt`` until it has the store's lock, with naps in between.
 
     Raises:
         QueueLocked: somebody else held the lock for ``LOCK_PATIENCE`` seconds.
@@ -224,6 +225,11 @@ def begin(attempt: Callable[[], bool], abandon: Callable[[], None]) -> None:
 
 def _verb_of(op: Op) -> str:
     return op.verb
+
+
+def _fail(ops: Sequence[Op], error: Exception) -> None:
+    for op in ops:
+        op.error = _own(error)
 
 
 def _own(error: Exception) -> Exception:

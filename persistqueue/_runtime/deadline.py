@@ -8,7 +8,7 @@ _FOREVER = float("inf")
 
 
 class Deadline:
-    """The moment at which a call gives up.
+    """The moment at which a call gives up; ``waits`` is false if that is at once.
 
     Args:
         block: false means that the moment is now.
@@ -18,17 +18,23 @@ class Deadline:
         ValueError: the timeout is negative, whether or not ``block`` is true.
     """
 
-    __slots__ = ("at",)
+    __slots__ = ("at", "waits")
 
     def __init__(self, block: bool = True, timeout: float | None = None) -> None:
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
+        self.waits = block and timeout != 0
         if not block:
             self.at = 0.0
         elif timeout is None:
             self.at = _FOREVER
         else:
             self.at = time.monotonic() + timeout
+
+    @staticmethod
+    def of(block: bool, timeout: float | None) -> Deadline:
+        """Return the deadline of a call; most calls have none, and share one object."""
+        return FOREVER if block and timeout is None else Deadline(block, timeout)
 
     def remaining(self) -> float | None:
         """Return the seconds left, 0 when it is over, None when it never will be."""
@@ -38,4 +44,7 @@ class Deadline:
 
     def expired(self) -> bool:
         """Return whether the moment has come."""
-        return self.at != _FOREVER and (self.at == 0.0 or time.monotonic() >= self.at)
+        return self.at != _FOREVER and time.monotonic() >= self.at
+
+
+FOREVER = Deadline()

@@ -40,7 +40,7 @@ NO_ROOM = object()
 UNFINISHED = object()
 
 # Where an op is.
-PENDING, PARKED, FLYING, ANSWERED = range(4)
+NEW, PENDING, PARKED, FLYING, ANSWERED = range(5)
 
 
 class Op:
@@ -65,7 +65,7 @@ class Op:
         self.result: Any = None
         self.error: BaseException | None = None
         self.gate: Any = None
-        self.where = PENDING
+        self.where = NEW
 
 
 class Line:
@@ -103,7 +103,18 @@ class Line:
             op.where = PARKED
             ahead.append(op)
         else:
-            self.pending.append(op)
+            self._to_pending(op)
+
+    def start(self, op: Op) -> list[Op]:
+        """Let an op in when no batch is under way, and return the batch that goes now.
+
+        It is empty when the op has to wait behind others of its kind.
+        """
+        if not (self.pending or self._getters or self._putters or self._stopped):
+            op.where = FLYING
+            return [op]
+        self.enter(op)
+        return self.batch()
 
     def batch(self) -> list[Op]:
         """Return what goes with the next batch."""
@@ -113,13 +124,13 @@ class Line:
             op.where = FLYING
         return batch
 
-    def finish(self, batch: Sequence[Op], count: int | None, unsettled: int | None) -> list[Op]:
+    def finish(self, batch: Sequence[Op], counts: tuple[int, int] | None) -> list[Op]:
         """Say what a batch came to: returns the ops that are answered now.
 
         Args:
-            count: items that could be taken when the batch was over.
-            unsettled: items stored and not settled.  Both None: the store failed, and
-                the first of those who wait shall look whether it does so for them.
+            counts: items that could be taken, and items not settled, when the batch
+                was over.  None: the store failed, and the first of those who wait
+                shall look whether it does so for them.
         """
         answered, parked = [], []
         for op in batch:
@@ -130,10 +141,10 @@ class Line:
                 answered.append(op)
         if parked:
             answered += self._park(parked)
-        if count is None:
+        if counts is None:
             self.poke()
             return answered
-        self.count = count
+        self.count, unsettled = counts
         if unsettled == 0 and self._joiners:
             answered += self._answer(self._joiners)
         if self._getters or self._putters:
@@ -147,7 +158,7 @@ class Line:
             self.pending.appendleft(op)
 
     def withdraw(self, op: Op) -> bool:
-        """Take an op out; False when it is flying or answered."""
+        """Take an op out; False when it is not in the line."""
         if op.where == PENDING:
             self.pending.remove(op)
         elif op.where == PARKED:

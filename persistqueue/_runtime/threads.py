@@ -13,9 +13,9 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import Empty, Full, QueueClosed, QueueShutDown
-from .batch import Outcome, Runner, begin
-from .deadline import Deadline
+from ..exceptions import Empty, Full, PersistQueueError, QueueClosed, QueueShutDown
+from .batch import Runner, begin
+from .deadline import FOREVER, Deadline
 from .policy import (
     ANSWERED,
     APPEND,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from .._storage.base import Record, Store
 
-_FOREVER = Deadline()
 _shells: weakref.WeakSet[ThreadShell] = weakref.WeakSet()
 
 
@@ -58,10 +57,9 @@ class ThreadShell:
     def __init__(self, store: Store, maxsize: int, autosave: bool) -> None:
         self._store = store
         self._autosave = autosave
-        self._runner = Runner(store, maxsize, autosave, lambda: self._unanswered)
         self._reset(maxsize)
         begin(store.open, store.abandon)
-        self.unfinished = store.unsettled()
+        self.unfinished = store.counts()[1]
         _shells.add(self)
 
     def _reset(self, maxsize: int) -> None:
@@ -71,19 +69,19 @@ class ThreadShell:
         self._line = Line(maxsize)
         self._takes = Takes(_thread_ended)
         self._leader: Op | None = None  # who runs batches; at most one
-        self._unanswered = 0  # autosave: taken, and no task_done yet
+        self._runner = Runner(self._store, maxsize, self._autosave)  # the leader's
         self._closed = False
 
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: list[bytes], deadline: Deadline) -> None:
         """Store encoded items, all or none, when there is room for them."""
-        if self.call(Op(APPEND, records, waits=not deadline.expired()), deadline) is NO_ROOM:
+        if self.call(Op(APPEND, records, waits=deadline.waits), deadline) is NO_ROOM:
             raise Full("the queue is full")
 
     def take(self, most: int, deadline: Deadline) -> list[Record]:
         """Wait for an item, then take up to ``most`` of what is there."""
-        op = Op(TAKE, most, waits=not deadline.expired(), owner=threading.current_thread())
+        op = Op(TAKE, most, waits=deadline.waits, owner=threading.current_thread())
         taken: list[Record] | object = self.call(op, deadline)
         if not isinstance(taken, list):
             raise Empty("the queue is empty")
@@ -151,7 +149,7 @@ class ThreadShell:
         """Return records to their places, those that nobody has settled."""
         with self._mutex:
             if self._autosave:
-                self._unanswered -= len(records)
+                self._runner.unanswered -= len(records)
                 mine = list(records)
             else:
                 mine = [record for record in records if self._takes.discard(record)]
@@ -159,9 +157,9 @@ class ThreadShell:
 
     def _answer(self, count: int) -> None:
         with self._mutex:
-            if self._unanswered < count:
+            if self._runner.unanswered < count:
                 raise ValueError("task_done() called too many times")
-            self._unanswered -= count
+            self._runner.unanswered -= count
         self.call(Op(SETTLE, ()))
 
     def _settle(self, records: list[Record]) -> None:
@@ -175,71 +173,78 @@ class ThreadShell:
 
     # -- one call -------------------------------------------------------------------
 
-    def call(self, op: Op, deadline: Deadline = _FOREVER) -> Any:
+    def call(self, op: Op, deadline: Deadline = FOREVER) -> Any:
         """See one op through and return its result.
 
         When the call is interrupted (Ctrl-C) before its batch, it is withdrawn; after
         that its outcome is awaited and what it took is given back.
         """
+        batch: list[Op] = []
         try:
             with self._mutex:
-                self._line.enter(op)
                 if self._leader is None:
                     self._leader = op
-            while op.where != ANSWERED:
-                if self._leader is op and self._line.pending:
-                    self._lead(op)
+                    batch = self._line.start(op)
                 else:
-                    self._sleep(op, deadline)
+                    self._line.enter(op)
+            if batch:
+                self._lead(op, batch)
+            while op.where != ANSWERED:
+                self._sleep(op, deadline)
+                if self._leader is op:
+                    with self._mutex:
+                        batch = self._line.batch()
+                    self._lead(op, batch)
         except BaseException:
-            self._leave(op)
+            self._leave(op, batch)
             raise
-        finally:
-            if self._leader is op:
-                with self._mutex:
-                    self._hand_on()
         if op.error is not None:
             raise op.error
         return op.result
 
-    def _lead(self, op: Op) -> None:
-        """Run one batch for everybody who is pending."""
-        batch: list[Op] = []
-        outcome = Outcome()
+    def _lead(self, op: Op, batch: list[Op]) -> None:
+        """Run a batch for everybody in it, then hand the leadership on."""
+        runner = self._runner
         try:
+            if batch:
+                runner.run(batch)
+        finally:
+            interrupt = runner.interrupt
             with self._mutex:
-                batch = self._line.batch()
-            self._runner.run(batch, outcome)
-        finally:  # Ctrl-C may come anywhere: nobody is left flying
-            with self._mutex:
-                self._finish(op, batch, outcome)
-        if outcome.interrupt is not None:
-            raise outcome.interrupt
+                if batch:
+                    self._finish(op, batch)
+                self._hand_on()
+        if interrupt is not None:
+            raise interrupt
 
-    def _finish(self, leader: Op, batch: list[Op], outcome: Outcome) -> None:
-        if not outcome.happened:  # the others' ops go with the next batch
+    def _finish(self, leader: Op, batch: list[Op]) -> None:
+        runner = self._runner
+        if not runner.happened:  # the others' ops go with the next batch
             self._line.again(other for other in batch if other is not leader)
             leader.where = ANSWERED
             return
-        if outcome.unsettled is not None:
-            self.unfinished = outcome.unsettled
-        for op in self._line.finish(batch, outcome.count, outcome.unsettled):
+        if runner.counts is not None:
+            self.unfinished = runner.counts[1]
+        for op in self._line.finish(batch, runner.counts):
             if op.verb == TAKE and op.error is None and op.result is not NOTHING_THERE:
                 self._note_taken(op)
-            self._wake(op)
+            if op.gate is not None:
+                self._wake(op)
 
     def _note_taken(self, op: Op) -> None:
         if self._autosave:
-            self._unanswered += len(op.result)
+            self._runner.unanswered += len(op.result)
         else:
             self._takes.add(op.result, op.owner)
 
     def _hand_on(self) -> None:
         """Make the first pending op's thread the leader; the mutex is held."""
         pending = self._line.pending
-        self._leader = pending[0] if pending else None
-        if self._leader is not None:
-            self._wake(self._leader)
+        if pending:
+            self._leader = pending[0]
+            self._wake(pending[0])
+        else:
+            self._leader = None
 
     def _wake(self, op: Op) -> None:
         gate, op.gate = op.gate, None
@@ -252,9 +257,7 @@ class ThreadShell:
             if op.where == ANSWERED:
                 return
             if self._leader is op:
-                if self._line.pending:
-                    return
-                self._leader = None
+                return
             gate = op.gate = threading.Lock()
             gate.acquire()
             parked = op.where == PARKED
@@ -275,21 +278,26 @@ class ThreadShell:
         if self._leader is None:
             self._hand_on()
 
-    def _leave(self, op: Op) -> None:
-        """The caller was interrupted: see that nothing is lost and nobody waits for it."""
+    def _leave(self, op: Op, batch: list[Op]) -> None:
+        """The caller was interrupted: see that nothing is lost and nobody waits for it.
+
+        Ctrl-C may come between any two steps of ``call`` and ``_lead``: a leader that
+        has not handed on yet still answers for its batch.
+        """
         with self._mutex:
+            if self._leader is op:
+                flying = [other for other in batch if other.where == FLYING]
+                if self._runner.ops is batch:
+                    self._finish(op, flying)
+                else:
+                    self._line.again(other for other in flying if other is not op)
+                    op.where = ANSWERED
+                self._hand_on()
             self._withdraw(op)
         while op.where == FLYING:
-            self._sleep(op, _FOREVER)
+            self._sleep(op, FOREVER)
         if op.verb == TAKE and op.error is None and isinstance(op.result, list):
-            if self._leader is op:
-                with self._mutex:
-                    self._hand_on()
             self.give_back(op.result)
-
-    def sync(self) -> None:
-        """Make what is stored safe against loss of power."""
-        self.call(Op(SYNC))
 
     # -- the rest -------------------------------------------------------------------
 
@@ -318,9 +326,17 @@ class ThreadShell:
             for op in self._line.stop(QueueClosed, immediate=True):
                 self._wake(op)
         try:
-            self.call(Op(FLUSH))  # behind everything that is pending
+            self._drain()
         finally:
             self._store.close()
+
+    def _drain(self) -> None:
+        """Wait for what is under way, and store what is in memory only."""
+        try:
+            self.call(Op(FLUSH))
+        except (PersistQueueError, OSError):
+            if self._store.unsaved():
+                raise
 
     def after_fork(self) -> None:
         """In a child process: new locks, new descriptors, and nothing taken."""

@@ -39,7 +39,7 @@ class Store(Protocol):
     def begin(self, exclusive: bool) -> bool:
         """Start a transaction and see what others committed.  False: locked.
 
-        Without ``exclusive`` only ``take``, ``untake``, ``peek`` and ``count`` may
+        Without ``exclusive`` only ``take``, ``untake``, ``peek`` and ``counts`` may
         follow, and any of them may raise ``Stale``.
         """
 
@@ -61,11 +61,11 @@ class Store(Protocol):
     def flush(self) -> None:
         """Store what is in memory only; called once, before ``close``."""
 
-    def count(self) -> int:
-        """Return how many items are stored and not handed out by this object."""
+    def unsaved(self) -> bool:
+        """Return whether anything is in memory only."""
 
-    def unsettled(self) -> int:
-        """Return how many items are stored and not settled."""
+    def counts(self) -> tuple[int, int]:
+        """Return how many items are stored and not handed out, and not settled."""
 
     def commit(self) -> None:
         """Make the transaction durable and end it; on an error nothing of it is stored."""

@@ -82,9 +82,15 @@ class ChunkFileStore:
         self._cursor = Cursor(self.state, autosave, self._recovery.is_there)
         self._lock: DirectoryLock | None = None
         self._failed: str | None = None
+        self._headf_chunk = -1
         self._seen: bytes | None = None  # the bytes of info that state was decoded from
         self._unsynced = 0  # lowest chunk that may not be on stable storage
-        self._reset()
+        # The transaction under way.
+        self._exclusive = False  # whether it holds the lock
+        self._head = self.state.head
+        self._written: list[File] = []  # chunks written to, oldest first
+        self._created: list[str] = []
+        self._intended: bytes | None = None  # what info holds once it is stored
 
     @property
     def tailf(self) -> File | None:
@@ -134,6 +140,7 @@ class ChunkFileStore:
         """Open the chunks at head and tail; like persist-queue, create the head's."""
         head = self._recovery.chunk_path(state.head.chunk)
         self.headf = self._disk.open(head, create=state.head.count == 0)
+        self._headf_chunk = state.head.chunk
         with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
             self._reader.load(state.tail.chunk)
 
@@ -152,7 +159,9 @@ class ChunkFileStore:
         self._reset()
         self._exclusive = True
         try:
-            self._refresh(now)
+            raw = self._info.read(now)
+            if raw != self._seen:
+                self._refresh(raw)
         except BaseException:
             self._end()
             raise
@@ -162,9 +171,9 @@ class ChunkFileStore:
         """Forget the last transaction."""
         self._exclusive = False
         self._head = self.state.head
-        self._written: list[File] = []  # chunks written to, oldest first
-        self._created: list[str] = []
-        self._intended: bytes | None = None  # what info holds once this one is stored
+        if self._written:
+            self._written, self._created = [], []
+        self._intended = None
         self._cursor.begin()
 
     def _end(self) -> None:
@@ -177,11 +186,8 @@ class ChunkFileStore:
         if self._lock is not None:
             self._lock.stand_back()
 
-    def _refresh(self, now: float) -> None:
+    def _refresh(self, raw: bytes | None) -> None:
         """Move to what others committed since this object looked last."""
-        raw = self._info.read(now)
-        if raw == self._seen:
-            return
         if raw is None:
             self._fail("its directory or its info was removed while it was open")
         try:
@@ -224,8 +230,8 @@ class ChunkFileStore:
 
     def _head_file(self, head: Position) -> File:
         """Return the head's chunk, created when its first record is about to come."""
-        path = self._recovery.chunk_path(head.chunk)
-        if self.headf is None or self.headf.closed or self.headf.path != path:
+        if self.headf is None or self.headf.fd < 0 or self._headf_chunk != head.chunk:
+            path = self._recovery.chunk_path(head.chunk)
             if head.count == 0:
                 self._created.append(path)
             try:
@@ -235,7 +241,7 @@ class ChunkFileStore:
                 raise QueueCorrupt(self.path, name, reason="the head's chunk is missing") from error
             if self.headf is not None and self.headf not in self._written:
                 self.headf.close()
-            self.headf = file
+            self.headf, self._headf_chunk = file, head.chunk
         if not self._written or self._written[-1] is not self.headf:
             self._written.append(self.headf)
         return self.headf
@@ -261,9 +267,8 @@ class ChunkFileStore:
 
     def _next(self) -> Record | None:
         cursor = self._cursor
-        known = cursor.known()
-        if known is not None:
-            return known
+        if cursor.spare:
+            return cursor.known()
         while True:
             start, head = cursor.read, self._head
             if start[:2] >= head[:2]:
@@ -306,20 +311,20 @@ class ChunkFileStore:
     def flush(self) -> None:
         self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
 
-    def count(self) -> int:
-        return self._cursor.waiting(self._head)
+    def unsaved(self) -> bool:
+        return self._cursor.homeless
 
-    def unsettled(self) -> int:
-        return self._cursor.unsettled(self._head)
+    def counts(self) -> tuple[int, int]:
+        return self._cursor.counts(self._head)
 
     # -- ending a transaction -------------------------------------------------------
 
     def commit(self) -> None:
         if self._exclusive:
-            new = State(self.state.chunksize, self._cursor.done(), self._head)
-            if new != self.state:
-                self._store(new)
-        self._end()
+            state, done, head = self.state, self._cursor.done(), self._head
+            if head is not state.head or done != state.tail:
+                self._store(State(state.chunksize, done, head))
+            self._end()
 
     def _store(self, new: State) -> None:
         raw = self._info.encode(new)
@@ -345,8 +350,9 @@ class ChunkFileStore:
         """The transaction is stored: let memory follow."""
         self._seen, self.state = raw, new
         self._cursor.landed(new)
-        for file in self._written[:-1]:
-            file.close()
+        if len(self._written) > 1:
+            for file in self._written[:-1]:
+                file.close()
 
     def _take_back(self, error: OSError) -> None:
         """Put the old ``info`` back; where that cannot be vouched for, trust nothing."""

@@ -34,7 +34,8 @@ class State(NamedTuple):
 
     @property
     def size(self) -> int:
-        return self.index(self.head) - self.index(self.tail)
+        head, tail = self.head, self.tail
+        return (head[0] - tail[0]) * self.chunksize + head[1] - tail[1]
 
     def index(self, position: Position) -> int:
         """Return how many records were ever stored before ``position``."""
@@ -49,11 +50,12 @@ class State(NamedTuple):
 
     def mapping(self) -> dict[str, Any]:
         """Return the value of ``info``, keys in upstream's order."""
+        chunksize, tail, head = self
         return {
-            "chunksize": self.chunksize,
-            "size": self.size,
-            "tail": list(self.tail),
-            "head": list(self.head),
+            "chunksize": chunksize,
+            "size": (head[0] - tail[0]) * chunksize + head[1] - tail[1],
+            "tail": list(tail),
+            "head": list(head),
         }
 
 

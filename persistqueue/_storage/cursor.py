@@ -37,24 +37,32 @@ class Cursor:
         self._tail = state.tail
         self._autosave = autosave
         self._is_there = is_there
-        self._index = state.index
+        self._chunksize = state.chunksize
         self._front: deque[Record] = deque()
         self._homeless: deque[Record] = deque()
-        self._settled: dict[int, Position] = {}  # index of a settled item -> the place behind it
-        self.begin()
+        self._settled: dict[Position, Position] = {}  # where settled items begin -> end
+        # The journal of a transaction, for undo.
+        self._touched = False
+        self._taken: list[Record] = []
+        self._untaken: list[Record] = []
+        self._settling: list[Position] = []
+        self._flushed: list[Record] = []
 
     # -- a transaction: begin, then verbs, then landed or undo ----------------------
 
     def begin(self) -> None:
         """Forget the journal of the last transaction."""
-        self._taken: list[Record] = []
-        self._untaken: list[Record] = []
-        self._settling: list[int] = []
-        self._flushed: list[Record] = []
+        if self._touched:
+            self._touched = False
+            self._taken.clear()
+            self._untaken.clear()
+            self._settling.clear()
+            self._flushed.clear()
 
     def follow(self, old: State, new: State) -> None:
         """Move to the tail that somebody else committed."""
-        self._tail, self._index = new.tail, new.index
+        self._tail = new.tail
+        self._chunksize = new.chunksize
         if new.tail == old.tail:
             return
         if self._autosave or new.tail < old.tail or self.read < new.tail:
@@ -62,21 +70,31 @@ class Cursor:
             self._front.clear()
         while self._front and self._front[0].start < new.tail:
             self._front.popleft()
-        tail = new.index(new.tail)
-        self._settled = {index: end for index, end in self._settled.items() if index >= tail}
+        kept = {start: end for start, end in self._settled.items() if start >= new.tail}
+        self._settled = kept
 
-    def known(self) -> Record | None:
-        """Return the next item if it is in memory already."""
-        if self._homeless:
-            return self._homeless.popleft()
-        return self._front.popleft() if self._front else None
+    @property
+    def spare(self) -> bool:
+        """Whether the next item is in memory already."""
+        return bool(self._front or self._homeless)
+
+    @property
+    def homeless(self) -> bool:
+        """Whether any item is in memory only."""
+        return bool(self._homeless)
+
+    def known(self) -> Record:
+        """Return the next item, which is in memory already."""
+        return self._homeless.popleft() if self._homeless else self._front.popleft()
 
     def take(self, record: Record) -> None:
         """Note that ``record`` is handed out."""
+        self._touched = True
         self._taken.append(record)
 
     def untake(self, records: Iterable[Record]) -> None:
         """Take back what was handed out, to the same places."""
+        self._touched = True
         for record in sorted(records, key=_place_of, reverse=True):
             self.put_back(record)
             self._untaken.append(record)
@@ -89,7 +107,7 @@ class Cursor:
                 self._front.appendleft(record)
             else:
                 self._homeless.appendleft(record)
-        elif start >= self._tail and self._index(start) not in self._settled:
+        elif start >= self._tail and start not in self._settled:
             earlier = []
             while self._front and self._front[0].start < start:
                 earlier.append(self._front.popleft())
@@ -100,38 +118,41 @@ class Cursor:
         """Note that items are finished; what is settled already stays so."""
         if self._autosave:
             return
+        self._touched = True
         for record in records:
-            index = self._index(record.start)
-            if record.start >= self._tail and index not in self._settled:
-                self._settled[index] = record.end
-                self._settling.append(index)
+            start = record.start
+            if start >= self._tail and start not in self._settled:
+                self._settled[start] = record.end
+                self._settling.append(start)
 
     def skip(self, start: Position, end: Position) -> None:
         """Settle what stands between two places: it is damaged."""
         self.read = end
         if not self._autosave:
-            first, last = self._index(start), self._index(end)
-            for index in range(first, last - 1):
-                after = Position(start.chunk, start.count + index - first + 1, start.offset)
-                self._settled[index] = after
-            self._settled[last - 1] = end
+            for _ in range(self._distance(start, end) - 1):
+                after = start._replace(count=start.count + 1)
+                self._settled[start], start = after, after
+            self._settled[start] = end
 
     def flush(self) -> Sequence[Record]:
         """Return the homeless items: they are about to be stored again."""
-        self._flushed = list(self._homeless)
+        self._touched = True
+        self._flushed += self._homeless
         self._homeless.clear()
         return self._flushed
 
     def landed(self, new: State) -> None:
         """The transaction is stored, with the tail at ``done()``."""
         done, self._tail = self._tail, new.tail
-        while done != new.tail and (end := self._settled.pop(self._index(done), None)) is not None:
+        if not self._settled:
+            return
+        while done != new.tail and (end := self._settled.pop(done, None)) is not None:
             done = end
 
     def undo(self) -> None:
         """The transaction is not stored: be as before it."""
-        for index in self._settling:
-            self._settled.pop(index, None)
+        for start in self._settling:
+            self._settled.pop(start, None)
         for record in reversed(self._taken):
             self.put_back(record)
         for record in self._untaken:
@@ -152,20 +173,24 @@ class Cursor:
         if self._autosave:
             return self.place()
         done = self._tail
-        while (end := self._settled.get(self._index(done))) is not None:
+        if not self._settled:
+            return done
+        while (end := self._settled.get(done)) is not None:
             done = end
         return done
 
-    def waiting(self, head: Position) -> int:
-        """Return how many items are stored and not handed out."""
-        ahead = self._index(head) - self._index(self.read)
-        return ahead + len(self._front) + len(self._homeless)
-
-    def unsettled(self, head: Position) -> int:
-        """Return how many items are stored and not settled."""
+    def counts(self, head: Position) -> tuple[int, int]:
+        """Return how many items are stored and not handed out, and not settled."""
+        size, read = self._chunksize, self.read
+        stored = head[0] * size + head[1]
+        waiting = stored - read[0] * size - read[1] + len(self._front) + len(self._homeless)
         if self._autosave:
-            return self.waiting(head)
-        return self._index(head) - self._index(self._tail) - len(self._settled)
+            return waiting, waiting
+        tail = self._tail
+        return waiting, stored - tail[0] * size - tail[1] - len(self._settled)
+
+    def _distance(self, start: Position, end: Position) -> int:
+        return (end.chunk - start.chunk) * self._chunksize + end.count - start.count
 
 
 def _place_of(record: Record) -> Position:

@@ -226,18 +226,31 @@ class DirectoryLock:
         Args:
             now: the monotonic clock, in seconds.
         """
-        if not self.supported:
-            return True
-        if not self._in_turnstile and now - self._looked >= self.POLITE:
-            if self._next >= 0 and not self._lock(self._next):
-                return False
-            self._in_turnstile = self._next >= 0
-        if not self._lock(self._fd):
+        if now - self._looked >= self.POLITE and not self._pass_turnstile():
+            return False
+        try:
+            taken = _try_lock(self._fd)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            self.supported, taken = False, True
+        if not taken:
             self._looked = 0.0  # next time, queue up
             return False
-        self._looked = now
-        self.stand_back()
+        if self._in_turnstile:
+            self._looked = now
+            self.stand_back()
         return True
+
+    def _pass_turnstile(self) -> bool:
+        """Stand in the turnstile, unless somebody else does."""
+        if not self._in_turnstile and self._next >= 0 and self.supported:
+            try:
+                self._in_turnstile = _try_lock(self._next)
+            except OSError:  # no locks on directories here: go without manners
+                os.close(self._next)
+                self._next = -1
+        return self._in_turnstile or self._next < 0
 
     def is_current(self) -> bool:
         """Return whether the name still leads to the file that is locked."""
@@ -251,12 +264,12 @@ class DirectoryLock:
         """Leave the turnstile: the lock was taken, or the caller gave up."""
         if self._in_turnstile:
             self._in_turnstile = False
-            self._unlock(self._next)
+            _unlock(self._next)
 
     def release(self) -> None:
         """Give the lock back."""
-        if self.supported and self._fd >= 0:
-            self._unlock(self._fd)
+        if self.supported:
+            _unlock(self._fd)
 
     def close(self) -> None:
         """Close the descriptors, which frees whatever they hold."""
@@ -265,25 +278,17 @@ class DirectoryLock:
                 os.close(fd)
         self._fd = self._next = -1
 
-    def _lock(self, fd: int) -> bool:
-        try:
-            _lock_exclusively(fd)
-        except OSError as error:
-            if error.errno in _BUSY:
-                return False
-            if error.errno not in _NO_LOCKS:
-                raise
-            self.supported = False
-        return True
-
-    def _unlock(self, fd: int) -> None:
-        _unlock(fd)
-
 
 if fcntl is not None:
 
-    def _lock_exclusively(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _try_lock(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _BUSY:
+                return False
+            raise
+        return True
 
     def _unlock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
@@ -291,9 +296,15 @@ if fcntl is not None:
 else:
     import msvcrt
 
-    def _lock_exclusively(fd: int) -> None:
+    def _try_lock(fd: int) -> bool:
         os.lseek(fd, 0, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError as error:
+            if error.errno in _BUSY:
+                return False
+            raise
+        return True
 
     def _unlock(fd: int) -> None:
         os.lseek(fd, 0, os.SEEK_SET)

@@ -62,12 +62,12 @@ class Block:
 
     Attributes:
         data: the bytes.
-        base: offset in the chunk of the first of them.
+        base, end: offsets in the chunk at which they begin and end.
         limit: offset in the chunk at which readable bytes end.
         stream: opens the rest of the chunk, from an offset up to ``limit``.
     """
 
-    __slots__ = ("base", "chunk", "data", "limit", "stream")
+    __slots__ = ("base", "chunk", "data", "end", "limit", "stream")
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Block:
         self.chunk = chunk
         self.base = base
         self.data = data
+        self.end = base + len(data)
         self.limit = limit
         self.stream = stream
 
@@ -110,7 +111,10 @@ class PickleFraming:
         data = block.data
         if not data.startswith(_NO_OP_START, at):
             return self._decode_bare(block, at)
-        payload, end = self._payload(block, at)
+        start, end, checksum = self._extent(block, at)
+        payload = data[start:end]
+        if crc32(payload) != checksum:
+            raise Damaged("its checksum does not fit")
         try:
             return pickle.loads(payload), end
         except Exception as error:
@@ -119,7 +123,10 @@ class PickleFraming:
     def boundary(self, block: Block, at: int) -> int:
         """Return where the record ends, without running any code of it."""
         if block.data.startswith(_NO_OP_START, at):
-            return self._payload(block, at)[1]
+            start, end, checksum = self._extent(block, at)
+            if crc32(block.data[start:end]) != checksum:
+                raise Damaged("its checksum does not fit")
+            return end
         block.need(at, 2)
         return at + _length_of_pickle(block.stream(block.base + at))
 
@@ -133,15 +140,16 @@ class PickleFraming:
     def load_info(self, raw: bytes) -> Any:
         return _Inert(io.BytesIO(raw)).load()
 
-    def _payload(self, block: Block, at: int) -> tuple[bytes, int]:
-        block.need(at, _NO_OP_SIZE)
-        length, checksum = _SUMS.unpack_from(block.data, at + len(_NO_OP_START))
-        block.need(at, _NO_OP_SIZE + length)
+    def _extent(self, block: Block, at: int) -> tuple[int, int, int]:
+        """Return where the pickle behind a no-op starts and ends, and its checksum."""
         start = at + _NO_OP_SIZE
-        payload = block.data[start : start + length]
-        if crc32(payload) != checksum:
-            raise Damaged("its checksum does not fit")
-        return payload, start + length
+        have = len(block.data)
+        if start > have:
+            block.need(at, _NO_OP_SIZE)
+        length, checksum = _SUMS.unpack_from(block.data, at + len(_NO_OP_START))
+        if start + length > have:
+            block.need(at, _NO_OP_SIZE + length)
+        return start, start + length, checksum
 
     def _decode_bare(self, block: Block, at: int) -> tuple[Any, int]:
         block.need(at, 2)  # the shortest pickle
@@ -228,7 +236,7 @@ def _wrap_line(payload: bytes) -> bytes:
 def _find_line(block: Block, at: int) -> tuple[int, int, int]:
     stop = block.data.find(b"\n", at)
     if stop < 0:
-        if block.base + len(block.data) >= block.limit:
+        if block.end >= block.limit:
             raise Damaged("no newline ends it")
         raise Short(2 * (len(block.data) - at) + 1)
     return at, stop, stop + 1

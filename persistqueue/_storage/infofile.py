@@ -34,6 +34,7 @@ SIZE = 512
 VERSION = 1
 _MAGIC = b"pqI"
 _TRAILER = Struct("<3sBLL")
+_ZEROS = bytes(SIZE - _TRAILER.size)
 _LONGEST = 4096  # bytes of a native info that are looked at
 _RECHECK = 0.010  # s after which the name is looked up again
 
@@ -110,8 +111,7 @@ class InfoFile:
         value = self._framing.dump_info(state.mapping())
         if not self._framing.native:
             return value
-        trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
-        return (value + trailer).ljust(SIZE, b"\0")
+        return value + _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value)) + _ZEROS[len(value) :]
 
     def write(self, raw: bytes, *, sync: bool) -> None:
         """Make ``raw`` the content; with ``sync``, safe against power loss on return."""

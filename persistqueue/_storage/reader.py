@@ -7,7 +7,7 @@ that a get does not load the rest of a chunk, however large its items are.
 from __future__ import annotations
 
 import io
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 from ..exceptions import ItemTooLarge
 from .files import Disk, File, Window
@@ -16,7 +16,6 @@ from .framing import Block, Damaged, Framing, Short
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_T = TypeVar("_T")
 _BLOCK = 64 * 1024  # bytes read at a time
 _FRAME = 64  # bytes that any framing adds to an item, at the most
 
@@ -53,11 +52,27 @@ class ChunkReader:
             SerializationError: the record is whole but cannot be decoded.
             ItemTooLarge: it is longer than ``longest``.
         """
-        return self._at(chunk, offset, limit, self._framing.decode)
+        block = self._block
+        if block is None or block.chunk != chunk or not block.base <= offset < block.end:
+            block = self._fetch(chunk, offset, limit, _BLOCK)
+        while True:
+            try:
+                item, end = self._framing.decode(block, offset - block.base)
+            except Short as short:
+                block = self._longer(block, offset, limit, short.need)
+            else:
+                return item, block.base + end
 
     def boundary(self, chunk: int, offset: int, limit: int | None) -> int:
         """Return the offset behind the record at ``offset``, running no code of it."""
-        return self._at(chunk, offset, limit, self._framing.boundary)
+        block = self._block
+        if block is None or block.chunk != chunk or not block.base <= offset < block.end:
+            block = self._fetch(chunk, offset, limit, _BLOCK)
+        while True:
+            try:
+                return block.base + self._framing.boundary(block, offset - block.base)
+            except Short as short:
+                block = self._longer(block, offset, limit, short.need)
 
     def load(self, chunk: int) -> File:
         """Open a chunk unless it is open already.
@@ -78,34 +93,17 @@ class ChunkReader:
         if self.file is not None:
             self.file.close()
 
-    def _at(
-        self, chunk: int, offset: int, limit: int | None, method: Callable[[Block, int], tuple[_T, int]] | Any
-    ) -> Any:
-        block = self._block
-        if block is None or block.chunk != chunk or not block.base <= offset < block.base + len(block.data):
-            block = self._fetch(chunk, offset, limit, _BLOCK)
-        while True:
-            base = block.base
-            try:
-                found = method(block, offset - base)
-            except Short as short:
-                have = base + len(block.data) - offset
-                block = self._fetch(chunk, offset, limit, self._more(have, short.need))
-                continue
-            if isinstance(found, tuple):
-                return found[0], base + found[1]
-            return base + found
-
-    def _more(self, have: int, need: int) -> int:
-        if self._longest is None:
-            return max(need, _BLOCK)
-        bound = self._longest + _FRAME
-        if have >= bound:
-            raise ItemTooLarge(
-                f"the next stored item is longer than max_item_bytes={self._longest}; "
-                "it stays stored: open the queue with a larger bound to get it"
-            )
-        return max(min(need, bound), _BLOCK)
+    def _longer(self, block: Block, offset: int, limit: int | None, need: int) -> Block:
+        """Return a block that holds ``need`` bytes from ``offset``, if it may be so long."""
+        if self._longest is not None:
+            bound = self._longest + _FRAME
+            if block.end - offset >= bound:
+                raise ItemTooLarge(
+                    f"the next stored item is longer than max_item_bytes={self._longest}; "
+                    "it stays stored: open the queue with a larger bound to get it"
+                )
+            need = min(need, bound)
+        return self._fetch(block.chunk, offset, limit, max(need, _BLOCK))
 
     def _fetch(self, chunk: int, offset: int, limit: int | None, size: int) -> Block:
         file = self.load(chunk)
