@@ -67,7 +67,7 @@ class Runner:
         self._autosave = autosave
         # Verbs that store nothing, so that the store may skip its lock.
         self._looks = _LOOKS | ({SETTLE} if autosave else {TAKE, UNTAKE})
-        self._taken = 0  # items taken under autosave by this batch
+        self._taken = 0  # items that this batch took under autosave, less those given back
         self.unanswered = 0
         self.ops: Sequence[Op] = ()
         self.happened = False
@@ -165,12 +165,19 @@ class Runner:
             op.result = [record] if record is not None else NOTHING_THERE
 
     def _untake(self, ops: Sequence[Op]) -> None:
-        self._store.untake([record for op in ops for record in op.load])
+        records = [record for op in ops for record in op.load]
+        self._store.untake(records)
+        if self._autosave:
+            self._taken -= len(records)
+        for op in ops:
+            op.result = True
 
     def _settle(self, ops: Sequence[Op]) -> None:
         self._store.settle(
             ops[0].load if len(ops) == 1 else [record for op in ops for record in op.load]
         )
+        for op in ops:
+            op.result = True
 
     def _count(self, ops: Sequence[Op]) -> None:
         for op in ops:

@@ -53,9 +53,10 @@ class Op:
         owner: the thread or task it belongs to.
         result: its outcome once answered, unless ``error`` is set.
         gate: the shell's: what its caller waits on.
+        noted: the shell's: whether it is remembered who took what.
     """
 
-    __slots__ = ("error", "gate", "load", "owner", "result", "verb", "waits", "where")
+    __slots__ = ("error", "gate", "load", "noted", "owner", "result", "verb", "waits", "where")
 
     def __init__(self, verb: str, load: Any = None, *, waits: bool = False, owner: Any = None) -> None:
         self.verb = verb
@@ -65,6 +66,7 @@ class Op:
         self.result: Any = None
         self.error: BaseException | None = None
         self.gate: Any = None
+        self.noted = False
         self.where = NEW
 
 
@@ -134,6 +136,8 @@ class Line:
         """
         answered, parked = [], []
         for op in batch:
+            if op.where != FLYING:  # answered before an interrupt
+                continue
             if op.error is None and op.waits and op.result in _WAITS:
                 parked.append(op)
             else:
@@ -145,8 +149,8 @@ class Line:
             self.poke()
             return answered
         self.count, unsettled = counts
-        if unsettled == 0 and self._joiners:
-            answered += self._answer(self._joiners)
+        while unsettled == 0 and self._joiners:
+            self._to_pending(self._joiners.popleft())
         if self._getters or self._putters:
             self._promote()
         return answered
@@ -154,7 +158,7 @@ class Line:
     def again(self, ops: Iterable[Op]) -> None:
         """Put ops of a batch that never happened back to the front."""
         for op in reversed(list(ops)):
-            op.where = PENDING
+            op.where, op.result, op.error = PENDING, None, None
             self.pending.appendleft(op)
 
     def withdraw(self, op: Op) -> bool:
@@ -276,27 +280,32 @@ class Takes:
         if own is None:
             own = self._by_owner[owner] = OrderedDict()
         for record in records:
-            record.owner = owner
-            self._all[record] = own[record] = None
-            self._by_item.setdefault(id(record.item), []).append(record)
+            if record not in self._all:
+                record.owner = owner
+                self._all[record] = own[record] = None
+                self._by_item.setdefault(id(record.item), []).append(record)
 
-    def discard(self, record: Record) -> bool:
-        """Forget a record: settled or given back.  False: it was forgotten already."""
-        if record not in self._all:
-            return False
-        del self._all[record]
-        own = self._by_owner[record.owner]
-        del own[record]
-        if not own:
-            del self._by_owner[record.owner]
-        same = self._by_item[id(record.item)]
-        same.remove(record)
-        if not same:
-            del self._by_item[id(record.item)]
-        return True
+    def discard(self, record: Record) -> None:
+        """Forget a record: it is about to be settled or given back."""
+        self._all.pop(record, None)
+        own = self._by_owner.get(record.owner)
+        if own is not None:
+            own.pop(record, None)
+            if not own:
+                del self._by_owner[record.owner]
+        same = self._by_item.get(id(record.item))
+        if same is not None and record in same:  # Ctrl-C may have come half-way through add
+            same.remove(record)
+            if not same:
+                del self._by_item[id(record.item)]
+
+    def __contains__(self, record: Record) -> bool:
+        return record in self._all
 
     def restore(self, record: Record) -> None:
         """Remember a record again that could not be settled, as the oldest."""
+        if record in self._all:
+            return
         self.add((record,), record.owner)
         self._all.move_to_end(record, last=False)
         self._by_owner[record.owner].move_to_end(record, last=False)

@@ -38,7 +38,7 @@ from .policy import (
 from .watch import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .._storage.base import Record, Store
 
@@ -82,10 +82,10 @@ class ThreadShell:
     def take(self, most: int, deadline: Deadline) -> list[Record]:
         """Wait for an item, then take up to ``most`` of what is there."""
         op = Op(TAKE, most, waits=deadline.waits, owner=threading.current_thread())
-        taken: list[Record] | object = self.call(op, deadline)
-        if not isinstance(taken, list):
+        taken = self.call(op, deadline)
+        if taken is NOTHING_THERE:  # no call from here on: Ctrl-C comes with calls
             raise Empty("the queue is empty")
-        return taken
+        return taken  # type: ignore[no-any-return]
 
     def peek(self) -> Record:
         """Return the next record without taking it."""
@@ -104,71 +104,108 @@ class ThreadShell:
         """Wait until every item is settled."""
         self.call(Op(JOIN, waits=True))
 
+    def sync(self) -> None:
+        """Make what is stored safe against loss of power."""
+        self.call(Op(SYNC))
+
     def task_done(self, count: int) -> None:
         """Settle ``count`` items, the caller's oldest first (see ``policy.Takes``)."""
+        owner = threading.current_thread()
+
+        def choose(records: list[Record]) -> None:
+            while len(records) < count:
+                record = self._takes.oldest(owner)
+                if record is None:
+                    raise ValueError("task_done() called too many times")
+                records.append(record)
+                self._takes.discard(record)
+
         if self._autosave:
             self._answer(count)
-            return
-        owner = threading.current_thread()
-        records: list[Record] = []
-        with self._mutex:
-            while len(records) < count and (record := self._takes.oldest(owner)) is not None:
-                self._takes.discard(record)
-                records.append(record)
-            if len(records) < count:
-                for record in reversed(records):
-                    self._takes.restore(record)
-                raise ValueError("task_done() called too many times")
-        self._settle(records)
+        else:
+            self._resolve(SETTLE, choose)
 
     def item_done(self, item: Any) -> None:
         """Settle the record of an item that was handed out."""
-        if self._autosave:
-            self._answer(1)
-            return
-        with self._mutex:
-            record = self._takes.of_item(item, threading.current_thread())
+        owner = threading.current_thread()
+
+        def choose(records: list[Record]) -> None:
+            record = self._takes.of_item(item, owner)
             if record is None:
                 raise ValueError(
                     "task_done(item=...): this object was not handed out by this queue, or is "
                     "done already; pass the very object that get() returned"
                 )
+            records.append(record)
             self._takes.discard(record)
-        self._settle([record])
+
+        if self._autosave:
+            self._answer(1)
+        else:
+            self._resolve(SETTLE, choose)
 
     def settle(self, records: Sequence[Record]) -> None:
         """Settle those of ``records`` that nobody has settled yet."""
         if self._autosave:
             self._answer(len(records))
-            return
-        with self._mutex:
-            mine = [record for record in records if self._takes.discard(record)]
-        self._settle(mine)
+        else:
+            self._resolve(SETTLE, lambda mine: self._claim(records, mine))
 
     def give_back(self, records: Sequence[Record]) -> None:
-        """Return records to their places, those that nobody has settled."""
-        with self._mutex:
-            if self._autosave:
-                self._runner.unanswered -= len(records)
-                mine = list(records)
+        """Return records to their places, those that nobody has settled.
+
+        Ctrl-C does not stop it half-way: it is seen through, then the interrupt goes on.
+        """
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                if self._autosave:
+                    self.call(Op(UNTAKE, records))
+                else:
+                    self._resolve(UNTAKE, lambda mine: self._claim(records, mine))
+            except Exception:
+                raise
+            except BaseException as error:
+                interrupt = error
             else:
-                mine = [record for record in records if self._takes.discard(record)]
-        self.call(Op(UNTAKE, mine))
+                break
+        if interrupt is not None:
+            raise interrupt
+
+    def _claim(self, records: Sequence[Record], mine: list[Record]) -> None:
+        for record in records:
+            if record in self._takes:
+                mine.append(record)
+                self._takes.discard(record)
+
+    def _resolve(self, verb: str, choose: Callable[[list[Record]], None]) -> None:
+        """Settle or give back what ``choose`` picks; if that fails, it is as before."""
+        records: list[Record] = []
+        op = Op(verb, records)
+        try:
+            with self._mutex:
+                choose(records)
+            self.call(op)
+        except BaseException:  # Ctrl-C may come when it is stored already
+            if op.result is None:
+                with self._mutex:
+                    for record in reversed(records):
+                        self._takes.restore(record)
+            raise
 
     def _answer(self, count: int) -> None:
+        """Count task_done calls under autosave, for ``join``."""
+        op = Op(SETTLE, ())
         with self._mutex:
             if self._runner.unanswered < count:
                 raise ValueError("task_done() called too many times")
             self._runner.unanswered -= count
-        self.call(Op(SETTLE, ()))
-
-    def _settle(self, records: list[Record]) -> None:
         try:
-            self.call(Op(SETTLE, records))
-        except BaseException:  # not settled: let the caller try again
-            with self._mutex:
-                for record in reversed(records):
-                    self._takes.restore(record)
+            self.call(op)
+        except BaseException:
+            if op.result is None:
+                with self._mutex:
+                    self._runner.unanswered += count
             raise
 
     # -- one call -------------------------------------------------------------------
@@ -219,23 +256,34 @@ class ThreadShell:
 
     def _finish(self, leader: Op, batch: list[Op]) -> None:
         runner = self._runner
-        if not runner.happened:  # the others' ops go with the next batch
+        if runner.ops is not batch or not runner.happened:  # the others' go again
             self._line.again(other for other in batch if other is not leader)
-            leader.where = ANSWERED
+            leader.where, leader.result, leader.noted = ANSWERED, None, True
             return
         if runner.counts is not None:
             self.unfinished = runner.counts[1]
-        for op in self._line.finish(batch, runner.counts):
-            if op.verb == TAKE and op.error is None and op.result is not NOTHING_THERE:
-                self._note_taken(op)
+        self._deliver(self._line.finish(batch, runner.counts))
+
+    def _deliver(self, ops: list[Op]) -> None:
+        """Let the callers of answered ops go on; to do it twice is harmless."""
+        for op in ops:
+            if not op.noted and op.error is None:
+                self._note(op)
             if op.gate is not None:
                 self._wake(op)
 
-    def _note_taken(self, op: Op) -> None:
+    def _note(self, op: Op) -> None:
+        """Remember who took what."""
+        number = 0
+        if op.verb == TAKE and op.result is not NOTHING_THERE:
+            number = len(op.result)
+            if not self._autosave:
+                self._takes.add(op.result, op.owner)
+        elif op.verb == UNTAKE:
+            number = -len(op.load)
         if self._autosave:
-            self._runner.unanswered += len(op.result)
-        else:
-            self._takes.add(op.result, op.owner)
+            self._runner.unanswered += number
+        op.noted = True
 
     def _hand_on(self) -> None:
         """Make the first pending op's thread the leader; the mutex is held."""
@@ -286,12 +334,9 @@ class ThreadShell:
         """
         with self._mutex:
             if self._leader is op:
-                flying = [other for other in batch if other.where == FLYING]
-                if self._runner.ops is batch:
-                    self._finish(op, flying)
-                else:
-                    self._line.again(other for other in flying if other is not op)
-                    op.where = ANSWERED
+                if any(other.where == FLYING for other in batch):
+                    self._finish(op, batch)
+                self._deliver([other for other in batch if other.where == ANSWERED])
                 self._hand_on()
             self._withdraw(op)
         while op.where == FLYING:

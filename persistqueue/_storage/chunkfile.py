@@ -103,12 +103,14 @@ class ChunkFileStore:
         if self._lock is None:
             self._disk.make_directory(self.path)
             self._lock = DirectoryLock(os.path.join(self.path, ".lock"), self.path)
-        if not self._lock.try_acquire(time.monotonic()):
-            return False
         try:
+            if not self._lock.try_acquire(time.monotonic()):
+                return False
             self._recover()
-        finally:
-            self._lock.release()
+        except BaseException:
+            self._lock.drop()
+            raise
+        self._lock.release()
         if not self._lock.supported:
             log.warning("%s: no file locks here; only one process may use the queue", self.path)
         return True
@@ -139,7 +141,7 @@ class ChunkFileStore:
     def _open_ends(self, state: State) -> None:
         """Open the chunks at head and tail; like persist-queue, create the head's."""
         head = self._recovery.chunk_path(state.head.chunk)
-        self.headf = self._disk.open(head, create=state.head.count == 0)
+        self.headf = self._disk.open(head, create=state.head.records == 0)
         self._headf_chunk = state.head.chunk
         with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
             self._reader.load(state.tail.chunk)
@@ -154,16 +156,17 @@ class ChunkFileStore:
         if not exclusive and self._info.read(now) == self._seen:
             self._reset()
             return True
-        if not self._lock.try_acquire(now):
-            return False
-        self._reset()
-        self._exclusive = True
         try:
+            if not self._lock.try_acquire(now):
+                return False
+            self._reset()
+            self._exclusive = True
             raw = self._info.read(now)
             if raw != self._seen:
                 self._refresh(raw)
-        except BaseException:
-            self._end()
+        except BaseException:  # Ctrl-C, too: it may come right behind the lock
+            self._lock.drop()
+            self._exclusive = False
             raise
         return True
 
@@ -178,9 +181,9 @@ class ChunkFileStore:
 
     def _end(self) -> None:
         if self._exclusive:
-            self._exclusive = False
             assert self._lock is not None
             self._lock.release()
+            self._exclusive = False
 
     def abandon(self) -> None:
         if self._lock is not None:
@@ -211,10 +214,10 @@ class ChunkFileStore:
 
     def append(self, records: Sequence[bytes]) -> None:
         head, done = self._head, 0
-        if self._seen is None and len(records) >= self.state.chunksize - head.count:
+        if self._seen is None and len(records) >= self.state.chunksize - head.records:
             self._write_first_info()
         while done < len(records):
-            room = self.state.chunksize - head.count
+            room = self.state.chunksize - head.records
             part = records[done : done + room]
             data = part[0] if len(part) == 1 else b"".join(part)
             self._disk.write(self._head_file(head), data, head.offset)
@@ -232,10 +235,10 @@ class ChunkFileStore:
         """Return the head's chunk, created when its first record is about to come."""
         if self.headf is None or self.headf.fd < 0 or self._headf_chunk != head.chunk:
             path = self._recovery.chunk_path(head.chunk)
-            if head.count == 0:
+            if head.records == 0:
                 self._created.append(path)
             try:
-                file = self._disk.open(path, create=head.count == 0)
+                file = self._disk.open(path, create=head.records == 0)
             except FileNotFoundError as error:
                 name = os.path.basename(path)
                 raise QueueCorrupt(self.path, name, reason="the head's chunk is missing") from error
@@ -251,7 +254,6 @@ class ChunkFileStore:
         try:
             while len(taken) < most and (record := self._next()) is not None:
                 taken.append(record)
-                self._cursor.take(record)
         except Stale:
             raise
         except Exception:
@@ -291,15 +293,15 @@ class ChunkFileStore:
         name = os.path.basename(self._recovery.chunk_path(start.chunk))
         if not self._skip_corrupt:
             raise QueueCorrupt(
-                self.path, name, start.offset, start.count, reason,
+                self.path, name, start.offset, start.records, reason,
                 'open it with on_corrupt="skip" to set the record aside and go on',
             )
         end = self._recovery.resume(start, self._head, self.state.chunksize)
         self._recovery.set_aside(
             start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
         )
-        log.warning("%s: %s, record %d: %s; skipped", self.path, name, start.count, reason)
-        self.skipped += self.state.index(end) - self.state.index(start)
+        log.warning("%s: %s, record %d: %s; skipped", self.path, name, start.records, reason)
+        self.skipped += self.state.ordinal(end) - self.state.ordinal(start)
         self._cursor.skip(start, end)
 
     def untake(self, records: Sequence[Record]) -> None:

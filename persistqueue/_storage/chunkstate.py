@@ -11,14 +11,14 @@ holds ``chunksize`` records; positions then move to ``[chunk + 1, 0, 0]``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 
 class Position(NamedTuple):
     """A place between two records."""
 
     chunk: int
-    count: int
+    records: int  # in that chunk before it; ``count`` would hide a method of tuples
     offset: int
 
 
@@ -37,7 +37,7 @@ class State(NamedTuple):
         head, tail = self.head, self.tail
         return (head[0] - tail[0]) * self.chunksize + head[1] - tail[1]
 
-    def index(self, position: Position) -> int:
+    def ordinal(self, position: Position) -> int:
         """Return how many records were ever stored before ``position``."""
         return position[0] * self.chunksize + position[1]
 
@@ -79,7 +79,7 @@ def _whole(value: dict[Any, Any], key: str, least: int) -> int:
     number = value.get(key)
     if not _is_whole(number) or number < least:
         raise ValueError(f"{key!r} is {_say(number)}")
-    return number  # type: ignore[no-any-return]
+    return number
 
 
 def _position(value: dict[Any, Any], key: str, chunksize: int) -> Position:
@@ -87,12 +87,12 @@ def _position(value: dict[Any, Any], key: str, chunksize: int) -> Position:
     if not isinstance(found, (list, tuple)) or len(found) != 3 or not all(map(_is_whole, found)):
         raise ValueError(f"{key!r} is not three whole numbers")
     position = Position(*found)
-    if position.count >= chunksize or (position.count == 0 and position.offset != 0):
+    if position.records >= chunksize or (position.records == 0 and position.offset != 0):
         raise ValueError(f"{key!r} is {list(position)} at a chunk size of {chunksize}")
     return position
 
 
-def _is_whole(number: object) -> bool:
+def _is_whole(number: object) -> TypeGuard[int]:
     return type(number) is int and 0 <= number < 1 << 62
 
 

@@ -14,7 +14,6 @@ at the end of the queue when the queue is closed.
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -41,23 +40,19 @@ class Cursor:
         self._front: deque[Record] = deque()
         self._homeless: deque[Record] = deque()
         self._settled: dict[Position, Position] = {}  # where settled items begin -> end
-        # The journal of a transaction, for undo.
-        self._touched = False
-        self._taken: list[Record] = []
-        self._untaken: list[Record] = []
+        # What undo returns to, as of the beginning of the transaction.
+        self._before: tuple[Position, tuple[Record, ...], tuple[Record, ...]]
         self._settling: list[Position] = []
-        self._flushed: list[Record] = []
+        self.begin()
 
     # -- a transaction: begin, then verbs, then landed or undo ----------------------
 
     def begin(self) -> None:
-        """Forget the journal of the last transaction."""
-        if self._touched:
-            self._touched = False
-            self._taken.clear()
-            self._untaken.clear()
-            self._settling.clear()
-            self._flushed.clear()
+        """Remember how things stand."""
+        front, homeless = self._front, self._homeless
+        self._before = self.read, tuple(front) if front else (), tuple(homeless) if homeless else ()
+        if self._settling:
+            self._settling = []
 
     def follow(self, old: State, new: State) -> None:
         """Move to the tail that somebody else committed."""
@@ -72,6 +67,7 @@ class Cursor:
             self._front.popleft()
         kept = {start: end for start, end in self._settled.items() if start >= new.tail}
         self._settled = kept
+        self.begin()
 
     @property
     def spare(self) -> bool:
@@ -87,17 +83,10 @@ class Cursor:
         """Return the next item, which is in memory already."""
         return self._homeless.popleft() if self._homeless else self._front.popleft()
 
-    def take(self, record: Record) -> None:
-        """Note that ``record`` is handed out."""
-        self._touched = True
-        self._taken.append(record)
-
     def untake(self, records: Iterable[Record]) -> None:
         """Take back what was handed out, to the same places."""
-        self._touched = True
         for record in sorted(records, key=_place_of, reverse=True):
             self.put_back(record)
-            self._untaken.append(record)
 
     def put_back(self, record: Record) -> None:
         """Let ``record`` be handed out again, in its place."""
@@ -118,28 +107,26 @@ class Cursor:
         """Note that items are finished; what is settled already stays so."""
         if self._autosave:
             return
-        self._touched = True
         for record in records:
             start = record.start
             if start >= self._tail and start not in self._settled:
-                self._settled[start] = record.end
                 self._settling.append(start)
+                self._settled[start] = record.end
 
     def skip(self, start: Position, end: Position) -> None:
         """Settle what stands between two places: it is damaged."""
         self.read = end
         if not self._autosave:
             for _ in range(self._distance(start, end) - 1):
-                after = start._replace(count=start.count + 1)
+                after = start._replace(records=start.records + 1)
                 self._settled[start], start = after, after
             self._settled[start] = end
 
     def flush(self) -> Sequence[Record]:
         """Return the homeless items: they are about to be stored again."""
-        self._touched = True
-        self._flushed += self._homeless
+        homeless = list(self._homeless)
         self._homeless.clear()
-        return self._flushed
+        return homeless
 
     def landed(self, new: State) -> None:
         """The transaction is stored, with the tail at ``done()``."""
@@ -153,14 +140,9 @@ class Cursor:
         """The transaction is not stored: be as before it."""
         for start in self._settling:
             self._settled.pop(start, None)
-        for record in reversed(self._taken):
-            self.put_back(record)
-        for record in self._untaken:
-            for line in (self._front, self._homeless):
-                with contextlib.suppress(ValueError):
-                    line.remove(record)
-        self._homeless.extend(self._flushed)
-        self.begin()
+        self.read, front, homeless = self._before
+        self._front, self._homeless = deque(front), deque(homeless)
+        self._settling = []
 
     # -- questions ------------------------------------------------------------------
 
@@ -190,7 +172,7 @@ class Cursor:
         return waiting, stored - tail[0] * size - tail[1] - len(self._settled)
 
     def _distance(self, start: Position, end: Position) -> int:
-        return (end.chunk - start.chunk) * self._chunksize + end.count - start.count
+        return (end.chunk - start.chunk) * self._chunksize + end.records - start.records
 
 
 def _place_of(record: Record) -> Position:

@@ -12,16 +12,15 @@ import errno
 import io
 import os
 import stat
+import sys
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_FULL_SYNC = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's cache
-_data_sync = getattr(os, "fdatasync", os.fsync)
 _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -67,7 +66,7 @@ class Disk:
             raise OSError(errno.EINVAL, "not a regular file", path)
         return File(path, fd)
 
-    if hasattr(os, "pread"):
+    if sys.platform != "win32":
 
         def read(self, file: File, size: int, offset: int) -> bytes:
             """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
@@ -111,31 +110,24 @@ class Disk:
             SyncError: it is not known what is on the disk.
         """
         try:
-            self._sync(file)
+            _sync(file.fd)
         except OSError as error:
             raise SyncError(error.errno, error.strerror, file.path) from error
 
-    def _sync(self, file: File) -> None:
-        if _FULL_SYNC is not None:
-            try:
-                fcntl.fcntl(file.fd, _FULL_SYNC)
-                return
-            except OSError as error:  # only where the file system has no such call:
-                if error.errno not in {errno.ENOTSUP, errno.EINVAL, errno.ENOTTY}:
-                    raise  # a sync that failed must not be tried again
-        _data_sync(file.fd)
-
     def sync_directory(self, path: str) -> None:
-        """Force a directory's entries to stable storage (Windows needs no such call)."""
-        if os.name == "nt":
-            return
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            raise SyncError(error.errno, error.strerror, path) from error
-        finally:
-            os.close(fd)
+        """Force a directory's entries to stable storage (Windows has no such call).
+
+        Raises:
+            SyncError: it is not known what is on the disk.
+        """
+        if sys.platform != "win32":
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                raise SyncError(error.errno, error.strerror, path) from error
+            finally:
+                os.close(fd)
 
     def truncate(self, file: File, size: int) -> None:
         """Set the file's length."""
@@ -215,7 +207,7 @@ class DirectoryLock:
     def __init__(self, path: str, turnstile: str) -> None:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | _NO_LINK, 0o600)
-        self._next = os.open(turnstile, os.O_RDONLY | _BINARY) if fcntl is not None else -1
+        self._next = os.open(turnstile, os.O_RDONLY | _BINARY) if sys.platform != "win32" else -1
         self._in_turnstile = False
         self._looked = 0.0
         self.supported = True
@@ -267,9 +259,15 @@ class DirectoryLock:
             _unlock(self._next)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Give the lock back; harmless when it is not held."""
         if self.supported:
             _unlock(self._fd)
+
+    def drop(self) -> None:
+        """Let go of both, whether or not they are held: Ctrl-C may hide which."""
+        self.release()
+        self._in_turnstile = self._next >= 0
+        self.stand_back()
 
     def close(self) -> None:
         """Close the descriptors, which frees whatever they hold."""
@@ -279,7 +277,24 @@ class DirectoryLock:
         self._fd = self._next = -1
 
 
-if fcntl is not None:
+if sys.platform == "win32":
+
+    def _try_lock(fd: int) -> bool:
+        os.lseek(fd, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno in _BUSY:
+                return False
+            raise
+        return True
+
+    def _unlock(fd: int) -> None:
+        os.lseek(fd, 0, os.SEEK_SET)
+        with contextlib.suppress(OSError):  # it was not held
+            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+
+else:
 
     def _try_lock(fd: int) -> bool:
         try:
@@ -293,19 +308,18 @@ if fcntl is not None:
     def _unlock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
+
+if sys.platform == "darwin":
+
+    def _sync(fd: int) -> None:
+        try:  # fsync alone stops at the drive's cache
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        except OSError as error:  # only where the file system has no such call:
+            if error.errno not in {errno.ENOTSUP, errno.EINVAL, errno.ENOTTY}:
+                raise  # a sync that failed must not be tried again
+            os.fsync(fd)
+
+elif sys.platform == "win32":
+    _sync = os.fsync
 else:
-    import msvcrt
-
-    def _try_lock(fd: int) -> bool:
-        os.lseek(fd, 0, os.SEEK_SET)
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError as error:
-            if error.errno in _BUSY:
-                return False
-            raise
-        return True
-
-    def _unlock(fd: int) -> None:
-        os.lseek(fd, 0, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
+    _sync = os.fdatasync

@@ -208,7 +208,7 @@ class PlainFraming:
         return self._wrap(self._dumps(value))
 
     def load_info(self, raw: bytes) -> Any:
-        return self.decode(Block(0, 0, raw, len(raw), io.BytesIO), 0)[0]
+        return self.decode(Block(0, 0, raw, len(raw), lambda at: io.BytesIO(raw[at:])), 0)[0]
 
 
 def _wrap_length(payload: bytes) -> bytes:

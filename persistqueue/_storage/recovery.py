@@ -176,8 +176,8 @@ class Recovery:
             moved = state._replace(tail=fresh, head=fresh)
             gone = state.size
         else:
-            count, offset = self.scan(head.chunk, start.offset, head.count - start.count)
-            moved = state._replace(head=Position(head.chunk, start.count + count, offset))
+            count, offset = self.scan(head.chunk, start.offset, head.records - start.records)
+            moved = state._replace(head=Position(head.chunk, start.records + count, offset))
             gone = state.size - moved.size
         log.warning(
             "%s: chunk %d is shorter than info says; %d of its items are gone",
@@ -214,17 +214,17 @@ class Recovery:
         for one, and the count is put right behind the last damage of the chunk.
         """
         in_head = start.chunk == head.chunk
-        total = head.count if in_head else chunksize
+        total = head.records if in_head else chunksize
         limit = min(head.offset, self._length(start.chunk)) if in_head else None
         data = self._bytes(start.chunk, start.offset, limit)
-        most = total - start.count - 1
+        most = total - start.records - 1
         at = self._framing.candidate(data, 1) if most else -1
         while at > 0:
             offset = start.offset + at
             left, stop = self.scan(start.chunk, offset, most)
             if left:
                 to_the_end = stop >= start.offset + len(data)
-                return Position(start.chunk, total - left if to_the_end else start.count + 1, offset)
+                return Position(start.chunk, total - left if to_the_end else start.records + 1, offset)
             at = self._framing.candidate(data, at + 1)
         return head if in_head else Position(start.chunk + 1, 0, 0)
 

@@ -1,0 +1,22 @@
+"""Fixtures that most tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from families import FILE_FAMILIES
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A directory for a queue, which does not exist yet."""
+    return tmp_path / "queue"
+
+
+@pytest.fixture(params=sorted(FILE_FAMILIES))
+def open_queue(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Opens a file queue of each family."""
+    return FILE_FAMILIES[request.param]

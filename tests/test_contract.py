@@ -1,0 +1,511 @@
+"""What every file queue does, whatever its family: one text, run for each.
+
+The rules are the standard library's (queue.Queue, asyncio.Queue) where it has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from waiting import Call, until
+
+import persistqueue
+from persistqueue import Empty, Full, QueueClosed, QueueShutDown
+
+Open = Callable[..., Any]
+ITEMS = [None, 0, "", "text", b"bytes", {"n": [1, {"m": None}]}, (1, 2), "ü" * 5000, 2**70]
+
+
+def waiting(q: Any, number: int) -> None:
+    """Wait until ``number`` calls are parked inside ``q``."""
+    line = q._shell._line
+    until(lambda: len(line._getters) + len(line._putters) + len(line._joiners) == number)
+
+
+# -- order and content --------------------------------------------------------------
+
+
+def test_items_come_out_as_they_went_in(open_queue: Open, path: Path) -> None:
+    """Every item comes back equal and in the order of the puts, None like any other."""
+    with open_queue(path) as q:
+        for item in ITEMS:
+            q.put(item)
+        assert ITEMS == [q.get() for _ in ITEMS]
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 3, 100])
+def test_reopening_finds_what_was_put(open_queue: Open, path: Path, chunksize: int) -> None:
+    """What was put is there after close and open, at any chunk size."""
+    with open_queue(path, chunksize=chunksize) as q:
+        for n in range(10):
+            q.put(n)
+    with open_queue(path) as q:
+        assert 10 == q.qsize()
+        assert list(range(10)) == [q.get() for _ in range(10)]
+
+
+def test_unfinished_items_come_again(open_queue: Open, path: Path) -> None:
+    """What was taken and not finished comes again, in order, after a restart."""
+    with open_queue(path, chunksize=3) as q:
+        q.put_many(range(10))
+        taken = [q.get() for _ in range(6)]
+        q.task_done(item=taken[0])
+        q.task_done(item=taken[1])
+        q.task_done(item=taken[4])
+    with open_queue(path) as q:
+        assert list(range(2, 10)) == [q.get() for _ in range(8)]
+
+
+def test_put_does_not_finish_what_was_taken(open_queue: Open, path: Path) -> None:
+    """A put after a get stores the put alone: the item that was taken comes again."""
+    with open_queue(path) as q:
+        q.put("a")
+        q.get()
+        q.put("b")
+    with open_queue(path) as q:
+        assert ["a", "b"] == [q.get(), q.get()]
+
+
+def test_autosave_finishes_at_get(open_queue: Open, path: Path) -> None:
+    """With autosave what was taken does not come again."""
+    with open_queue(path, autosave=True) as q:
+        q.put_many("abc")
+        assert "a" == q.get()
+    with open_queue(path, autosave=True) as q:
+        assert ["b", "c"] == [q.get(), q.get()]
+
+
+# -- many at once -------------------------------------------------------------------
+
+
+def test_get_many_takes_what_is_there(open_queue: Open, path: Path) -> None:
+    """get_many returns up to so many, oldest first, over chunk borders."""
+    with open_queue(path, chunksize=4) as q:
+        q.put_many(range(10))
+        assert [0, 1, 2] == q.get_many(3)
+        assert [3, 4, 5, 6, 7, 8, 9] == q.get_many(100)
+        with pytest.raises(Empty):
+            q.get_many(5, timeout=0)
+
+
+def test_get_many_waits_for_the_first(open_queue: Open, path: Path) -> None:
+    """get_many on an empty queue waits until one item comes and returns it."""
+    with open_queue(path) as q:
+        call = Call(q.get_many, 5)
+        waiting(q, 1)
+        q.put("x")
+        assert ["x"] == call.outcome()
+
+
+def test_put_many_of_nothing_stores_nothing(open_queue: Open, path: Path) -> None:
+    """put_many of an empty iterable does nothing."""
+    with open_queue(path) as q:
+        q.put_many([])
+        assert q.empty()
+
+
+def test_put_many_with_an_item_that_cannot_be_stored_stores_none(
+    open_queue: Open, path: Path
+) -> None:
+    """One unpicklable item among many: an error, and not one of them is stored."""
+    with open_queue(path) as q:
+        with pytest.raises(persistqueue.SerializationError):
+            q.put_many([1, 2, lambda: None, 3])
+        assert q.empty()
+        assert 0 == q.unfinished_tasks
+
+
+def test_put_many_longer_than_maxsize_is_an_error(open_queue: Open, path: Path) -> None:
+    """More items than would ever fit: ValueError at once, instead of waiting for ever."""
+    with open_queue(path, maxsize=3) as q:
+        with pytest.raises(ValueError, match="maxsize 3"):
+            q.put_many(range(4))
+        assert q.empty()
+
+
+def test_put_many_waits_for_room_for_all(open_queue: Open, path: Path) -> None:
+    """put_many waits until all fit, and a later put does not overtake it."""
+    with open_queue(path, maxsize=3) as q:
+        q.put(0)
+        many = Call(q.put_many, [1, 2, 3])
+        waiting(q, 1)
+        one = Call(q.put, 4)
+        waiting(q, 2)
+        assert [0, 1, 2, 3, 4] == [q.get() for _ in range(5)]
+        many.outcome()
+        one.outcome()
+
+
+# -- waiting ------------------------------------------------------------------------
+
+
+def test_get_waits_for_put(open_queue: Open, path: Path) -> None:
+    """A get on an empty queue returns the next item that is put."""
+    with open_queue(path) as q:
+        call = Call(q.get)
+        waiting(q, 1)
+        q.put("x")
+        assert "x" == call.outcome()
+
+
+def test_getters_are_served_in_the_order_of_their_arrival(open_queue: Open, path: Path) -> None:
+    """The first to wait gets the first item."""
+    with open_queue(path) as q:
+        calls = []
+        for n in range(5):
+            calls.append(Call(q.get))
+            waiting(q, n + 1)
+        q.put_many(range(5))
+        assert list(range(5)) == [call.outcome() for call in calls]
+
+
+def test_putters_are_served_in_the_order_of_their_arrival(open_queue: Open, path: Path) -> None:
+    """The first to wait for room puts first."""
+    with open_queue(path, maxsize=1) as q:
+        q.put(0)
+        calls = []
+        for n in range(1, 5):
+            calls.append(Call(q.put, n))
+            waiting(q, n)
+        assert list(range(5)) == [q.get() for _ in range(5)]
+        for call in calls:
+            call.outcome()
+
+
+def test_a_getter_that_gave_up_passes_the_wake_up_on(open_queue: Open, path: Path) -> None:
+    """After the first waiter ran out of time, the second gets the item."""
+    with open_queue(path) as q:
+        first = Call(q.get, timeout=0.05)
+        waiting(q, 1)
+        second = Call(q.get)
+        with pytest.raises(Empty):
+            first.outcome()
+        q.put("x")
+        assert "x" == second.outcome()
+
+
+@pytest.mark.parametrize("call", ["get", "get_nowait", "peek"])
+def test_nothing_there_is_empty(open_queue: Open, path: Path, call: str) -> None:
+    """Without waiting, an empty queue raises Empty."""
+    with open_queue(path) as q, pytest.raises(Empty):
+        getattr(q, call)(**({"block": False} if call == "get" else {}))
+
+
+def test_timeouts_end_in_empty_and_full(open_queue: Open, path: Path) -> None:
+    """A get or put that waited in vain raises Empty or Full."""
+    with open_queue(path, maxsize=1) as q:
+        with pytest.raises(Empty):
+            q.get(timeout=0.01)
+        q.put(1)
+        with pytest.raises(Full):
+            q.put(2, timeout=0.01)
+        with pytest.raises(Full):
+            q.put_nowait(2)
+        assert q.full()
+        assert 1 == q.qsize()
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_negative_timeouts_are_errors(open_queue: Open, path: Path, block: bool) -> None:
+    """A negative timeout is a ValueError, always, and changes nothing."""
+    with open_queue(path) as q:
+        q.put(1)
+        with pytest.raises(ValueError, match="timeout"):
+            q.get(block, -1)
+        with pytest.raises(ValueError, match="timeout"):
+            q.put(2, block, -0.5)
+        with pytest.raises(ValueError, match="timeout"):
+            q.get_many(1, timeout=-1)
+        assert 1 == q.qsize()
+
+
+def test_put_waits_for_room(open_queue: Open, path: Path) -> None:
+    """A put on a full queue goes on when an item is taken."""
+    with open_queue(path, maxsize=1) as q:
+        q.put(1)
+        call = Call(q.put, 2)
+        waiting(q, 1)
+        assert 1 == q.get()
+        call.outcome()
+        assert 2 == q.get()
+
+
+# -- finishing ----------------------------------------------------------------------
+
+
+def test_join_waits_for_the_last_task_done(open_queue: Open, path: Path) -> None:
+    """join returns when every item is finished, not when every item is taken."""
+    with open_queue(path) as q:
+        q.put_many([1, 2])
+        q.get_many(2)
+        q.task_done()
+        call = Call(q.join)
+        waiting(q, 1)
+        q.task_done()
+        call.outcome()
+        assert 0 == q.unfinished_tasks
+
+
+def test_join_of_an_empty_queue_returns(open_queue: Open, path: Path) -> None:
+    """join on a queue that never held anything returns at once."""
+    with open_queue(path) as q:
+        q.join()
+        assert 0 == q.unfinished_tasks
+
+
+def test_join_with_autosave_waits_for_task_done(open_queue: Open, path: Path) -> None:
+    """With autosave, too, join waits for task_done."""
+    with open_queue(path, autosave=True) as q:
+        q.put(1)
+        q.get()
+        call = Call(q.join)
+        waiting(q, 1)
+        assert 1 == q.unfinished_tasks
+        q.task_done()
+        call.outcome()
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_task_done_too_often_is_an_error(open_queue: Open, path: Path, autosave: bool) -> None:
+    """More task_done calls than items taken: ValueError."""
+    with open_queue(path, autosave=autosave) as q:
+        q.put(1)
+        q.get()
+        with pytest.raises(ValueError, match="too many times"):
+            q.task_done(2)
+        q.task_done()
+        with pytest.raises(ValueError, match="too many times"):
+            q.task_done()
+
+
+def test_task_done_counts_oldest_first(open_queue: Open, path: Path) -> None:
+    """A bare task_done finishes one item: the oldest that the caller took."""
+    with open_queue(path) as q:
+        q.put_many("abc")
+        q.get_many(3)
+        q.task_done()
+    with open_queue(path) as q:
+        assert "b" == q.get()
+
+
+def test_task_done_of_several(open_queue: Open, path: Path) -> None:
+    """task_done(2) finishes two."""
+    with open_queue(path) as q:
+        q.put_many("abc")
+        q.get_many(3)
+        q.task_done(2)
+    with open_queue(path) as q:
+        assert ["c"] == q.get_many(9)
+
+
+def test_task_done_of_an_item_goes_by_identity(open_queue: Open, path: Path) -> None:
+    """An equal object that get did not return finishes nothing."""
+    with open_queue(path) as q:
+        q.put_many([["a"], ["a"]])
+        first, second = q.get_many(2)
+        with pytest.raises(ValueError, match="very object"):
+            q.task_done(item=["a"])
+        q.task_done(item=second)
+        with pytest.raises(ValueError, match="very object"):
+            q.task_done(item=second)
+        assert 1 == q.unfinished_tasks
+        q.task_done(item=first)
+        q.join()
+
+
+def test_task_done_of_none(open_queue: Open, path: Path) -> None:
+    """None is an item: task_done(item=None) finishes it."""
+    with open_queue(path) as q:
+        q.put_many([1, None])
+        q.get_many(2)
+        q.task_done(item=None)
+    with open_queue(path) as q:
+        assert [1, None] == q.get_many(9)  # 1 is older and unfinished: both come again
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_task_done_of_less_than_one_is_an_error(open_queue: Open, path: Path, count: int) -> None:
+    """task_done needs a count of at least 1."""
+    with open_queue(path) as q, pytest.raises(ValueError, match="at least 1"):
+        q.task_done(count)
+
+
+# -- process and iteration ----------------------------------------------------------
+
+
+def test_process_finishes_at_the_end_of_the_block(open_queue: Open, path: Path) -> None:
+    """After a process block the item does not come again."""
+    with open_queue(path) as q:
+        q.put_many("ab")
+        with q.process() as item:
+            assert "a" == item
+            assert 2 == q.unfinished_tasks
+        assert 1 == q.unfinished_tasks
+    with open_queue(path) as q:
+        assert "b" == q.get()
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_process_gives_back_on_an_error(open_queue: Open, path: Path, autosave: bool) -> None:
+    """An error inside a process block puts the item back in its place, and passes."""
+    with open_queue(path, autosave=autosave, chunksize=1) as q:
+        q.put_many("ab")
+        with pytest.raises(ZeroDivisionError), q.process():
+            raise ZeroDivisionError
+        assert 2 == q.unfinished_tasks
+        assert ["a", "b"] == q.get_many(2)
+
+
+def test_process_has_a_timeout(open_queue: Open, path: Path) -> None:
+    """process waits like get does."""
+    with open_queue(path) as q, pytest.raises(Empty), q.process(timeout=0.01):
+        raise AssertionError("there is nothing to process")
+
+
+def test_an_item_given_back_under_autosave_is_not_lost(open_queue: Open, path: Path) -> None:
+    """Given back after its chunk is gone, an item is stored again when the queue closes."""
+    with open_queue(path, autosave=True, chunksize=2) as q:
+        q.put_many(range(6))
+        with pytest.raises(ZeroDivisionError), q.process():
+            assert [1, 2, 3] == q.get_many(3)
+            raise ZeroDivisionError
+        assert 3 == q.qsize()
+    with open_queue(path, autosave=True) as q:
+        assert [4, 5, 0] == q.get_many(9)
+
+
+# -- looking ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_peek_takes_nothing(open_queue: Open, path: Path, autosave: bool) -> None:
+    """peek returns the next item, again and again, and leaves it there."""
+    with open_queue(path, autosave=autosave, chunksize=1) as q:
+        q.put_many("ab")
+        assert ["a", "a"] == [q.peek(), q.peek()]
+        assert 2 == q.qsize()
+        assert ["a", "b"] == [q.get(), q.get()]
+
+
+def test_info_is_the_stored_mapping(open_queue: Open, path: Path) -> None:
+    """info shows head, tail and size as they are stored."""
+    with open_queue(path, chunksize=2) as q:
+        q.put_many("abc")
+        q.get()
+        q.task_done()
+        info = q.info
+        assert (2, 2) == (info["chunksize"], info["size"])
+        assert ([0, 1], [1, 1]) == (info["tail"][:2], info["head"][:2])
+
+
+# -- shutdown and close -------------------------------------------------------------
+
+
+def test_shutdown_refuses_puts_and_lets_gets_finish(open_queue: Open, path: Path) -> None:
+    """After shutdown what is there can be taken; then gets and all puts raise."""
+    with open_queue(path) as q:
+        q.put(1)
+        q.shutdown()
+        with pytest.raises(QueueShutDown):
+            q.put(2)
+        assert 1 == q.get()
+        q.task_done()
+        with pytest.raises(QueueShutDown):
+            q.get()
+        q.join()
+
+
+def test_shutdown_wakes_waiting_calls(open_queue: Open, path: Path) -> None:
+    """A waiting get wakes up with QueueShutDown."""
+    with open_queue(path) as q:
+        call = Call(q.get)
+        waiting(q, 1)
+        q.shutdown()
+        with pytest.raises(QueueShutDown):
+            call.outcome()
+
+
+def test_immediate_shutdown_keeps_what_is_stored(open_queue: Open, path: Path) -> None:
+    """shutdown(immediate=True) refuses gets, ends join, and deletes nothing."""
+    with open_queue(path) as q:
+        q.put(1)
+        call = Call(q.join)
+        waiting(q, 1)
+        q.shutdown(immediate=True)
+        call.outcome()
+        with pytest.raises(QueueShutDown):
+            q.get()
+        q.join()
+    with open_queue(path) as q:
+        assert 1 == q.get()
+
+
+def test_close_wakes_waiting_calls_and_is_idempotent(open_queue: Open, path: Path) -> None:
+    """close wakes waiters with QueueClosed; a second close does nothing."""
+    q = open_queue(path)
+    call = Call(q.get)
+    waiting(q, 1)
+    q.close()
+    with pytest.raises(QueueClosed):
+        call.outcome()
+    q.close()
+    for attempt in (lambda: q.put(1), q.get, q.qsize, q.join, q.peek):
+        with pytest.raises(QueueClosed):
+            attempt()
+
+
+# -- several objects ----------------------------------------------------------------
+
+
+def test_a_second_object_sees_what_is_committed(open_queue: Open, path: Path) -> None:
+    """Two objects on a path: puts of either are seen by both."""
+    with open_queue(path, autosave=True, chunksize=2) as a, open_queue(path, autosave=True) as b:
+        for n in range(10):
+            (a if n % 2 else b).put(n)
+        assert 10 == a.qsize() == b.qsize()
+        assert list(range(10)) == [(b if n % 3 else a).get() for n in range(10)]
+        assert a.empty()
+        assert b.empty()
+
+
+def test_a_waiting_get_notices_another_objects_put(open_queue: Open, path: Path) -> None:
+    """A get that waits in one object returns what another object puts."""
+    with open_queue(path) as a, open_queue(path) as b:
+        call = Call(a.get)
+        waiting(a, 1)
+        b.put("x")
+        assert "x" == call.outcome()
+
+
+def test_a_waiting_put_notices_room_made_by_another_object(open_queue: Open, path: Path) -> None:
+    """A put that waits for room goes on when another object finishes an item."""
+    with open_queue(path, maxsize=1) as a, open_queue(path, autosave=True) as b:
+        a.put(1)
+        call = Call(a.put, 2)
+        waiting(a, 1)
+        assert 1 == b.get()
+        call.outcome()
+        assert 2 == b.get()
+
+
+def test_join_notices_what_another_object_finishes(open_queue: Open, path: Path) -> None:
+    """join returns when the items were finished through another object."""
+    with open_queue(path) as a, open_queue(path, autosave=True) as b:
+        a.put(1)
+        call = Call(a.join)
+        waiting(a, 1)
+        b.get()
+        call.outcome()
+        assert 0 == a.unfinished_tasks
+
+
+def test_settled_elsewhere_is_not_handed_out_again(open_queue: Open, path: Path) -> None:
+    """What another object finished is skipped by an object that had not taken it."""
+    with open_queue(path) as a, open_queue(path) as b:
+        a.put_many(range(4))
+        assert [0, 1] == a.get_many(2)
+        a.task_done(2)
+        assert [2, 3] == b.get_many(9)

@@ -1,0 +1,111 @@
+"""Ctrl-C wherever Python lets it in loses nothing and hangs nobody.
+
+CPython handles a signal when a Python function is entered and when a C function has
+returned; a profile function is called at the same moments and may raise there.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from waiting import Call
+
+import persistqueue
+from persistqueue import Queue
+
+_PACKAGE = str(Path(persistqueue.__file__).parent)
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt at the k-th moment at which a signal could be handled."""
+
+    def __init__(self, k: int) -> None:
+        self._left = k
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(_PACKAGE):
+            self._left -= 1
+            if self._left == 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+
+def interrupted(k: int, call: Callable[[], Any]) -> tuple[bool, Any]:
+    """Run ``call`` and interrupt it at moment ``k``: whether it was, and what it returned."""
+    gc.collect()
+    gc.disable()  # an interrupt inside somebody's __del__ would be swallowed
+    sys.setprofile(Interrupt(k))
+    try:
+        return False, call()
+    except KeyboardInterrupt:
+        return True, None
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+
+
+def every_moment(tmp_path: Path, prepare: Any, call: Any, check: Any, **arguments: Any) -> int:
+    """Interrupt ``call`` at each such moment in turn; returns how many there are."""
+    for k in range(1, 2000):
+        path = tmp_path / f"q{k}"
+        with Queue(path, durability="process", **arguments) as q:
+            prepare(q)
+            hit, value = interrupted(k, lambda: call(q))
+            if not hit:
+                return k - 1
+            check(q, path)
+            assert Call(q.put, "after").outcome() is None  # nobody is left in charge
+    raise AssertionError("the call never came to its end")
+
+
+def test_an_interrupted_put_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    """After Ctrl-C in put, the item is there once or not; everything else is there."""
+
+    def check(q: Queue[str], path: Path) -> None:
+        with Queue[str](path) as again:
+            assert again.get_many(9) in (["a"], ["a", "b"])
+        assert q.qsize() in (1, 2)
+
+    moments = every_moment(tmp_path, lambda q: q.put("a"), lambda q: q.put("b"), check)
+    assert moments > 40
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_an_interrupted_get_hands_out_nothing(tmp_path: Path, autosave: bool) -> None:
+    """After Ctrl-C in get, the item is still there for the next get, in its place."""
+
+    def check(q: Queue[str], path: Path) -> None:
+        assert 2 == q.qsize()
+        assert ["a", "b"] == q.get_many(9)
+        q.task_done(2)
+
+    def prepare(q: Queue[str]) -> None:
+        q.put_many("ab")
+
+    moments = every_moment(tmp_path, prepare, lambda q: q.get(), check, autosave=autosave)
+    assert moments > 40
+
+
+def test_an_interrupted_task_done_can_be_repeated(tmp_path: Path) -> None:
+    """After Ctrl-C in task_done the item is finished, or task_done may be called again."""
+
+    def check(q: Queue[str], path: Path) -> None:
+        q.qsize()  # unfinished_tasks is as of the last call that came to its end
+        if q.unfinished_tasks == 2:
+            q.task_done()
+        assert 1 == q.unfinished_tasks
+        with Queue[str](path) as again:
+            assert ["b"] == again.get_many(9)
+
+    def prepare(q: Queue[str]) -> None:
+        q.put_many("ab")
+        q.get()
+
+    moments = every_moment(tmp_path, prepare, lambda q: q.task_done(), check)
+    assert moments > 40

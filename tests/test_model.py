@@ -1,0 +1,249 @@
+"""A random life of a file queue against a model of a few lines.
+
+Items are numbers in the order of their puts, so the model is three things: which are
+stored, which are handed out, which are finished.  A crash drops the object without
+closing it; reopening hands out again what was not finished, and what stands behind it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from families import FILE_FAMILIES
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from persistqueue import Empty
+from persistqueue.serializers import json, pickle
+
+
+class Life(RuleBasedStateMachine):
+    """One directory, opened again and again."""
+
+    family = "Queue"
+    autosave = False
+
+    @initialize(
+        chunksize=st.sampled_from([1, 2, 3, 7, 100]), serializer=st.sampled_from([pickle, json])
+    )
+    def begin(self, chunksize: int, serializer: Any) -> None:
+        self.folder = tempfile.mkdtemp()
+        self.arguments: dict[str, Any] = {
+            "chunksize": chunksize,
+            "serializer": serializer,
+            "autosave": self.autosave,
+            "durability": "process",
+        }
+        self.abandoned: list[Any] = []
+        self.next = 0  # the next number to put
+        self.finished: set[int] = set()
+        self.taken: list[list[int]] = []  # in the order in which they were taken
+        self.begin_bag()
+        self.open()
+
+    def begin_bag(self) -> None:
+        """For a model that needs more."""
+
+    def open(self) -> None:
+        self.q = FILE_FAMILIES[self.family](Path(self.folder) / "q", **self.arguments)
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.q.close()
+            for q in self.abandoned:
+                q.close()
+            shutil.rmtree(self.folder)
+
+    # The model.
+
+    def stored(self) -> list[int]:
+        return [n for n in range(self.next) if n not in self.finished]
+
+    def waiting(self) -> list[int]:
+        out = {item[0] for item in self.taken}
+        return [n for n in self.stored() if n not in out]
+
+    def finish(self, item: list[int]) -> None:
+        self.finished.add(item[0])
+
+    # What callers do.
+
+    @rule()
+    def put(self) -> None:
+        self.q.put([self.next])
+        self.next += 1
+
+    @rule(number=st.integers(0, 9))
+    def put_many(self, number: int) -> None:
+        self.q.put_many([n] for n in range(self.next, self.next + number))
+        self.next += number
+
+    @rule(most=st.integers(1, 6))
+    def get_many(self, most: int) -> None:
+        expected = self.waiting()[:most]
+        if expected:
+            taken = self.q.get_many(most)
+            assert [[n] for n in expected] == taken
+            self.taken += taken
+        else:
+            with pytest.raises(Empty):
+                self.q.get_nowait()
+
+    @rule()
+    def peek(self) -> None:
+        if self.waiting():
+            assert [self.waiting()[0]] == self.q.peek()
+
+    @precondition(lambda self: self.taken and not self.autosave)
+    @rule(by_item=st.booleans(), pick=st.integers(0, 9))
+    def task_done(self, by_item: bool, pick: int) -> None:
+        if by_item:
+            item = self.taken.pop(pick % len(self.taken))
+            self.q.task_done(item=item)
+        else:
+            item = self.taken.pop(0)
+            self.q.task_done()
+        self.finish(item)
+
+    @rule(fails=st.booleans(), take_inside=st.integers(0, 2))
+    def process(self, fails: bool, take_inside: int) -> None:
+        if not self.waiting():
+            return
+        first = self.waiting()[0]
+        try:
+            with self.q.process() as item:
+                assert [first] == item
+                self.taken.append(item)
+                if take_inside and self.waiting():
+                    expected = self.waiting()[:take_inside]
+                    taken = self.q.get_many(take_inside)
+                    assert [[n] for n in expected] == taken
+                    self.taken += taken
+                if fails:
+                    raise ZeroDivisionError
+        except ZeroDivisionError:
+            self.taken.remove(item)
+        else:
+            self.taken.remove(item)
+            self.finish(item)
+
+    @rule(crash=st.booleans())
+    def reopen(self, crash: bool) -> None:
+        if crash:
+            self.abandoned.append(self.q)
+        else:
+            self.q.close()
+        self.taken.clear()
+        # Out of order, only the tail is stored: what stands behind it comes again.
+        oldest = min(self.stored(), default=self.next)
+        self.finished = set(range(oldest))
+        self.open()
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        if hasattr(self, "q"):
+            assert len(self.waiting()) == self.q.qsize()
+            stored = set(self.stored()) | {item[0] for item in self.taken}
+            assert len(stored) == self.q.unfinished_tasks
+
+
+class AutosaveLife(Life):
+    """The same with autosave: what is taken is finished, at most once.
+
+    What is given back may have left the disk already; it is then stored again behind
+    the others when the queue is closed, and a crash before that loses it.
+    """
+
+    autosave = True
+
+    def begin_bag(self) -> None:
+        self.bag: set[int] = set()  # stored, in whatever order
+        self.back: set[int] = set()  # given back since the queue was opened
+
+    @rule(number=st.integers(1, 9))
+    def put_many(self, number: int) -> None:
+        self.q.put_many([n] for n in range(self.next, self.next + number))
+        self.bag |= set(range(self.next, self.next + number))
+        self.next += number
+
+    @rule()
+    def put(self) -> None:
+        self.put_many(1)
+
+    @rule(most=st.integers(1, 6))
+    def get_many(self, most: int) -> None:
+        if self.bag:
+            taken = self.q.get_many(most)
+            assert min(most, len(self.bag)) == len(taken)
+            self.remove(taken)
+
+    def remove(self, taken: list[list[int]]) -> None:
+        numbers = {item[0] for item in taken}
+        assert len(numbers) == len(taken)
+        assert numbers <= self.bag
+        self.bag -= numbers
+        self.back -= numbers
+
+    @rule()
+    def peek(self) -> None:
+        if self.bag:
+            assert self.q.peek()[0] in self.bag
+
+    @rule(fails=st.booleans(), take_inside=st.integers(0, 2))
+    def process(self, fails: bool, take_inside: int) -> None:
+        if not self.bag:
+            return
+        with suppress(ZeroDivisionError), self.q.process() as item:
+            self.remove([item])
+            if take_inside and self.bag:
+                self.get_many(take_inside)
+            if fails:
+                self.bag.add(item[0])
+                self.back.add(item[0])
+                raise ZeroDivisionError
+
+    @rule(crash=st.booleans())
+    def reopen(self, crash: bool) -> None:
+        if crash:
+            self.abandoned.append(self.q)
+        else:
+            self.q.close()
+        self.open()
+        there = {item[0] for item in self.q.get_many(len(self.bag) + 1)} if self.q.qsize() else set()
+        assert there <= self.bag
+        assert self.bag - there <= (self.back if crash else set())
+        self.bag, self.back = set(), set()
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        if hasattr(self, "q"):
+            assert len(self.bag) == self.q.qsize()
+
+
+@pytest.mark.parametrize("life", [Life, AutosaveLife])
+@pytest.mark.parametrize("family", sorted(FILE_FAMILIES))
+def test_a_random_life_loses_nothing(life: type[Life], family: str) -> None:
+    """Delivered and still stored are together what was put, in order, after any steps."""
+    machine = type("Machine", (life,), {"family": family})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=120,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
