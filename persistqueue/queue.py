@@ -36,7 +36,8 @@ class Queue(Generic[T]):
     When ``task_done`` has returned, the item stays finished if the process dies; a
     loss of power may bring it back, never lose it.  Delivery is at least once: what
     was taken and not finished comes again after a restart.  With ``autosave=True``
-    it is at most once: what ``get`` has returned is gone.
+    it is at most once: what ``get`` has returned is gone (a loss of power may bring
+    the last ones back).
 
     Args:
         path: the directory; created (0700) with its parents.
@@ -111,6 +112,8 @@ class Queue(Generic[T]):
             SerializationError, ItemTooLarge: it cannot be stored; nothing was.
             QueueShutDown, QueueClosed: no more items are taken in.
             OSError: it could not be written (a full disk, say); nothing was stored.
+                When a sync failed, that cannot be known: reopening shows what is there.
+            QueueFailed: a sync failed before; reopen the queue.
             ValueError: the timeout is negative.
         """
         self._shell.append([self._encode(item)], Deadline.of(block, timeout))
@@ -119,7 +122,9 @@ class Queue(Generic[T]):
         """Store an item if there is room now: ``put(item, block=False)``."""
         self.put(item, False)
 
-    def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> None:
+    def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> None:
         """Store items in their order with one commit: all of them or none.
 
         Args:

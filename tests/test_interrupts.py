@@ -56,7 +56,7 @@ def every_moment(tmp_path: Path, prepare: Any, call: Any, check: Any, **argument
         path = tmp_path / f"q{k}"
         with Queue(path, durability="process", **arguments) as q:
             prepare(q)
-            hit, value = interrupted(k, lambda: call(q))
+            hit, _ = interrupted(k, lambda: call(q))
             if not hit:
                 return k - 1
             check(q, path)

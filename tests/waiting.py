@@ -32,7 +32,7 @@ class Call(threading.Thread):
     def run(self) -> None:
         try:
             self._value = self._call(*self._args, **self._kwargs)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - outcome() raises it
             self._error = error
 
     def outcome(self) -> Any:

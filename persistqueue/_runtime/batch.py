@@ -8,11 +8,11 @@ fails fails the whole batch and leaves the store as it was.
 from __future__ import annotations
 
 import copy
-import logging
 import time
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from .._log import warn
 from .._storage.base import Stale
 from ..exceptions import QueueLocked
 from .deadline import Deadline
@@ -36,11 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._storage.base import Store
-
-log = logging.getLogger("persistqueue")
+    from .takes import Takes, Tally
 
 LOCK_PATIENCE = 10.0  # s; what SQLite users know as the busy timeout
-_SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.005  # s between two tries for the lock
+_SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.001  # s between two tries for the lock
 _LOOKS = frozenset({COUNT, JOIN, PEEK})
 
 
@@ -50,6 +49,7 @@ class Runner:
     Args:
         maxsize: 0 for no bound.
         autosave: what is taken is settled, so a settle stores nothing.
+        takes: counts what lacks a task_done although it is settled.
 
     Attributes:
         ops: the last batch.
@@ -58,17 +58,16 @@ class Runner:
         interrupt: what stopped it from outside (Ctrl-C), if anything did.
         counts: items that could be taken, and items not settled, when it was over;
             None when the store could not be asked.
-        unanswered: items taken under autosave that lack a task_done.
     """
 
-    def __init__(self, store: Store, maxsize: int, autosave: bool) -> None:
+    def __init__(self, store: Store, maxsize: int, autosave: bool, takes: Takes | Tally) -> None:
         self._store = store
+        self._takes = takes
         self._maxsize = maxsize
         self._autosave = autosave
         # Verbs that store nothing, so that the store may skip its lock.
         self._looks = _LOOKS | ({SETTLE} if autosave else {TAKE, UNTAKE})
         self._taken = 0  # items that this batch took under autosave, less those given back
-        self.unanswered = 0
         self.ops: Sequence[Op] = ()
         self.happened = False
         self.interrupt: BaseException | None = None
@@ -91,13 +90,13 @@ class Runner:
                 _fail(ops, error)
                 self.happened = True
                 return
-            log.warning("stored, but cleaning up behind it failed", exc_info=True)
+            warn("stored, but cleaning up behind it failed", traceback=True)
         except BaseException as interrupt:
             self.interrupt = interrupt
             if not self.happened:
                 return
         waiting, unsettled = self._store.counts()
-        self.counts = waiting, unsettled + self.unanswered + self._taken
+        self.counts = waiting, unsettled + self._takes.unanswered + self._taken
 
     def _transaction(self, ops: Sequence[Op], looking: bool) -> bool:
         """Run all verbs and commit.  False: begin again, with the lock."""
@@ -184,7 +183,7 @@ class Runner:
             op.result = self._store.counts()[0]
 
     def _join(self, ops: Sequence[Op]) -> None:
-        left = self._store.counts()[1] + self.unanswered + self._taken
+        left = self._store.counts()[1] + self._takes.unanswered + self._taken
         for op in ops:
             op.result = UNFINISHED if left else None
 
@@ -225,7 +224,7 @@ def begin(attempt: Callable[[], bool], abandon: Callable[[], None]) -> None:
                     "nothing was done: is it stopped in the middle of a call?"
                 )
             time.sleep(nap)
-            nap = min(nap * 1.5, _LONGEST_NAP)
+            nap = min(nap * 1.1, _LONGEST_NAP)
     finally:
         abandon()
 

@@ -1,4 +1,4 @@
-"""Who is next, who took what, whom to wake: decisions without I/O or waiting.
+"""Who is next, and whom to let go on: decisions without I/O or waiting.
 
 Theory of operation
     A call is an ``Op``.  It enters the ``Line`` and is either *pending* (goes with
@@ -19,15 +19,13 @@ Whoever waits (a thread, a task) does it in the shell around this.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import QueueClosed, QueueShutDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from .._storage.base import Record
+    from collections.abc import Iterable, Sequence
 
 # Verbs of an op.
 APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH = (
@@ -52,13 +50,15 @@ class Op:
         waits: whether it may be parked.
         owner: the thread or task it belongs to.
         result: its outcome once answered, unless ``error`` is set.
-        gate: the shell's: what its caller waits on.
+        gate: the shell's: what its caller waits on; ``release()`` lets it go on.
         noted: the shell's: whether it is remembered who took what.
     """
 
     __slots__ = ("error", "gate", "load", "noted", "owner", "result", "verb", "waits", "where")
 
-    def __init__(self, verb: str, load: Any = None, *, waits: bool = False, owner: Any = None) -> None:
+    def __init__(
+        self, verb: str, load: Any = None, *, waits: bool = False, owner: Any = None
+    ) -> None:
         self.verb = verb
         self.load = load
         self.waits = waits
@@ -203,7 +203,7 @@ class Line:
 
     def _stopped_error(self) -> QueueShutDown | QueueClosed:
         if self._stopped is QueueClosed:
-            return QueueClosed("the queue is closed; what is stored is there when it is opened again")
+            return QueueClosed("the queue is closed; open it again to find what is stored")
         return QueueShutDown("the queue was shut down")
 
     def _parking(self, op: Op) -> deque[Op]:
@@ -252,81 +252,3 @@ class Line:
 
 
 _WAITS = (NOTHING_THERE, NO_ROOM, UNFINISHED)
-
-
-class Takes:
-    """What was handed out and is not settled, and to whom.
-
-    A bare ``task_done`` is a count, like the standard library's.  It settles the
-    oldest item of all when the consumer that took it has ended (such an item would
-    hold the tail for ever), else the caller's oldest, else the oldest of all.
-
-    Args:
-        ended: tells whether an owner can settle nothing any more.
-    """
-
-    def __init__(self, ended: Callable[[Any], bool]) -> None:
-        self._ended = ended
-        self._all: OrderedDict[Record, None] = OrderedDict()
-        self._by_owner: dict[Any, OrderedDict[Record, None]] = {}
-        self._by_item: dict[int, list[Record]] = {}
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def add(self, records: Iterable[Record], owner: Any) -> None:
-        """Note who took ``records``."""
-        own = self._by_owner.get(owner)
-        if own is None:
-            own = self._by_owner[owner] = OrderedDict()
-        for record in records:
-            if record not in self._all:
-                record.owner = owner
-                self._all[record] = own[record] = None
-                self._by_item.setdefault(id(record.item), []).append(record)
-
-    def discard(self, record: Record) -> None:
-        """Forget a record: it is about to be settled or given back."""
-        self._all.pop(record, None)
-        own = self._by_owner.get(record.owner)
-        if own is not None:
-            own.pop(record, None)
-            if not own:
-                del self._by_owner[record.owner]
-        same = self._by_item.get(id(record.item))
-        if same is not None and record in same:  # Ctrl-C may have come half-way through add
-            same.remove(record)
-            if not same:
-                del self._by_item[id(record.item)]
-
-    def __contains__(self, record: Record) -> bool:
-        return record in self._all
-
-    def restore(self, record: Record) -> None:
-        """Remember a record again that could not be settled, as the oldest."""
-        if record in self._all:
-            return
-        self.add((record,), record.owner)
-        self._all.move_to_end(record, last=False)
-        self._by_owner[record.owner].move_to_end(record, last=False)
-
-    def oldest(self, owner: Any) -> Record | None:
-        """Return the record that a bare ``task_done`` of ``owner`` settles."""
-        if not self._all:
-            return None
-        first = next(iter(self._all))
-        if first.owner is not owner and not self._ended(first.owner):
-            own = self._by_owner.get(owner)
-            if own:
-                return next(iter(own))
-        return first
-
-    def of_item(self, item: Any, owner: Any) -> Record | None:
-        """Return the record of an item that was handed out, by identity.
-
-        Small numbers and the like are one object in several records: the caller's
-        own comes first.
-        """
-        same = self._by_item.get(id(item), ())
-        own = [record for record in same if record.owner is owner]
-        return next(iter(own or same), None)

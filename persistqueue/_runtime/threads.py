@@ -13,8 +13,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import Empty, Full, PersistQueueError, QueueClosed, QueueShutDown
-from .batch import Runner, begin
+from ..exceptions import PersistQueueError, QueueClosed, QueueShutDown
+from .batch import begin
 from .deadline import FOREVER, Deadline
 from .policy import (
     ANSWERED,
@@ -31,10 +31,9 @@ from .policy import (
     SYNC,
     TAKE,
     UNTAKE,
-    Line,
     Op,
-    Takes,
 )
+from .shell import Shell, outcome_of
 from .watch import watch
 
 if TYPE_CHECKING:
@@ -45,54 +44,40 @@ if TYPE_CHECKING:
 _shells: weakref.WeakSet[ThreadShell] = weakref.WeakSet()
 
 
-class ThreadShell:
+class ThreadShell(Shell):
     """One queue object, as threads use it.
 
     Args:
         store: opened here.
-        maxsize: 0 for no bound.
-        autosave: what is taken is settled; only its number is kept, for ``join``.
     """
 
     def __init__(self, store: Store, maxsize: int, autosave: bool) -> None:
-        self._store = store
-        self._autosave = autosave
-        self._reset(maxsize)
+        super().__init__(store, maxsize, autosave, _thread_ended)
         begin(store.open, store.abandon)
         self.unfinished = store.counts()[1]
         _shells.add(self)
 
-    def _reset(self, maxsize: int) -> None:
-        # Protects everything below, never held during I/O.  No condition: each
-        # waiting thread has a gate of its own, released under this mutex.
+    def _reset(self) -> None:
+        super()._reset()
+        # Protects the line, the takes and the leader; never held during I/O.  No
+        # condition: each waiting thread has a gate of its own, released under this.
         self._mutex = threading.Lock()
-        self._line = Line(maxsize)
-        self._takes = Takes(_thread_ended)
         self._leader: Op | None = None  # who runs batches; at most one
-        self._runner = Runner(self._store, maxsize, self._autosave)  # the leader's
-        self._closed = False
 
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: list[bytes], deadline: Deadline) -> None:
         """Store encoded items, all or none, when there is room for them."""
-        if self.call(Op(APPEND, records, waits=deadline.waits), deadline) is NO_ROOM:
-            raise Full("the queue is full")
+        self.call(Op(APPEND, records, waits=deadline.waits), deadline)
 
     def take(self, most: int, deadline: Deadline) -> list[Record]:
         """Wait for an item, then take up to ``most`` of what is there."""
         op = Op(TAKE, most, waits=deadline.waits, owner=threading.current_thread())
-        taken = self.call(op, deadline)
-        if taken is NOTHING_THERE:  # no call from here on: Ctrl-C comes with calls
-            raise Empty("the queue is empty")
-        return taken  # type: ignore[no-any-return]
+        return self.call(op, deadline)  # type: ignore[no-any-return]
 
     def peek(self) -> Record:
         """Return the next record without taking it."""
-        found = self.call(Op(PEEK))
-        if found is NOTHING_THERE:
-            raise Empty("the queue is empty")
-        record: Record = found[0]
+        record: Record = self.call(Op(PEEK))[0]
         return record
 
     def count(self) -> int:
@@ -109,47 +94,18 @@ class ThreadShell:
         self.call(Op(SYNC))
 
     def task_done(self, count: int) -> None:
-        """Settle ``count`` items, the caller's oldest first (see ``policy.Takes``)."""
+        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
         owner = threading.current_thread()
-
-        def choose(records: list[Record]) -> None:
-            while len(records) < count:
-                record = self._takes.oldest(owner)
-                if record is None:
-                    raise ValueError("task_done() called too many times")
-                records.append(record)
-                self._takes.discard(record)
-
-        if self._autosave:
-            self._answer(count)
-        else:
-            self._resolve(SETTLE, choose)
+        self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
 
     def item_done(self, item: Any) -> None:
         """Settle the record of an item that was handed out."""
         owner = threading.current_thread()
-
-        def choose(records: list[Record]) -> None:
-            record = self._takes.of_item(item, owner)
-            if record is None:
-                raise ValueError(
-                    "task_done(item=...): this object was not handed out by this queue, or is "
-                    "done already; pass the very object that get() returned"
-                )
-            records.append(record)
-            self._takes.discard(record)
-
-        if self._autosave:
-            self._answer(1)
-        else:
-            self._resolve(SETTLE, choose)
+        self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
 
     def settle(self, records: Sequence[Record]) -> None:
         """Settle those of ``records`` that nobody has settled yet."""
-        if self._autosave:
-            self._answer(len(records))
-        else:
-            self._resolve(SETTLE, lambda mine: self._claim(records, mine))
+        self._resolve(SETTLE, lambda into: self._takes.pick(records, into, SETTLE))
 
     def give_back(self, records: Sequence[Record]) -> None:
         """Return records to their places, those that nobody has settled.
@@ -159,10 +115,7 @@ class ThreadShell:
         interrupt: BaseException | None = None
         while True:
             try:
-                if self._autosave:
-                    self.call(Op(UNTAKE, records))
-                else:
-                    self._resolve(UNTAKE, lambda mine: self._claim(records, mine))
+                self._resolve(UNTAKE, lambda into: self._takes.pick(records, into, UNTAKE))
             except Exception:
                 raise
             except BaseException as error:
@@ -172,40 +125,18 @@ class ThreadShell:
         if interrupt is not None:
             raise interrupt
 
-    def _claim(self, records: Sequence[Record], mine: list[Record]) -> None:
-        for record in records:
-            if record in self._takes:
-                mine.append(record)
-                self._takes.discard(record)
-
-    def _resolve(self, verb: str, choose: Callable[[list[Record]], None]) -> None:
-        """Settle or give back what ``choose`` picks; if that fails, it is as before."""
+    def _resolve(self, verb: str, pick: Callable[[list[Record]], None]) -> None:
+        """Settle or give back what ``pick`` picks; if that fails, it is as before."""
         records: list[Record] = []
         op = Op(verb, records)
         try:
             with self._mutex:
-                choose(records)
+                pick(records)
             self.call(op)
         except BaseException:  # Ctrl-C may come when it is stored already
             if op.result is None:
                 with self._mutex:
-                    for record in reversed(records):
-                        self._takes.restore(record)
-            raise
-
-    def _answer(self, count: int) -> None:
-        """Count task_done calls under autosave, for ``join``."""
-        op = Op(SETTLE, ())
-        with self._mutex:
-            if self._runner.unanswered < count:
-                raise ValueError("task_done() called too many times")
-            self._runner.unanswered -= count
-        try:
-            self.call(op)
-        except BaseException:
-            if op.result is None:
-                with self._mutex:
-                    self._runner.unanswered += count
+                    self._takes.restore(records, verb)
             raise
 
     # -- one call -------------------------------------------------------------------
@@ -232,12 +163,10 @@ class ThreadShell:
                     with self._mutex:
                         batch = self._line.batch()
                     self._lead(op, batch)
+            return outcome_of(op)
         except BaseException:
             self._leave(op, batch)
             raise
-        if op.error is not None:
-            raise op.error
-        return op.result
 
     def _lead(self, op: Op, batch: list[Op]) -> None:
         """Run a batch for everybody in it, then hand the leadership on."""
@@ -249,41 +178,13 @@ class ThreadShell:
             interrupt = runner.interrupt
             with self._mutex:
                 if batch:
-                    self._finish(op, batch)
-                self._hand_on()
+                    self._finish(batch, op)
+                if self._line.pending:
+                    self._hand_on()
+                else:
+                    self._leader = None
         if interrupt is not None:
             raise interrupt
-
-    def _finish(self, leader: Op, batch: list[Op]) -> None:
-        runner = self._runner
-        if runner.ops is not batch or not runner.happened:  # the others' go again
-            self._line.again(other for other in batch if other is not leader)
-            leader.where, leader.result, leader.noted = ANSWERED, None, True
-            return
-        if runner.counts is not None:
-            self.unfinished = runner.counts[1]
-        self._deliver(self._line.finish(batch, runner.counts))
-
-    def _deliver(self, ops: list[Op]) -> None:
-        """Let the callers of answered ops go on; to do it twice is harmless."""
-        for op in ops:
-            if not op.noted and op.error is None:
-                self._note(op)
-            if op.gate is not None:
-                self._wake(op)
-
-    def _note(self, op: Op) -> None:
-        """Remember who took what."""
-        number = 0
-        if op.verb == TAKE and op.result is not NOTHING_THERE:
-            number = len(op.result)
-            if not self._autosave:
-                self._takes.add(op.result, op.owner)
-        elif op.verb == UNTAKE:
-            number = -len(op.load)
-        if self._autosave:
-            self._runner.unanswered += number
-        op.noted = True
 
     def _hand_on(self) -> None:
         """Make the first pending op's thread the leader; the mutex is held."""
@@ -293,11 +194,6 @@ class ThreadShell:
             self._wake(pending[0])
         else:
             self._leader = None
-
-    def _wake(self, op: Op) -> None:
-        gate, op.gate = op.gate, None
-        if gate is not None:
-            gate.release()
 
     def _sleep(self, op: Op, deadline: Deadline) -> None:
         """Wait until the op is answered, is made the leader, or runs out of time."""
@@ -335,7 +231,7 @@ class ThreadShell:
         with self._mutex:
             if self._leader is op:
                 if any(other.where == FLYING for other in batch):
-                    self._finish(op, batch)
+                    self._finish(batch, op)
                 self._deliver([other for other in batch if other.where == ANSWERED])
                 self._hand_on()
             self._withdraw(op)
@@ -385,12 +281,10 @@ class ThreadShell:
 
     def after_fork(self) -> None:
         """In a child process: new locks, new descriptors, and nothing taken."""
-        closed = self._closed
-        self._reset(self._line.maxsize)
-        self._closed = closed
-        if closed:
+        self._reset()
+        if self._closed:
             self._line.stop(QueueClosed, immediate=True)
-        self._store.close()
+        self._store.forget()
 
 
 def _thread_ended(thread: threading.Thread) -> bool:

@@ -39,6 +39,8 @@ class Store(Protocol):
     def begin(self, exclusive: bool) -> bool:
         """Start a transaction and see what others committed.  False: locked.
 
+        A store that is not open, or was closed, is opened first.
+
         Without ``exclusive`` only ``take``, ``untake``, ``peek`` and ``counts`` may
         follow, and any of them may raise ``Stale``.
         """
@@ -83,4 +85,7 @@ class Store(Protocol):
         """Make everything committed so far safe against loss of power."""
 
     def close(self) -> None:
-        """Let go of every descriptor."""
+        """Let go of every descriptor, and of what is reserved."""
+
+    def forget(self) -> None:
+        """Let go of every descriptor and touch nothing: they are a parent process's."""

@@ -20,11 +20,11 @@ Failure
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from .._log import warn
 from ..exceptions import QueueCorrupt, QueueFailed
 from .base import Record, Stale
 from .chunkstate import Position, State
@@ -34,11 +34,11 @@ from .framing import Damaged, Framing
 from .infofile import BadInfo, InfoFile
 from .reader import ChunkReader
 from .recovery import Recovery
+from .writer import ChunkWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-log = logging.getLogger("persistqueue")
 
 
 class ChunkFileStore:
@@ -69,7 +69,6 @@ class ChunkFileStore:
     ) -> None:
         self.path = path
         self.skipped = 0
-        self.headf: File | None = None
         self.state = State(chunksize)  # what info held at the last transaction
         self._disk = disk or Disk()
         self._framing = framing
@@ -78,19 +77,25 @@ class ChunkFileStore:
         self._skip_corrupt = skip_corrupt
         self._recovery = Recovery(self._disk, path, framing)
         self._info = InfoFile(self._disk, path, framing, tempdir)
+        self._writer = ChunkWriter(
+            self._disk, path, self._recovery.chunk_path, ahead=power and framing.native
+        )
         self._reader = ChunkReader(self._disk, self._recovery.chunk_path, framing, longest)
         self._cursor = Cursor(self.state, autosave, self._recovery.is_there)
         self._lock: DirectoryLock | None = None
+        self._opened = False
         self._failed: str | None = None
-        self._headf_chunk = -1
         self._seen: bytes | None = None  # the bytes of info that state was decoded from
         self._unsynced = 0  # lowest chunk that may not be on stable storage
         # The transaction under way.
         self._exclusive = False  # whether it holds the lock
         self._head = self.state.head
-        self._written: list[File] = []  # chunks written to, oldest first
-        self._created: list[str] = []
         self._intended: bytes | None = None  # what info holds once it is stored
+
+    @property
+    def headf(self) -> File | None:
+        """The chunk that is written to."""
+        return self._writer.file
 
     @property
     def tailf(self) -> File | None:
@@ -111,8 +116,9 @@ class ChunkFileStore:
             self._lock.drop()
             raise
         self._lock.release()
+        self._opened = True
         if not self._lock.supported:
-            log.warning("%s: no file locks here; only one process may use the queue", self.path)
+            warn("%s: no file locks here; only one process may use the queue", self.path)
         return True
 
     def _recover(self) -> None:
@@ -139,10 +145,8 @@ class ChunkFileStore:
         self._reset()
 
     def _open_ends(self, state: State) -> None:
-        """Open the chunks at head and tail; like persist-queue, create the head's."""
-        head = self._recovery.chunk_path(state.head.chunk)
-        self.headf = self._disk.open(head, create=state.head.records == 0)
-        self._headf_chunk = state.head.chunk
+        """Open the chunks at head and tail."""
+        self._writer.open(state.head)
         with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
             self._reader.load(state.tail.chunk)
 
@@ -151,6 +155,8 @@ class ChunkFileStore:
     def begin(self, exclusive: bool) -> bool:
         if self._failed is not None:
             raise QueueFailed(self._failed)
+        if not self._opened and not self.open():
+            return False
         assert self._lock is not None
         now = time.monotonic()
         if not exclusive and self._info.read(now) == self._seen:
@@ -174,9 +180,8 @@ class ChunkFileStore:
         """Forget the last transaction."""
         self._exclusive = False
         self._head = self.state.head
-        if self._written:
-            self._written, self._created = [], []
         self._intended = None
+        self._writer.begin()
         self._cursor.begin()
 
     def _end(self) -> None:
@@ -213,41 +218,16 @@ class ChunkFileStore:
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: Sequence[bytes]) -> None:
-        head, done = self._head, 0
-        if self._seen is None and len(records) >= self.state.chunksize - head.records:
+        room = self.state.chunksize - self._head.records
+        if self._seen is None and len(records) >= room:
             self._write_first_info()
-        while done < len(records):
-            room = self.state.chunksize - head.records
-            part = records[done : done + room]
-            data = part[0] if len(part) == 1 else b"".join(part)
-            self._disk.write(self._head_file(head), data, head.offset)
-            head = self.state.after(head, head.offset + len(data), len(part))
-            done += len(part)
-        self._head = head
+        self._head = self._writer.append(records, self.state, self._head)
 
     def _write_first_info(self) -> None:
         """Only chunk 0 may hold bytes while there is no ``info``: see ``without_info``."""
         raw = self._info.encode(self.state)
         self._info.write(raw, sync=self._power)
         self._seen = raw
-
-    def _head_file(self, head: Position) -> File:
-        """Return the head's chunk, created when its first record is about to come."""
-        if self.headf is None or self.headf.fd < 0 or self._headf_chunk != head.chunk:
-            path = self._recovery.chunk_path(head.chunk)
-            if head.records == 0:
-                self._created.append(path)
-            try:
-                file = self._disk.open(path, create=head.records == 0)
-            except FileNotFoundError as error:
-                name = os.path.basename(path)
-                raise QueueCorrupt(self.path, name, reason="the head's chunk is missing") from error
-            if self.headf is not None and self.headf not in self._written:
-                self.headf.close()
-            self.headf, self._headf_chunk = file, head.chunk
-        if not self._written or self._written[-1] is not self.headf:
-            self._written.append(self.headf)
-        return self.headf
 
     def take(self, most: int) -> list[Record]:
         taken: list[Record] = []
@@ -300,7 +280,7 @@ class ChunkFileStore:
         self._recovery.set_aside(
             start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
         )
-        log.warning("%s: %s, record %d: %s; skipped", self.path, name, start.records, reason)
+        warn("%s: %s, record %d: %s; skipped", self.path, name, start.records, reason)
         self.skipped += self.state.ordinal(end) - self.state.ordinal(start)
         self._cursor.skip(start, end)
 
@@ -332,13 +312,11 @@ class ChunkFileStore:
         raw = self._info.encode(new)
         consumed = range(self.state.tail.chunk, new.tail.chunk)
         try:
-            if self._written and self._power:
-                for file in self._written:
-                    self._disk.sync(file)
-                if self._created:
-                    self._disk.sync_directory(self.path)
+            sync = self._power and self._writer.wrote
+            if sync:
+                self._writer.sync()
             self._intended = raw
-            self._info.write(raw, sync=self._power and bool(self._written))
+            self._info.write(raw, sync=sync)
             if consumed:
                 self._info.sync()
         except OSError as error:
@@ -352,9 +330,7 @@ class ChunkFileStore:
         """The transaction is stored: let memory follow."""
         self._seen, self.state = raw, new
         self._cursor.landed(new)
-        if len(self._written) > 1:
-            for file in self._written[:-1]:
-                file.close()
+        self._writer.landed()
 
     def _take_back(self, error: OSError) -> None:
         """Put the old ``info`` back; where that cannot be vouched for, trust nothing."""
@@ -367,31 +343,19 @@ class ChunkFileStore:
         try:
             self._disk.unlink(self._recovery.chunk_path(chunk))
         except OSError as error:  # Windows, while somebody has it open; opening tries again
-            log.warning("%s: chunk %d is consumed but stays: %s", self.path, chunk, error)
+            warn("%s: chunk %d is consumed but stays: %s", self.path, chunk, error)
 
     def rollback(self) -> bool:
         try:
             if self._intended is not None and self._info.holds(self._intended):
                 self._landed(self._intended, self._info.decode(self._intended))
                 return True
-            self._cut_back()
+            self._writer.undo(self.state.head)
             self._cursor.undo()
             self._head = self.state.head
             return False
         finally:
             self._end()
-
-    def _cut_back(self) -> None:
-        """Remove what a failed append wrote, so that there is room for the next one."""
-        for file in self._written:
-            with contextlib.suppress(OSError):
-                if file is self._written[0] and file.path not in self._created:
-                    self._disk.truncate(file, self.state.head.offset)
-            file.close()
-        for path in self._created:
-            with contextlib.suppress(OSError):
-                self._disk.unlink(path)
-        self._written, self._created = [], []
 
     # -- the rest -------------------------------------------------------------------
 
@@ -419,10 +383,19 @@ class ChunkFileStore:
                 file.close()
 
     def close(self) -> None:
-        if self.headf is not None:
-            self.headf.close()
+        # Reserved zeros are given back if that takes no waiting; opening cuts them, too.
+        if self._lock is not None and self._opened and self._failed is None:
+            with contextlib.suppress(OSError):
+                if self._lock.try_acquire(now := time.monotonic()):
+                    if self._info.read(now) == self._seen:
+                        self._writer.cut(self.state.head)
+                    self._lock.release()
+        self.forget()
+
+    def forget(self) -> None:
+        self._writer.close()
         self._reader.close()
         self._info.close()
         if self._lock is not None:
             self._lock.close()
-            self._lock = None
+        self._lock, self._opened = None, False

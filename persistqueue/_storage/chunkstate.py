@@ -69,7 +69,8 @@ def parse(value: Any) -> State:
         raise ValueError("it holds no mapping")
     chunksize = _whole(value, "chunksize", least=1)
     size = _whole(value, "size", least=0)
-    state = State(chunksize, _position(value, "tail", chunksize), _position(value, "head", chunksize))
+    tail, head = (_position(value, key, chunksize) for key in ("tail", "head"))
+    state = State(chunksize, tail, head)
     if state.tail > state.head or state.size != size:
         raise ValueError(f"'size' is {size}, but head and tail are {state.size} items apart")
     return state

@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .base import Record
-from .chunkstate import Position, State
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from .base import Record
+    from .chunkstate import Position, State
 
 
 class Cursor:

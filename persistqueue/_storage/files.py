@@ -99,6 +99,18 @@ class Disk:
             while done < len(data):
                 done += os.write(file.fd, data[done:])
 
+    def allocate(self, file: File, size: int) -> bool:
+        """Reserve zeros up to ``size``: a sync after a write into them is cheaper.
+
+        Returns:
+            whether it was done; where it cannot be, nothing is lost but speed.
+        """
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # no such call here, or no room
+                os.posix_fallocate(file.fd, 0, size)
+                return True
+        return False
+
     def size(self, file: File) -> int:
         """Return the file's length in bytes."""
         return os.fstat(file.fd).st_size

@@ -111,7 +111,8 @@ class InfoFile:
         value = self._framing.dump_info(state.mapping())
         if not self._framing.native:
             return value
-        return value + _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value)) + _ZEROS[len(value) :]
+        trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
+        return value + trailer + _ZEROS[len(value) :]
 
     def write(self, raw: bytes, *, sync: bool) -> None:
         """Make ``raw`` the content; with ``sync``, safe against power loss on return."""
@@ -159,9 +160,9 @@ class InfoFile:
         if file is None or not hasattr(os, "pread"):
             return None
         try:
-            if not self._in_place or self._peeks % 8 == 0:
-                if self._disk.identity(self.path) != self._identity:
-                    return None
+            by_name = not self._in_place or self._peeks % 8 == 0
+            if by_name and self._disk.identity(self.path) != self._identity:
+                return None
             return self._disk.read(file, SIZE if self._in_place else _LONGEST, 0)
         except (OSError, ValueError):
             return None

@@ -7,12 +7,12 @@ in a WARNING.  The caller holds the directory's lock.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import time
 from typing import TYPE_CHECKING
 
+from .._log import warn
 from ..exceptions import FormatError, QueueCorrupt
 from .chunkstate import Position, State
 from .framing import Damaged
@@ -21,8 +21,6 @@ from .reader import ChunkReader
 if TYPE_CHECKING:
     from .files import Disk, File
     from .framing import Framing
-
-log = logging.getLogger("persistqueue")
 
 _CHUNK = re.compile(r"q([0-9]{5,})")
 _PIECE = 1 << 20  # bytes copied at a time
@@ -78,7 +76,7 @@ class Recovery:
         state = self.rebuild(chunksize, f"info is damaged ({reason})")
         aside = f"info.corrupt-{time.time_ns()}"
         self._disk.replace(os.path.join(self._path, "info"), os.path.join(self._path, aside))
-        log.warning("%s: the damaged info was kept as %s", self._path, aside)
+        warn("%s: the damaged info was kept as %s", self._path, aside)
         return state
 
     def rebuild(self, chunksize: int, why: str) -> State:
@@ -95,7 +93,7 @@ class Recovery:
         count, offset = self.scan(chunks[-1], 0, size)
         head = State(size).after(Position(chunks[-1], 0, 0), offset, count)
         state = State(size, Position(chunks[0], 0, 0), head)
-        log.warning(
+        warn(
             "%s: %s; rebuilt from the chunks: %d items, finished ones may come again",
             self._path, why, state.size,
         )
@@ -159,7 +157,7 @@ class Recovery:
         if first == state.tail.chunk or state.tail == state.head:
             return state
         moved = state._replace(tail=min(Position(first, 0, 0), state.head))
-        log.warning(
+        warn(
             "%s: chunk %d is missing; starting at chunk %d, %d items are gone",
             self._path, state.tail.chunk, first, state.size - moved.size,
         )
@@ -179,7 +177,7 @@ class Recovery:
             count, offset = self.scan(head.chunk, start.offset, head.records - start.records)
             moved = state._replace(head=Position(head.chunk, start.records + count, offset))
             gone = state.size - moved.size
-        log.warning(
+        warn(
             "%s: chunk %d is shorter than info says; %d of its items are gone",
             self._path, head.chunk, gone,
         )
@@ -224,7 +222,8 @@ class Recovery:
             left, stop = self.scan(start.chunk, offset, most)
             if left:
                 to_the_end = stop >= start.offset + len(data)
-                return Position(start.chunk, total - left if to_the_end else start.records + 1, offset)
+                before = total - left if to_the_end else start.records + 1
+                return Position(start.chunk, before, offset)
             at = self._framing.candidate(data, at + 1)
         return head if in_head else Position(start.chunk + 1, 0, 0)
 
@@ -240,7 +239,7 @@ class Recovery:
             self._disk.sync(file)
         finally:
             file.close()
-        log.warning(
+        warn(
             "%s: %d bytes from byte %d of chunk %d were kept as %s",
             self._path, len(data), start, chunk, name,
         )

@@ -1,0 +1,1 @@
+"""How fast the queues are; run ``python benchmark/run_benchmark.py --help``."""

@@ -1,0 +1,238 @@
+"""``--peers``: this package against persist-queue, and against what it may cost.
+
+A *contest* measures one thing on two sides.  A round measures every contest once,
+first one side, then the other, the next round the other way round: so that a slow
+spell of the machine hits both.  What is reported is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmark.footprint import TELLS_MEMORY, Footprint
+from benchmark.report import Report
+from benchmark.side import PEER, PEER_VERSION, ROOT, Side, installed_peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmark.progress import Progress
+
+COLUMNS = ("What", "Here", "Against", "", "Ratio", "Wanted", "Hoped", "Verdict")
+BESIDE = f"{PEER} {PEER_VERSION}"
+THREADS = 16
+CHUNKSIZE = 10_000  # of the queue that takes put_many
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the two medians have to come to.
+
+    Attributes:
+        kind: "faster" (other / here, at least), "times" (here / other, at most) or
+            "above" (here - other, at most).
+        wanted: the bound.
+        hoped: a bound worth trying for.
+    """
+
+    kind: str
+    wanted: float
+    hoped: float | None = None
+
+    def figure(self, here: float, other: float) -> float:
+        """Return the number that is held against the bound."""
+        if self.kind == "above":
+            return here - other
+        return other / here if self.kind == "faster" else here / other
+
+    def reached(self, figure: float) -> bool:
+        """Return whether ``figure`` is within the bound."""
+        return figure >= self.wanted if self.kind == "faster" else figure <= self.wanted
+
+
+@dataclass
+class Contest:
+    """One row: what is measured on two sides, and what it should come to."""
+
+    name: str
+    against: str
+    goal: Goal
+    unit: str
+    here: Callable[[], float]
+    other: Callable[[], float]
+    samples: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+
+    def measure(self, turned: bool) -> None:
+        """Measure both sides once; the other one first if ``turned``."""
+        for which in (1, 0) if turned else (0, 1):
+            self.samples[which].append((self.here, self.other)[which]())
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    count: int  # operations in one sample
+    rounds: int
+    bulk: int  # items in put_many
+    waiting: int  # items in the long queue; the short one has ``count``
+
+
+class Arena:
+    """Makes contests: knows the sides, the sizes and where queues may be put.
+
+    Args:
+        here: this checkout's worker.
+        other: persist-queue's.
+        sizes: how much is measured.
+        directory: on the disk that is to be measured.
+    """
+
+    def __init__(self, here: Side, other: Side, sizes: Sizes, directory: str) -> None:
+        self._here = here
+        self._other = other
+        self._sizes = sizes
+        self._directory = directory
+        self._short = os.path.join(directory, "short")
+        self._long = os.path.join(directory, "long")
+
+    def prepare(self) -> None:
+        """Fill the queues that have items waiting."""
+        self._here.measure("fill", self._short, count=self._sizes.count)
+        self._here.measure("fill", self._long, count=self._sizes.waiting)
+
+    def contests(self) -> list[Contest]:
+        """Return the rows, in the order of the report."""
+        threads = f"{THREADS} threads put, power"
+        return [
+            self._peer("put, process", Goal("faster", 15, 30), "put", "process"),
+            self._peer("put, power", Goal("faster", 0.75, 1.5), "put", "power"),
+            self._peer("get + task_done, process", Goal("faster", 15, 25), "get", "process"),
+            self._peer("get + task_done, power", Goal("faster", 15, 25), "get", "power"),
+            self._peer(threads, Goal("faster", 3, 6), "threads_put", "power", threads=THREADS),
+            self._bulk(),
+            self._waiting("put"),
+            self._waiting("get"),
+            *self._footprint(),
+        ]
+
+    def _peer(self, name: str, goal: Goal, task: str, durability: str, **more: int) -> Contest:
+        arguments = {"count": self._sizes.count, "durability": durability, **more}
+        return Contest(
+            name, BESIDE, goal, "us",
+            lambda: self._sample(self._here, task, **arguments),
+            lambda: self._sample(self._other, task, **arguments),
+        )  # fmt: skip
+
+    def _bulk(self) -> Contest:
+        count = self._sizes.bulk
+        arguments = {"count": count, "durability": "process", "chunksize": CHUNKSIZE}
+        return Contest(
+            f"put_many of {count:,}, process", "pickled to a plain file", Goal("times", 3, 2), "us",
+            lambda: self._sample(self._here, "put_many", **arguments),
+            lambda: self._sample(self._here, "plain_file", count=count),
+        )  # fmt: skip
+
+    def _waiting(self, verb: str) -> Contest:
+        count, waiting = self._sizes.count, self._sizes.waiting
+        arguments = {"count": count, "durability": "process", "timed": verb}
+        return Contest(
+            f"{verb} with {waiting:,} waiting", f"with {count:,}", Goal("times", 1.25), "us",
+            lambda: self._here.measure("exchange", self._long, **arguments),
+            lambda: self._here.measure("exchange", self._short, **arguments),
+        )  # fmt: skip
+
+    def _footprint(self) -> list[Contest]:
+        fresh, count, waiting = Footprint(self._directory), self._sizes.count, self._sizes.waiting
+        memory = Contest(
+            f"memory with {waiting:,} waiting", "empty process", Goal("above", 40), "MiB",
+            lambda: fresh.memory_used(self._long, count), fresh.memory_empty,
+        )  # fmt: skip
+        start = Contest(
+            "import of Queue", "bare Python", Goal("above", 30), "ms",
+            fresh.start_with_import, fresh.start_bare,
+        )  # fmt: skip
+        modules = Contest(
+            "imports of asyncio or non-stdlib", "none", Goal("above", 0), "modules",
+            lambda: len(fresh.foreign_modules()), lambda: 0,
+        )  # fmt: skip
+        return [*([memory] if TELLS_MEMORY else []), start, modules]
+
+    def _sample(self, side: Side, task: str, **arguments: Any) -> float:
+        """Measure in a folder that is removed afterwards."""
+        folder = os.path.join(self._directory, "sample")
+        os.mkdir(folder)
+        try:
+            return side.measure(task, os.path.join(folder, "queue"), **arguments)
+        finally:
+            shutil.rmtree(folder)
+
+
+def compare(sizes: Sizes, directory: str, progress: Callable[[int], Progress]) -> Report:
+    """Run all contests and return the table.
+
+    Args:
+        sizes: how much is measured.
+        directory: on the disk that is to be measured; what is put there is removed.
+        progress: makes the bar, given the number of steps.
+
+    Raises:
+        BenchmarkError: persist-queue cannot be installed, or a side fails.
+    """
+    with Side(ROOT) as here, Side(installed_peer()) as other:
+        arena = Arena(here, other, sizes, directory)
+        contests = arena.contests()
+        with progress(sizes.rounds * len(contests) + 1) as bar:
+            arena.prepare()
+            bar.step("filled")
+            for turn in range(sizes.rounds):
+                for contest in contests:
+                    contest.measure(turned=turn % 2 == 1)
+                    bar.step(contest.name)
+    return tabulate(contests)
+
+
+def tabulate(contests: Sequence[Contest]) -> Report:
+    """Return the report of contests that were measured."""
+    report = Report({}, COLUMNS)
+    for contest in contests:
+        here, other = map(median, contest.samples)
+        figure = contest.goal.figure(here, other)
+        verdict = "ok" if contest.goal.reached(figure) else "below"
+        report.rows.append(_cells(contest, here, other, figure, verdict))
+        report.data.append(
+            {
+                "what": contest.name, "unit": contest.unit, "here": here, "other": other,
+                "against": contest.against, "goal": contest.goal.kind, "figure": figure,
+                "wanted": contest.goal.wanted, "hoped": contest.goal.hoped, "verdict": verdict,
+            }
+        )  # fmt: skip
+    return report
+
+
+def _cells(contest: Contest, here: float, other: float, figure: float, verdict: str) -> list[str]:
+    unit, goal = contest.unit, contest.goal
+    suffix = f" {unit}" if goal.kind == "above" else "x"
+    least = "at least" if goal.kind == "faster" else "at most"
+    sign = "+" if goal.kind == "above" else ""
+    return [
+        contest.name,
+        f"{_short(here)} {unit}",
+        f"{_short(other)} {unit}",
+        contest.against,
+        f"{sign}{_short(figure)}{suffix}",
+        f"{least} {goal.wanted:g}{suffix}",
+        "" if goal.hoped is None else f"{goal.hoped:g}{suffix}",
+        verdict,
+    ]
+
+
+def _short(number: float) -> str:
+    """Return a number with the digits that mean anything."""
+    if isinstance(number, int):
+        return str(number)
+    return f"{number:.2f}" if number < 10 else f"{number:.1f}"

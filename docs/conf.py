@@ -1,0 +1,35 @@
+"""Settings of Sphinx: ``sphinx-build -W docs docs/_build/html``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import persistqueue
+
+project = "persist-queue"
+author = "The persistqueue developers"
+copyright = author  # noqa: A001 - Sphinx wants this name
+version = release = persistqueue.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:class", r"(.*\.)?T"),  # a type variable
+    ("py:class", r"_?queue\..*|os\.PathLike|Iter.*|Any|IO"),  # the standard library's
+    ("py:exc", r"Everything that .* raises\."),  # a sentence in place of a list
+]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_inherit_docstrings = False
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = f"persist-queue {release}"
+html_copy_source = False

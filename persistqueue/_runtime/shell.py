@@ -1,0 +1,98 @@
+"""What both shells decide in the same way: everything but waiting.
+
+A shell lets ops into the line, has batches run, and delivers what they came to.  How
+its callers wait, and on which thread a batch runs, is for the subclass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import Empty, Full
+from .batch import Runner
+from .policy import ANSWERED, NO_ROOM, NOTHING_THERE, TAKE, UNTAKE, Line, Op
+from .takes import Takes, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .._storage.base import Store
+
+_NOTED = (TAKE, UNTAKE)
+
+
+class Shell:
+    """One queue object: its line, its takes, its runner.
+
+    Args:
+        maxsize: 0 for no bound.
+        autosave: what is taken is settled; only its number is kept, for ``join``.
+        ended: tells whether an owner (a thread, a task) can settle nothing any more.
+    """
+
+    def __init__(
+        self, store: Store, maxsize: int, autosave: bool, ended: Callable[[Any], bool]
+    ) -> None:
+        self._store = store
+        self._maxsize = maxsize
+        self._autosave = autosave
+        self._ended = ended
+        self._closed = False
+        self.unfinished = 0  # items not settled, as of the last batch
+        self._reset()
+
+    def _reset(self) -> None:
+        """Begin with nobody waiting and nothing taken."""
+        self._line = Line(self._maxsize)
+        self._takes: Takes | Tally = Tally() if self._autosave else Takes(self._ended)
+        self._runner = Runner(self._store, self._maxsize, self._autosave, self._takes)
+
+    def _wake(self, op: Op) -> None:
+        """Let the caller of ``op`` look at it; to do it twice is harmless."""
+        gate, op.gate = op.gate, None
+        if gate is not None:
+            gate.release()
+
+    def _finish(self, batch: list[Op], dropped: Op | None) -> None:
+        """Deliver what a batch came to.
+
+        Args:
+            dropped: an op that shall not be tried again if the batch never happened.
+        """
+        runner = self._runner
+        if runner.ops is not batch or not runner.happened:
+            self._line.again(op for op in batch if op is not dropped)
+            if dropped is not None:
+                dropped.where, dropped.result, dropped.noted = ANSWERED, None, True
+            return
+        if runner.counts is not None:
+            self.unfinished = runner.counts[1]
+        self._deliver(self._line.finish(batch, runner.counts))
+
+    def _deliver(self, ops: Iterable[Op]) -> None:
+        """Let the callers of answered ops go on; to do it twice is harmless."""
+        for op in ops:
+            if op.verb in _NOTED and not op.noted and op.error is None:
+                self._note(op)
+            if op.gate is not None:
+                self._wake(op)
+
+    def _note(self, op: Op) -> None:
+        """Remember who took what, and what was given back."""
+        if op.verb == UNTAKE:
+            self._takes.returned(op.load)
+        elif op.result is not NOTHING_THERE:
+            self._takes.add(op.result, op.owner)
+        op.noted = True
+
+
+def outcome_of(op: Op) -> Any:
+    """Return the result of an answered op, or raise what it came to."""
+    if op.error is not None:
+        raise op.error
+    result = op.result
+    if result is NOTHING_THERE:
+        raise Empty("the queue is empty")
+    if result is NO_ROOM:
+        raise Full("the queue is full")
+    return result  # no call behind this: Ctrl-C comes with calls

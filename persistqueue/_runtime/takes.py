@@ -1,0 +1,173 @@
+"""Who took what and has not finished it: decisions without I/O or waiting.
+
+The shell's mutex (or its event loop) protects these objects.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from .policy import SETTLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .._storage.base import Record
+
+_TOO_MANY = "task_done() called too many times"
+
+
+class Takes:
+    """What was handed out and is not settled, and to whom.
+
+    A bare ``task_done`` is a count, like the standard library's.  It settles the
+    oldest item of all when the consumer that took it has ended (such an item would
+    hold the tail for ever), else the caller's oldest, else the oldest of all.
+
+    What is picked is forgotten at once, so that nobody else picks it, and restored
+    when settling it or giving it back fails.
+
+    Args:
+        ended: tells whether an owner can settle nothing any more.
+    """
+
+    unanswered = 0  # the store itself counts what is not settled
+
+    def __init__(self, ended: Callable[[Any], bool]) -> None:
+        self._ended = ended
+        self._all: OrderedDict[Record, None] = OrderedDict()
+        self._by_owner: dict[Any, OrderedDict[Record, None]] = {}
+        self._by_item: dict[int, list[Record]] = {}
+
+    def add(self, records: Iterable[Record], owner: Any) -> None:
+        """Note who took ``records``; to do it twice is harmless."""
+        own = self._by_owner.get(owner)
+        if own is None:
+            own = self._by_owner[owner] = OrderedDict()
+        for record in records:
+            if record not in self._all:
+                record.owner = owner
+                self._all[record] = own[record] = None
+                same = self._by_item.get(id(record.item))
+                if same is None:
+                    self._by_item[id(record.item)] = [record]
+                else:
+                    same.append(record)
+
+    def pick_oldest(self, count: int, owner: Any, into: list[Record]) -> None:
+        """Pick what ``count`` bare ``task_done`` calls of ``owner`` settle.
+
+        Raises:
+            ValueError: that many are not there.
+        """
+        while len(into) < count:
+            record = self._oldest(owner)
+            if record is None:
+                raise ValueError(_TOO_MANY)
+            into.append(record)
+            self._discard(record)
+
+    def pick_item(self, item: Any, owner: Any, into: list[Record]) -> None:
+        """Pick the record of an item that was handed out, by identity.
+
+        Small numbers and the like are one object in several records: the caller's
+        own comes first.
+
+        Raises:
+            ValueError: no record has this very object.
+        """
+        same = self._by_item.get(id(item), ())
+        own = [record for record in same if record.owner is owner]
+        record = next(iter(own or same), None)
+        if record is None:
+            raise ValueError(
+                "task_done(item=...): this object was not handed out by this queue, or is "
+                "done already; pass the very object that get() returned"
+            )
+        into.append(record)
+        self._discard(record)
+
+    def pick(self, records: Sequence[Record], into: list[Record], _verb: str) -> None:
+        """Pick those of ``records`` that nobody has settled or given back."""
+        for record in records:
+            if record in self._all:
+                into.append(record)
+                self._discard(record)
+
+    def restore(self, records: Sequence[Record], _verb: str) -> None:
+        """Remember again what could not be settled or given back, as the oldest."""
+        for record in reversed(records):
+            if record not in self._all:
+                self.add((record,), record.owner)
+                self._all.move_to_end(record, last=False)
+                self._by_owner[record.owner].move_to_end(record, last=False)
+
+    def returned(self, records: Sequence[Record]) -> None:
+        """Note that records are back in their places: nothing is left to forget."""
+
+    def _oldest(self, owner: Any) -> Record | None:
+        if not self._all:
+            return None
+        first = next(iter(self._all))
+        if first.owner is not owner and not self._ended(first.owner):
+            own = self._by_owner.get(owner)
+            if own:
+                return next(iter(own))
+        return first
+
+    def _discard(self, record: Record) -> None:
+        self._all.pop(record, None)
+        own = self._by_owner.get(record.owner)
+        if own is not None:
+            own.pop(record, None)
+            if not own:
+                del self._by_owner[record.owner]
+        same = self._by_item.get(id(record.item))
+        if same is not None and record in same:  # Ctrl-C may have come half-way through add
+            same.remove(record)
+            if not same:
+                del self._by_item[id(record.item)]
+
+
+class Tally:
+    """The same for autosave: items are settled when taken, so their number is enough.
+
+    ``join`` waits for it; nothing is remembered of an item whose ``task_done`` never comes.
+    """
+
+    def __init__(self) -> None:
+        self.unanswered = 0
+
+    def add(self, records: Sequence[Record], _owner: Any) -> None:
+        """Note that items were taken."""
+        self.unanswered += len(records)
+
+    def pick_oldest(self, count: int, _owner: Any, _into: list[Record]) -> None:
+        """Count ``count`` calls of ``task_done``.
+
+        Raises:
+            ValueError: that many are not open.
+        """
+        if self.unanswered < count:
+            raise ValueError(_TOO_MANY)
+        self.unanswered -= count
+
+    def pick_item(self, _item: Any, owner: Any, into: list[Record]) -> None:
+        """Count a ``task_done``: which item it is makes no difference."""
+        self.pick_oldest(1, owner, into)
+
+    def pick(self, records: Sequence[Record], into: list[Record], verb: str) -> None:
+        """Count items as answered; those to be given back count until they are back."""
+        into += records
+        if verb == SETTLE:
+            self.unanswered -= len(records)
+
+    def restore(self, records: Sequence[Record], verb: str) -> None:
+        """Take the count back: settling failed."""
+        if verb == SETTLE:
+            self.unanswered += len(records)
+
+    def returned(self, records: Sequence[Record]) -> None:
+        """Note that items are back in the queue."""
+        self.unanswered -= len(records)

@@ -1,0 +1,305 @@
+"""The benchmark script: its formats, its options, its comparison with persist-queue."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+# At the end, behind an installed package of ours: only the folder "benchmark" is wanted.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from benchmark import chart, machine, run_benchmark
+from benchmark.peers import Contest, Goal, tabulate
+from benchmark.progress import Progress
+from benchmark.queues import COLUMNS, Entry, measure
+from benchmark.report import FORMATS, Report
+from benchmark.side import BenchmarkError, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "benchmark" / "run_benchmark.py"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the script as a user would."""
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def numbers(cells: list[str]) -> list[float]:
+    return [float(cell) for cell in cells]
+
+
+# -- the table of queue types ---------------------------------------------------------------
+
+
+def test_console_has_a_row_of_seconds_for_the_file_queue(tmp_path: Path) -> None:
+    """The console table has upstream's columns, and seconds below each of them."""
+    done = run(20, "console", "--dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.partition("\n\n")[2].splitlines()
+    assert [cell.strip() for cell in table[0].split("  ") if cell.strip()] == [
+        "Queue type",
+        *COLUMNS,
+    ]
+    assert table[2].startswith("File Queue  ")
+    assert all(seconds > 0 for seconds in numbers(table[2].split()[2:]))
+
+
+def test_rst_is_valid(tmp_path: Path) -> None:
+    """The rst output is a field list and a table to docutils, which finds no fault."""
+    core = pytest.importorskip("docutils.core")
+    nodes = pytest.importorskip("docutils.nodes")
+    done = run(20, "rst", "--dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = core.publish_doctree(done.stdout, settings_overrides={"report_level": 1})
+    assert not list(document.findall(nodes.system_message))
+    rows = [[cell.astext() for cell in row] for row in document.findall(nodes.row)]
+    assert rows[0] == ["Queue type", *COLUMNS]
+    assert rows[1][0] == "File Queue"
+    assert all(seconds > 0 for seconds in numbers(rows[1][1:]))
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_json_is_all_there_is_on_stdout(tmp_path: Path, durability: str) -> None:
+    """The json output is one object and nothing else, with what was measured and on what."""
+    done = run(20, "json", "--durability", durability, "--dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["count"], found["durability"], found["unit"]) == (20, durability, "seconds")
+    assert sys.version.split()[0] in found["platform"]
+    (row,) = found["rows"]
+    assert row.keys() == {"queue", *COLUMNS}
+    assert all(row[column] > 0 for column in COLUMNS)
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """The queues that were measured are removed."""
+    assert run(5, "--dir", tmp_path).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_defaults_are_upstreams() -> None:
+    """Without arguments it is 1000 items, to be read on a console."""
+    options = run_benchmark.parser().parse_args([])
+    assert (options.count, options.format) == (1000, "console")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["10", "html"], "html"),
+        (["0"], "'0' is not a number of 1 or more"),
+        (["many"], "'many' is not a number of 1 or more"),
+        (["10", "--durability", "hope"], "hope"),
+        (["10", "--plot", "x.png"], "add --peers"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An argument that makes no sense ends the script with status 2 and a word on why."""
+    with pytest.raises(SystemExit) as end:
+        run_benchmark.main(arguments)
+    assert end.value.code == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_directory_that_is_not_there_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory that cannot be used ends the script with status 1 and its name."""
+    assert run_benchmark.main(["5", "--dir", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+class LoopQueue(asyncio.Queue):  # type: ignore[type-arg]
+    """What an async queue of this package will look like to the benchmark."""
+
+    left: list[tuple[int, int]]
+
+    async def close(self) -> None:
+        self.left.append((self.qsize(), self._unfinished_tasks))
+
+
+def test_a_queue_whose_methods_are_coroutines_is_one_entry(tmp_path: Path) -> None:
+    """Such a queue gets its row too: each column puts, takes and finishes what it says."""
+
+    def finish(queue: Any, count: int) -> None:
+        for _ in range(count):
+            queue.task_done()
+
+    LoopQueue.left = []
+    entry = Entry("Loop", lambda path, durability: LoopQueue(), finish, waits=True)
+    report = measure([entry], 10, "process", str(tmp_path), Progress(3, io.StringIO()))
+    assert [row[0] for row in report.rows] == ["Loop"]
+    assert LoopQueue.left == [(10, 10), (0, 0), (0, 0)]
+
+
+# -- the comparison -------------------------------------------------------------------------
+
+ROWS = [
+    "put, process",
+    "put, power",
+    "get + task_done, process",
+    "get + task_done, power",
+    "16 threads put, power",
+    "put_many of 300, process",
+    "put with 200 waiting",
+    "get with 200 waiting",
+    "memory with 200 waiting",
+    "import of Queue",
+    "imports of asyncio or non-stdlib",
+]
+
+
+def test_peers_measures_every_row(tmp_path: Path) -> None:
+    """The comparison has all rows, each with two numbers, a bound and a verdict."""
+    sizes = ("--rounds", 2, "--bulk", 300, "--waiting", 200)
+    done = run(40, "json", "--peers", *sizes, "--dir", tmp_path)
+    if "pip cannot install" in done.stderr:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(done.stderr.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    memory = [] if sys.platform == "win32" else ["memory with 200 waiting"]
+    assert [row["what"] for row in rows] == [
+        name for name in ROWS if not name.startswith("memory") or name in memory
+    ]
+    assert {row["verdict"] for row in rows} <= {"ok", "below"}
+    assert all(row["here"] > 0 and row["other"] > 0 for row in rows[:-1])
+    assert (rows[-1]["here"], rows[-1]["verdict"]) == (0, "ok")
+
+
+@pytest.mark.parametrize(
+    ("goal", "here", "other", "figure", "reached"),
+    [
+        (Goal("faster", 15), 10.0, 150.0, 15.0, True),
+        (Goal("faster", 15), 10.0, 140.0, 14.0, False),
+        (Goal("times", 3), 3.0, 1.0, 3.0, True),
+        (Goal("times", 3), 3.5, 1.0, 3.5, False),
+        (Goal("above", 40), 50.0, 10.0, 40.0, True),
+        (Goal("above", 40), 51.0, 10.0, 41.0, False),
+    ],
+)
+def test_a_goal_is_reached_at_its_bound(
+    goal: Goal, here: float, other: float, figure: float, reached: bool
+) -> None:
+    """Figures are here against the other, each kind in its direction, bounds included."""
+    assert goal.figure(here, other) == figure
+    assert goal.reached(figure) is reached
+
+
+def contest(here: Callable[[], float], other: Callable[[], float]) -> Contest:
+    return Contest("thing", "that", Goal("faster", 2, 4), "us", here, other)
+
+
+def test_rounds_take_turns() -> None:
+    """In a turned round the other side is measured first."""
+    order: list[str] = []
+    both = contest(lambda: order.append("A") or 1.0, lambda: order.append("B") or 1.0)
+    both.measure(turned=False)
+    both.measure(turned=True)
+    assert order == ["A", "B", "B", "A"]
+
+
+def test_medians_are_reported() -> None:
+    """A row shows the medians of both sides, their ratio, the bounds and the verdict."""
+    ours, theirs = iter([1.0, 100.0, 2.0]), iter([3.0, 3.0, 900.0])
+    both = contest(lambda: next(ours), lambda: next(theirs))
+    for _ in range(3):
+        both.measure(turned=False)
+    assert tabulate([both]).rows == [
+        ["thing", "2.00 us", "3.00 us", "that", "1.50x", "at least 2x", "4x", "below"]
+    ]
+
+
+def test_a_side_measures_the_package_it_was_given(tmp_path: Path) -> None:
+    """A folder without the package is an error, and no reason to measure another one."""
+    with pytest.raises(BenchmarkError):
+        Side(str(tmp_path))
+
+
+def test_what_fails_in_a_worker_is_told(tmp_path: Path) -> None:
+    """An exception in the worker ends the measurement with its type and message."""
+    with Side(str(ROOT)) as side, pytest.raises(BenchmarkError, match="ValueError: durability"):
+        side.measure("put", str(tmp_path / "queue"), count=1, durability="hope")
+
+
+def test_plot_without_matplotlib_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without matplotlib nothing is measured, and the message says what to install."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run_benchmark.main(["5", "--peers", "--plot", "x.png"]) == 1
+    assert 'pip install ".[bench]"' in capsys.readouterr().err
+
+
+def test_plot_draws_a_file(tmp_path: Path) -> None:
+    """The chart of a comparison is a PNG."""
+    pytest.importorskip("matplotlib")
+    both = contest(lambda: 1.0, lambda: 3.0)
+    both.measure(turned=False)
+    chart.draw(tabulate([both]), str(tmp_path / "chart.png"))
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+# -- parts ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_takes_a_table_without_rows(name: str) -> None:
+    """A report in which nothing was measured is a table too."""
+    assert "count" in FORMATS[name](Report({"count": 1}, ("A", "B")))
+
+
+def test_progress_in_a_log_is_a_line_per_tenth() -> None:
+    """Where stderr is no terminal the bar writes ten lines, however many steps there are."""
+    log = io.StringIO()
+    with Progress(200, log) as bar:
+        for _ in range(200):
+            bar.step("x")
+    assert len(log.getvalue().splitlines()) == 10
+    assert "\r" not in log.getvalue()
+
+
+def test_progress_on_a_terminal_is_wiped_out() -> None:
+    """On a terminal one line is redrawn, and blank at the end."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    with Progress(2, terminal) as bar:
+        bar.step()
+        bar.step("last")
+    assert "\n" not in terminal.getvalue()
+    assert "100%" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r" + " " * 79 + "\r")
+
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:27 / /tmp rw,nosuid shared:4 - tmpfs tmpfs rw
+31 22 8:1 / /mnt/my\\040disk rw - xfs /dev/sda rw
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mountinfo is Linux's")
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/home/a", "ext4"), ("/tmp/a", "tmpfs"), ("/tmpfiles", "ext4"), ("/mnt/my disk/q", "xfs")],
+)
+def test_the_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
+    """The longest mount point that holds the path decides."""
+    assert machine.mounted_at(path, MOUNTS) == kind

@@ -1,0 +1,139 @@
+"""What README.rst, the pages in docs/ and the recipes in examples/ show is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+LANGUAGES = {"python", "console", "text"}  # console and text are read, not run
+_DIRECTIVE = re.compile(r"( *)\.\. code-block:: *(\S*)")
+_PRINTS = re.compile(r"\bprint\(.*\)  # (.+)")
+
+#: example -> what it prints last
+EXAMPLES = {
+    "batches.py": "5000 events shipped, 0 left, at most 250 at a time",
+    "crawler.py": "fetched /missing",
+    "graceful_shutdown.py": "3 jobs done, 7 wait for the next start",
+    "several_processes.py": "150 items put, 150 got, 150 different ones",
+    "worker_pool.py": "0 jobs left, failed for good: [7]",
+}
+
+
+class Block(NamedTuple):
+    """A block of code on a page."""
+
+    page: Path
+    line: int  # number of its first line
+    language: str
+    code: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.page.relative_to(ROOT).as_posix()}:{self.line}"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Return every block of code on a page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    found = []
+    for number, line in enumerate(lines):
+        if match := _DIRECTIVE.fullmatch(line):
+            start = number + 2  # behind an empty line
+            indent = len(match[1]) + 4
+            end = start
+            while end < len(lines) and (not lines[end] or lines[end].startswith(" " * indent)):
+                end += 1
+            code = "\n".join(line[indent:] for line in lines[start:end]).rstrip() + "\n"
+            found.append(Block(page, start + 1, match[2], code))
+    return found
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+def run(script: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script as a user would, with every warning an error."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "block", [pytest.param(b, id=b.name) for b in BLOCKS if b.language == "python"]
+)
+def test_a_block_runs_and_prints_what_it_says(block: Block, tmp_path: Path) -> None:
+    """A block is a whole program; ``print(...)  # x`` prints x."""
+    script = tmp_path / "block.py"
+    script.write_text("\n" * (block.line - 1) + block.code, encoding="utf-8")
+    done = run(script, tmp_path)
+    assert (0, "") == (done.returncode, done.stderr)
+    if expected := _PRINTS.findall(block.code):
+        assert expected == done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_says_what_it_is(page: Path) -> None:
+    """No page has a literal block without a language, or in one that nobody checks."""
+    assert {block.language for block in blocks_of(page)} <= LANGUAGES
+    text = page.read_text(encoding="utf-8")
+    literal = [line for line in text.splitlines() if line.endswith("::") and ".. " not in line]
+    assert [] == literal
+
+
+def test_the_pages_have_blocks() -> None:
+    """The parser finds them: README and guide have several each."""
+    python = [block.page.name for block in BLOCKS if block.language == "python"]
+    assert python.count("README.rst") >= 2
+    assert python.count("guide.rst") >= 10
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_works(example: str, tmp_path: Path) -> None:
+    """A recipe runs from anywhere, with the directory as its argument."""
+    done = run(ROOT / "examples" / example, tmp_path)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert EXAMPLES[example] == done.stdout.splitlines()[-1]
+
+
+def test_every_example_is_tested() -> None:
+    """demo.py has tests of its own."""
+    assert {*EXAMPLES, "demo.py"} == {path.name for path in (ROOT / "examples").glob("*.py")}
+
+
+def test_readme_is_whole_restructuredtext() -> None:
+    """PyPI shows README.rst as it is only when docutils finds nothing wrong with it."""
+    core = pytest.importorskip("docutils.core")
+    settings = {"halt_level": 2, "report_level": 2, "syntax_highlight": "none"}
+    for page in (ROOT / "README.rst", ROOT / "CHANGELOG.rst"):
+        core.publish_string(page.read_text(encoding="utf-8"), settings_overrides=settings)
+
+
+@pytest.mark.slow
+def test_the_documentation_builds(tmp_path: Path) -> None:
+    """Sphinx finds no broken reference and no malformed page."""
+    pytest.importorskip("sphinx")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "html"), "-d", str(tmp_path / "doctrees")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
