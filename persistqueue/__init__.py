@@ -50,7 +50,7 @@ __all__ = [
     "serializers",
 ]
 
-_MODULES = frozenset({"exceptions", "serializers"})
+_MODULES = frozenset({"exceptions", "queue", "serializers"})
 _HOMES = {"Queue": "queue"}  # where a name lives; the others are exceptions
 
 

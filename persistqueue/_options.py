@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ._storage.chunkfile import ChunkFileStore
+from ._storage.chunkstate import MOST_RECORDS
 from ._storage.framing import Framing, framing_of
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ def absolute(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(found)
 
 
-def whole(name: str, value: Any, least: int | None = None) -> int:
+def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
     """Return a whole number, or raise an error that names the argument."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if least is not None and value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most}, not {value}")
     return value
 
 
@@ -65,7 +68,7 @@ def file_store(
     store = ChunkFileStore(
         path,
         framing,
-        chunksize=whole("chunksize", chunksize, 1),
+        chunksize=whole("chunksize", chunksize, 1, MOST_RECORDS),
         autosave=bool(autosave),
         power=one_of("durability", durability, DURABILITIES) == "power",
         skip_corrupt=one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip",

@@ -203,7 +203,9 @@ class Line:
 
     def _stopped_error(self) -> QueueShutDown | QueueClosed:
         if self._stopped is QueueClosed:
-            return QueueClosed("the queue is closed; open it again to find what is stored")
+            return QueueClosed(
+                "the queue is closed; what is stored is there when it is opened again"
+            )
         return QueueShutDown("the queue was shut down")
 
     def _parking(self, op: Op) -> deque[Op]:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from .._storage.base import Record, Store
 
+_LONGEST_SLEEP = threading.TIMEOUT_MAX  # s; a longer timeout sleeps again
 _shells: weakref.WeakSet[ThreadShell] = weakref.WeakSet()
 
 
@@ -208,7 +209,9 @@ class ThreadShell(Shell):
         if parked:
             watch(self)
         remaining = deadline.remaining() if op.waits else None
-        if gate.acquire(timeout=-1 if remaining is None else remaining):
+        if gate.acquire(timeout=-1 if remaining is None else min(remaining, _LONGEST_SLEEP)):
+            return
+        if not deadline.expired():
             return
         with self._mutex:
             op.waits = False  # pending or flying: the batch is the last try

@@ -135,8 +135,8 @@ class ChunkFileStore:
                 state, raw = mend.bad_info(size, str(bad)), None
         state = mend.short_head(mend.missing_front(state))
         mend.cut_head(state.head)
-        mend.remove_consumed(state.tail)
-        if state != stored and (self._framing.native or stored is not None):
+        mend.remove_strays(state)
+        if state != stored and (state.size or stored is not None):
             raw = self._info.encode(state)
             self._info.write(raw, sync=self._power)
         self._seen, self.state, self._unsynced = raw, state, state.tail.chunk
@@ -218,13 +218,12 @@ class ChunkFileStore:
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: Sequence[bytes]) -> None:
-        room = self.state.chunksize - self._head.records
-        if self._seen is None and len(records) >= room:
+        if self._seen is None and len(records) > 1:
             self._write_first_info()
         self._head = self._writer.append(records, self.state, self._head)
 
     def _write_first_info(self) -> None:
-        """Only chunk 0 may hold bytes while there is no ``info``: see ``without_info``."""
+        """While there is no ``info``, only one record may be on its way: see ``without_info``."""
         raw = self._info.encode(self.state)
         self._info.write(raw, sync=self._power)
         self._seen = raw
@@ -360,7 +359,7 @@ class ChunkFileStore:
     # -- the rest -------------------------------------------------------------------
 
     def changed(self) -> bool:
-        return self._info.peek() != self._seen
+        return self._info.differs(self._seen)
 
     def sync(self) -> None:
         head = self.state.head.chunk

@@ -22,6 +22,7 @@ class Position(NamedTuple):
     offset: int
 
 
+MOST_RECORDS = 2**63 - 1  # the largest chunk size; people pass sys.maxsize for "one chunk"
 START = Position(0, 0, 0)
 
 
@@ -67,20 +68,15 @@ def parse(value: Any) -> State:
     """
     if not isinstance(value, dict):
         raise ValueError("it holds no mapping")
-    chunksize = _whole(value, "chunksize", least=1)
-    size = _whole(value, "size", least=0)
+    chunksize = value.get("chunksize")
+    if type(chunksize) is not int or not 1 <= chunksize <= MOST_RECORDS:
+        raise ValueError(f"'chunksize' is {_say(chunksize)}")
+    size = value.get("size")
     tail, head = (_position(value, key, chunksize) for key in ("tail", "head"))
     state = State(chunksize, tail, head)
-    if state.tail > state.head or state.size != size:
-        raise ValueError(f"'size' is {size}, but head and tail are {state.size} items apart")
+    if state.tail > state.head or type(size) is not int or state.size != size:
+        raise ValueError(f"'size' is {_say(size)}, but head and tail are {state.size} items apart")
     return state
-
-
-def _whole(value: dict[Any, Any], key: str, least: int) -> int:
-    number = value.get(key)
-    if not _is_whole(number) or number < least:
-        raise ValueError(f"{key!r} is {_say(number)}")
-    return number
 
 
 def _position(value: dict[Any, Any], key: str, chunksize: int) -> Position:

@@ -30,7 +30,7 @@ from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
 from zlib import crc32
 
-from ..exceptions import SerializationError
+from ..exceptions import ItemTooLarge, SerializationError
 from ..serializers._framed import LENGTH
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
 _SUMS = Struct("<LL")
 _LONGEST = 0xFFFFFFFF
+_NOT_DAMAGE = (MemoryError, RecursionError)  # of this process, not of the record
 
 
 class Short(Exception):
@@ -64,10 +65,11 @@ class Block:
         data: the bytes.
         base, end: offsets in the chunk at which they begin and end.
         limit: offset in the chunk at which readable bytes end.
-        stream: opens the rest of the chunk, from an offset up to ``limit``.
+        longest: payloads longer than this are not loaded.
+        stream: opens so many bytes of the chunk from an offset, None for up to ``limit``.
     """
 
-    __slots__ = ("base", "chunk", "data", "end", "limit", "stream")
+    __slots__ = ("base", "chunk", "data", "end", "limit", "longest", "stream")
 
     def __init__(
         self,
@@ -75,13 +77,15 @@ class Block:
         base: int,
         data: bytes,
         limit: int,
-        stream: Callable[[int], IO[bytes]],
+        longest: int,
+        stream: Callable[[int, int | None], IO[bytes]],
     ) -> None:
         self.chunk = chunk
         self.base = base
         self.data = data
         self.end = base + len(data)
         self.limit = limit
+        self.longest = longest
         self.stream = stream
 
     def need(self, at: int, size: int) -> None:
@@ -112,6 +116,8 @@ class PickleFraming:
         if not data.startswith(_NO_OP_START, at):
             return self._decode_bare(block, at)
         start, end, checksum = self._extent(block, at)
+        if end - start > block.longest:
+            raise too_long(block.longest)
         payload = data[start:end]
         if crc32(payload) != checksum:
             raise Damaged("its checksum does not fit")
@@ -128,7 +134,7 @@ class PickleFraming:
                 raise Damaged("its checksum does not fit")
             return end
         block.need(at, 2)
-        return at + _length_of_pickle(block.stream(block.base + at))
+        return at + _length_of_pickle(block.stream(block.base + at, None))
 
     def candidate(self, data: bytes, at: int) -> int:
         """Return where the next record may begin, or -1."""
@@ -155,11 +161,13 @@ class PickleFraming:
         block.need(at, 2)  # the shortest pickle
         if block.data[at] != 0x80:
             raise Damaged("no pickle begins here")
-        stream = block.stream(block.base + at)
+        stream = block.stream(block.base + at, block.longest)
         try:
             return pickle.load(stream), at + stream.tell()
         except Exception as error:
-            self.boundary(block, at)  # Damaged if it is no pickle at all
+            end = self.boundary(block, at)  # Damaged if it is no pickle at all
+            if end - at > block.longest:
+                raise too_long(block.longest) from None
             raise _cannot_decode(self.name, error) from error
 
 
@@ -195,8 +203,12 @@ class PlainFraming:
 
     def decode(self, block: Block, at: int) -> tuple[Any, int]:
         start, stop, end = self._find(block, at)
+        if stop - start > block.longest:
+            raise too_long(block.longest)
         try:
             return self._loads(block.data[start:stop]), end
+        except _NOT_DAMAGE as error:
+            raise _cannot_decode(self.name, error) from error
         except Exception as error:
             raise Damaged(f"not {self.name}: {error}") from error
 
@@ -208,7 +220,8 @@ class PlainFraming:
         return self._wrap(self._dumps(value))
 
     def load_info(self, raw: bytes) -> Any:
-        return self.decode(Block(0, 0, raw, len(raw), lambda at: io.BytesIO(raw[at:])), 0)[0]
+        block = Block(0, 0, raw, len(raw), len(raw), lambda at, _: io.BytesIO(raw[at:]))
+        return self.decode(block, 0)[0]
 
 
 def _wrap_length(payload: bytes) -> bytes:
@@ -264,9 +277,11 @@ class ForeignFraming:
         return buffer.getvalue()
 
     def decode(self, block: Block, at: int) -> tuple[Any, int]:
-        stream = block.stream(block.base + at)
+        stream = block.stream(block.base + at, None)
         try:
             return self._serializer.load(stream), at + stream.tell()
+        except _NOT_DAMAGE as error:
+            raise _cannot_decode(self.name, error) from error
         except Exception as error:
             raise Damaged(f"{self.name}.load raised {type(error).__name__}: {error}") from error
 
@@ -320,6 +335,14 @@ def recognise(raw: bytes) -> str | None:
     if raw[:1] == b"{":
         return "json"
     return {b"\x84": "msgpack", b"\xa4": "cbor2"}.get(raw[4:5])
+
+
+def too_long(longest: int) -> ItemTooLarge:
+    """Return the error for a stored item that is not to be loaded."""
+    return ItemTooLarge(
+        f"the next stored item is longer than max_item_bytes={longest}; "
+        "it stays stored: open the queue with a larger bound to get it"
+    )
 
 
 class _Inert(pickle.Unpickler):

@@ -17,6 +17,7 @@ file) is written to a temporary file that then replaces it.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ class InfoFile:
         self._identity: tuple[int, int] | None = None
         self._checked = float("-inf")
         self._in_place = False
-        self._peeks = 0
+        self._looks = 0
 
     def read(self, now: float) -> bytes | None:
         """Return the bytes as they are now, or None when there is no ``info``.
@@ -150,22 +151,24 @@ class InfoFile:
             return False
         return raw is None or self.holds(raw)
 
-    def peek(self) -> bytes | None:
-        """Return what ``read`` would, disturbing nothing: any thread may call this.
+    def differs(self, raw: bytes | None) -> bool:
+        """Return whether ``read`` may return something else now; any thread may ask.
 
-        A descriptor that is closed under this call makes it answer None: "look again".
+        A descriptor that is closed under this call makes it answer True: "look again".
         Windows has no read at an offset, so there it always answers that.
         """
-        file, self._peeks = self._file, self._peeks + 1
-        if file is None or not hasattr(os, "pread"):
-            return None
+        file, self._looks = self._file, self._looks + 1
         try:
-            by_name = not self._in_place or self._peeks % 8 == 0
+            by_name = not self._in_place or self._looks % 8 == 0
             if by_name and self._disk.identity(self.path) != self._identity:
-                return None
-            return self._disk.read(file, SIZE if self._in_place else _LONGEST, 0)
+                return True
+            if file is None:
+                return False
+            if sys.platform == "win32":
+                return True
+            return self._disk.read(file, SIZE if self._in_place else _LONGEST, 0) != raw
         except (OSError, ValueError):
-            return None
+            return True
 
     def sync(self) -> None:
         """Force what was written to stable storage."""

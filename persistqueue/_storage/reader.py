@@ -7,11 +7,11 @@ that a get does not load the rest of a chunk, however large its items are.
 from __future__ import annotations
 
 import io
+import sys
 from typing import IO, TYPE_CHECKING, Any
 
-from ..exceptions import ItemTooLarge
 from .files import Disk, File, Window
-from .framing import Block, Damaged, Framing, Short
+from .framing import Block, Damaged, Framing, Short, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ class ChunkReader:
         self._disk = disk
         self._path_of = path_of
         self._framing = framing
-        self._longest = longest
+        self._longest = sys.maxsize - _FRAME if longest is None else longest
         self._chunk = -1
         self._size = 0
         self._block: Block | None = None
@@ -95,14 +95,10 @@ class ChunkReader:
 
     def _longer(self, block: Block, offset: int, limit: int | None, need: int) -> Block:
         """Return a block that holds ``need`` bytes from ``offset``, if it may be so long."""
-        if self._longest is not None:
-            bound = self._longest + _FRAME
-            if block.end - offset >= bound:
-                raise ItemTooLarge(
-                    f"the next stored item is longer than max_item_bytes={self._longest}; "
-                    "it stays stored: open the queue with a larger bound to get it"
-                )
-            need = min(need, bound)
+        bound = self._longest + _FRAME
+        if block.end - offset >= bound:
+            raise too_long(self._longest)
+        need = min(need, bound)
         return self._fetch(block.chunk, offset, limit, max(need, _BLOCK))
 
     def _fetch(self, chunk: int, offset: int, limit: int | None, size: int) -> Block:
@@ -115,8 +111,9 @@ class ChunkReader:
         size = min(size, end - offset) if self._framing.native else 0
         data = self._disk.read(file, size, offset) if size else b""
 
-        def stream(start: int) -> IO[bytes]:
-            return io.BufferedReader(Window(self._disk, file, start, end))
+        def stream(start: int, most: int | None) -> IO[bytes]:
+            stop = end if most is None else min(end, start + most)
+            return io.BufferedReader(Window(self._disk, file, start, stop))
 
-        self._block = Block(chunk, offset, data, end, stream)
+        self._block = Block(chunk, offset, data, end, self._longest, stream)
         return self._block

@@ -196,10 +196,16 @@ class Recovery:
         finally:
             file.close()
 
-    def remove_consumed(self, tail: Position) -> None:
-        """Remove chunks in front of the tail that a crash left behind."""
+    def remove_strays(self, state: State) -> None:
+        """Remove the chunks that a crash left behind.
+
+        Those in front of the tail are consumed.  Those behind the head belong to a
+        put that never finished; persist-queue would append to them.
+        """
         for chunk in self.chunks():
-            if chunk < tail.chunk:
+            if chunk > state.head.chunk and self._solid(chunk):
+                self.set_aside(chunk, 0, None)
+            if not state.tail.chunk <= chunk <= state.head.chunk:
                 self._disk.unlink(self.chunk_path(chunk))
 
     # -- damage in the middle -----------------------------------------------------

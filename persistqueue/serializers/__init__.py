@@ -16,11 +16,14 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from . import async_pickle, cbor2, json, msgpack, pickle
+    from . import async_pickle, json, pickle
+    from . import cbor2 as cbor2
+    from . import msgpack as msgpack
 
-__all__ = ["Serializer", "async_pickle", "cbor2", "json", "msgpack", "pickle"]
+# Without cbor2 and msgpack, so that a star import needs neither of those libraries.
+__all__ = ["Serializer", "async_pickle", "json", "pickle"]
 
-_MODULES = frozenset(__all__) - {"Serializer"}
+_MODULES = frozenset({"async_pickle", "cbor2", "json", "msgpack", "pickle"})
 
 
 class Serializer(Protocol):
@@ -40,4 +43,4 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_MODULES})

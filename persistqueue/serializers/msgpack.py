@@ -36,4 +36,4 @@ def load(fp: IO[bytes]) -> Any:
 
 def loads(bytes_value: bytes) -> Any:
     """Return the value that ``bytes_value`` holds."""
-    return msgpack.unpackb(bytes_value, use_list=False, raw=False)
+    return msgpack.unpackb(bytes_value, use_list=False, raw=False, strict_map_key=False)
