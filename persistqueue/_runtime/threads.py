@@ -54,7 +54,11 @@ class ThreadShell(Shell):
 
     def __init__(self, store: Store, maxsize: int, autosave: bool) -> None:
         super().__init__(store, maxsize, autosave, _thread_ended)
-        begin(store.open, store.abandon)
+        try:
+            begin(store.open, store.abandon)
+        except BaseException:
+            store.forget()
+            raise
         self.unfinished = store.counts()[1]
         _shells.add(self)
 

@@ -31,7 +31,7 @@ from .chunkstate import Position, State
 from .cursor import Cursor
 from .files import DirectoryLock, Disk, File, SyncError
 from .framing import Damaged, Framing
-from .infofile import BadInfo, InfoFile
+from .infofile import RECHECK, BadInfo, InfoFile
 from .reader import ChunkReader
 from .recovery import Recovery
 from .writer import ChunkWriter
@@ -84,6 +84,8 @@ class ChunkFileStore:
         self._cursor = Cursor(self.state, autosave, self._recovery.is_there)
         self._lock: DirectoryLock | None = None
         self._opened = False
+        self._looked = float("-inf")  # when the names were last looked up
+        self._looks = 0
         self._failed: str | None = None
         self._seen: bytes | None = None  # the bytes of info that state was decoded from
         self._unsynced = 0  # lowest chunk that may not be on stable storage
@@ -159,6 +161,8 @@ class ChunkFileStore:
             return False
         assert self._lock is not None
         now = time.monotonic()
+        if now - self._looked >= RECHECK:
+            self._look_around(now)
         if not exclusive and self._info.read(now) == self._seen:
             self._reset()
             return True
@@ -175,6 +179,13 @@ class ChunkFileStore:
             self._exclusive = False
             raise
         return True
+
+    def _look_around(self, now: float) -> None:
+        """See whether the directory is still the one that was opened."""
+        assert self._lock is not None
+        self._looked = now
+        if not self._lock.is_current():
+            self._fail("its directory was removed or replaced while it was open")
 
     def _reset(self) -> None:
         """Forget the last transaction."""
@@ -197,16 +208,14 @@ class ChunkFileStore:
     def _refresh(self, raw: bytes | None) -> None:
         """Move to what others committed since this object looked last."""
         if raw is None:
-            self._fail("its directory or its info was removed while it was open")
+            self._fail("its info was removed while it was open")
         try:
             state = self._info.decode(raw)
         except BadInfo as bad:
             raise QueueCorrupt(
                 self.path, "info", reason=str(bad), advice="reopen the queue to rebuild it"
             ) from bad
-        assert self._lock is not None
-        if not self._lock.is_current():
-            self._fail("its directory was replaced by another while it was open")
+        self._look_around(time.monotonic())
         old, self.state, self._seen = self.state, state, raw
         self._head = state.head
         self._cursor.follow(old, state)
@@ -359,6 +368,9 @@ class ChunkFileStore:
     # -- the rest -------------------------------------------------------------------
 
     def changed(self) -> bool:
+        lock, self._looks = self._lock, self._looks + 1
+        if lock is not None and self._looks % 8 == 0 and not lock.is_current():
+            return True
         return self._info.differs(self._seen)
 
     def sync(self) -> None:

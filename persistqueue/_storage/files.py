@@ -260,7 +260,7 @@ class DirectoryLock:
         """Return whether the name still leads to the file that is locked."""
         try:
             found, held = os.stat(self._path), os.fstat(self._fd)
-        except FileNotFoundError:
+        except OSError:
             return False
         return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
 

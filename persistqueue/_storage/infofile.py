@@ -37,7 +37,7 @@ _MAGIC = b"pqI"
 _TRAILER = Struct("<3sBLL")
 _ZEROS = bytes(SIZE - _TRAILER.size)
 _LONGEST = 4096  # bytes of a native info that are looked at
-_RECHECK = 0.010  # s after which the name is looked up again
+RECHECK = 0.010  # s after which a name is looked up again
 
 
 class BadInfo(Exception):
@@ -73,7 +73,7 @@ class InfoFile:
         The name is looked up again after 10 ms, or each time when whoever writes it
         replaces the file: persist-queue does, and so do foreign serializers.
         """
-        if not self._in_place or now - self._checked >= _RECHECK:
+        if not self._in_place or now - self._checked >= RECHECK:
             self._checked = now
             identity = self._disk.identity(self.path)
             if identity is None or identity != self._identity:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .chunkstate import Position, State
     from .files import Disk, File
 
-_AHEAD = 64 * 1024  # bytes reserved in the head's chunk at a time
+_AHEAD = 16 * 1024  # bytes reserved in the head's chunk at a time
 
 
 class ChunkWriter:
