@@ -235,7 +235,7 @@ def _verb_of(op: Op) -> str:
 
 def _fail(ops: Sequence[Op], error: Exception) -> None:
     for op in ops:
-        op.error = _own(error)
+        op.result, op.error = None, _own(error)
 
 
 def _own(error: Exception) -> Exception:

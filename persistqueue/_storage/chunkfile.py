@@ -29,6 +29,7 @@ from ..exceptions import QueueCorrupt, QueueFailed
 from .base import Record, Stale
 from .chunkstate import Position, State
 from .cursor import Cursor
+from .directory import ChunkDirectory
 from .files import DirectoryLock, Disk, File, SyncError
 from .framing import Damaged, Framing
 from .infofile import RECHECK, BadInfo, InfoFile
@@ -45,7 +46,7 @@ class ChunkFileStore:
     """A ``Store`` (see ``base``) over chunk files.
 
     Args:
-        path: an absolute path; the directory is created by ``open``.
+        path: an absolute path; ``open`` creates the directory.
         chunksize: records in a chunk, for a new queue.
         autosave: taken is settled.
         power: commits survive loss of power, not only death of the process.
@@ -75,13 +76,14 @@ class ChunkFileStore:
         self._autosave = autosave
         self._power = power
         self._skip_corrupt = skip_corrupt
-        self._recovery = Recovery(self._disk, path, framing)
+        self._chunks = ChunkDirectory(self._disk, path)
+        self._recovery = Recovery(self._disk, self._chunks, framing)
         self._info = InfoFile(self._disk, path, framing, tempdir)
         self._writer = ChunkWriter(
-            self._disk, path, self._recovery.chunk_path, ahead=power and framing.native
+            self._disk, path, self._chunks.chunk_path, ahead=power and framing.native
         )
-        self._reader = ChunkReader(self._disk, self._recovery.chunk_path, framing, longest)
-        self._cursor = Cursor(self.state, autosave, self._recovery.is_there)
+        self._reader = ChunkReader(self._disk, self._chunks.chunk_path, framing, longest)
+        self._cursor = Cursor(self.state, autosave, self._chunks.is_there)
         self._lock: DirectoryLock | None = None
         self._opened = False
         self._looked = float("-inf")  # when the names were last looked up
@@ -142,7 +144,7 @@ class ChunkFileStore:
             raw = self._info.encode(state)
             self._info.write(raw, sync=self._power)
         self._seen, self.state, self._unsynced = raw, state, state.tail.chunk
-        self._cursor = Cursor(state, self._autosave, mend.is_there)
+        self._cursor = Cursor(state, self._autosave, self._chunks.is_there)
         self._open_ends(state)
         self._reset()
 
@@ -278,14 +280,14 @@ class ChunkFileStore:
         """Step over damage, or say where it is."""
         if not self._exclusive:
             raise Stale
-        name = os.path.basename(self._recovery.chunk_path(start.chunk))
+        name = os.path.basename(self._chunks.chunk_path(start.chunk))
         if not self._skip_corrupt:
             raise QueueCorrupt(
                 self.path, name, start.offset, start.records, reason,
                 'open it with on_corrupt="skip" to set the record aside and go on',
             )
         end = self._recovery.resume(start, self._head, self.state.chunksize)
-        self._recovery.set_aside(
+        self._chunks.set_aside(
             start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
         )
         warn("%s: %s, record %d: %s; skipped", self.path, name, start.records, reason)
@@ -318,7 +320,7 @@ class ChunkFileStore:
 
     def _store(self, new: State) -> None:
         raw = self._info.encode(new)
-        consumed = range(self.state.tail.chunk, new.tail.chunk)
+        consumed = self._chunks.between(self.state.tail.chunk, new.tail.chunk)
         try:
             sync = self._power and self._writer.wrote
             if sync:
@@ -332,7 +334,7 @@ class ChunkFileStore:
             raise
         self._landed(raw, new)
         for chunk in consumed:
-            self._remove(chunk)
+            self._chunks.remove(chunk)
 
     def _landed(self, raw: bytes, new: State) -> None:
         """The transaction is stored: let memory follow."""
@@ -346,12 +348,6 @@ class ChunkFileStore:
         if isinstance(error, SyncError) or not restored:
             self._failed = f"{self.path}: it could not be written ({error}); reopen the queue"
         self._intended = None
-
-    def _remove(self, chunk: int) -> None:
-        try:
-            self._disk.unlink(self._recovery.chunk_path(chunk))
-        except OSError as error:  # Windows, while somebody has it open; opening tries again
-            warn("%s: chunk %d is consumed but stays: %s", self.path, chunk, error)
 
     def rollback(self) -> bool:
         try:
@@ -376,32 +372,27 @@ class ChunkFileStore:
     def sync(self) -> None:
         head = self.state.head.chunk
         try:
-            for chunk in range(max(self._unsynced, self.state.tail.chunk), head + 1):
-                self._sync_chunk(chunk)
-            self._disk.sync_directory(self.path)
+            self._chunks.sync(max(self._unsynced, self.state.tail.chunk), head + 1)
             self._info.sync()
         except SyncError as error:
             self._failed = f"{self.path}: a sync failed ({error}); reopen the queue"
             raise
         self._unsynced = head
 
-    def _sync_chunk(self, chunk: int) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            file = self._disk.open(self._recovery.chunk_path(chunk))
-            try:
-                self._disk.sync(file)
-            finally:
-                file.close()
-
     def close(self) -> None:
-        # Reserved zeros are given back if that takes no waiting; opening cuts them, too.
-        if self._lock is not None and self._opened and self._failed is None:
+        try:
             with contextlib.suppress(OSError):
-                if self._lock.try_acquire(now := time.monotonic()):
-                    if self._info.read(now) == self._seen:
-                        self._writer.cut(self.state.head)
-                    self._lock.release()
-        self.forget()
+                self._give_reserve_back()
+        finally:
+            self.forget()
+
+    def _give_reserve_back(self) -> None:
+        """Cut reserved zeros off, if that takes no waiting; opening cuts them, too."""
+        if self._lock is None or not self._opened or self._failed is not None:
+            return
+        now = time.monotonic()
+        if self._lock.try_acquire(now) and self._info.read(now) == self._seen:
+            self._writer.cut(self.state.head)
 
     def forget(self) -> None:
         self._writer.close()

@@ -40,6 +40,7 @@ class Cursor:
         self._front: deque[Record] = deque()
         self._homeless: deque[Record] = deque()
         self._settled: dict[Position, Position] = {}  # where settled items begin -> end
+        self._wide: dict[Position, int] = {}  # of those, what spans so many items more
         # What undo returns to, as of the beginning of the transaction.
         self._before: tuple[Position, tuple[Record, ...], tuple[Record, ...]]
         self._settling: list[Position] = []
@@ -67,6 +68,7 @@ class Cursor:
             self._front.popleft()
         kept = {start: end for start, end in self._settled.items() if start >= new.tail}
         self._settled = kept
+        self._wide = {start: more for start, more in self._wide.items() if start in kept}
         self.begin()
 
     @property
@@ -117,10 +119,8 @@ class Cursor:
         """Settle what stands between two places: it is damaged."""
         self.read = end
         if not self._autosave:
-            for _ in range(self._distance(start, end) - 1):
-                after = start._replace(records=start.records + 1)
-                self._settled[start], start = after, after
             self._settled[start] = end
+            self._wide[start] = self._distance(start, end) - 1
 
     def flush(self) -> Sequence[Record]:
         """Return the homeless items: they are about to be stored again."""
@@ -134,6 +134,7 @@ class Cursor:
         if not self._settled:
             return
         while done != new.tail and (end := self._settled.pop(done, None)) is not None:
+            self._wide.pop(done, None)
             done = end
 
     def undo(self) -> None:
@@ -169,7 +170,8 @@ class Cursor:
         if self._autosave:
             return waiting, waiting
         tail = self._tail
-        return waiting, stored - tail[0] * size - tail[1] - len(self._settled)
+        settled = len(self._settled) + (sum(self._wide.values()) if self._wide else 0)
+        return waiting, stored - tail[0] * size - tail[1] - settled
 
     def _distance(self, start: Position, end: Position) -> int:
         return (end.chunk - start.chunk) * self._chunksize + end.records - start.records

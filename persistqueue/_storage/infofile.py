@@ -213,7 +213,8 @@ class InfoFile:
             file.close()
             self._disk.unlink(self._temporary)
             raise
-        file.close()  # Windows renames no open file, and none over an open one
+        finally:
+            file.close()  # Windows renames no open file, and none over an open one
         self.close()
         self._disk.replace(self._temporary, self.path)
         if sync:

@@ -8,7 +8,6 @@ in a WARNING.  The caller holds the directory's lock.
 from __future__ import annotations
 
 import os
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -19,40 +18,26 @@ from .framing import Damaged
 from .reader import ChunkReader
 
 if TYPE_CHECKING:
-    from .files import Disk, File
+    from .directory import ChunkDirectory
+    from .files import Disk
     from .framing import Framing
-
-_CHUNK = re.compile(r"q([0-9]{5,})")
-_PIECE = 1 << 20  # bytes copied at a time
 
 
 class Recovery:
     """Scans and mends one directory of chunk files."""
 
-    def __init__(self, disk: Disk, path: str, framing: Framing) -> None:
+    def __init__(self, disk: Disk, chunks: ChunkDirectory, framing: Framing) -> None:
         self._disk = disk
-        self._path = path
+        self._chunks = chunks
+        self._path = chunks.path
         self._framing = framing
-
-    def chunk_path(self, chunk: int) -> str:
-        """Return the file name of a chunk (format 1)."""
-        return os.path.join(self._path, f"q{chunk:05d}")
-
-    def chunks(self) -> list[int]:
-        """Return the numbers of the chunks that are there, lowest first."""
-        found = map(_CHUNK.fullmatch, self._disk.names(self._path))
-        return sorted(int(match[1]) for match in found if match)
-
-    def is_there(self, chunk: int) -> bool:
-        """Return whether a chunk's file exists."""
-        return self._disk.identity(self.chunk_path(chunk)) is not None
 
     # -- info ---------------------------------------------------------------------
 
     def without_info(self, chunksize: int) -> State:
         """Return the state of a directory in which there is no ``info``."""
-        chunks = self.chunks()
-        if not any(self._length(chunk) for chunk in chunks):
+        chunks = self._chunks.chunks()
+        if not any(self._chunks.length(chunk) for chunk in chunks):
             return State(chunksize)
         if chunks == [0] and not self.scan(0, 0, 1)[0]:  # a first put that never finished
             self._refuse_other(0)
@@ -84,7 +69,7 @@ class Recovery:
 
         Items of the lowest chunk that were finished already are delivered again.
         """
-        chunks = self.chunks()
+        chunks = self._chunks.chunks()
         if not chunks:
             return State(chunksize)
         scans = {chunk: self.scan(chunk, 0, None) for chunk in chunks}
@@ -100,22 +85,26 @@ class Recovery:
         return state
 
     def _infer_chunksize(self, scans: dict[int, tuple[int, int]]) -> int:
-        """Return the records of the first whole chunk that is followed by another, or 0."""
-        for chunk in list(scans)[:-1]:
-            count, end = scans[chunk]
-            if count and not self._solid(chunk, end):
-                return count
-        return 0
+        """Return how many records most whole chunks hold, the last chunk apart; or 0.
+
+        Not the first one's: it may have been cut short between two records.
+        """
+        whole = [
+            count
+            for chunk, (count, end) in list(scans.items())[:-1]
+            if count and not self._chunks.solid(chunk, end)
+        ]
+        return max(whole, key=lambda count: (whole.count(count), count), default=0)
 
     def _refuse_unreadable(self, scans: dict[int, tuple[int, int]]) -> None:
         """Refuse to call everything garbage: that is the wrong serializer's view."""
         if any(count for count, _ in scans.values()):
             return
-        with_bytes = [chunk for chunk in scans if self._length(chunk)]
+        with_bytes = [chunk for chunk in scans if self._chunks.length(chunk)]
         if with_bytes:
             self._refuse_other(with_bytes[0])
-            name = os.path.basename(self.chunk_path(with_bytes[0]))
-            if any(self._solid(chunk) for chunk in with_bytes):
+            name = os.path.basename(self._chunks.chunk_path(with_bytes[0]))
+            if any(self._chunks.solid(chunk) for chunk in with_bytes):
                 raise QueueCorrupt(
                     self._path, name, 0, 0, "info is unusable and no record can be read",
                     "nothing was touched; is it the right serializer?",
@@ -124,9 +113,9 @@ class Recovery:
     def _refuse_other(self, chunk: int) -> None:
         """Refuse a chunk that begins with a pickle where this queue writes none."""
         native = self._framing.native and self._framing.name != "pickle"
-        if native and self._bytes(chunk, 0, 2) == b"\x80\x04":
+        if native and self._chunks.read(chunk, 0, 2) == b"\x80\x04":
             raise FormatError(
-                f"{self.chunk_path(chunk)} was written with the pickle serializer, "
+                f"{self._chunks.chunk_path(chunk)} was written with the pickle serializer, "
                 f"this queue was opened with {self._framing.name}; nothing was touched"
             )
 
@@ -138,7 +127,7 @@ class Recovery:
         Returns:
             how many, and the offset behind the last of them.
         """
-        reader = ChunkReader(self._disk, self.chunk_path, self._framing, None)
+        reader = ChunkReader(self._disk, self._chunks.chunk_path, self._framing, None)
         count = 0
         try:
             while count != most:
@@ -152,7 +141,7 @@ class Recovery:
 
     def missing_front(self, state: State) -> State:
         """Start at the first chunk present when those in front of it are gone."""
-        chunks = [chunk for chunk in self.chunks() if chunk >= state.tail.chunk]
+        chunks = [chunk for chunk in self._chunks.chunks() if chunk >= state.tail.chunk]
         first = min([*chunks, state.head.chunk])
         if first == state.tail.chunk or state.tail == state.head:
             return state
@@ -165,7 +154,7 @@ class Recovery:
 
     def short_head(self, state: State) -> State:
         """Move the head back when its chunk is shorter than ``info`` says."""
-        head, length = state.head, self._length(state.head.chunk)
+        head, length = state.head, self._chunks.length(state.head.chunk)
         if length >= head.offset:
             return state
         start = state.tail if state.tail.chunk == head.chunk else Position(head.chunk, 0, 0)
@@ -185,13 +174,13 @@ class Recovery:
 
     def cut_head(self, head: Position) -> None:
         """Cut what stands behind the head: a put that never finished."""
-        length = self._length(head.chunk)
+        length = self._chunks.length(head.chunk)
         if length <= head.offset:
             return
-        file = self._disk.open(self.chunk_path(head.chunk))
+        file = self._disk.open(self._chunks.chunk_path(head.chunk))
         try:
-            if self._solid(head.chunk, head.offset):
-                self.set_aside(head.chunk, head.offset, length)
+            if self._chunks.solid(head.chunk, head.offset):
+                self._chunks.set_aside(head.chunk, head.offset, length)
             self._disk.truncate(file, head.offset)
         finally:
             file.close()
@@ -202,11 +191,11 @@ class Recovery:
         Those in front of the tail are consumed.  Those behind the head belong to a
         put that never finished; persist-queue would append to them.
         """
-        for chunk in self.chunks():
-            if chunk > state.head.chunk and self._solid(chunk):
-                self.set_aside(chunk, 0, None)
+        for chunk in self._chunks.chunks():
+            if chunk > state.head.chunk and self._chunks.solid(chunk):
+                self._chunks.set_aside(chunk, 0, None)
             if not state.tail.chunk <= chunk <= state.head.chunk:
-                self._disk.unlink(self.chunk_path(chunk))
+                self._disk.unlink(self._chunks.chunk_path(chunk))
 
     # -- damage in the middle -----------------------------------------------------
 
@@ -217,10 +206,13 @@ class Recovery:
         their number tells how many the damage took; before another damage it is taken
         for one, and the count is put right behind the last damage of the chunk.
         """
+        if start.chunk != head.chunk and not self._chunks.is_there(start.chunk):
+            there = [chunk for chunk in self._chunks.chunks() if start.chunk < chunk < head.chunk]
+            return Position(min([*there, head.chunk]), 0, 0)
         in_head = start.chunk == head.chunk
         total = head.records if in_head else chunksize
-        limit = min(head.offset, self._length(start.chunk)) if in_head else None
-        data = self._bytes(start.chunk, start.offset, limit)
+        limit = min(head.offset, self._chunks.length(start.chunk)) if in_head else None
+        data = self._chunks.read(start.chunk, start.offset, limit)
         most = total - start.records - 1
         at = self._framing.candidate(data, 1) if most else -1
         while at > 0:
@@ -232,56 +224,3 @@ class Recovery:
                 return Position(start.chunk, before, offset)
             at = self._framing.candidate(data, at + 1)
         return head if in_head else Position(start.chunk + 1, 0, 0)
-
-    def set_aside(self, chunk: int, start: int, end: int | None) -> str | None:
-        """Copy part of a chunk to a file of its own and return that file's name."""
-        data = self._bytes(chunk, start, end)
-        if not data:
-            return None
-        name = f"{os.path.basename(self.chunk_path(chunk))}.corrupt-{time.time_ns()}"
-        file = self._disk.open(os.path.join(self._path, name), create=True)
-        try:
-            self._disk.write(file, data, 0)
-            self._disk.sync(file)
-        finally:
-            file.close()
-        warn(
-            "%s: %d bytes from byte %d of chunk %d were kept as %s",
-            self._path, len(data), start, chunk, name,
-        )
-        return name
-
-    # -- bytes --------------------------------------------------------------------
-
-    def _open(self, chunk: int) -> File | None:
-        try:
-            return self._disk.open(self.chunk_path(chunk))
-        except FileNotFoundError:
-            return None
-
-    def _length(self, chunk: int) -> int:
-        file = self._open(chunk)
-        if file is None:
-            return 0
-        try:
-            return self._disk.size(file)
-        finally:
-            file.close()
-
-    def _bytes(self, chunk: int, start: int, end: int | None) -> bytes:
-        file = self._open(chunk)
-        if file is None:
-            return b""
-        try:
-            stop = self._disk.size(file) if end is None else end
-            return self._disk.read(file, max(stop - start, 0), start)
-        finally:
-            file.close()
-
-    def _solid(self, chunk: int, start: int = 0) -> bool:
-        """Return whether anything but zeros stands behind ``start``."""
-        length = self._length(chunk)
-        pieces = (
-            self._bytes(chunk, at, min(at + _PIECE, length)) for at in range(start, length, _PIECE)
-        )
-        return any(piece.count(0) != len(piece) for piece in pieces)
