@@ -76,19 +76,10 @@ def file_store(
         tempdir=None if tempdir is None else absolute(tempdir),
         disk=disk,
     )
-    _make_directory(path)
+    store.make_directory()
     if tempdir is not None and os.stat(path).st_dev != os.stat(tempdir).st_dev:
         raise ValueError(
             f"tempdir {os.fspath(tempdir)!r} is on another file system than {path!r}: "
             "a file there cannot replace one here in one step"
         )
     return store, framing
-
-
-def _make_directory(path: str) -> None:
-    try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(
-            error.errno, "a file queue needs a directory, this is a file", path
-        ) from None

@@ -145,7 +145,7 @@ SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (QueueShutDown, shut_down, "was shut down"),
     (QueueClosed, closed, "is closed; what is stored is there when it is opened again"),
     (QueueLocked, held_lock, "another process has held the queue's lock .* nothing was done"),
-    (QueueFailed, removed, "removed while it was open; reopen the queue"),
+    (QueueFailed, removed, "removed or replaced while it was open; reopen the queue"),
     (QueueCorrupt, damaged, 'q00000, byte 0, record 0: .*; open it with on_corrupt="skip"'),
     (
         FormatError,

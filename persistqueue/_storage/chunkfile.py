@@ -86,6 +86,7 @@ class ChunkFileStore:
         self._cursor = Cursor(self.state, autosave, self._chunks.is_there)
         self._lock: DirectoryLock | None = None
         self._opened = False
+        self._new_names: list[str] = []  # directories that hold names not synced yet
         self._looked = float("-inf")  # when the names were last looked up
         self._looks = 0
         self._failed: str | None = None
@@ -108,9 +109,13 @@ class ChunkFileStore:
 
     # -- opening --------------------------------------------------------------------
 
+    def make_directory(self) -> None:
+        """Create the directory, with its parents, unless it is there."""
+        self._new_names += self._disk.make_directory(self.path)
+
     def open(self) -> bool:
         if self._lock is None:
-            self._disk.make_directory(self.path)
+            self.make_directory()
             self._lock = DirectoryLock(os.path.join(self.path, ".lock"), self.path)
         try:
             if not self._lock.try_acquire(time.monotonic()):
@@ -127,6 +132,9 @@ class ChunkFileStore:
 
     def _recover(self) -> None:
         """See what is there, mend it, and write ``info`` if anything changed."""
+        while self._power and self._new_names:
+            self._disk.sync_directory(self._new_names[-1])
+            self._new_names.pop()
         mend, size = self._recovery, self.state.chunksize
         raw = self._info.read(time.monotonic())
         stored: State | None = None
@@ -229,14 +237,22 @@ class ChunkFileStore:
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: Sequence[bytes]) -> None:
-        if self._seen is None and len(records) > 1:
+        if self._seen is None and (self._framing.native or len(records) > 1):
             self._write_first_info()
         self._head = self._writer.append(records, self.state, self._head)
 
     def _write_first_info(self) -> None:
-        """While there is no ``info``, only one record may be on its way: see ``without_info``."""
+        """Write ``info`` before the first record, so that a torn one is not taken for whole.
+
+        A foreign serializer's first record comes without: persist-queue's users count on
+        one ``dump`` for an item and one for ``info``, and only ``load`` can read it anyway.
+        """
         raw = self._info.encode(self.state)
-        self._info.write(raw, sync=self._power)
+        try:
+            self._info.write(raw, sync=self._power)
+        except SyncError as error:
+            self._distrust(error)
+            raise
         self._seen = raw
 
     def take(self, most: int) -> list[Record]:
@@ -346,8 +362,12 @@ class ChunkFileStore:
         """Put the old ``info`` back; where that cannot be vouched for, trust nothing."""
         restored = self._intended is None or self._info.restore(self._seen)
         if isinstance(error, SyncError) or not restored:
-            self._failed = f"{self.path}: it could not be written ({error}); reopen the queue"
+            self._distrust(error)
         self._intended = None
+
+    def _distrust(self, error: OSError) -> None:
+        """Poison this object: it does not know what is on the disk."""
+        self._failed = f"{self.path}: it could not be written ({error}); reopen the queue"
 
     def rollback(self) -> bool:
         try:
@@ -375,7 +395,7 @@ class ChunkFileStore:
             self._chunks.sync(max(self._unsynced, self.state.tail.chunk), head + 1)
             self._info.sync()
         except SyncError as error:
-            self._failed = f"{self.path}: a sync failed ({error}); reopen the queue"
+            self._distrust(error)
             raise
         self._unsynced = head
 

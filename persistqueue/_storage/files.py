@@ -166,9 +166,23 @@ class Disk:
         """Return the names in a directory."""
         return os.listdir(path)
 
-    def make_directory(self, path: str) -> None:
-        """Create a directory (0700) and its parents; an existing one is no error."""
-        os.makedirs(path, mode=0o700, exist_ok=True)
+    def make_directory(self, path: str) -> list[str]:
+        """Create a directory (0700) and its parents; an existing one is no error.
+
+        Returns:
+            the directories that hold new names: to be synced, if that matters.
+        """
+        changed, above = [], path
+        while not os.path.lexists(above):
+            above = os.path.dirname(above)
+            changed.append(above)
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(
+                error.errno, "a file queue needs a directory, this is a file", path
+            ) from None
+        return changed
 
 
 class Window(io.RawIOBase):

@@ -201,14 +201,13 @@ class InfoFile:
         return value
 
     def _replace(self, raw: bytes, sync: bool) -> None:
-        # Without a sync before the rename, a power cut may leave an empty info: a
-        # native one could be rebuilt, but it is replaced once in its life only.
+        # Without a sync before the rename, a power cut may leave an empty info.  A native
+        # one is replaced once in its life; a foreign one could not be rebuilt.
         file = self._disk.open(self._temporary, create=True)
         try:
             self._disk.truncate(file, 0)
             self._disk.write(file, raw, 0)
-            if sync or self._framing.native:
-                self._disk.sync(file)
+            self._disk.sync(file)
         except OSError:
             file.close()
             self._disk.unlink(self._temporary)

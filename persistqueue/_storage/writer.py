@@ -43,6 +43,7 @@ class ChunkWriter:
         self._allocated = 0  # bytes of the chunk that are reserved
         self._written: list[File] = []  # by this transaction, oldest first
         self._created: list[str] = []
+        self._named = False  # whether a chunk got its first record: its name must be synced
 
     @property
     def wrote(self) -> bool:
@@ -52,7 +53,7 @@ class ChunkWriter:
     def begin(self) -> None:
         """Forget the last transaction."""
         if self._written:
-            self._written, self._created = [], []
+            self._written, self._created, self._named = [], [], False
 
     def open(self, head: Position) -> None:
         """Open the head's chunk; like persist-queue, create it if it has no record yet."""
@@ -80,6 +81,8 @@ class ChunkWriter:
         if self.file is None or self.file.fd < 0 or self._chunk != head.chunk:
             self._next(head)
         assert self.file is not None
+        if head.records == 0:
+            self._named = True
         if not self._written or self._written[-1] is not self.file:
             self._written.append(self.file)
         return self.file
@@ -106,7 +109,7 @@ class ChunkWriter:
         """Make what this transaction wrote safe against loss of power."""
         for file in self._written:
             self._disk.sync(file)
-        if self._created:
+        if self._named:
             self._disk.sync_directory(self._path)
 
     def landed(self) -> None:
@@ -124,7 +127,7 @@ class ChunkWriter:
         for path in self._created:
             with contextlib.suppress(OSError):
                 self._disk.unlink(path)
-        self._written, self._created, self._allocated = [], [], 0
+        self._written, self._created, self._allocated, self._named = [], [], 0, False
 
     def cut(self, head: Position) -> None:
         """Give reserved zeros back; the caller holds the lock and knows the head."""
