@@ -94,7 +94,8 @@ class Cursor:
         """Let ``record`` be handed out again, in its place."""
         start: Position = record.start
         if self._autosave:
-            if record.end == self.place() and self._is_there(start.chunk):
+            kept = start >= self._tail or self._is_there(start.chunk)
+            if kept and record.end == self.place():
                 self._front.appendleft(record)
             else:
                 self._homeless.appendleft(record)

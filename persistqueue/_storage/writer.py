@@ -7,7 +7,6 @@ synced before it is committed, or cut off again when it is not.
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 from ..exceptions import QueueCorrupt
@@ -42,7 +41,6 @@ class ChunkWriter:
         self._chunk = -1
         self._allocated = 0  # bytes of the chunk that are reserved
         self._written: list[File] = []  # by this transaction, oldest first
-        self._created: list[str] = []
         self._named = False  # whether a chunk got its first record: its name must be synced
 
     @property
@@ -53,7 +51,7 @@ class ChunkWriter:
     def begin(self) -> None:
         """Forget the last transaction."""
         if self._written:
-            self._written, self._created, self._named = [], [], False
+            self._written, self._named = [], False
 
     def open(self, head: Position) -> None:
         """Open the head's chunk; like persist-queue, create it if it has no record yet."""
@@ -88,14 +86,12 @@ class ChunkWriter:
         return self.file
 
     def _next(self, head: Position) -> None:
-        path, before = self._path_of(head.chunk), self.file
-        if head.records == 0:
-            self._created.append(path)
+        before = self.file
         try:
             self.open(head)
         except FileNotFoundError as error:
             raise QueueCorrupt(
-                self._path, os.path.basename(path), reason="the head's chunk is missing"
+                self._path, f"q{head.chunk:05d}", reason="the head's chunk is missing"
             ) from error
         if before is not None and before not in self._written:
             before.close()
@@ -118,16 +114,15 @@ class ChunkWriter:
             file.close()
 
     def undo(self, head: Position) -> None:
-        """Remove what a failed transaction wrote, so that there is room for the next one."""
-        for file in self._written:
+        """Cut off what a failed transaction wrote, so that there is room for the next one.
+
+        A chunk that it created stays, empty: another object may have it open already.
+        """
+        for number, file in enumerate(self._written):
             with contextlib.suppress(OSError):
-                if file is self._written[0] and file.path not in self._created:
-                    self._disk.truncate(file, head.offset)
+                self._disk.truncate(file, 0 if number else head.offset)
             file.close()
-        for path in self._created:
-            with contextlib.suppress(OSError):
-                self._disk.unlink(path)
-        self._written, self._created, self._allocated, self._named = [], [], 0, False
+        self._written, self._allocated, self._named = [], 0, False
 
     def cut(self, head: Position) -> None:
         """Give reserved zeros back; the caller holds the lock and knows the head."""

@@ -1,0 +1,714 @@
+"""Files that are damaged: typed errors, no hang, nothing erased, what is intact is served."""
+
+from __future__ import annotations
+
+import ast
+import io
+import itertools
+import logging
+import os
+import pickle
+import random
+import shutil
+import struct
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+from zlib import crc32
+
+import pytest
+from crashdisk import drain, erased, files_of, lay_out, watchdog
+
+from persistqueue import (
+    Empty,
+    FormatError,
+    ItemTooLarge,
+    PersistQueueError,
+    Queue,
+    QueueCorrupt,
+    SerializationError,
+    serializers,
+)
+
+CHUNKSIZE = 4
+COUNT = 14  # items put; the first is finished
+TAIL, MIDDLE, HEAD = "q00000", "q00001", "q00003"
+NATIVE = ["pickle", "msgpack", "cbor2", "json"]
+CHANGEABLE = ("msgpack", "cbor2")  # have no checksum, and hardly any rules to break
+MARK = "persistqueue_test_mark"  # an attribute of sys that no test may find set
+
+
+class Lines:
+    """A user's serializer: Python literals, one a line."""
+
+    @staticmethod
+    def dump(value: Any, fp: IO[bytes]) -> None:
+        fp.write(repr(value).encode() + b"\n")
+
+    @staticmethod
+    def load(fp: IO[bytes]) -> Any:
+        return ast.literal_eval(fp.readline().decode())
+
+
+def serializer_of(name: str) -> Any:
+    """Return a serializer by name, or skip the test that needs a missing library."""
+    if name == "lines":
+        return Lines()
+    if name in ("msgpack", "cbor2"):
+        pytest.importorskip(name)
+    return getattr(serializers, name)
+
+
+def item_of(number: int) -> dict[str, Any]:
+    """Return an item of a length of its own."""
+    return {"number": number, "text": "abcdefghijklmno"[number] * (number * 7 % 45 + 5)}
+
+
+ITEMS = [item_of(number) for number in range(COUNT)]
+
+
+@pytest.fixture(autouse=True)
+def _watched() -> Iterator[None]:
+    """Let nothing hang."""
+    with watchdog(30):
+        yield
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The directory of a queue that is not there yet."""
+    return tmp_path / "queue"
+
+
+def build(path: Path, name: str) -> dict[str, bytes]:
+    """Make a queue of four chunks and return its files."""
+    serializer = serializer_of(name)
+    with Queue[Any](
+        path, chunksize=CHUNKSIZE, serializer=serializer, durability="process"
+    ) as queue:
+        queue.put_many(ITEMS)
+        queue.get()
+        queue.task_done()
+    return files_of(path)
+
+
+def starts_of(data: bytes, name: str) -> list[int]:
+    """Return the offsets at which the records of a chunk begin."""
+    serializer, starts, at = serializer_of(name), [], 0
+    while at < len(data):
+        starts.append(at)
+        if name == "pickle":
+            at += 17 + struct.unpack_from("<L", data, at + 8)[0]
+        elif name in ("json", "lines"):
+            at = data.index(b"\n", at) + 1
+        else:
+            at += 4 + struct.unpack_from("<L", data, at)[0]
+    assert serializer is not None
+    return starts
+
+
+def serve(path: Path, name: str, **options: Any) -> tuple[list[Any], Exception | None]:
+    """Take everything out, up to the first error; it must be the same at the second try."""
+    taken = []
+    try:
+        with Queue[Any](path, serializer=serializer_of(name), **options) as queue:
+            try:
+                while True:
+                    taken.append(queue.get(timeout=0))
+            except Empty:
+                return taken, None
+            except (PersistQueueError, OSError) as error:
+                with pytest.raises(type(error)):
+                    queue.get(timeout=0)
+                with pytest.raises(type(error)):
+                    queue.peek()
+                return taken, error
+    except (PersistQueueError, OSError) as error:
+        return taken, error
+
+
+def lost(before: dict[str, bytes], path: Path, name: str, info: bool = False) -> list[str]:
+    """Return the files of which bytes are gone; the finished record does not count.
+
+    Args:
+        info: whether ``info`` is damaged: a whole one is overwritten, not kept.
+    """
+    if not info:
+        before = {file: data for file, data in before.items() if file != "info"}
+    if TAIL in before and not (path / TAIL).exists():
+        data = before[TAIL]
+        before = {**before, TAIL: data[starts_of(build_once(name)[TAIL], name)[1] :]}
+    return erased(before, path)
+
+
+_built: dict[str, dict[str, bytes]] = {}
+
+
+def build_once(name: str) -> dict[str, bytes]:
+    """Return the files of an undamaged queue."""
+    if name not in _built:
+        with tempfile.TemporaryDirectory() as place:
+            _built[name] = build(Path(place) / "queue", name)
+    return dict(_built[name])
+
+
+def garbage(size: int) -> bytes:
+    """Return bytes that mean nothing."""
+    return random.Random(size).randbytes(size)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "truncated": lambda data: data[: len(data) * 2 // 3],
+    "zeroed": lambda data: bytes(len(data)),
+    "zeroed in part": lambda data: data[: len(data) // 3] + bytes(len(data) - len(data) // 3),
+    "a hole": lambda data: data[:40] + bytes(20) + data[60:],
+    "garbage": lambda data: garbage(len(data)),
+    "garbage in front": lambda data: garbage(30) + data[30:],
+    "too long": lambda data: data + garbage(100),
+    "empty": lambda data: b"",
+    "missing": lambda data: None,
+}
+
+
+def damaged(name: str, target: str, damage: str) -> dict[str, bytes]:
+    """Return the files of a queue of which one is damaged."""
+    files = build_once(name)
+    whole = files.pop(target)
+    data = DAMAGES[damage](whole.rstrip(b"\0"))
+    if data is not None:
+        files[target] = data if damage in ("truncated", "empty") else data.ljust(len(whole), b"\0")
+    return files
+
+
+def intact(files: dict[str, bytes], name: str) -> list[Any]:
+    """Return the items that can be found in damaged chunks: whole and in their place."""
+    found = []
+    for chunk, data in build_once(name).items():
+        if chunk == "info":
+            continue
+        starts = starts_of(data, name)
+        for index, (start, end) in enumerate(itertools.pairwise([*starts, len(data)])):
+            number = int(chunk[1:]) * CHUNKSIZE + index
+            if number and files.get(chunk, b"")[start:end] == data[start:end]:
+                found.append(item_of(number))
+            elif number and name not in ("pickle", "json"):
+                break  # behind damage these cannot tell where a record begins
+    return found
+
+
+def without_changed(items: list[Any], name: str) -> list[Any]:
+    """Return items without those that changed and can be decoded all the same."""
+    return [item for item in items if name not in CHANGEABLE or item in ITEMS]
+
+
+def is_subsequence(some: list[Any], whole: list[Any]) -> bool:
+    """Return whether ``some`` are in ``whole``, in the same order."""
+    rest = iter(whole)
+    return all(item in rest for item in some)
+
+
+# -- chunks -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*NATIVE, "lines"])
+@pytest.mark.parametrize("target", [TAIL, MIDDLE, HEAD])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_chunk(
+    path: Path, name: str, target: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Items of a damaged chunk are missed with a typed error or a WARNING, and all others served."""
+    files = damaged(name, target, damage)
+    lay_out(files, path)
+    whole = intact(files, name)
+
+    served, error = serve(path, name)
+    served = without_changed(served, name)
+    assert is_subsequence(served, ITEMS[1:])
+    if served != ITEMS[1:] and name not in CHANGEABLE:
+        assert isinstance(error, QueueCorrupt) or caplog.records
+    if isinstance(error, QueueCorrupt):
+        assert (error.path, error.chunk) == (str(path), target)
+    if isinstance(error, QueueCorrupt) and name not in CHANGEABLE:
+        first = int(target[1:]) * CHUNKSIZE + (error.index or 0)
+        assert served == ITEMS[1:first]
+        assert error.offset == starts_of(build_once(name)[target], name)[error.index or 0]
+    assert lost(files, path, name) == []
+
+    lay_out(files, path)
+    with Queue[Any](path, serializer=serializer_of(name), on_corrupt="skip") as queue:
+        taken = drain(queue)
+        assert queue.qsize() == 0
+        served = without_changed(taken, name)
+        assert is_subsequence(served, ITEMS[1:])
+        assert is_subsequence(whole, served)
+        if isinstance(error, QueueCorrupt):
+            assert queue.skipped == COUNT - 1 - len(taken)
+        assert lost(files, path, name) == []
+        if taken:
+            queue.task_done(len(taken))
+        queue.put("more")
+        assert queue.get() == "more"
+    assert serve(path, name) == (["more"], None)
+
+
+@pytest.mark.parametrize("target", [TAIL, MIDDLE, HEAD])
+def test_put_beside_damage(path: Path, target: str) -> None:
+    """A put works while the next get does not, and its item comes behind the damage."""
+    lay_out(damaged("pickle", target, "zeroed"), path)
+    with Queue[Any](path) as queue:
+        queue.put("more")
+    served, _ = serve(path, "pickle", on_corrupt="skip")
+    assert served[-1] == "more"
+
+
+@pytest.mark.parametrize("name", ["pickle", "json"])
+def test_two_damaged_records(path: Path, name: str) -> None:
+    """Two damaged records of a chunk are reported one after the other, where they are."""
+    files = build_once(name)
+    data, starts = files[MIDDLE], starts_of(files[MIDDLE], name)
+    for index in (0, 2):
+        place = starts[index] + 20
+        data = data[:place] + b"\0" + data[place + 1 :]
+    lay_out({**files, MIDDLE: data}, path)
+
+    served, error = serve(path, name)
+    assert served == ITEMS[1:4]
+    assert isinstance(error, QueueCorrupt)
+    assert (error.chunk, error.index, error.offset) == (MIDDLE, 0, 0)
+
+    with Queue[Any](path, serializer=serializer_of(name), on_corrupt="skip") as queue:
+        assert queue.get_many(100) == [*ITEMS[1:4], ITEMS[5], *ITEMS[7:]]
+        assert queue.skipped == 2
+        assert queue.qsize() == 0
+        assert lost({MIDDLE: data}, path, name) == []
+        queue.task_done(11)
+        assert queue.unfinished_tasks == 0
+    aside = [data for name, data in files_of(path).items() if ".corrupt-" in name]
+    assert sorted(map(len, aside)) == sorted([starts[1] - starts[0], starts[3] - starts[2]])
+
+
+def test_skip_under_autosave(path: Path) -> None:
+    """With autosave, too, damage is skipped once and counted."""
+    lay_out(damaged("pickle", MIDDLE, "a hole"), path)
+    with Queue[Any](path, autosave=True, on_corrupt="skip") as queue:
+        taken = [queue.get() for _ in range(6)]
+        skipped = queue.skipped
+    served, error = serve(path, "pickle", autosave=True)
+    assert skipped in (1, 2)
+    assert error is None
+    assert taken + served == [*ITEMS[1:4], *ITEMS[4 + skipped :]]
+
+
+@pytest.mark.parametrize("name", ["pickle", "msgpack", "cbor2"])
+@pytest.mark.parametrize("lie", [0, 3, 60, 1 << 20, 0xFFFFFFFF])
+def test_length_that_lies(path: Path, name: str, lie: int) -> None:
+    """A record whose length is wrong is damaged; nobody allocates what it promises."""
+    files = build_once(name)
+    data = bytearray(files[MIDDLE])
+    start = starts_of(files[MIDDLE], name)[1]
+    struct.pack_into("<L", data, start + (8 if name == "pickle" else 0), lie)
+    files[MIDDLE] = bytes(data)
+    lay_out(files, path)
+    served, error = serve(path, name)
+    assert isinstance(error, QueueCorrupt | ItemTooLarge)
+    assert served[:4] == ITEMS[1:5]
+    assert lost(files, path, name) == []
+    lay_out(files, path)
+    served, error = serve(path, name, on_corrupt="skip")
+    if not isinstance(error, ItemTooLarge):
+        assert is_subsequence(ITEMS[8:], served)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_too_large_to_read(path: Path, name: str) -> None:
+    """An item beyond max_item_bytes is not loaded, stays, and comes with a larger bound."""
+    serializer = serializer_of(name)
+    with Queue[Any](path, serializer=serializer) as queue:
+        queue.put_many(["a", "x" * 200_000, "b"])
+    for on_corrupt in ("raise", "skip"):
+        served, error = serve(path, name, max_item_bytes=1000, on_corrupt=on_corrupt)
+        assert (served, type(error)) == (["a"], ItemTooLarge)
+    assert serve(path, name) == (["a", "x" * 200_000, "b"], None)
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["checksum", "bare"])
+@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
+def test_unimportable_class(
+    path: Path, on_corrupt: str, bare: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An item whose class is gone raises SerializationError, stays, and comes when it is back."""
+    module = types.ModuleType("gone_tomorrow")
+    kind = type("Job", (), {"__module__": "gone_tomorrow"})
+    module.Job = kind  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gone_tomorrow", module)
+    items = ["before", kind(), "after"]
+    with Queue[Any](path, serializer=Bare() if bare else serializers.pickle) as queue:
+        queue.put_many(items)
+    monkeypatch.delitem(sys.modules, "gone_tomorrow")
+    for _ in range(2):
+        served, error = serve(path, "pickle", on_corrupt=on_corrupt)
+        assert served == ["before"]
+        assert isinstance(error, SerializationError)
+        assert "gone_tomorrow" in str(error)
+    monkeypatch.setitem(sys.modules, "gone_tomorrow", module)
+    served, error = serve(path, "pickle", on_corrupt=on_corrupt)
+    assert error is None
+    assert [type(item) for item in served] == [str, kind, str]
+
+
+class Bare:
+    """Pickles as persist-queue writes them."""
+
+    dump = staticmethod(lambda value, fp: pickle.dump(value, fp, 4))
+    load = staticmethod(pickle.load)
+
+
+# -- info ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_info(path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged info is kept beside a new one; all items come, finished ones of a chunk again."""
+    files = damaged(name, "info", damage)
+    lay_out(files, path)
+    served, error = serve(path, name)
+    assert error is None
+    if damage == "too long":  # what follows the trailer is nobody's
+        assert served == ITEMS[1:]
+        return
+    assert served == ITEMS
+    assert "rebuilt" in caplog.text
+    assert lost(files, path, name, info=True) == []
+    caplog.clear()
+    assert serve(path, name) == (ITEMS, None)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("target", [TAIL, MIDDLE, HEAD])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_info_and_chunk(path: Path, name: str, target: str, damage: str) -> None:
+    """Without info and with a damaged chunk, what is intact in the others is served in order."""
+    files = damaged(name, target, damage)
+    del files["info"]
+    lay_out(files, path)
+    whole = [item for item in ITEMS if f"q{item['number'] // CHUNKSIZE:05d}" != target]
+    whole += [item for item in intact(files, name) if item not in whole and target != HEAD]
+    whole.sort(key=lambda item: item["number"])
+    for on_corrupt in ("raise", "skip"):
+        served, error = serve(path, name, on_corrupt=on_corrupt)
+        served = without_changed(served, name)
+        assert is_subsequence(served, ITEMS)
+        assert error is None or (isinstance(error, QueueCorrupt) and on_corrupt == "raise")
+        assert lost(files, path, name) == []
+    assert is_subsequence(whole[target == TAIL :], served)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_info_and_short_chunk(path: Path, name: str) -> None:
+    """A chunk that ends early between two records does not pass for a full one."""
+    files = build_once(name)
+    files[TAIL] = files[TAIL][: starts_of(files[TAIL], name)[2]]
+    del files["info"]
+    lay_out(files, path)
+    assert serve(path, name, on_corrupt="skip") == ([*ITEMS[:2], *ITEMS[4:]], None)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_info_of_own_serializer(path: Path, damage: str) -> None:
+    """A damaged info of a user's serializer is refused, as nobody can rebuild it, and untouched."""
+    files = damaged("lines", "info", damage)
+    lay_out(files, path)
+    served, error = serve(path, "lines")
+    if damage == "too long":
+        assert (served, error) == (ITEMS[1:], None)
+    else:
+        assert isinstance(error, QueueCorrupt)
+        assert (error.path, error.chunk) == (str(path), "info")
+        assert files_of(path) == files
+        lay_out(build_once("lines"), path)
+        assert serve(path, "lines") == (ITEMS[1:], None)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("other", [*NATIVE, "lines"])
+def test_other_serializer(path: Path, name: str, other: str) -> None:
+    """A queue opened with another serializer is refused by name, and untouched."""
+    if name == other:
+        pytest.skip("the same serializer")
+    files = build_once(other)
+    lay_out(files, path)
+    served, error = serve(path, name, on_corrupt="skip")
+    assert served == []
+    assert isinstance(error, FormatError | QueueCorrupt)
+    if other != "lines":
+        assert isinstance(error, FormatError)
+        assert other in str(error)
+        assert name in str(error)
+    assert files_of(path) == files
+    assert serve(path, other) == (ITEMS[1:], None)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_newer_format(path: Path, name: str) -> None:
+    """A newer version's info is refused with both versions named, and untouched."""
+    files = build_once(name)
+    at = files["info"].rindex(b"pqI") + 3
+    files["info"] = files["info"][:at] + b"\x07" + files["info"][at + 1 :]
+    lay_out(files, path)
+    _, error = serve(path, name, on_corrupt="skip")
+    assert isinstance(error, FormatError)
+    assert "7" in str(error)
+    assert "1" in str(error)
+    assert files_of(path) == files
+
+
+class RunsCode:
+    """Pickled as a call."""
+
+    def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
+        self._call = call, arguments
+
+    def __reduce__(self) -> Any:
+        return self._call
+
+
+def laughs() -> Any:
+    """Return a small nest whose repr would fill any memory."""
+    nest: Any = ["ha"] * 10
+    for _ in range(40):
+        nest = [nest] * 10
+    return nest
+
+
+def with_trailer(value: bytes) -> bytes:
+    """Return an ``info`` that looks whole."""
+    trailer = struct.pack("<3sBLL", b"pqI", 1, len(value), crc32(value))
+    return (value + trailer).ljust(512, b"\0")
+
+
+PICKLES = {
+    "a call": pickle.dumps({"chunksize": RunsCode(exec, f"import sys; sys.{MARK} = 1")}, 4),
+    "a call in place of all": pickle.dumps(RunsCode(os._exit, 3), 4),
+    "laughs": pickle.dumps(
+        {"chunksize": laughs(), "size": 1, "tail": laughs(), "head": [0, 0, 0]}, 4
+    ),
+    "endless opcodes": b"\x80\x04" + b"(" * 400,
+    "a huge frame": b"\x80\x04\x95" + b"\xff" * 8 + b"N.",
+    "a huge string": b"\x80\x04\x8e" + b"\xff" * 7 + b"\x00x.",
+    "no dict": pickle.dumps(["chunksize"], 4),
+}
+
+
+@pytest.mark.parametrize("trailer", [False, True], ids=["bare", "trailer"])
+@pytest.mark.parametrize("kind", PICKLES)
+def test_hostile_info(path: Path, kind: str, trailer: bool) -> None:
+    """A pickle in info that would run code or fill memory does neither, and is set aside."""
+    files = build_once("pickle")
+    files["info"] = with_trailer(PICKLES[kind]) if trailer else PICKLES[kind]
+    lay_out(files, path)
+    assert serve(path, "pickle") == (ITEMS, None)
+    assert not hasattr(sys, MARK)
+    assert lost(files, path, "pickle", info=True) == []
+
+
+GOOD = {"chunksize": 4, "size": 13, "tail": [0, 1, 50], "head": [3, 2, 100]}
+FIELDS: dict[str, dict[str, Any]] = {
+    "huge chunksize": {"chunksize": 1 << 62},
+    "no chunksize": {"chunksize": None},
+    "chunksize zero": {"chunksize": 0},
+    "negative chunksize": {"chunksize": -4},
+    "float chunksize": {"chunksize": 4.0},
+    "true": {"chunksize": True},
+    "text": {"chunksize": "4"},
+    "wrong size": {"size": 12},
+    "float size": {"size": 13.0},
+    "huge size": {"size": 10**15},
+    "negative tail": {"tail": [0, -1, 50]},
+    "float tail": {"tail": [0, 1.0, 50]},
+    "true tail": {"tail": [False, True, 50]},
+    "short tail": {"tail": [0, 1]},
+    "no list": {"tail": 7},
+    "tail beyond head": {"tail": [3, 3, 100], "size": -1},
+    "tail beyond head, size fits": {"tail": [4, 0, 0], "size": 0},
+    "count beyond chunksize": {"head": [3, 4, 100], "size": 15},
+    "head of no list": {"head": {"a": 1}},
+    "huge head": {"head": [1 << 62, 2, 100]},
+}
+
+
+@pytest.mark.parametrize("trailer", [False, True], ids=["bare", "trailer"])
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("kind", FIELDS)
+def test_impossible_info(path: Path, name: str, kind: str, trailer: bool) -> None:
+    """A field of info that no queue can have written makes it be rebuilt."""
+    files = build_once(name)
+    frame = files_of_info({**GOOD, **FIELDS[kind]}, name)
+    files["info"] = with_trailer(frame) if trailer else frame
+    lay_out(files, path)
+    assert serve(path, name) == (ITEMS, None)
+    assert lost(files, path, name, info=True) == []
+
+
+def files_of_info(value: dict[str, Any], name: str) -> bytes:
+    """Return the bytes of an ``info`` without a trailer, as persist-queue writes it."""
+    buffer = io.BytesIO()
+    serializer_of(name).dump(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_offset_that_lies(path: Path, name: str) -> None:
+    """An info whose tail points into a record is noticed at the next get, and skipped."""
+    files = build_once(name)
+    value = serializer_of(name).loads(info_value(files["info"], name))
+    value = {**value, "tail": [0, 1, value["tail"][2] + 5]}
+    files["info"] = with_trailer(files_of_info(value, name))
+    lay_out(files, path)
+    served, error = serve(path, name)
+    assert (served, type(error)) == ([], QueueCorrupt)
+    lay_out(files, path)
+    served, error = serve(path, name, on_corrupt="skip")
+    assert error is None
+    assert is_subsequence(ITEMS[4:], served)
+    assert is_subsequence(served, ITEMS[1:])
+
+
+def info_value(raw: bytes, name: str) -> bytes:
+    """Return the payload of an ``info``, without frame and trailer."""
+    value = raw[: raw.rindex(b"pqI")]
+    return value[4:] if name in ("msgpack", "cbor2") else value
+
+
+@pytest.mark.parametrize("chunk", [1000, 10**7, 10**15])
+def test_head_far_away(path: Path, chunk: int, caplog: pytest.LogCaptureFixture) -> None:
+    """An info whose head is a million chunks away costs an error or a skip, not a day."""
+    files = build_once("pickle")
+    tail = serializers.pickle.loads(files["info"])["tail"]
+    value = {"chunksize": 4, "size": chunk * 4 - 1, "tail": tail, "head": [chunk, 0, 0]}
+    files["info"] = with_trailer(files_of_info(value, "pickle"))
+    lay_out(files, path)
+    served, error = serve(path, "pickle")
+    assert served == ITEMS[1:]
+    assert isinstance(error, QueueCorrupt) or caplog.records
+    with Queue[Any](path, on_corrupt="skip") as queue:
+        queue.put("more")
+        queue.sync()
+        assert queue.get_many(100) == [*ITEMS[1:], "more"]
+        queue.task_done(14)
+        queue.sync()
+    assert serve(path, "pickle") == ([], None)
+
+
+# -- what is no file ----------------------------------------------------------------
+
+
+def make_directory(place: Path, data: bytes, outside: Path) -> None:
+    """Put a directory in a file's place."""
+    place.mkdir()
+    (place / "inside").write_bytes(data)
+
+
+def make_link(place: Path, data: bytes, outside: Path) -> None:
+    """Put a symbolic link in a file's place, to the same bytes somewhere else."""
+    outside.write_bytes(data)
+    try:
+        place.symlink_to(outside)
+    except OSError as error:
+        pytest.skip(f"no symbolic links here: {error}")
+
+
+def make_fifo(place: Path, data: bytes, outside: Path) -> None:
+    """Put a named pipe in a file's place."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    os.mkfifo(place)
+
+
+@pytest.mark.parametrize("name", ["pickle", "json", "lines"])
+@pytest.mark.parametrize("target", ["info", TAIL, MIDDLE, HEAD])
+@pytest.mark.parametrize("make", [make_directory, make_link, make_fifo])
+def test_no_file(
+    path: Path, name: str, target: str, make: Callable[[Path, bytes, Path], None]
+) -> None:
+    """A directory, link or pipe in a file's place is an error, is not followed, and stays."""
+    files = build_once(name)
+    lay_out(files, path)
+    outside = path.with_name("outside")
+    (path / target).unlink()
+    make(path / target, files[target], outside)
+    kind = (path / target).lstat().st_mode
+    for on_corrupt in ("raise", "skip"):
+        served, error = serve(path, name, on_corrupt=on_corrupt)
+        assert isinstance(error, PersistQueueError | OSError)
+        assert served == ITEMS[1 : 1 + len(served)]
+        assert (path / target).lstat().st_mode == kind
+        if outside.exists():
+            assert outside.read_bytes() == files[target]
+    if make is make_directory:
+        shutil.rmtree(path / target)
+    else:
+        (path / target).unlink()
+    (path / target).write_bytes(files[target])
+    assert serve(path, name) == (ITEMS[1:], None)
+
+
+@pytest.mark.parametrize("target", [".lock", ".info.tmp"])
+@pytest.mark.parametrize("make", [make_directory, make_link, make_fifo])
+def test_no_file_of_our_own(
+    path: Path, target: str, make: Callable[[Path, bytes, Path], None]
+) -> None:
+    """What stands in the place of a lock or temporary file is not followed or written to."""
+    path.mkdir()
+    outside = path.with_name("outside")
+    make(path / target, b"precious", outside)
+    try:
+        with Queue[Any](path) as queue:
+            queue.put("item")
+            assert queue.get() == "item"
+    except (PersistQueueError, OSError):
+        pass
+    if outside.exists():
+        assert outside.read_bytes() == b"precious"
+
+
+def test_path_is_a_file(tmp_path: Path) -> None:
+    """A regular file in the place of the directory is an OSError, and stays."""
+    place = tmp_path / "queue"
+    place.write_bytes(b"precious")
+    with pytest.raises(NotADirectoryError):
+        Queue(place)
+    assert place.read_bytes() == b"precious"
+
+
+# -- while it is open ---------------------------------------------------------------
+
+
+def test_info_is_damaged_while_open(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An info that is damaged under an open queue raises QueueCorrupt, and is rebuilt at reopening."""
+    lay_out(build_once("pickle"), path)
+    with Queue[Any](path) as queue:
+        with open(path / "info", "r+b") as file:
+            file.write(garbage(100))
+        with pytest.raises(QueueCorrupt, match="info"):
+            queue.put("more")
+        with pytest.raises(QueueCorrupt, match="info"):
+            queue.get(timeout=0)
+    caplog.set_level(logging.ERROR)
+    assert serve(path, "pickle") == (ITEMS, None)
+
+
+def test_chunk_is_damaged_while_open(path: Path) -> None:
+    """A chunk that is damaged under an open queue raises QueueCorrupt when it is reached."""
+    lay_out(build_once("pickle"), path)
+    with Queue[Any](path) as queue:
+        assert queue.get() == ITEMS[1]
+        (path / "q00002").write_bytes(b"")
+        assert [queue.get() for _ in range(6)] == ITEMS[2:8]
+        with pytest.raises(QueueCorrupt) as caught:
+            queue.get(timeout=0)
+    assert (caught.value.chunk, caught.value.index, caught.value.offset) == ("q00002", 0, 0)

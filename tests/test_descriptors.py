@@ -1,0 +1,138 @@
+"""File descriptors, threads and files stay as few as they were."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crashdisk import descriptors, drain, watchdog
+
+from persistqueue import FormatError, Queue, QueueCorrupt, serializers
+
+pytestmark = pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs /dev/fd")
+
+
+@pytest.fixture(autouse=True)
+def _watched() -> Iterator[None]:
+    """Let nothing hang."""
+    with watchdog(120):
+        yield
+
+
+def test_flat_over_many_puts(path: Path) -> None:
+    """A hundred thousand puts, and as many gets, need no more descriptors than the first."""
+    with Queue[int](path, chunksize=1000, durability="process", autosave=True) as queue:
+        queue.put(-1)
+        assert queue.get() == -1
+        before, threads = descriptors(), threading.active_count()
+        for hundred in range(0, 100_000, 100):
+            for number in range(hundred, hundred + 99):
+                queue.put(number)
+            queue.put_many([hundred + 99])
+            assert descriptors() <= before + 1
+        assert len(os.listdir(path)) < 110
+        for number in range(0, 100_000, 1000):
+            assert queue.get_many(1000) == list(range(number, number + 1000))
+            assert descriptors() <= before + 1
+        assert (descriptors(), threading.active_count()) == (before, threads)
+        assert len(os.listdir(path)) < 10
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_flat_over_opening_and_closing(path: Path, durability: str) -> None:
+    """Two hundred times open, use and close leave nothing open."""
+    before, threads = descriptors(), threading.active_count()
+    for number in range(200):
+        with Queue[int](path, chunksize=3, durability=durability) as queue:
+            queue.put(number)
+            assert queue.get() == number
+            queue.task_done()
+        assert descriptors() == before
+    assert threading.active_count() <= threads + 1  # one looks after all waiting gets
+
+
+def test_dropped_without_close(tmp_path: Path) -> None:
+    """A queue that is dropped without a close leaves nothing open."""
+    before = descriptors()
+    for number in range(50):
+        queue = Queue[int](tmp_path / str(number % 3), durability="process")
+        queue.put(number)
+        del queue
+    gc.collect()
+    assert descriptors() == before
+
+
+def test_waiting_needs_one_thread(tmp_path: Path) -> None:
+    """However many queues are waited on, one thread looks after them."""
+    queues = [Queue[int](tmp_path / str(number), durability="process") for number in range(20)]
+    for queue in queues:
+        with pytest.raises(queue_empty()):
+            queue.get(timeout=0.001)
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith("persistqueue")]
+    assert len(ours) <= 1
+    for queue in queues:
+        queue.close()
+
+
+def queue_empty() -> type[Exception]:
+    """Return the standard library's error, which ours is a kind of."""
+    import queue
+
+    return queue.Empty
+
+
+def no_directory(path: Path) -> None:
+    """Put a file in the directory's place."""
+    path.write_bytes(b"")
+
+
+def other_serializer(path: Path) -> None:
+    """Write the directory with another serializer."""
+    with Queue[int](path, serializer=serializers.json) as queue:
+        queue.put(1)
+
+
+def garbage(path: Path) -> None:
+    """Write a directory that cannot be rebuilt."""
+    path.mkdir()
+    (path / "q00000").write_bytes(b"garbage" * 10)
+    (path / "info").write_bytes(b"garbage")
+
+
+def no_chunk(path: Path) -> None:
+    """Write a directory with another directory in a chunk's place."""
+    path.mkdir()
+    (path / "q00000").mkdir()
+
+
+@pytest.mark.parametrize("spoil", [no_directory, other_serializer, garbage, no_chunk])
+def test_failed_opening(path: Path, spoil: Callable[[Path], None]) -> None:
+    """A queue that cannot be opened leaves nothing open."""
+    spoil(path)
+    before = descriptors()
+    for _ in range(5):
+        with pytest.raises((OSError, FormatError, QueueCorrupt)):
+            Queue[Any](path)
+        gc.collect()
+        assert descriptors() == before
+
+
+def test_damage_is_skipped_and_closed(path: Path) -> None:
+    """Setting damage aside leaves no descriptor open."""
+    with Queue[str](path, chunksize=4, durability="process") as queue:
+        queue.put_many(["item"] * 40)
+    for number in range(0, 10, 2):
+        place = path / f"q{number:05d}"
+        data = bytearray(place.read_bytes())
+        data[30] ^= 1
+        place.write_bytes(data)
+    before = descriptors()
+    with Queue[str](path, on_corrupt="skip") as queue:
+        assert len(drain(queue)) == 35
+        assert queue.skipped == 5
+    assert descriptors() == before

@@ -1,0 +1,154 @@
+"""Producers and consumers that are killed with kill -9, again and again."""
+
+from __future__ import annotations
+
+import ast
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crashdisk import Child, contents, watchdog
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+
+PRODUCER = """
+import itertools, os, sys
+from persistqueue import Queue
+
+path, durability, name, first = sys.argv[1:]
+queue = Queue(path, chunksize=7, durability=durability)
+for number in itertools.count(int(first)):
+    if number % 5:
+        queue.put((name, number))
+    else:
+        queue.put_many([(name, number, part) for part in range(9)])
+    os.write(1, b"%d\\n" % number)
+"""
+
+CONSUMER = """
+import os, sys
+from persistqueue import Queue
+
+path, durability, autosave = sys.argv[1:]
+queue = Queue(path, chunksize=7, durability=durability, autosave=autosave == "True")
+while True:
+    item = queue.get()
+    os.write(1, repr(item).encode() + b"\\n")
+    queue.task_done()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _watched() -> Iterator[None]:
+    """Let nothing hang."""
+    with watchdog(600):
+        yield
+
+
+def items_of(name: str, number: int) -> list[Any]:
+    """Return what a producer puts at once under a number."""
+    if number % 5:
+        return [(name, number)]
+    return [(name, number, part) for part in range(9)]
+
+
+class Slaughter:
+    """Rounds of producers and consumers on one path, and what they said they did."""
+
+    def __init__(self, path: Path, durability: str, autosave: bool, seed: int) -> None:
+        self._path = path
+        self._durability = durability
+        self._autosave = autosave
+        self._chance = random.Random(seed)
+        self._next: Counter[str] = Counter()
+        self.acknowledged: list[Any] = []
+        self.in_doubt: list[Any] = []  # under way when the producer was killed
+        self.delivered: list[list[Any]] = []  # by each consumer
+
+    def round(self, producers: int, consumers: int) -> None:
+        """Start everybody, let them work for a random time, kill all."""
+        names = [f"p{number}" for number in range(producers)]
+        options = self._path, self._durability
+        with ExitStack() as stack:
+            putting = [
+                stack.enter_context(Child(PRODUCER, *options, name, self._next[name]))
+                for name in names
+            ]
+            taking = [
+                stack.enter_context(Child(CONSUMER, *options, self._autosave))
+                for _ in range(consumers)
+            ]
+            for victim in putting:
+                victim.lines(self._chance.randint(1, 60))
+            for victim in taking:
+                victim.lines(self._chance.randint(1, 25))
+            for name, victim in zip(names, putting, strict=True):
+                self._note_puts(name, [int(line) for line in victim.kill()])
+            for victim in taking:
+                self.delivered.append([ast.literal_eval(line) for line in victim.kill()])
+
+    def _note_puts(self, name: str, numbers: list[int]) -> None:
+        assert numbers == list(range(self._next[name], self._next[name] + len(numbers)))
+        for number in numbers:
+            self.acknowledged += items_of(name, number)
+        self._next[name] += len(numbers)
+        self.in_doubt += items_of(name, self._next[name])
+        self._next[name] += 1
+
+
+def check(
+    path: Path, rounds: int, durability: str, producers: int, consumers: int, autosave: bool
+) -> None:
+    """Kill everybody in each round; then look for what is lost, double or out of order."""
+    slaughter = Slaughter(path, durability, autosave, seed=rounds)
+    for _ in range(rounds):
+        slaughter.round(producers, consumers)
+    left = contents(path)
+    seen = Counter(item for items in [*slaughter.delivered, left] for item in items)
+    expected, in_doubt = set(slaughter.acknowledged), set(slaughter.in_doubt)
+    deaths = rounds * consumers
+    assert set(seen) <= expected | in_doubt, "an item came that nobody put"
+    if autosave:  # at most once: what was taken and not yet said is gone
+        assert max(seen.values()) == 1
+        assert len(expected - set(seen)) <= deaths
+    else:  # at least once: what was said and not yet finished comes again
+        assert expected <= set(seen)
+        assert sum(seen.values()) - len(seen) <= deaths
+        whole = [len(in_doubt & set(seen) & set(items_of(item[0], item[1]))) for item in in_doubt]
+        assert set(whole) <= {0, 1, 9}, "a put_many is stored in part"
+    for items in [*slaughter.delivered, left]:
+        for name in {item[0] for item in items}:
+            own = [item for item in items if item[0] == name]
+            assert own == sorted(own), "out of order"
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_producer_and_consumer(tmp_path: Path, durability: str) -> None:
+    """What put has acknowledged survives kill -9, in order, until task_done."""
+    check(tmp_path / "queue", 6, durability, producers=1, consumers=1, autosave=False)
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_several_producers(tmp_path: Path, durability: str) -> None:
+    """Several producers may be killed at the same time, in the middle of each other's puts."""
+    check(tmp_path / "queue", 3, durability, producers=3, consumers=1, autosave=False)
+
+
+def test_autosave_consumers(tmp_path: Path) -> None:
+    """Consumers with autosave get nothing twice, and lose one item each to a kill -9 at the most."""
+    check(tmp_path / "queue", 3, "process", producers=2, consumers=2, autosave=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
+def test_at_length(tmp_path: Path, durability: str, autosave: bool) -> None:
+    """A hundred rounds of kill -9 lose nothing that was acknowledged."""
+    check(
+        tmp_path / "queue", 100, durability, producers=3, consumers=1 + autosave, autosave=autosave
+    )
