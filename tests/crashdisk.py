@@ -707,7 +707,7 @@ class Child:
 
     def wait(self) -> list[str]:
         """Wait for its end and return all it has said."""
-        assert self._end() == 0
+        assert 0 == self._end()
         return self.said
 
     def _end(self) -> int:

@@ -392,7 +392,7 @@ def test_death_in_recovery(tmp_path: Path, damage: str) -> None:
         files_then = {
             name: data for name, data in files.items() if name != "info" or "info" in damage
         }
-        assert erased(files_then, path) == [], names[at - 1]
+        assert [] == erased(files_then, path), names[at - 1]
 
 
 # -- the power fails ----------------------------------------------------------------

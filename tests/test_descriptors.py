@@ -28,7 +28,7 @@ def test_flat_over_many_puts(path: Path) -> None:
     """A hundred thousand puts, and as many gets, need no more descriptors than the first."""
     with Queue[int](path, chunksize=1000, durability="process", autosave=True) as queue:
         queue.put(-1)
-        assert queue.get() == -1
+        assert -1 == queue.get()
         before, threads = descriptors(), threading.active_count()
         for hundred in range(0, 100_000, 100):
             for number in range(hundred, hundred + 99):
@@ -37,7 +37,7 @@ def test_flat_over_many_puts(path: Path) -> None:
             assert descriptors() <= before + 1
         assert len(os.listdir(path)) < 110
         for number in range(0, 100_000, 1000):
-            assert queue.get_many(1000) == list(range(number, number + 1000))
+            assert list(range(number, number + 1000)) == queue.get_many(1000)
             assert descriptors() <= before + 1
         assert (descriptors(), threading.active_count()) == (before, threads)
         assert len(os.listdir(path)) < 10
@@ -52,7 +52,7 @@ def test_flat_over_opening_and_closing(path: Path, durability: str) -> None:
             queue.put(number)
             assert queue.get() == number
             queue.task_done()
-        assert descriptors() == before
+        assert before == descriptors()
     assert threading.active_count() <= threads + 1  # one looks after all waiting gets
 
 
@@ -64,7 +64,7 @@ def test_dropped_without_close(tmp_path: Path) -> None:
         queue.put(number)
         del queue
     gc.collect()
-    assert descriptors() == before
+    assert before == descriptors()
 
 
 def test_waiting_needs_one_thread(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_failed_opening(path: Path, spoil: Callable[[Path], None]) -> None:
         with pytest.raises((OSError, FormatError, QueueCorrupt)):
             Queue[Any](path)
         gc.collect()
-        assert descriptors() == before
+        assert before == descriptors()
 
 
 def test_damage_is_skipped_and_closed(path: Path) -> None:
@@ -133,6 +133,6 @@ def test_damage_is_skipped_and_closed(path: Path) -> None:
         place.write_bytes(data)
     before = descriptors()
     with Queue[str](path, on_corrupt="skip") as queue:
-        assert len(drain(queue)) == 35
-        assert queue.skipped == 5
-    assert descriptors() == before
+        assert 35 == len(drain(queue))
+        assert 5 == queue.skipped
+    assert before == descriptors()

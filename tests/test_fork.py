@@ -36,7 +36,7 @@ def _watched() -> Iterator[None]:
 def child(work: Callable[[], Any]) -> None:
     """Run ``work`` in a forked process, to its end."""
     status, _ = in_child(lambda acknowledge: work())
-    assert status == 0, "see the traceback above"
+    assert 0 == status, "see the traceback above"
 
 
 def test_child_puts_and_gets(path: Path) -> None:
@@ -45,23 +45,23 @@ def test_child_puts_and_gets(path: Path) -> None:
         queue.put("parent's")
 
         def work() -> None:
-            assert queue.get() == "parent's"
+            assert "parent's" == queue.get()
             queue.task_done()
             queue.put_many(["child's", "own"])
 
         child(work)
-        assert queue.qsize() == 2
-        assert [queue.get(), queue.get()] == ["child's", "own"]
+        assert 2 == queue.qsize()
+        assert ["child's", "own"] == [queue.get(), queue.get()]
         queue.task_done(2)
         child(lambda: queue.put("more"))
-        assert queue.get(timeout=5) == "more"
+        assert "more" == queue.get(timeout=5)
 
 
 def test_child_has_taken_nothing(path: Path) -> None:
     """What a parent has taken is no business of its child, which cannot finish it."""
     with Queue[str](path) as queue:
         queue.put_many(["a", "b"])
-        assert queue.get() == "a"
+        assert "a" == queue.get()
 
         def work() -> None:
             with pytest.raises(ValueError, match="too many times"):
@@ -71,14 +71,14 @@ def test_child_has_taken_nothing(path: Path) -> None:
 
         child(work)
         queue.task_done()
-        assert contents(path) == ["b"]
+        assert ["b"] == contents(path)
 
 
 def test_child_of_an_autosaving_parent(path: Path) -> None:
     """With autosave parent and children share the items, each getting its own."""
     with Queue[int](path, chunksize=3, autosave=True) as queue:
         queue.put_many(range(9))
-        assert queue.get() == 0
+        assert 0 == queue.get()
 
         def work() -> None:
             assert [queue.get() for _ in range(4)] == [1, 2, 3, 4]
@@ -189,8 +189,8 @@ def test_child_closes_or_drops_it(path: Path) -> None:
         queue.put("third")
         assert [queue.get() for _ in range(3)] == ["first", "second", "third"]
         queue.task_done(3)
-    assert descriptors() == before
-    assert contents(path) == []
+    assert before == descriptors()
+    assert [] == contents(path)
 
 
 def test_grandchildren(path: Path) -> None:
@@ -205,7 +205,7 @@ def test_grandchildren(path: Path) -> None:
 
         child(work)
         queue.put("parent again")
-    assert contents(path) == ["parent", "child", "grandchild", "child again", "parent again"]
+    assert ["parent", "child", "grandchild", "child again", "parent again"] == contents(path)
 
 
 def _produce(queue: Queue[Any], name: int) -> None:
@@ -224,7 +224,7 @@ def test_multiprocessing(path: Path) -> None:
         queue.task_done(90)
         for process in processes:
             process.join()
-            assert process.exitcode == 0
+            assert 0 == process.exitcode
             process.close()
-    assert sorted(taken) == [(name, number) for name in range(3) for number in range(30)]
-    assert contents(path) == []
+    assert [(name, number) for name in range(3) for number in range(30)] == sorted(taken)
+    assert [] == contents(path)

@@ -52,7 +52,7 @@ def text(number: int) -> str:
 def check_in_child(work: Callable[[], None]) -> None:
     """Run a check in a process whose limits are its own."""
     status, _ = in_child(lambda acknowledge: work())
-    assert status == 0, "see the traceback above"
+    assert 0 == status, "see the traceback above"
 
 
 # -- a limit on the size of files ---------------------------------------------------
@@ -69,14 +69,14 @@ def test_put_fails_and_works_again(tmp_path: Path, durability: str) -> None:
             assert count > 20
             with pytest.raises(OSError):
                 queue.put(text(-1))
-            assert queue.qsize() == count
+            assert count == queue.qsize()
             limit((tmp_path / "q00000").stat().st_size + 60)
             queue.put("short")  # there is room for less
             assert [queue.get() for _ in range(count)] == [text(number) for number in range(count)]
             queue.task_done(count)
             limit(1_000_000)
             queue.put_many([text(number) for number in range(50)])
-            assert drain(queue) == ["short"] + [text(number) for number in range(50)]
+            assert ["short"] + [text(number) for number in range(50)] == drain(queue)
 
     check_in_child(work)
 
@@ -95,11 +95,11 @@ def test_put_many_leaves_nothing(tmp_path: Path, name: str) -> None:
             limit(2000)
             with pytest.raises(OSError):
                 queue.put_many([*map(text, range(30)), "y" * 3000])
-            assert sorted(os.listdir(tmp_path)) == names
+            assert names == sorted(os.listdir(tmp_path))
             queue.put("more")
             expected = [*map(text, range(15)), "more"]
-            assert contents(tmp_path, serializer=serializer) == expected
-            assert drain(queue) == expected
+            assert expected == contents(tmp_path, serializer=serializer)
+            assert expected == drain(queue)
 
     check_in_child(work)
 
@@ -114,11 +114,11 @@ def test_no_room_for_info(tmp_path: Path, size: int, durability: str) -> None:
         with pytest.raises(OSError) as caught:
             with Queue[str](tmp_path / "queue", durability=durability) as queue:
                 queue.put("x" * 600)
-        assert caught.value.errno == errno.EFBIG
+        assert errno.EFBIG == caught.value.errno
         limit(1_000_000)
         with Queue[str](tmp_path / "queue", durability=durability) as queue:
             queue.put("item")
-        assert contents(tmp_path / "queue") == ["item"]
+        assert ["item"] == contents(tmp_path / "queue")
 
     check_in_child(work)
 
@@ -136,7 +136,7 @@ def test_opens_and_empties_without_room(tmp_path: Path) -> None:
                 queue.task_done()
             assert queue.empty()
         limit(1_000_000)
-        assert contents(tmp_path) == []
+        assert [] == contents(tmp_path)
 
     check_in_child(work)
 
@@ -173,7 +173,7 @@ def stuff(place: Path) -> Path:
                 while file.write(bytes(piece)):
                     pass
             except OSError as error:
-                assert error.errno == errno.ENOSPC
+                assert errno.ENOSPC == error.errno
     return ballast
 
 
@@ -183,11 +183,11 @@ def test_full_file_system(small: Path, durability: str) -> None:
     with Queue[str](small / "queue", chunksize=20, durability=durability) as queue:
         count = fill(queue, text)
         assert count > 100
-        assert queue.qsize() == count
+        assert count == queue.qsize()
         assert [queue.get() for _ in range(40)] == [text(number) for number in range(40)]
         queue.task_done(40)
         queue.put_many([text(number) for number in range(count, count + 20)])
-    assert contents(small / "queue") == [text(number) for number in range(40, count + 20)]
+    assert [text(number) for number in range(40, count + 20)] == contents(small / "queue")
 
 
 def test_put_many_on_a_nearly_full_file_system(small: Path) -> None:
@@ -198,11 +198,11 @@ def test_put_many_on_a_nearly_full_file_system(small: Path) -> None:
         for _ in range(3):
             with pytest.raises(OSError) as caught:
                 queue.put_many(map(text, range(2000)))
-            assert caught.value.errno == errno.ENOSPC
-            assert os.statvfs(small).f_bfree == before
-        assert contents(small / "queue") == [text(number) for number in range(100)]
+            assert errno.ENOSPC == caught.value.errno
+            assert before == os.statvfs(small).f_bfree
+        assert [text(number) for number in range(100)] == contents(small / "queue")
         queue.put_many(map(text, range(100, 200)))
-        assert drain(queue) == [text(number) for number in range(200)]
+        assert [text(number) for number in range(200)] == drain(queue)
 
 
 @pytest.mark.parametrize("durability", ["power", "process"])
@@ -212,12 +212,12 @@ def test_first_put_on_a_full_file_system(small: Path, durability: str) -> None:
     with pytest.raises(OSError) as caught:
         with Queue[str](small / "queue", durability=durability) as queue:
             queue.put("item")
-    assert caught.value.errno == errno.ENOSPC
+    assert errno.ENOSPC == caught.value.errno
     ballast.unlink()
     with Queue[str](small / "queue", durability=durability) as queue:
         assert queue.empty()
         queue.put("item")
-    assert contents(small / "queue") == ["item"]
+    assert ["item"] == contents(small / "queue")
 
 
 def test_opens_on_a_full_file_system(small: Path) -> None:
@@ -228,7 +228,7 @@ def test_opens_on_a_full_file_system(small: Path) -> None:
     with Queue[str](small / "queue") as queue:
         with pytest.raises(OSError):
             queue.put("x" * 10_000)
-        assert drain(queue) == [text(number) for number in range(45)]
+        assert [text(number) for number in range(45)] == drain(queue)
         queue.task_done(45)
         queue.put("y" * 2000)
-    assert contents(small / "queue") == ["y" * 2000]
+    assert ["y" * 2000] == contents(small / "queue")

@@ -93,7 +93,7 @@ class Slaughter:
                 self.delivered.append([ast.literal_eval(line) for line in victim.kill()])
 
     def _note_puts(self, name: str, numbers: list[int]) -> None:
-        assert numbers == list(range(self._next[name], self._next[name] + len(numbers)))
+        assert list(range(self._next[name], self._next[name] + len(numbers))) == numbers
         for number in numbers:
             self.acknowledged += items_of(name, number)
         self._next[name] += len(numbers)
@@ -114,7 +114,7 @@ def check(
     deaths = rounds * consumers
     assert set(seen) <= expected | in_doubt, "an item came that nobody put"
     if autosave:  # at most once: what was taken and not yet said is gone
-        assert max(seen.values()) == 1
+        assert 1 == max(seen.values())
         assert len(expected - set(seen)) <= deaths
     else:  # at least once: what was said and not yet finished comes again
         assert expected <= set(seen)

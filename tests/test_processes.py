@@ -97,11 +97,11 @@ def test_many_producers_and_consumers(path: Path) -> None:
             queue.put_many(["stop"] * 4)
         lists = [ast.literal_eval(line) for consumer in consumers for line in consumer.wait()]
     taken = Counter(item for items in lists for item in items)
-    assert taken == Counter(
-        (str(n), t, i) for n in range(3) for t in range(2) for i in range(count)
+    assert (
+        Counter((str(n), t, i) for n in range(3) for t in range(2) for i in range(count)) == taken
     )
     assert all(in_order(items) for items in lists)
-    assert contents(path) == []
+    assert [] == contents(path)
 
 
 def test_a_consumer_in_a_process_of_its_own(path: Path) -> None:
@@ -115,10 +115,10 @@ def test_a_consumer_in_a_process_of_its_own(path: Path) -> None:
             queue.put_many(["stop"] * 2)
         lists = [ast.literal_eval(line) for line in consumer.wait()]
     taken = Counter(item for items in lists for item in items)
-    assert taken == Counter(
-        (str(n), t, i) for n in range(2) for t in range(2) for i in range(count)
+    assert (
+        Counter((str(n), t, i) for n in range(2) for t in range(2) for i in range(count)) == taken
     )
-    assert contents(path) == []
+    assert [] == contents(path)
 
 
 def test_threads_of_one_object(path: Path) -> None:
@@ -143,9 +143,9 @@ def test_threads_of_one_object(path: Path) -> None:
         queue.join()
         for consumer in consumers:
             consumer.outcome()
-        assert queue.unfinished_tasks == 0
+        assert 0 == queue.unfinished_tasks
     items = [item for mine in taken for item in mine]
-    assert sorted(items) == [(name, number) for name in range(8) for number in range(100)]
+    assert [(name, number) for name in range(8) for number in range(100)] == sorted(items)
     assert all(in_order(mine) for mine in taken)
 
 
@@ -167,7 +167,7 @@ def test_maxsize_is_everybodys(path: Path) -> None:
         assert queue.empty()
     assert 0 < most <= 4
     assert in_order(taken)
-    assert len(set(taken)) == 100
+    assert 100 == len(set(taken))
 
 
 def test_full_by_another_object(path: Path) -> None:
@@ -177,7 +177,7 @@ def test_full_by_another_object(path: Path) -> None:
         with pytest.raises(Full):
             two.put(3, block=False)
         waiting = Call(two.put, 3, timeout=20)
-        assert two.get() == 1
+        assert 1 == two.get()
         waiting.outcome()
         assert one.full()
 
@@ -199,7 +199,7 @@ def test_a_put_wakes_another_process(path: Path) -> None:
     waits = []
     with Child(ECHO, path) as child, Queue[float](path) as queue:
         for _ in range(15):
-            assert child.lines(1) == ["ready"]
+            assert ["ready"] == child.lines(1)
             queue.put(time.monotonic())
             waits += [float(line) for line in child.lines(1)]
     assert max(waits) < 2
@@ -231,7 +231,7 @@ def test_nobody_starves(path: Path, rivals: int) -> None:
                 waits.append(time.monotonic() - before)
             for child in children:
                 child.kill()
-    assert contents(path).count("patient") == 50
+    assert 50 == contents(path).count("patient")
     assert max(waits) < 3
 
 
@@ -251,7 +251,7 @@ def test_two_objects_in_one_process(path: Path) -> None:
         assert [one.get() for _ in range(15)] == list(range(5, 20))
         one.task_done(15)
         one.put(20)
-    assert contents(path) == [20]
+    assert [20] == contents(path)
 
 
 def test_two_objects_at_once(path: Path) -> None:
@@ -301,16 +301,16 @@ def test_locked_by_another_process(path: Path, monkeypatch: pytest.MonkeyPatch) 
             before = descriptors()
             with pytest.raises(QueueLocked, match="lock"):
                 Queue(path)
-            assert descriptors() == before
-            assert queue.qsize() == 1  # looking needs no lock
-            assert queue.get() == "first"
+            assert before == descriptors()
+            assert 1 == queue.qsize()  # looking needs no lock
+            assert "first" == queue.get()
             with pytest.raises(QueueLocked):
                 queue.task_done()
             holder.tell("")
             holder.wait()
         queue.task_done()
         queue.put("third")
-    assert contents(path) == ["third"]
+    assert ["third"] == contents(path)
 
 
 def test_waits_for_the_lock(path: Path) -> None:
@@ -321,7 +321,7 @@ def test_waits_for_the_lock(path: Path) -> None:
         assert put.is_alive()
         holder.tell("")
         put.outcome()
-    assert contents(path) == ["item"]
+    assert ["item"] == contents(path)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
@@ -340,7 +340,7 @@ def test_no_locks_here(
         queue.put_many(range(5))
         assert [queue.get() for _ in range(3)] == [0, 1, 2]
         queue.task_done(3)
-    assert contents(path) == [3, 4]
+    assert [3, 4] == contents(path)
 
 
 def test_a_lock_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,9 +354,9 @@ def test_a_lock_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setattr(fcntl, "flock", flock)
             with pytest.raises(OSError, match="Input/output") as caught:
                 queue.put(1)
-            assert caught.value.errno == errno.EIO
+            assert errno.EIO == caught.value.errno
         queue.put(2)
-    assert contents(path) == [2]
+    assert [2] == contents(path)
 
 
 # -- the directory ------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_directory_is_removed_while_open(path: Path) -> None:
     with Queue[str](path) as queue:
         assert queue.empty()
         queue.put("new")
-    assert contents(path) == ["new"]
+    assert ["new"] == contents(path)
 
 
 @pytest.mark.parametrize("items", [["theirs"], [], ["same!!"], ["same!!", "theirs"]])
@@ -400,10 +400,10 @@ def test_directory_is_replaced_while_open(path: Path, items: list[str], durabili
             if items:
                 other.put_many(items)
             until(lambda: fails(queue), "QueueFailed")
-            assert drain(other) == items
+            assert items == drain(other)
             other.put("more")
-            assert other.get() == "more"
-    assert contents(path) == [*items, "more"]
+            assert "more" == other.get()
+    assert [*items, "more"] == contents(path)
 
 
 @pytest.mark.parametrize("items", [[], ["same!!"]])
@@ -417,17 +417,17 @@ def test_directory_is_replaced_by_its_like(path: Path, items: list[str]) -> None
             begun = time.monotonic()
             until(lambda: time.monotonic() - begun > 0.1, "the next look at the name")
             assert fails(queue)
-            assert drain(other) == items
+            assert items == drain(other)
             other.put("more")
-            assert other.get() == "more"
-    assert contents(path) == [*items, "more"]
+            assert "more" == other.get()
+    assert [*items, "more"] == contents(path)
 
 
 def test_waiting_get_on_a_removed_directory(path: Path) -> None:
     """A get that waits does not wait for ever when its directory is removed."""
     with Queue[str](path) as queue:
         queue.put("item")
-        assert queue.get() == "item"
+        assert "item" == queue.get()
         get = Call(queue.get)
         shutil.rmtree(path)
         with pytest.raises(QueueFailed):
@@ -440,7 +440,7 @@ def test_put_into_a_removed_directory(path: Path) -> None:
         shutil.rmtree(path)
         with pytest.raises((QueueFailed, OSError)):
             queue.put("nowhere")
-    assert contents(path) == []
+    assert [] == contents(path)
 
 
 READ_ONLY = """
@@ -472,8 +472,8 @@ def test_read_only_directory(there: bool) -> None:
         try:
             root = os.geteuid() == 0
             with Child(READ_ONLY, path, 65534 if root else 0) as child:
-                assert child.wait() == ["refused"] * 2
-            assert sorted(os.listdir(path)) == names
+                assert ["refused"] * 2 == child.wait()
+            assert names == sorted(os.listdir(path))
         finally:
             path.chmod(0o755)
 
@@ -482,7 +482,7 @@ def test_everything_is_private(path: Path) -> None:
     """New directories can be entered, and new files read, by their owner alone."""
     with Queue[str](path / "deep", chunksize=1) as queue:
         queue.put_many(["a", "b"])
-        assert (path / "deep").stat().st_mode & 0o777 == 0o700
+        assert 0o700 == (path / "deep").stat().st_mode & 0o777
         modes = {file.name: file.stat().st_mode & 0o777 for file in (path / "deep").iterdir()}
     assert set(modes.values()) == {0o600}, modes
 
@@ -516,4 +516,4 @@ def test_timeout_of_a_waiting_get(path: Path) -> None:
             queue.get(timeout=0.05)
         assert 0.04 < time.monotonic() - before < 5
         queue.put("item")
-        assert forever.outcome() == "item"
+        assert "item" == forever.outcome()

@@ -17,7 +17,6 @@ file) is written to a temporary file that then replaces it.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -37,6 +36,7 @@ _MAGIC = b"pqI"
 _TRAILER = Struct("<3sBLL")
 _ZEROS = bytes(SIZE - _TRAILER.size)
 _LONGEST = 4096  # bytes of a native info that are looked at
+_READS_AT = hasattr(os, "pread")
 RECHECK = 0.010  # s after which a name is looked up again
 
 
@@ -164,9 +164,8 @@ class InfoFile:
                 return True
             if file is None:
                 return False
-            if sys.platform == "win32":
-                return True
-            return self._disk.read(file, SIZE if self._in_place else _LONGEST, 0) != raw
+            size = SIZE if self._in_place else _LONGEST
+            return not _READS_AT or self._disk.read(file, size, 0) != raw
         except (OSError, ValueError):
             return True
 

@@ -116,11 +116,14 @@ class ChunkWriter:
     def undo(self, head: Position) -> None:
         """Cut off what a failed transaction wrote, so that there is room for the next one.
 
-        A chunk that it created stays, empty: another object may have it open already.
+        Only chunks behind the head's are removed: another object may have that one open.
         """
-        for number, file in enumerate(self._written):
+        for file in self._written:
             with contextlib.suppress(OSError):
-                self._disk.truncate(file, 0 if number else head.offset)
+                if file is self._written[0]:
+                    self._disk.truncate(file, head.offset)
+                else:
+                    self._disk.unlink(file.path)
             file.close()
         self._written, self._allocated, self._named = [], 0, False
 
