@@ -467,6 +467,15 @@ def test_info_and_short_chunk(path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NATIVE)
+def test_info_and_empty_chunks(path: Path, name: str) -> None:
+    """Empty chunks behind the last item, which a failed put_many may leave, hold no items."""
+    files = build_once(name)
+    del files["info"]
+    lay_out({**files, "q00004": b"", "q00005": b""}, path)
+    assert (ITEMS, None) == serve(path, name)
+
+
+@pytest.mark.parametrize("name", NATIVE)
 def test_every_flipped_byte_of_info(path: Path, name: str) -> None:
     """Whichever byte of info changes, it is noticed, or makes no difference."""
     files = build_once(name)

@@ -42,6 +42,7 @@ from crashdisk import (
     lay_out,
     on_disk,
     random_script,
+    unsynced,
 )
 
 from persistqueue import Queue, QueueFailed, serializers
@@ -191,7 +192,7 @@ class FailingBesideAnother(Failing):
     """Another object on the path, opened just before, puts an item after the failure."""
 
     def _step(self, step: Step) -> None:
-        with Queue[str](self._path, serializer=self._serializer, chunksize=CHUNKSIZE) as other:
+        with unsynced(self._path, serializer=self._serializer, chunksize=CHUNKSIZE) as other:
             before = self._disk.hit
             super()._step(step)
             if self._disk.hit and not before:
@@ -324,7 +325,7 @@ def check_deaths(path: Path, script: list[Step], autosave: bool, **options: Any)
         )
         stored = contents(place, serializer=serializer)
         assert stored in worlds[finished : finished + 2], where
-        with Queue[str](place, serializer=serializer, durability="process") as queue:
+        with unsynced(place, serializer=serializer) as queue:
             queue.put("more")
         assert contents(place, serializer=serializer) == [*stored, "more"], where
     return len(deaths)
@@ -466,7 +467,7 @@ def check_power(path: Path, script: list[Step], variants: int, model: Model, **o
         ]
         assert stored in allowed, f"state {states}, under way: {[*script, None][step]}"
         if states % 4 == 0:
-            with Queue[str](cut, serializer=options["serializer"], durability="process") as queue:
+            with unsynced(cut, serializer=options["serializer"]) as queue:
                 queue.put("more")
             assert contents(cut, serializer=options["serializer"]) == [*stored, "more"]
     return states
@@ -542,7 +543,7 @@ def check_process(path: Path, script: list[Step], variants: int, autosave: bool)
     states, cut = 0, path / "cut"
     for states, (step, files) in enumerate(crashes_of(moments, variants), 1):
         lay_out(files, cut)
-        with Queue[str](cut, durability="process", on_corrupt="skip") as queue:
+        with unsynced(cut, durability="process", on_corrupt="skip") as queue:
             stored = [numbers[item] for item in drain(queue)]
         bound = bounds[step]
         where = f"state {states}, under way: {[*script, None][step]}"

@@ -24,6 +24,7 @@ Records without it (persist-queue's own) are read as they are.
 from __future__ import annotations
 
 import io
+import operator
 import pickle
 from struct import Struct
 from types import ModuleType
@@ -133,12 +134,26 @@ class PickleFraming:
             if crc32(block.data[start:end]) != checksum:
                 raise Damaged("its checksum does not fit")
             return end
-        block.need(at, 2)
+        self._refuse_disguise(block, at)
         return at + _length_of_pickle(block.stream(block.base + at, None))
 
     def candidate(self, data: bytes, at: int) -> int:
         """Return where the next record may begin, or -1."""
         return data.find(_NO_OP_START, at)
+
+    def _refuse_disguise(self, block: Block, at: int) -> None:
+        """Refuse what is no bare pickle: above all, our own no-op with a damaged byte.
+
+        A bare one shares the first two bytes with it; read as such, a record of ours
+        would go unchecked.
+        """
+        block.need(at, 2)  # the shortest pickle
+        data = block.data
+        start = data[at : at + len(_NO_OP_START)]
+        if sum(map(operator.eq, start, _NO_OP_START)) > len(_NO_OP_START) // 2:
+            raise Damaged("its checksum is damaged")
+        if data[at] != 0x80:
+            raise Damaged("no pickle begins here")
 
     def dump_info(self, value: dict[str, Any]) -> bytes:
         return pickle.dumps(value, 4)
@@ -158,9 +173,7 @@ class PickleFraming:
         return start, start + length, checksum
 
     def _decode_bare(self, block: Block, at: int) -> tuple[Any, int]:
-        block.need(at, 2)  # the shortest pickle
-        if block.data[at] != 0x80:
-            raise Damaged("no pickle begins here")
+        self._refuse_disguise(block, at)
         stream = block.stream(block.base + at, block.longest)
         try:
             return pickle.load(stream), at + stream.tell()
