@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import exceptions
+from ._log import warn
 from ._options import MAX_ITEM_BYTES, absolute, file_store, whole
 from ._runtime.deadline import FOREVER, Deadline
 from ._runtime.threads import ThreadShell
@@ -195,11 +196,17 @@ class Queue(Generic[T]):
         It is finished when the block ends, and back in its place when the block
         raises.  Arguments and errors are those of ``get``.
         """
-        records = self._shell.take(1, Deadline.of(block, timeout))
+        records = self._shell.take(1, Deadline.of(block, timeout), holds=True)
         try:
             yield records[0].item
+        except GeneratorExit:
+            self._shell.give_back_soon(records)
+            raise
         except BaseException:
-            self._shell.give_back(records)
+            try:
+                self._shell.give_back(records)
+            except Exception:  # noqa: BLE001 - what the block raised must not be hidden
+                warn("%s: an item could not be given back", self.path, traceback=True)
             raise
         self._shell.settle(records)
 
@@ -211,13 +218,13 @@ class Queue(Generic[T]):
         """
         while True:
             try:
-                records = self._shell.take(1, FOREVER)
+                records = self._shell.take(1, FOREVER, holds=True)
             except (exceptions.QueueShutDown, exceptions.QueueClosed):
                 return
             try:
                 yield records[0].item
             except GeneratorExit:
-                self._shell.give_back(records)
+                self._shell.give_back_soon(records)
                 raise
             self._shell.settle(records)
 

@@ -380,6 +380,52 @@ def test_an_item_given_back_under_autosave_is_not_lost(open_queue: Open, path: P
         assert [4, 5, 0] == q.get_many(9)
 
 
+@pytest.mark.parametrize("autosave", [False, True])
+def test_task_done_inside_a_loop_or_a_block_counts_once(
+    open_queue: Open, path: Path, autosave: bool
+) -> None:
+    """Iteration and process() finish an item; a task_done inside does it earlier, not twice."""
+    with open_queue(path, autosave=autosave) as q:
+        q.put_many("abcd")
+        for item in q:
+            q.task_done()
+            if item == "b":
+                break
+        assert 2 == q.unfinished_tasks
+        with q.process() as item:
+            q.task_done(item=item)
+        assert 1 == q.unfinished_tasks
+        with pytest.raises(ZeroDivisionError), q.process():
+            raise_after(q.task_done())
+        assert 0 == q.unfinished_tasks == q.qsize()
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_leaving_a_loop_gives_the_last_item_back(
+    open_queue: Open, path: Path, autosave: bool
+) -> None:
+    """What the loop held when it was left, and nothing else, is there again."""
+    with open_queue(path, autosave=autosave) as q:
+        q.put_many("abc")
+        for item in q:
+            if item == "b":
+                break
+        assert ["b", "c"] == q.get_many(9)
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_a_block_that_outlives_the_queue_loses_nothing(
+    open_queue: Open, path: Path, autosave: bool
+) -> None:
+    """A block that raises after close() raises its own error, and the item comes again."""
+    q = open_queue(path, autosave=autosave)
+    q.put("a")
+    with pytest.raises(ZeroDivisionError), q.process():
+        raise_after(q.close())
+    with open_queue(path, autosave=autosave) as q:
+        assert "a" == q.get()
+
+
 # -- looking ------------------------------------------------------------------------
 
 
@@ -416,8 +462,9 @@ def test_shutdown_refuses_puts_and_lets_gets_finish(open_queue: Open, path: Path
             q.put(2)
         assert 1 == q.get()
         q.task_done()
-        with pytest.raises(QueueShutDown):
-            q.get()
+        for attempt in (q.get, q.get_nowait, lambda: q.get(timeout=0.01)):
+            with pytest.raises(QueueShutDown):
+                attempt()
         q.join()
 
 

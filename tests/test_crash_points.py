@@ -55,6 +55,14 @@ forks = pytest.mark.filterwarnings(
 )
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory in memory where that can be had: nothing here needs the disk itself."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as place:
+        yield Path(place)
+
+
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
     """Do without ten thousand warnings of what was repaired."""
@@ -228,9 +236,12 @@ def check_failures(
     assert not problems, "\n".join(map(str, problems))
 
 
-@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize(
+    ("how", "durability"),
+    [("instead", "power"), ("half", "power"), ("behind", "power"), ("rest", "power"),
+     ("instead", "process"), ("half", "process")],
+)  # fmt: skip
 @pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
-@pytest.mark.parametrize("how", ["instead", "half", "behind", "rest"])
 def test_failed_call(tmp_path: Path, how: str, autosave: bool, durability: str) -> None:
     """A call that the disk fails raises OSError, leaves what was there, and the next one works."""
     check_failures(
@@ -334,7 +345,9 @@ def check_deaths(path: Path, script: list[Step], autosave: bool, **options: Any)
 @needs_fork
 @forks
 @pytest.mark.parametrize("durability", ["power", "process"])
-@pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
+@pytest.mark.parametrize(
+    "autosave", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["task_done", "autosave"]
+)
 def test_death(tmp_path: Path, autosave: bool, durability: str) -> None:
     """A process may die at any disk call: what it had acknowledged is there, the rest whole or not."""
     check_deaths(tmp_path, SCRIPT, autosave, durability=durability, serializer=serializers.pickle)

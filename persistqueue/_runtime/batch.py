@@ -7,6 +7,7 @@ fails fails the whole batch and leaves the store as it was.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from itertools import groupby
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from .._log import warn
 from .._storage.base import Stale
-from ..exceptions import QueueLocked
+from ..exceptions import PersistQueueError, QueueLocked
 from .deadline import Deadline
 from .policy import (
     APPEND,
@@ -82,27 +83,61 @@ class Runner:
         looking = ops[0].verb in looks if len(ops) == 1 else all(op.verb in looks for op in ops)
         self.ops, self.happened = ops, False
         self.interrupt = self.counts = None
+        self._taken = 0
         try:
-            while not self._transaction(ops, looking):
-                looking = False
+            self._together(ops, looking)
         except Exception as error:
             if not self.happened:
-                _fail(ops, error)
                 self.happened = True
-                return
-            warn("stored, but cleaning up behind it failed", traceback=True)
+                if len(ops) == 1 or isinstance(error, PersistQueueError):
+                    _fail(ops, error)
+                    return
+                self._one_by_one(ops, error)
+            else:
+                warn("stored, but cleaning up behind it failed", traceback=True)
         except BaseException as interrupt:
             self.interrupt = interrupt
             if not self.happened:
                 return
-        waiting, unsettled = self._store.counts()
-        self.counts = waiting, unsettled + self._takes.unanswered + self._taken
+        with contextlib.suppress(PersistQueueError):
+            waiting, unsettled = self._store.counts()
+            self.counts = waiting, unsettled + self._takes.unanswered + self._taken
+
+    def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
+        """Run ops apart that failed together: somebody's put that does not fit is his own.
+
+        When that is interrupted, those that did not get their turn fail as they had.
+        """
+        _fail(ops, error)
+        for op in ops:
+            op.error, self.happened = None, False
+            try:
+                self._together((op,), op.verb in self._looks)
+            except Exception as own:
+                if not self.happened:
+                    _fail((op,), own)
+            except BaseException as interrupt:
+                self.interrupt = interrupt
+                if not self.happened:
+                    _fail((op,), error)
+                break
+        self.happened = True
+
+    def _together(self, ops: Sequence[Op], looking: bool) -> None:
+        """Run ops in one transaction, or again with the lock if anything looked odd."""
+        while not self._transaction(ops, looking):
+            looking = False
 
     def _transaction(self, ops: Sequence[Op], looking: bool) -> bool:
         """Run all verbs and commit.  False: begin again, with the lock."""
-        store, self._taken = self._store, 0
-        if not store.begin(not looking):
-            begin(lambda: store.begin(not looking), store.abandon)
+        store, taken = self._store, self._taken
+        try:
+            if not store.begin(not looking):
+                patience = max(op.patience for op in ops)
+                begin(lambda: store.begin(not looking), store.abandon, patience)
+        except BaseException:
+            store.abandon()
+            raise
         try:
             if len(ops) == 1:
                 _VERBS[ops[0].verb](self, ops)
@@ -113,9 +148,12 @@ class Runner:
             self.happened = True
         except Stale:
             store.rollback()
+            self._taken = taken
             return False
         except BaseException:
             self.happened = store.rollback()
+            if not self.happened:
+                self._taken = taken
             raise
         return True
 
@@ -207,20 +245,22 @@ _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
 }
 
 
-def begin(attempt: Callable[[], bool], abandon: Callable[[], None]) -> None:
+def begin(
+    attempt: Callable[[], bool], abandon: Callable[[], None], patience: float = LOCK_PATIENCE
+) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
     Raises:
-        QueueLocked: somebody else held the lock for ``LOCK_PATIENCE`` seconds.
+        QueueLocked: somebody else held the lock for ``patience`` (at most
+            ``LOCK_PATIENCE``) seconds.
     """
-    if attempt():
-        return
-    deadline, nap = Deadline(timeout=LOCK_PATIENCE), _SHORTEST_NAP
+    patience = min(patience, LOCK_PATIENCE)
+    deadline, nap = Deadline(timeout=patience), _SHORTEST_NAP
     try:
         while not attempt():
             if deadline.expired():
                 raise QueueLocked(
-                    f"another process has held the queue's lock for {LOCK_PATIENCE:.0f} s; "
+                    f"another process has held the queue's lock for {patience:g} s; "
                     "nothing was done: is it stopped in the middle of a call?"
                 )
             time.sleep(nap)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import QueueClosed, QueueShutDown
+from ..exceptions import QueueClosed, QueueLocked, QueueShutDown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,6 +37,8 @@ NOTHING_THERE = object()
 NO_ROOM = object()
 UNFINISHED = object()
 
+_NO_END = float("inf")
+
 # Where an op is.
 NEW, PENDING, PARKED, FLYING, ANSWERED = range(5)
 
@@ -49,20 +51,34 @@ class Op:
         load: encoded records (append), a number (take), records (untake, settle).
         waits: whether it may be parked.
         owner: the thread or task it belongs to.
+        holds: whether its caller answers for each item that it takes.
+        patience: seconds that it waits for the store's lock, if somebody else has it.
         result: its outcome once answered, unless ``error`` is set.
         gate: the shell's: what its caller waits on; ``release()`` lets it go on.
         noted: the shell's: whether it is remembered who took what.
     """
 
-    __slots__ = ("error", "gate", "load", "noted", "owner", "result", "verb", "waits", "where")
+    __slots__ = (
+        "error", "gate", "holds", "load", "noted", "owner", "patience", "result", "verb", "waits",
+        "where",
+    )  # fmt: skip
 
     def __init__(
-        self, verb: str, load: Any = None, *, waits: bool = False, owner: Any = None
+        self,
+        verb: str,
+        load: Any = None,
+        *,
+        waits: bool = False,
+        owner: Any = None,
+        holds: bool = False,
+        patience: float = _NO_END,
     ) -> None:
         self.verb = verb
         self.load = load
         self.waits = waits
         self.owner = owner
+        self.holds = holds
+        self.patience = patience
         self.result: Any = None
         self.error: BaseException | None = None
         self.gate: Any = None
@@ -131,8 +147,7 @@ class Line:
 
         Args:
             counts: items that could be taken, and items not settled, when the batch
-                was over.  None: the store failed, and the first of those who wait
-                shall look whether it does so for them.
+                was over.  None: the store could not be asked.
         """
         answered, parked = [], []
         for op in batch:
@@ -141,12 +156,15 @@ class Line:
             if op.error is None and op.waits and op.result in _WAITS:
                 parked.append(op)
             else:
+                if op.result is NOTHING_THERE and self._stopped is not None:
+                    op.error = self._stopped_error()
                 op.where = ANSWERED
                 answered.append(op)
         if parked:
             answered += self._park(parked)
         if counts is None:
-            self.poke()
+            if not any(isinstance(op.error, QueueLocked) for op in batch):
+                self.poke()  # a store that failed for good shall say so to whoever waits
             return answered
         self.count, unsettled = counts
         while unsettled == 0 and self._joiners:

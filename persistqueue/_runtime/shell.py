@@ -83,6 +83,8 @@ class Shell:
             self._takes.returned(op.load)
         elif op.result is not NOTHING_THERE:
             self._takes.add(op.result, op.owner)
+            if op.holds:
+                self._takes.hold(op.result, op.owner)
         op.noted = True
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from .._storage.base import Record
 from .policy import SETTLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from .._storage.base import Record
 
 _TOO_MANY = "task_done() called too many times"
 
@@ -54,6 +53,9 @@ class Takes:
                     self._by_item[id(record.item)] = [record]
                 else:
                     same.append(record)
+
+    def hold(self, records: Iterable[Record], owner: Any) -> None:
+        """Note that a block or a loop answers for ``records``: they are known anyway."""
 
     def pick_oldest(self, count: int, owner: Any, into: list[Record]) -> None:
         """Pick what ``count`` bare ``task_done`` calls of ``owner`` settle.
@@ -133,18 +135,27 @@ class Takes:
 class Tally:
     """The same for autosave: items are settled when taken, so their number is enough.
 
-    ``join`` waits for it; nothing is remembered of an item whose ``task_done`` never comes.
+    ``join`` waits for it; nothing is remembered of an item whose ``task_done`` never
+    comes.  Only what a ``process`` block or a loop holds is known one by one, so that a
+    ``task_done`` inside answers for it and nothing does so twice.
     """
 
     def __init__(self) -> None:
         self.unanswered = 0
+        self._held: dict[Record, None] = {}
 
     def add(self, records: Sequence[Record], _owner: Any) -> None:
         """Note that items were taken."""
         self.unanswered += len(records)
 
-    def pick_oldest(self, count: int, _owner: Any, _into: list[Record]) -> None:
-        """Count ``count`` calls of ``task_done``.
+    def hold(self, records: Iterable[Record], owner: Any) -> None:
+        """Note that a block or a loop answers for ``records``."""
+        for record in records:
+            record.owner = owner
+            self._held[record] = None
+
+    def pick_oldest(self, count: int, owner: Any, into: list[Record]) -> None:
+        """Count ``count`` calls of ``task_done``; what the caller holds comes first.
 
         Raises:
             ValueError: that many are not open.
@@ -152,22 +163,40 @@ class Tally:
         if self.unanswered < count:
             raise ValueError(_TOO_MANY)
         self.unanswered -= count
+        own = [record for record in self._held if record.owner is owner]
+        into += (own + [_ANY] * count)[:count]
+        for record in into:
+            self._held.pop(record, None)
 
-    def pick_item(self, _item: Any, owner: Any, into: list[Record]) -> None:
-        """Count a ``task_done``: which item it is makes no difference."""
-        self.pick_oldest(1, owner, into)
+    def pick_item(self, item: Any, owner: Any, into: list[Record]) -> None:
+        """Count a ``task_done``; of what is held, the record with this very object."""
+        self.pick_oldest(1, _ANY, into)
+        for record in self._held:
+            if record.item is item and record.owner is owner:
+                into[0] = record
+                del self._held[record]
+                return
 
     def pick(self, records: Sequence[Record], into: list[Record], verb: str) -> None:
-        """Count items as answered; those to be given back count until they are back."""
-        into += records
+        """Pick those of ``records`` that are still held."""
+        for record in records:
+            if record in self._held:
+                del self._held[record]
+                into.append(record)
         if verb == SETTLE:
-            self.unanswered -= len(records)
+            self.unanswered -= len(into)
 
     def restore(self, records: Sequence[Record], verb: str) -> None:
-        """Take the count back: settling failed."""
+        """Take the count back: settling, or giving back, failed."""
+        for record in records:
+            if record is not _ANY:
+                self._held[record] = None
         if verb == SETTLE:
             self.unanswered += len(records)
 
     def returned(self, records: Sequence[Record]) -> None:
         """Note that items are back in the queue."""
         self.unanswered -= len(records)
+
+
+_ANY = Record(None, None, None)  # some item whose record is not known

@@ -8,10 +8,12 @@ parked sleeps on a gate of its own until it is answered or made the leader.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..exceptions import PersistQueueError, QueueClosed, QueueShutDown
 from .batch import begin
@@ -68,16 +70,32 @@ class ThreadShell(Shell):
         # condition: each waiting thread has a gate of its own, released under this.
         self._mutex = threading.Lock()
         self._leader: Op | None = None  # who runs batches; at most one
+        self._leading = 0  # the thread that does, while it does
+        # Given back by finalisers; a deque needs no lock.
+        self._strays: deque[Sequence[Record]] = deque()
+        self._let_go = threading.Event()  # the store is closed
 
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: list[bytes], deadline: Deadline) -> None:
         """Store encoded items, all or none, when there is room for them."""
-        self.call(Op(APPEND, records, waits=deadline.waits), deadline)
+        op = Op(APPEND, records, waits=deadline.waits, patience=deadline.patience)
+        self.call(op, deadline)
 
-    def take(self, most: int, deadline: Deadline) -> list[Record]:
-        """Wait for an item, then take up to ``most`` of what is there."""
-        op = Op(TAKE, most, waits=deadline.waits, owner=threading.current_thread())
+    def take(self, most: int, deadline: Deadline, holds: bool = False) -> list[Record]:
+        """Wait for an item, then take up to ``most`` of what is there.
+
+        Args:
+            holds: the caller settles or gives back each record.
+        """
+        op = Op(
+            TAKE,
+            most,
+            waits=deadline.waits,
+            owner=threading.current_thread(),
+            holds=holds,
+            patience=deadline.patience,
+        )
         return self.call(op, deadline)  # type: ignore[no-any-return]
 
     def peek(self) -> Record:
@@ -121,6 +139,9 @@ class ThreadShell(Shell):
         while True:
             try:
                 self._resolve(UNTAKE, lambda into: self._takes.pick(records, into, UNTAKE))
+            except QueueClosed:
+                self._give_back_closed(records)
+                break
             except Exception:
                 raise
             except BaseException as error:
@@ -130,8 +151,36 @@ class ThreadShell(Shell):
         if interrupt is not None:
             raise interrupt
 
+    def give_back_soon(self, records: Sequence[Record]) -> None:
+        """The same for a finaliser, which may run in the middle of a call of its thread."""
+        self._strays.append(records)
+        if self._leading != threading.get_ident() and self._mutex.acquire(blocking=False):
+            self._mutex.release()
+            self._collect_strays()
+
+    def _collect_strays(self) -> None:
+        while self._strays:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                self.give_back(self._strays.popleft())
+
+    def _give_back_closed(self, records: Sequence[Record]) -> None:
+        """Return records after ``close``: under autosave they are stored nowhere else."""
+        if not self._autosave:
+            return
+        self._let_go.wait()
+        with self._mutex:
+            mine: list[Record] = []
+            self._takes.pick(records, mine, UNTAKE)
+            ops = [Op(UNTAKE, mine), Op(FLUSH)]
+            self._runner.run(ops)
+            self._store.close()
+        if ops[0].error is not None:
+            raise ops[0].error
+
     def _resolve(self, verb: str, pick: Callable[[list[Record]], None]) -> None:
         """Settle or give back what ``pick`` picks; if that fails, it is as before."""
+        if self._closed and self._autosave and verb == SETTLE:
+            return  # settled when it was taken
         records: list[Record] = []
         op = Op(verb, records)
         try:
@@ -153,11 +202,15 @@ class ThreadShell(Shell):
         that its outcome is awaited and what it took is given back.
         """
         batch: list[Op] = []
+        if self._strays and op.verb != UNTAKE:
+            self._collect_strays()
         try:
             with self._mutex:
                 if self._leader is None:
-                    self._leader = op
+                    self._leader, self._leading = op, threading.get_ident()
                     batch = self._line.start(op)
+                elif self._leading == threading.get_ident():
+                    _refuse_reentry()
                 else:
                     self._line.enter(op)
             if batch:
@@ -166,6 +219,7 @@ class ThreadShell(Shell):
                 self._sleep(op, deadline)
                 if self._leader is op:
                     with self._mutex:
+                        self._leading = threading.get_ident()
                         batch = self._line.batch()
                     self._lead(op, batch)
             return outcome_of(op)
@@ -184,15 +238,13 @@ class ThreadShell(Shell):
             with self._mutex:
                 if batch:
                     self._finish(batch, op)
-                if self._line.pending:
-                    self._hand_on()
-                else:
-                    self._leader = None
+                self._hand_on()
         if interrupt is not None:
             raise interrupt
 
     def _hand_on(self) -> None:
         """Make the first pending op's thread the leader; the mutex is held."""
+        self._leading = 0
         pending = self._line.pending
         if pending:
             self._leader = pending[0]
@@ -245,12 +297,16 @@ class ThreadShell(Shell):
         while op.where == FLYING:
             self._sleep(op, FOREVER)
         if op.verb == TAKE and op.error is None and isinstance(op.result, list):
+            with self._mutex:
+                self._takes.hold(op.result, op.owner)
             self.give_back(op.result)
 
     # -- the rest -------------------------------------------------------------------
 
     def look(self) -> bool:
         """Called by the watcher: let waiters try again if somebody else committed."""
+        if self._strays:
+            self._collect_strays()
         if not self._line.waiting:
             return False
         if self._leader is None and self._store.changed():
@@ -267,6 +323,7 @@ class ThreadShell(Shell):
 
     def close(self) -> None:
         """Finish what is under way, wake every waiter, let go of the files."""
+        self._collect_strays()
         with self._mutex:
             if self._closed:
                 return
@@ -277,6 +334,7 @@ class ThreadShell(Shell):
             self._drain()
         finally:
             self._store.close()
+            self._let_go.set()
 
     def _drain(self) -> None:
         """Wait for what is under way, and store what is in memory only."""
@@ -291,7 +349,15 @@ class ThreadShell(Shell):
         self._reset()
         if self._closed:
             self._line.stop(QueueClosed, immediate=True)
+            self._let_go.set()
         self._store.forget()
+
+
+def _refuse_reentry() -> NoReturn:
+    raise RuntimeError(
+        "a queue was called from a signal handler or a destructor in the middle of another "
+        "call on it in the same thread"
+    )
 
 
 def _thread_ended(thread: threading.Thread) -> bool:

@@ -1,7 +1,7 @@
 """Notices what other processes commit, while somebody waits.
 
 One daemon thread for the whole process looks at every store that has waiters: a
-hundred idle queues cost a hundred small reads every 20 ms, not a hundred threads
+hundred idle queues cost a hundred small reads every 25 ms, not a hundred threads
 that wake up.  A new waiter is looked after every millisecond at first.
 """
 
@@ -12,7 +12,9 @@ import threading
 import time
 from typing import Protocol
 
-_SHORTEST, _LONGEST = 0.001, 0.020  # s between two looks at one store
+from .._log import warn
+
+_SHORTEST, _LONGEST = 0.001, 0.025  # s between two looks at one store
 
 
 class Watched(Protocol):
@@ -51,28 +53,34 @@ class Watcher:
             self._work.wait()
             now = time.monotonic()
             with self._mutex:
-                due = [shell for shell, entry in self._entries.items() if entry[1] <= now]
-            for shell in due:
-                self._look(shell, now)
+                entries = list(self._entries.items())
+            soonest = now + _LONGEST
+            for shell, entry in entries:
+                # Those that are due soon go along: one wake-up for all, not one for each.
+                if entry[1] <= now + entry[0] / 2:
+                    entry[1] = now + entry[0]
+                    entry[0] = min(entry[0] * 2, _LONGEST)
+                    self._look(shell)
+                soonest = min(soonest, entry[1])
             with self._mutex:
-                next_due = min((entry[1] for entry in self._entries.values()), default=None)
-                if next_due is None:
+                if not self._entries:
                     self._work.clear()
-            if next_due is not None:
-                time.sleep(min(max(next_due - time.monotonic(), _SHORTEST), _LONGEST))
+                    continue
+            time.sleep(max(soonest - time.monotonic(), _SHORTEST))
 
-    def _look(self, shell: Watched, now: float) -> None:
-        with self._mutex:
-            entry = self._entries[shell]
-            entry[1] = now + entry[0]
-            entry[0] = min(entry[0] * 2, _LONGEST)
-        if not shell.look():
-            # Whoever begins to wait between look() and here finds the entry still
-            # there and does not add it: so ask once more after removing it.
-            with self._mutex:
-                del self._entries[shell]
+    def _look(self, shell: Watched) -> None:
+        try:
             if shell.look():
-                self.add(shell)
+                return
+        except Exception:  # noqa: BLE001 - one queue's trouble must not stop the watch of all
+            warn("watching a queue failed", traceback=True)
+            return
+        # Whoever begins to wait between look() and here finds the entry still there and
+        # does not add it: so ask once more after removing it.
+        with self._mutex:
+            del self._entries[shell]
+        if shell.look():
+            self.add(shell)
 
 
 _watcher = Watcher()

@@ -375,6 +375,7 @@ class ChunkFileStore:
                 self._landed(self._intended, self._info.decode(self._intended))
                 return True
             self._writer.undo(self.state.head)
+            self._reader.forget()
             self._cursor.undo()
             self._head = self.state.head
             return False

@@ -229,6 +229,7 @@ class DirectoryLock:
     """
 
     POLITE = 0.001  # s between two looks at the turnstile
+    PATIENT = 0.1  # s after which somebody who stands in it for ever is passed by
 
     def __init__(self, path: str, turnstile: str) -> None:
         self._path = path
@@ -236,6 +237,7 @@ class DirectoryLock:
         self._next = os.open(turnstile, os.O_RDONLY | _BINARY) if sys.platform != "win32" else -1
         self._in_turnstile = False
         self._looked = 0.0
+        self._barred = 0.0  # since when the turnstile has been taken
         self.supported = True
 
     def try_acquire(self, now: float) -> bool:
@@ -245,7 +247,10 @@ class DirectoryLock:
             now: the monotonic clock, in seconds.
         """
         if now - self._looked >= self.POLITE and not self._pass_turnstile():
-            return False
+            self._barred = self._barred or now
+            if now - self._barred < self.PATIENT:
+                return False
+        self._barred = 0.0
         try:
             taken = _try_lock(self._fd)
         except OSError as error:

@@ -87,6 +87,10 @@ class ChunkReader:
             self._size = self._disk.size(file)
         return self.file
 
+    def forget(self) -> None:
+        """Forget the block: it may hold what a failed transaction wrote."""
+        self._block, self._size = None, 0
+
     def close(self) -> None:
         """Close the chunk and forget the block."""
         self._block = None

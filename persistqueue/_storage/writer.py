@@ -124,7 +124,8 @@ class ChunkWriter:
                     self._disk.truncate(file, head.offset)
                 else:
                     self._disk.unlink(file.path)
-            file.close()
+            with contextlib.suppress(OSError):
+                file.close()
         self._written, self._allocated, self._named = [], 0, False
 
     def cut(self, head: Position) -> None:
