@@ -442,7 +442,7 @@ def test_a_held_lock_is_waited_for_and_then_named(
     with Queue[Any](path) as queue:
         queue.put("first")
         with locked(path, monkeypatch):
-            with pytest.raises(QueueLocked, match="lock for 0.05 s"):
+            with pytest.raises(QueueLocked, match=r"lock for 0\.05 s"):
                 queue.put("second")
             with pytest.raises(QueueLocked):
                 Queue(path)
