@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
+import os
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from waiting import Call, until
 
-from persistqueue import Empty, Queue, QueueFailed
+from persistqueue import Empty, Queue, QueueFailed, QueueLocked
 from persistqueue._storage.files import Disk, File, SyncError
 
 
@@ -184,6 +187,42 @@ def test_an_abandoned_loop_is_collected_without_a_deadlock(path: Path) -> None:
             assert list(range(1000)) == sorted(q.get_many(2000))
     finally:
         gc.set_threshold(*thresholds)
+
+
+fcntl = pytest.importorskip("fcntl", reason="flock is POSIX only")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold ``flock`` on a file or directory, as another process would."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def test_a_timeout_bounds_the_wait_for_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the lock held elsewhere, put(timeout=...) raises QueueLocked in its time, not in 10 s."""
+    monkeypatch.setattr("persistqueue._runtime.deadline._LEAST_PATIENCE", 0.05)
+    with Queue[int](path) as q:
+        waiting = Call(q.get)
+        until(lambda: q._shell._line.waiting)
+        with locked(path / ".lock"), pytest.raises(QueueLocked, match=r"lock for 0\.0\d+ s"):
+            q.put(1, timeout=0.05)
+        q.put(2)
+        assert 2 == waiting.outcome()  # whoever waits for an item was not disturbed
+
+
+def test_somebody_who_stands_in_the_turnstile_for_ever_is_passed_by(path: Path) -> None:
+    """A process that is stopped while it queues for the lock does not stop the others."""
+    with Queue[int](path, durability="process") as q, locked(path):
+        for n in range(10):
+            q.put(n)
+        assert list(range(10)) == q.get_many(99)
 
 
 def test_close_while_others_are_inside(path: Path) -> None:

@@ -135,19 +135,14 @@ class ChunkFileStore:
         while self._power and self._new_names:
             self._disk.sync_directory(self._new_names[-1])
             self._new_names.pop()
-        mend, size = self._recovery, self.state.chunksize
         raw = self._info.read(time.monotonic())
-        stored: State | None = None
-        if raw is None:
-            state = mend.without_info(size)
-        else:
+        stored, bad = None, None
+        if raw is not None:
             try:
-                state = stored = self._info.decode(raw)
-            except BadInfo as bad:
-                state, raw = mend.bad_info(size, str(bad)), None
-        state = mend.short_head(mend.missing_front(state))
-        mend.cut_head(state.head)
-        mend.remove_strays(state)
+                stored = self._info.decode(raw)
+            except BadInfo as error:
+                raw, bad = None, str(error)
+        state = self._recovery.mend(stored, bad, self.state.chunksize)
         if state != stored and (state.size or stored is not None):
             raw = self._info.encode(state)
             self._info.write(raw, sync=self._power)

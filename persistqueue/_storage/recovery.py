@@ -32,9 +32,26 @@ class Recovery:
         self._path = chunks.path
         self._framing = framing
 
+    def mend(self, stored: State | None, bad: str | None, chunksize: int) -> State:
+        """Make the directory fit for use, and return the state it is in then.
+
+        Args:
+            stored: what ``info`` holds, None if there is none or it is ``bad``.
+            bad: why ``info`` cannot be used.
+            chunksize: for a queue that does not say.
+        """
+        if stored is None:
+            stored = (
+                self._without_info(chunksize) if bad is None else self._bad_info(chunksize, bad)
+            )
+        state = self._short_head(self._missing_front(stored))
+        self._cut_head(state.head)
+        self._remove_strays(state)
+        return state
+
     # -- info ---------------------------------------------------------------------
 
-    def without_info(self, chunksize: int) -> State:
+    def _without_info(self, chunksize: int) -> State:
         """Return the state of a directory in which there is no ``info``."""
         chunks = self._chunks.chunks()
         if not any(self._chunks.length(chunk) for chunk in chunks):
@@ -43,7 +60,7 @@ class Recovery:
             self._refuse_other(0)
             return State(chunksize)
         if self._framing.native:
-            return self.rebuild(chunksize, "there is no info")
+            return self._rebuild(chunksize, "there is no info")
         if chunks == [0]:
             return State(chunksize)
         raise QueueCorrupt(
@@ -51,20 +68,20 @@ class Recovery:
             advice=f"it cannot be rebuilt for the serializer {self._framing.name}",
         )
 
-    def bad_info(self, chunksize: int, reason: str) -> State:
+    def _bad_info(self, chunksize: int, reason: str) -> State:
         """Set a damaged ``info`` aside and return the state that the chunks tell."""
         if not self._framing.native:
             raise QueueCorrupt(
                 self._path, "info", reason=reason,
                 advice=f"it cannot be rebuilt for the serializer {self._framing.name}",
             )
-        state = self.rebuild(chunksize, f"info is damaged ({reason})")
+        state = self._rebuild(chunksize, f"info is damaged ({reason})")
         aside = f"info.corrupt-{time.time_ns()}"
         self._disk.replace(os.path.join(self._path, "info"), os.path.join(self._path, aside))
         warn("%s: the damaged info was kept as %s", self._path, aside)
         return state
 
-    def rebuild(self, chunksize: int, why: str) -> State:
+    def _rebuild(self, chunksize: int, why: str) -> State:
         """Work out head, tail and chunk size by scanning the chunks.
 
         Items of the lowest chunk that were finished already are delivered again.
@@ -141,7 +158,7 @@ class Recovery:
             reader.close()
         return count, offset
 
-    def missing_front(self, state: State) -> State:
+    def _missing_front(self, state: State) -> State:
         """Start at the first chunk present when those in front of it are gone."""
         chunks = [chunk for chunk in self._chunks.chunks() if chunk >= state.tail.chunk]
         first = min([*chunks, state.head.chunk])
@@ -154,7 +171,7 @@ class Recovery:
         )
         return moved
 
-    def short_head(self, state: State) -> State:
+    def _short_head(self, state: State) -> State:
         """Move the head back when its chunk is shorter than ``info`` says."""
         head, length = state.head, self._chunks.length(state.head.chunk)
         if length >= head.offset:
@@ -174,7 +191,7 @@ class Recovery:
         )
         return moved
 
-    def cut_head(self, head: Position) -> None:
+    def _cut_head(self, head: Position) -> None:
         """Cut what stands behind the head: a put that never finished."""
         length = self._chunks.length(head.chunk)
         if length <= head.offset:
@@ -187,7 +204,7 @@ class Recovery:
         finally:
             file.close()
 
-    def remove_strays(self, state: State) -> None:
+    def _remove_strays(self, state: State) -> None:
         """Remove the chunks that a crash left behind.
 
         Those in front of the tail are consumed.  Those behind the head belong to a
