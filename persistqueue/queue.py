@@ -117,7 +117,8 @@ class Queue(Generic[T]):
             QueueFailed: a sync failed before; reopen the queue.
             ValueError: the timeout is negative.
         """
-        self._shell.append([self._encode(item)], Deadline.of(block, timeout))
+        deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
+        self._shell.append([self._encode(item)], deadline)
 
     def put_nowait(self, item: T) -> None:
         """Store an item if there is room now: ``put(item, block=False)``."""

@@ -7,7 +7,6 @@ fails fails the whole batch and leaves the store as it was.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import time
 from itertools import groupby
@@ -85,7 +84,8 @@ class Runner:
         self.interrupt = self.counts = None
         self._taken = 0
         try:
-            self._together(ops, looking)
+            while not self._transaction(ops, looking):
+                looking = False  # anything looked odd: again, with the lock
         except Exception as error:
             if not self.happened:
                 self.happened = True
@@ -99,9 +99,8 @@ class Runner:
             self.interrupt = interrupt
             if not self.happened:
                 return
-        with contextlib.suppress(PersistQueueError):
-            waiting, unsettled = self._store.counts()
-            self.counts = waiting, unsettled + self._takes.unanswered + self._taken
+        waiting, unsettled = self._store.counts()
+        self.counts = waiting, unsettled + self._takes.unanswered + self._taken
 
     def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
         """Run ops apart that failed together: somebody's put that does not fit is his own.
@@ -112,7 +111,8 @@ class Runner:
         for op in ops:
             op.error, self.happened = None, False
             try:
-                self._together((op,), op.verb in self._looks)
+                if not self._transaction((op,), op.verb in self._looks):
+                    self._transaction((op,), looking=False)
             except Exception as own:
                 if not self.happened:
                     _fail((op,), own)
@@ -123,17 +123,12 @@ class Runner:
                 break
         self.happened = True
 
-    def _together(self, ops: Sequence[Op], looking: bool) -> None:
-        """Run ops in one transaction, or again with the lock if anything looked odd."""
-        while not self._transaction(ops, looking):
-            looking = False
-
     def _transaction(self, ops: Sequence[Op], looking: bool) -> bool:
         """Run all verbs and commit.  False: begin again, with the lock."""
         store, taken = self._store, self._taken
         try:
             if not store.begin(not looking):
-                patience = max(op.patience for op in ops)
+                patience = max(op.deadline.patience for op in ops)
                 begin(lambda: store.begin(not looking), store.abandon, patience)
         except BaseException:
             store.abandon()

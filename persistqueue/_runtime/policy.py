@@ -23,6 +23,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import QueueClosed, QueueLocked, QueueShutDown
+from .deadline import FOREVER, Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,8 +38,6 @@ NOTHING_THERE = object()
 NO_ROOM = object()
 UNFINISHED = object()
 
-_NO_END = float("inf")
-
 # Where an op is.
 NEW, PENDING, PARKED, FLYING, ANSWERED = range(5)
 
@@ -52,14 +51,14 @@ class Op:
         waits: whether it may be parked.
         owner: the thread or task it belongs to.
         holds: whether its caller answers for each item that it takes.
-        patience: seconds that it waits for the store's lock, if somebody else has it.
+        deadline: when its caller gives up.
         result: its outcome once answered, unless ``error`` is set.
         gate: the shell's: what its caller waits on; ``release()`` lets it go on.
         noted: the shell's: whether it is remembered who took what.
     """
 
     __slots__ = (
-        "error", "gate", "holds", "load", "noted", "owner", "patience", "result", "verb", "waits",
+        "deadline", "error", "gate", "holds", "load", "noted", "owner", "result", "verb", "waits",
         "where",
     )  # fmt: skip
 
@@ -71,14 +70,14 @@ class Op:
         waits: bool = False,
         owner: Any = None,
         holds: bool = False,
-        patience: float = _NO_END,
+        deadline: Deadline = FOREVER,
     ) -> None:
         self.verb = verb
         self.load = load
         self.waits = waits
         self.owner = owner
         self.holds = holds
-        self.patience = patience
+        self.deadline = deadline
         self.result: Any = None
         self.error: BaseException | None = None
         self.gate: Any = None

@@ -79,8 +79,7 @@ class ThreadShell(Shell):
 
     def append(self, records: list[bytes], deadline: Deadline) -> None:
         """Store encoded items, all or none, when there is room for them."""
-        op = Op(APPEND, records, waits=deadline.waits, patience=deadline.patience)
-        self.call(op, deadline)
+        self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
 
     def take(self, most: int, deadline: Deadline, holds: bool = False) -> list[Record]:
         """Wait for an item, then take up to ``most`` of what is there.
@@ -94,9 +93,9 @@ class ThreadShell(Shell):
             waits=deadline.waits,
             owner=threading.current_thread(),
             holds=holds,
-            patience=deadline.patience,
+            deadline=deadline,
         )
-        return self.call(op, deadline)  # type: ignore[no-any-return]
+        return self.call(op)  # type: ignore[no-any-return]
 
     def peek(self) -> Record:
         """Return the next record without taking it."""
@@ -195,7 +194,7 @@ class ThreadShell(Shell):
 
     # -- one call -------------------------------------------------------------------
 
-    def call(self, op: Op, deadline: Deadline = FOREVER) -> Any:
+    def call(self, op: Op) -> Any:
         """See one op through and return its result.
 
         When the call is interrupted (Ctrl-C) before its batch, it is withdrawn; after
@@ -216,7 +215,7 @@ class ThreadShell(Shell):
             if batch:
                 self._lead(op, batch)
             while op.where != ANSWERED:
-                self._sleep(op, deadline)
+                self._sleep(op, op.deadline)
                 if self._leader is op:
                     with self._mutex:
                         self._leading = threading.get_ident()
@@ -238,7 +237,10 @@ class ThreadShell(Shell):
             with self._mutex:
                 if batch:
                     self._finish(batch, op)
-                self._hand_on()
+                if self._line.pending:
+                    self._hand_on()
+                else:
+                    self._leader, self._leading = None, 0
         if interrupt is not None:
             raise interrupt
 

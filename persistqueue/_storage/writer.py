@@ -110,8 +110,9 @@ class ChunkWriter:
 
     def landed(self) -> None:
         """The transaction is stored: full chunks need not stay open."""
-        for file in self._written[:-1]:
-            file.close()
+        if len(self._written) > 1:
+            for file in self._written[:-1]:
+                file.close()
 
     def undo(self, head: Position) -> None:
         """Cut off what a failed transaction wrote, so that there is room for the next one.
