@@ -12,14 +12,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crashdisk import Child, contents, descriptors, drain, watchdog
+from crashdisk import Child, contents, descriptors, drain, on_disk, watchdog
 from waiting import Call, until
 
 from persistqueue import Empty, Full, Queue, QueueFailed, QueueLocked
+from persistqueue._storage.files import Disk, File
 
 fcntl = pytest.importorskip("fcntl", reason="needs flock")
 
@@ -180,6 +182,40 @@ def test_full_by_another_object(path: Path) -> None:
         assert 1 == two.get()
         waiting.outcome()
         assert one.full()
+
+
+class SlowDisk(Disk):
+    """A disk whose first write waits for ``go``."""
+
+    def __init__(self) -> None:
+        self.writing, self.go = threading.Event(), threading.Event()
+
+    def write(self, file: File, data: bytes, offset: int) -> None:
+        self.writing.set()
+        assert self.go.wait(20)
+        super().write(file, data, offset)
+
+
+@pytest.mark.parametrize("verb", ["put", "get"])
+def test_who_waits_in_anothers_batch_is_woken(path: Path, verb: str) -> None:
+    """A put or get that began in a batch of another thread's, and waits, notices other objects."""
+    disk = SlowDisk()
+    with on_disk(disk)(path, maxsize=2) as queue, Queue[int](path, autosave=True) as other:
+        first = Call(queue.put, 0)
+        assert disk.writing.wait(20)
+        call = partial(queue.put, 0) if verb == "put" else queue.get
+        seconds = [Call(call) for _ in range(2)]
+        # Both go together with the batch after this one, which one of their threads runs.
+        until(lambda: len(queue._shell._line.pending) == 2)
+        disk.go.set()
+        first.outcome()
+        until(lambda: sum(not call.is_alive() for call in seconds) == 1)
+        if verb == "put":
+            assert 0 == other.get()
+        else:
+            other.put(0)
+        for second in seconds:
+            second.outcome()
 
 
 ECHO = """

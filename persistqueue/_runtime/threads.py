@@ -237,10 +237,13 @@ class ThreadShell(Shell):
             with self._mutex:
                 if batch:
                     self._finish(batch, op)
+                waits = self._line.waiting and any(other.where == PARKED for other in batch)
                 if self._line.pending:
                     self._hand_on()
                 else:
                     self._leader, self._leading = None, 0
+        if waits:
+            watch(self)  # here, not where its caller sleeps: he went to sleep before it
         if interrupt is not None:
             raise interrupt
 
