@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import exceptions, serializers
+    from .async_queue import AsyncQueue
     from .exceptions import (
+        AsyncEmpty,
+        AsyncFull,
+        AsyncQueueShutDown,
         Empty,
         FormatError,
         Full,
@@ -31,6 +35,10 @@ __license__ = "BSD"
 __version__ = "2.0.0.dev0"
 
 __all__ = [
+    "AsyncEmpty",
+    "AsyncFull",
+    "AsyncQueue",
+    "AsyncQueueShutDown",
     "Empty",
     "FormatError",
     "Full",
@@ -50,8 +58,9 @@ __all__ = [
     "serializers",
 ]
 
-_MODULES = frozenset({"exceptions", "queue", "serializers"})
-_HOMES = {"Queue": "queue"}  # where a name lives; the others are exceptions
+_MODULES = frozenset({"async_queue", "exceptions", "queue", "serializers"})
+# Where a name lives; the others are exceptions.
+_HOMES = {"AsyncQueue": "async_queue", "Queue": "queue"}
 
 
 def __getattr__(name: str) -> Any:

@@ -58,11 +58,11 @@ def file_store(
     max_item_bytes: int,
     disk: Disk | None = None,
 ) -> tuple[ChunkFileStore, Framing]:
-    """Check a file queue's arguments and return its store, not opened yet.
+    """Check a file queue's arguments and return its store; nothing is created or opened.
 
     Raises:
         ValueError, TypeError, AttributeError: an argument is wrong; says which.
-        OSError: the directory cannot be created.
+        OSError: there is no ``tempdir``.
     """
     framing = framing_of(serializer)
     store = ChunkFileStore(
@@ -76,10 +76,16 @@ def file_store(
         tempdir=None if tempdir is None else absolute(tempdir),
         disk=disk,
     )
-    store.make_directory()
-    if tempdir is not None and os.stat(path).st_dev != os.stat(tempdir).st_dev:
+    if tempdir is not None and os.stat(_existing(path)).st_dev != os.stat(tempdir).st_dev:
         raise ValueError(
             f"tempdir {os.fspath(tempdir)!r} is on another file system than {path!r}: "
             "a file there cannot replace one here in one step"
         )
     return store, framing
+
+
+def _existing(path: str) -> str:
+    """Return ``path``, or the nearest directory above it that exists."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path

@@ -4,10 +4,11 @@
 
     PersistQueueError
     ├── Empty (queue.Empty)          nothing there in time
-    │   └── AsyncEmpty               (asyncio.QueueEmpty; lives with the async classes)
+    │   └── AsyncEmpty               (asyncio.QueueEmpty) what the async classes raise
     ├── Full (queue.Full)            no room in time
-    │   └── AsyncFull                (asyncio.QueueFull; lives with the async classes)
-    ├── QueueShutDown (queue.ShutDown on Python 3.13+)
+    │   └── AsyncFull                (asyncio.QueueFull)
+    ├── QueueShutDown                (queue.ShutDown on Python 3.13+)
+    │   └── AsyncQueueShutDown       (asyncio.QueueShutDown on Python 3.13+)
     ├── QueueClosed                  the object was closed
     ├── QueueLocked                  another process held the lock for too long
     ├── QueueFailed                  a sync failed: reopen the queue
@@ -17,8 +18,9 @@
     └── ItemTooLarge                 longer than max_item_bytes
 
 ``queue.Empty`` and ``queue.Full`` are bases so that code written for the
-standard library's queues keeps working.  The asyncio flavours are not defined
-here: importing asyncio costs about 30 ms, which the sync half must not pay.
+standard library's queues keeps working.  The asyncio flavours are looked up when
+they are first asked for: importing asyncio costs about 30 ms, which the sync half
+must not pay.
 
 Every message may be shown to a user as it is.  Errors from the operating
 system (a full disk, a missing permission) are the ``OSError`` they are.
@@ -27,8 +29,15 @@ system (a full disk, a missing permission) are the ``OSError`` they are.
 from __future__ import annotations
 
 import queue as _queue
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 
 __all__ = [
+    "AsyncEmpty",
+    "AsyncFull",
+    "AsyncQueueShutDown",
     "Empty",
     "FormatError",
     "Full",
@@ -133,3 +142,11 @@ class SerializationError(PersistQueueError):
 
 class ItemTooLarge(PersistQueueError):
     """An item is longer than ``max_item_bytes`` once encoded."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("AsyncEmpty", "AsyncFull", "AsyncQueueShutDown"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _async_errors
+
+    return getattr(_async_errors, name)

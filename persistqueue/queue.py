@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from . import exceptions
+from ._filequeue import NO_ITEM, FileQueue, T
 from ._log import warn
-from ._options import MAX_ITEM_BYTES, absolute, file_store, whole
+from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
 from ._runtime.threads import ThreadShell
 from .exceptions import Empty, Full
-from .serializers import pickle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
-    from ._storage.files import Disk, File
-
 __all__ = ["Empty", "Full", "Queue"]
 
-T = TypeVar("T")
-_NO_ITEM: Any = object()
 
-
-class Queue(Generic[T]):
+class Queue(FileQueue[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     Any number of threads may share an object, and any number of objects and
@@ -62,41 +56,10 @@ class Queue(Generic[T]):
         ValueError, TypeError, AttributeError: an argument is wrong.
     """
 
-    _disk: Disk | None = None  # tests put a disk here that fails or loses power
+    _shell: ThreadShell
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        maxsize: int = 0,
-        chunksize: int = 100,
-        tempdir: str | os.PathLike[str] | None = None,
-        serializer: Any = pickle,
-        autosave: bool = False,
-        *,
-        durability: str = "power",
-        on_corrupt: str = "raise",
-        max_item_bytes: int = MAX_ITEM_BYTES,
-    ) -> None:
-        self.path = absolute(path)
-        self.maxsize = whole("maxsize", maxsize)
-        self.chunksize = chunksize
-        self.tempdir = tempdir
-        self.serializer = serializer
-        self.autosave = bool(autosave)
-        self.durability = durability
-        self._longest = max_item_bytes
-        self._store, self._framing = file_store(
-            self.path,
-            serializer,
-            chunksize=chunksize,
-            tempdir=tempdir,
-            autosave=autosave,
-            durability=durability,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
-            disk=self._disk,
-        )
-        self._shell = ThreadShell(self._store, self.maxsize, self.autosave)
+    def _open_shell(self) -> ThreadShell:
+        return ThreadShell(self._store, self.maxsize, self.autosave)
 
     # -- put ------------------------------------------------------------------------
 
@@ -140,8 +103,7 @@ class Queue(Generic[T]):
         """
         deadline = Deadline.of(block, timeout)
         records = [self._encode(item) for item in items]
-        if 0 < self.maxsize < len(records):
-            raise ValueError(f"{len(records)} items never fit in a queue of maxsize {self.maxsize}")
+        self._check_room(len(records))
         if records:
             self._shell.append(records, deadline)
 
@@ -231,7 +193,7 @@ class Queue(Generic[T]):
 
     # -- finish ---------------------------------------------------------------------
 
-    def task_done(self, count: int = 1, *, item: Any = _NO_ITEM) -> None:
+    def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
         """Finish items that were taken: they do not come again after a restart.
 
         Without ``item`` this is a count, as in the standard library: the oldest items
@@ -245,7 +207,7 @@ class Queue(Generic[T]):
         Raises:
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
-        if item is not _NO_ITEM:
+        if item is not NO_ITEM:
             self._shell.item_done(item)
         else:
             self._shell.task_done(count if count == 1 else whole("count", count, 1))
@@ -253,11 +215,6 @@ class Queue(Generic[T]):
     def join(self) -> None:
         """Wait until every item that was put is finished."""
         self._shell.join()
-
-    @property
-    def unfinished_tasks(self) -> int:
-        """Items that are stored or taken and not finished, as of the last call."""
-        return self._shell.unfinished
 
     # -- look -----------------------------------------------------------------------
 
@@ -275,22 +232,6 @@ class Queue(Generic[T]):
 
     def __len__(self) -> int:
         return self.qsize()
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __contains__(self, item: object) -> bool:
-        raise TypeError("'in' would have to take every item out; keep a set beside the queue")
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What the file ``info`` holds, as of the last call that stored something."""
-        return self._store.state.mapping()
-
-    @property
-    def skipped(self) -> int:
-        """Damaged records that this object set aside (``on_corrupt="skip"``)."""
-        return self._store.skipped
 
     # -- end ------------------------------------------------------------------------
 
@@ -332,30 +273,3 @@ class Queue(Generic[T]):
         if shell is not None:
             with suppress(Exception):  # nobody is there to hear of it
                 shell.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path!r}>"
-
-    # -- names that persist-queue's users look at -----------------------------------
-
-    @property
-    def headf(self) -> File | None:
-        """The chunk file that is written to."""
-        return self._store.headf
-
-    @property
-    def tailf(self) -> File | None:
-        """The chunk file that is read from."""
-        return self._store.tailf
-
-    def _qfile(self, number: int) -> str:
-        return os.path.join(self.path, f"q{number:05d}")
-
-    def _encode(self, item: T) -> bytes:
-        record = self._framing.encode(item)
-        if len(record) > self._longest:
-            raise exceptions.ItemTooLarge(
-                f"the item is {len(record)} bytes long once encoded, "
-                f"max_item_bytes is {self._longest}; nothing was stored"
-            )
-        return record

@@ -75,8 +75,9 @@ class Runner:
 
     def run(self, ops: Sequence[Op]) -> None:
         """Run one batch; errors go to its ops."""
-        if ops[0].verb == FLUSH and len(ops) == 1 and not self._store.unsaved():
+        if ops[0].verb == FLUSH and not (any(op.load for op in ops) or self._store.unsaved()):
             self.ops, self.happened = ops, True  # a queue is closed, and nothing is left
+            self.interrupt = self.counts = None
             return
         looks = self._looks
         looking = ops[0].verb in looks if len(ops) == 1 else all(op.verb in looks for op in ops)
@@ -224,6 +225,8 @@ class Runner:
         self._store.sync()
 
     def _flush(self, ops: Sequence[Op]) -> None:
+        """Store what is in memory only, also what was given back after ``close``."""
+        self._store.untake([record for op in ops for record in op.load or ()])
         self._store.flush()
 
 

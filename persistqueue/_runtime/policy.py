@@ -47,7 +47,8 @@ class Op:
 
     Attributes:
         verb: which store verb it needs.
-        load: encoded records (append), a number (take), records (untake, settle).
+        load: encoded records (append), a number (take), records (untake, settle; flush:
+            those that are given back after ``close``).
         waits: whether it may be parked.
         owner: the thread or task it belongs to.
         holds: whether its caller answers for each item that it takes.
@@ -114,13 +115,23 @@ class Line:
             QueueShutDown, QueueClosed: the line was stopped for such ops.
         """
         if self._stopped is not None:
-            self._refuse(op)
+            self.admit(op)
         ahead = self._getters if op.verb == TAKE else self._putters if op.verb == APPEND else None
         if op.waits and ahead:
             op.where = PARKED
             ahead.append(op)
         else:
             self._to_pending(op)
+
+    def admit(self, op: Op) -> None:
+        """Raise what ``enter`` would if the line was stopped for such ops."""
+        if self._stopped is QueueClosed:
+            if op.verb != FLUSH:
+                raise self._stopped_error()
+        elif self._stopped is not None and (
+            op.verb == APPEND or (op.verb in (TAKE, PEEK) and self._immediate)
+        ):
+            raise self._stopped_error()
 
     def start(self, op: Op) -> list[Op]:
         """Let an op in when no batch is under way, and return the batch that goes now.
@@ -191,6 +202,10 @@ class Line:
             self._promote()  # what was meant for it goes to the next
         return True
 
+    def everybody(self) -> list[Op]:
+        """Return all ops that are pending or parked."""
+        return [*self.pending, *self._getters, *self._putters, *self._joiners]
+
     def poke(self) -> bool:
         """Somebody else committed: let the first of each kind look again."""
         for line in (self._getters, self._putters, self._joiners):
@@ -211,19 +226,13 @@ class Line:
             answered += self._answer(self._joiners, error=error is QueueClosed)
         return answered
 
-    def _refuse(self, op: Op) -> None:
-        if self._stopped is QueueClosed:
-            if op.verb != FLUSH:
-                raise self._stopped_error()
-        elif op.verb == APPEND or (op.verb in (TAKE, PEEK) and self._immediate):
-            raise self._stopped_error()
-
     def _stopped_error(self) -> QueueShutDown | QueueClosed:
         if self._stopped is QueueClosed:
             return QueueClosed(
                 "the queue is closed; what is stored is there when it is opened again"
             )
-        return QueueShutDown("the queue was shut down")
+        assert self._stopped is not None
+        return self._stopped("the queue was shut down")
 
     def _parking(self, op: Op) -> deque[Op]:
         return {TAKE: self._getters, APPEND: self._putters, JOIN: self._joiners}[op.verb]

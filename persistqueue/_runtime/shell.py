@@ -88,13 +88,13 @@ class Shell:
         op.noted = True
 
 
-def outcome_of(op: Op) -> Any:
+def outcome_of(op: Op, empty: type[Empty] = Empty, full: type[Full] = Full) -> Any:
     """Return the result of an answered op, or raise what it came to."""
     if op.error is not None:
         raise op.error
     result = op.result
     if result is NOTHING_THERE:
-        raise Empty("the queue is empty")
+        raise empty("the queue is empty")
     if result is NO_ROOM:
-        raise Full("the queue is full")
+        raise full("the queue is full")
     return result  # no call behind this: Ctrl-C comes with calls

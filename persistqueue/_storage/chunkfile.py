@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-
 class ChunkFileStore:
     """A ``Store`` (see ``base``) over chunk files.
 
@@ -114,6 +113,8 @@ class ChunkFileStore:
         self._new_names += self._disk.make_directory(self.path)
 
     def open(self) -> bool:
+        if self._opened:
+            return True
         if self._lock is None:
             self.make_directory()
             self._lock = DirectoryLock(os.path.join(self.path, ".lock"), self.path)
@@ -294,7 +295,11 @@ class ChunkFileStore:
         name = os.path.basename(self._chunks.chunk_path(start.chunk))
         if not self._skip_corrupt:
             raise QueueCorrupt(
-                self.path, name, start.offset, start.records, reason,
+                self.path,
+                name,
+                start.offset,
+                start.records,
+                reason,
                 'open it with on_corrupt="skip" to set the record aside and go on',
             )
         end = self._recovery.resume(start, self._head, self.state.chunksize)

@@ -32,6 +32,7 @@ from typing import IO, TYPE_CHECKING, Any
 from zlib import crc32
 
 from ..exceptions import ItemTooLarge, SerializationError
+from ..serializers._coroutines import Driven, is_coroutine_function
 from ..serializers._framed import LENGTH
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class PickleFraming:
         try:
             payload = pickle.dumps(item, 4)
         except Exception as error:
-            raise _cannot_encode(self.name, item, error) from error
+            raise cannot_encode(self.name, item, error) from error
         if len(payload) > _LONGEST:
             return payload  # no room for its length in the no-op: stored bare
         return _NO_OP.pack(_NO_OP_START, len(payload), crc32(payload), b"0") + payload
@@ -212,7 +213,7 @@ class PlainFraming:
         try:
             return self._wrap(self._dumps(item))
         except Exception as error:
-            raise _cannot_encode(self.name, item, error) from error
+            raise cannot_encode(self.name, item, error) from error
 
     def decode(self, block: Block, at: int) -> tuple[Any, int]:
         start, stop, end = self._find(block, at)
@@ -286,7 +287,7 @@ class ForeignFraming:
         try:
             self._serializer.dump(item, buffer)
         except Exception as error:
-            raise _cannot_encode(self.name, item, error) from error
+            raise cannot_encode(self.name, item, error) from error
         return buffer.getvalue()
 
     def decode(self, block: Block, at: int) -> tuple[Any, int]:
@@ -322,6 +323,7 @@ def framing_of(serializer: Any) -> Framing:
 
     Raises:
         AttributeError: it has no ``dump`` or no ``load``.
+        TypeError: they are coroutine functions, and nobody drives them.
     """
     for verb in ("dump", "load"):
         if not callable(getattr(serializer, verb, None)):
@@ -330,12 +332,14 @@ def framing_of(serializer: Any) -> Framing:
             )
     name = _name_of(serializer)
     ours = name.removeprefix("persistqueue.serializers.")
-    if name in ("pickle", "_pickle") or (ours != name and ours == "pickle"):
+    if name in ("pickle", "_pickle") or (ours != name and ours in ("pickle", "async_pickle")):
         return PickleFraming()
     if ours != name and ours in ("msgpack", "cbor2"):
         return PlainFraming(ours, serializer, _wrap_length, _find_length, _no_candidate)
     if ours != name and ours == "json":
         return PlainFraming(ours, serializer, _wrap_line, _find_line, _next_line)
+    if is_coroutine_function(serializer.dump) or is_coroutine_function(serializer.load):
+        raise TypeError(f"{name} has coroutine functions: only AsyncQueue can use it")
     return ForeignFraming(name, serializer)
 
 
@@ -366,6 +370,8 @@ class _Inert(pickle.Unpickler):
 
 
 def _name_of(serializer: Any) -> str:
+    if isinstance(serializer, Driven):
+        serializer = serializer.inner
     if isinstance(serializer, ModuleType):
         return serializer.__name__
     return type(serializer).__qualname__
@@ -383,7 +389,8 @@ def _length_of_pickle(stream: IO[bytes]) -> int:
     return stream.tell()
 
 
-def _cannot_encode(name: str, item: Any, error: Exception) -> SerializationError:
+def cannot_encode(name: str, item: Any, error: Exception) -> SerializationError:
+    """Return the error for an item that a serializer refuses."""
     kind = type(item).__qualname__
     return SerializationError(f"{name} cannot encode this item of type {kind}: {error}")
 

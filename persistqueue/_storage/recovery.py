@@ -64,7 +64,9 @@ class Recovery:
         if chunks == [0]:
             return State(chunksize)
         raise QueueCorrupt(
-            self._path, "info", reason="it is missing",
+            self._path,
+            "info",
+            reason="it is missing",
             advice=f"it cannot be rebuilt for the serializer {self._framing.name}",
         )
 
@@ -72,7 +74,9 @@ class Recovery:
         """Set a damaged ``info`` aside and return the state that the chunks tell."""
         if not self._framing.native:
             raise QueueCorrupt(
-                self._path, "info", reason=reason,
+                self._path,
+                "info",
+                reason=reason,
                 advice=f"it cannot be rebuilt for the serializer {self._framing.name}",
             )
         state = self._rebuild(chunksize, f"info is damaged ({reason})")
@@ -99,7 +103,9 @@ class Recovery:
         state = State(size, Position(chunks[0], 0, 0), head)
         warn(
             "%s: %s; rebuilt from the chunks: %d items, finished ones may come again",
-            self._path, why, state.size,
+            self._path,
+            why,
+            state.size,
         )
         return state
 
@@ -125,7 +131,11 @@ class Recovery:
             name = os.path.basename(self._chunks.chunk_path(with_bytes[0]))
             if any(self._chunks.solid(chunk) for chunk in with_bytes):
                 raise QueueCorrupt(
-                    self._path, name, 0, 0, "info is unusable and no record can be read",
+                    self._path,
+                    name,
+                    0,
+                    0,
+                    "info is unusable and no record can be read",
                     "nothing was touched; is it the right serializer?",
                 )
 
@@ -167,7 +177,10 @@ class Recovery:
         moved = state._replace(tail=min(Position(first, 0, 0), state.head))
         warn(
             "%s: chunk %d is missing; starting at chunk %d, %d items are gone",
-            self._path, state.tail.chunk, first, state.size - moved.size,
+            self._path,
+            state.tail.chunk,
+            first,
+            state.size - moved.size,
         )
         return moved
 
@@ -187,7 +200,9 @@ class Recovery:
             gone = state.size - moved.size
         warn(
             "%s: chunk %d is shorter than info says; %d of its items are gone",
-            self._path, head.chunk, gone,
+            self._path,
+            head.chunk,
+            gone,
         )
         return moved
 

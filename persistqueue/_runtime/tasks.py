@@ -1,0 +1,490 @@
+"""How asyncio tasks wait for a store, and share its commits.
+
+Everything that is pending goes to the store's own thread in one *hop*: one batch, closed
+by one commit.  What arrives meanwhile goes with the next hop, which the end of this one
+starts; there is no task that could be cancelled in between.  A lone caller so pays one
+hop, a hundred callers share it.
+
+Only the event loop touches the line and the takes; only the thread touches the store.
+They meet in two places: ``_fly`` hands a batch to the thread, ``_land`` takes it back.
+
+Cancellation
+    An op whose batch has not begun is withdrawn.  Else its outcome is awaited, however
+    often the task is cancelled meanwhile, and what it took is given back.  A coroutine
+    that cannot wait any more (it is destroyed, or its loop is closed) *forsakes* its op:
+    what that comes to is given back when it lands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
+from .._log import warn
+from ..exceptions import PersistQueueError, QueueClosed
+from .batch import Runner, begin
+from .policy import (
+    ANSWERED,
+    APPEND,
+    COUNT,
+    FLUSH,
+    FLYING,
+    JOIN,
+    NO_ROOM,
+    NOTHING_THERE,
+    PARKED,
+    PEEK,
+    PENDING,
+    SETTLE,
+    SYNC,
+    TAKE,
+    UNTAKE,
+    Op,
+)
+from .shell import Shell, outcome_of
+from .watch import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .._storage.base import Record, Store
+    from .deadline import Deadline
+    from .hops import Hops
+
+_LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
+_OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
+_shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
+
+
+class TaskShell(Shell):
+    """One queue object, as the tasks of one event loop after another use it.
+
+    Args:
+        store: opened by ``open``, or by the first call.
+        hops: runs functions on the store's thread.
+    """
+
+    def __init__(self, store: Store, maxsize: int, autosave: bool, hops: Hops) -> None:
+        self._hops = hops
+        super().__init__(store, maxsize, autosave, _task_ended)
+        _shells.add(self)
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._called = False  # a call of _hop is on its way
+        self._flying: list[Op] | None = None  # what the thread works on
+        # Ops whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
+        self._forsaken: deque[Op] = deque()
+        # Protects _loop and _landed, where the thread and a new loop may meet.
+        self._mutex = threading.Lock()
+        self._landed: list[Op] | None = None  # what the thread is through with
+
+    # -- verbs ----------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the store now; otherwise the first call does."""
+        self._bind()
+        self._line.admit(Op(COUNT))
+        await self._hops.run(begin, self._store.open, self._store.abandon)
+        self.unfinished = self._store.counts()[1]
+
+    async def append(self, records: list[bytes], deadline: Deadline) -> None:
+        """Store encoded items, all or none, when there is room for them."""
+        await self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
+
+    async def take(self, most: int, deadline: Deadline, holds: bool = False) -> list[Record]:
+        """Wait for an item, then take up to ``most`` of what is there.
+
+        Args:
+            holds: the caller settles or gives back each record.
+        """
+        op = Op(
+            TAKE,
+            most,
+            waits=deadline.waits,
+            owner=asyncio.current_task(),
+            holds=holds,
+            deadline=deadline,
+        )
+        return await self.call(op)  # type: ignore[no-any-return]
+
+    async def peek(self) -> Record:
+        """Return the next record without taking it."""
+        record: Record = (await self.call(Op(PEEK)))[0]
+        return record
+
+    async def count(self) -> int:
+        """Return how many items could be taken now."""
+        count: int = await self.call(Op(COUNT))
+        return count
+
+    async def join(self) -> None:
+        """Wait until every item is settled."""
+        await self.call(Op(JOIN, waits=True))
+
+    async def sync(self) -> None:
+        """Make what is stored safe against loss of power."""
+        await self.call(Op(SYNC))
+
+    async def task_done(self, count: int) -> None:
+        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
+        owner = asyncio.current_task()
+        await self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
+
+    async def item_done(self, item: Any) -> None:
+        """Settle the record of an item that was handed out."""
+        owner = asyncio.current_task()
+        await self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
+
+    async def settle(self, records: Sequence[Record]) -> None:
+        """Settle those of ``records`` that nobody has settled yet, even if cancelled."""
+        await self._resolve(
+            SETTLE, lambda into: self._takes.pick(records, into, SETTLE), withdraws=False
+        )
+
+    async def give_back(self, records: Sequence[Record]) -> None:
+        """Return records to their places, those that nobody has settled, even if cancelled."""
+        picks = partial(self._takes.pick, records)
+        try:
+            await self._resolve(UNTAKE, lambda into: picks(into, UNTAKE), withdraws=False)
+        except QueueClosed:
+            if self._autosave:  # they are stored nowhere else
+                await self._resolve(FLUSH, lambda into: picks(into, UNTAKE), withdraws=False)
+                self._hops.stop()
+
+    def give_back_soon(self, records: list[Record]) -> None:
+        """The same for a finaliser, which may run on any thread and in the middle of a call."""
+        op = Op(TAKE, holds=True)
+        op.where, op.result = ANSWERED, records
+        self._forsake(op)
+
+    async def _resolve(
+        self, verb: str, pick: Callable[[list[Record]], None], *, withdraws: bool = True
+    ) -> None:
+        """Settle or give back what ``pick`` picks; if that fails, it is as before."""
+        if self._closed and self._autosave and verb == SETTLE:
+            return  # settled when it was taken
+        self._bind()
+        records: list[Record] = []
+        op = Op(verb, records)
+        try:
+            pick(records)
+            await self.call(op, withdraws)
+        except BaseException:  # the task may be cancelled when it is stored already
+            if op.result is None and op.where != FLYING:
+                self._takes.restore(records, verb)
+            raise
+
+    # -- one call -------------------------------------------------------------------
+
+    async def call(self, op: Op, withdraws: bool = True) -> Any:
+        """See one op through and return its result.
+
+        Args:
+            withdraws: whether a cancelled task takes an op back that has not begun.
+        """
+        timer = None
+        try:
+            loop = self._enter(op)
+            gate = op.gate = loop.create_future()
+            if op.waits and (remaining := op.deadline.remaining()) is not None:
+                timer = loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
+            await gate
+        except GeneratorExit:
+            self._forsake(op)
+            raise
+        except BaseException:  # CancelledError: before the outcome is known, or just after
+            await self._leave(op, withdraws)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return outcome_of(op, AsyncEmpty, AsyncFull)
+
+    def _enter(self, op: Op) -> asyncio.AbstractEventLoop:
+        """Let an op into the line, and see that the line moves."""
+        loop = self._bind()
+        if self._forsaken:
+            self._tidy()
+        self._line.enter(op)
+        if op.where == PARKED:
+            watch(self)
+        self._hop_soon(loop)
+        return loop
+
+    def _wake(self, op: Op) -> None:
+        gate, op.gate = op.gate, None
+        if gate is None:
+            return
+        if gate.get_loop() is not self._loop:  # closed with the call still in it
+            self._forsake(op)
+        elif not gate.done():
+            gate.set_result(None)
+
+    def _expire(self, op: Op) -> None:
+        """The op ran out of time: if it is pending or flying, its batch is the last try."""
+        if not op.deadline.expired() and self._loop is not None:
+            remaining = op.deadline.remaining() or 0.0
+            self._loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
+            return
+        op.waits = False
+        if op.where == PARKED:
+            self._withdraw(op)
+            op.result = NO_ROOM if op.verb == APPEND else NOTHING_THERE
+            self._wake(op)
+
+    def _withdraw(self, op: Op) -> None:
+        """Take an op out; what was meant for it goes to the next."""
+        if self._line.withdraw(op) and self._loop is not None:
+            self._hop_soon(self._loop)
+
+    async def _leave(self, op: Op, withdraws: bool) -> None:
+        """The caller was cancelled: see that nothing is lost and nobody waits for it."""
+        if withdraws:
+            self._withdraw(op)
+        while op.where in _UNDER_WAY:
+            assert self._loop is not None
+            gate = op.gate = self._loop.create_future()
+            try:
+                with contextlib.suppress(asyncio.CancelledError):  # once more: no matter
+                    await gate
+            except GeneratorExit:
+                self._forsake(op)
+                raise
+        taken = self._claim(op)
+        if taken:
+            await self.give_back(taken)
+
+    def _claim(self, op: Op) -> list[Record]:
+        """Return what an op took, for giving it back: once, since it may be taken again."""
+        if op.verb != TAKE or op.error is not None or not isinstance(op.result, list):
+            return []
+        taken, op.result = op.result, None
+        if not op.holds:
+            self._takes.hold(taken, op.owner)
+        return taken
+
+    def _forsake(self, op: Op) -> None:
+        """Nobody waits for this op any more, and nobody can; callable on any thread."""
+        self._forsaken.append(op)
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed: the next call tidies up
+                loop.call_soon_threadsafe(self._tidy)
+
+    def _tidy(self) -> None:
+        """Withdraw what was forsaken, and give back what it took."""
+        loop, flying = self._bind(), []
+        while self._forsaken:
+            op = self._forsaken.popleft()
+            self._withdraw(op)
+            if op.where == FLYING:
+                flying.append(op)
+            elif taken := self._claim(op):
+                self._send_back(taken, loop)
+        self._forsaken.extend(flying)
+
+    def _send_back(self, taken: Sequence[Record], loop: asyncio.AbstractEventLoop) -> None:
+        """Give records back while nobody waits for it."""
+        records: list[Record] = []
+        self._takes.pick(taken, records, UNTAKE)
+        op = Op(UNTAKE, records)
+        try:
+            self._line.enter(op)
+        except QueueClosed:
+            if not self._autosave:
+                return
+            op.verb = FLUSH  # they are stored nowhere else
+            self._line.enter(op)
+        op.gate = loop.create_future()
+        op.gate.add_done_callback(lambda _: self._is_back(op))
+        self._hop_soon(loop)
+
+    def _is_back(self, op: Op) -> None:
+        if op.error is not None:
+            self._takes.restore(op.load, UNTAKE)
+            warn("an item could not be given back: %s", op.error)
+        if self._closed:
+            self._hops.stop()
+
+    # -- hops -----------------------------------------------------------------------
+
+    def _hop_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have what is pending carried to the store, with what this turn of the loop adds."""
+        if self._flying is None and not self._called and self._line.pending:
+            self._called = True
+            loop.call_soon(self._hop)
+
+    def _hop(self) -> None:
+        """Carry everything that is pending to the store's thread, unless it is at work."""
+        self._called = False
+        if self._flying is not None or not self._line.pending:
+            return
+        batch = self._flying = self._line.batch()
+        try:
+            self._hops.start(self._fly, batch)
+        except RuntimeError as error:  # the interpreter is about to end
+            self._fail(batch, error)
+            self._touch_down(batch)
+
+    def _fly(self, batch: list[Op]) -> None:
+        """Run a batch; on the store's thread."""
+        runner = self._runner
+        try:
+            runner.run(batch)
+            if not runner.happened:  # an item's own code raised SystemExit, say
+                self._fail(batch, runner.interrupt)
+            if batch[-1].verb == FLUSH:
+                self._store.close()
+        except BaseException as error:  # whatever it is, somebody waits for it
+            self._fail(batch, error)
+        finally:
+            self._touch_down(batch)
+
+    def _fail(self, batch: list[Op], error: BaseException | None) -> None:
+        for op in batch:
+            op.result, op.error = None, error
+        self._runner.ops, self._runner.happened, self._runner.counts = batch, True, None
+
+    def _touch_down(self, batch: list[Op]) -> None:
+        """Tell the loop that a batch is over."""
+        with self._mutex:
+            self._landed, loop = batch, self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed: the next loop lands it
+                loop.call_soon_threadsafe(self._land)
+
+    def _land(self, again: bool = False) -> None:
+        """Deliver what a batch came to, and carry on with what came meanwhile."""
+        batch = self._landed
+        if batch is None:
+            return
+        try:
+            self._finish(batch, None)
+            if again:
+                self._deliver([op for op in batch if op.where == ANSWERED])
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, before Python 3.11
+            if self._loop is not None:
+                self._loop.call_soon(self._land, True)
+            raise
+        self._landed = self._flying = None
+        if self._forsaken:
+            self._tidy()
+        if self._line.waiting:
+            watch(self)
+        self._hop()
+
+    # -- the loop -------------------------------------------------------------------
+
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop, and make it this object's.
+
+        Raises:
+            RuntimeError: another loop that this object serves is running.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        return loop
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve a new loop; whoever waited in the old one is gone."""
+        old = self._loop
+        if old is not None and old.is_running():
+            raise RuntimeError(
+                "this queue object is in use in another running event loop; open one object "
+                "for each loop: any number of them may share a path"
+            )
+        with self._mutex:
+            self._loop, self._called = loop, False
+        for op in self._line.everybody():
+            if op.verb not in _OUTLIVE_THEIR_CALLER:
+                self._line.withdraw(op)
+        self._land()
+        self._hop_soon(loop)
+
+    def look(self) -> bool:
+        """Called by the watcher: let waiters try again if somebody else committed."""
+        loop = self._loop
+        if not self._line.waiting or loop is None or loop.is_closed():
+            return False
+        if self._flying is None and self._store.changed():
+            with contextlib.suppress(RuntimeError):  # closed in the meantime
+                loop.call_soon_threadsafe(self._poke)
+        return True
+
+    def _poke(self) -> None:
+        if self._line.poke():
+            self._hop()
+
+    # -- the end --------------------------------------------------------------------
+
+    def shutdown(self, immediate: bool) -> None:
+        """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
+        self._bind()
+        self._wake_all(self._line.stop(AsyncQueueShutDown, immediate))
+
+    async def close(self) -> None:
+        """Finish what is under way, wake every waiter, let go of the files."""
+        if self._closed:
+            return
+        self._bind()
+        self._tidy()
+        self._closed = True
+        self._wake_all(self._line.stop(QueueClosed, immediate=True))
+        if not self._hops.running:
+            return  # it was never used
+        try:
+            await self.call(Op(FLUSH), withdraws=False)
+        except (PersistQueueError, OSError):
+            if self._store.unsaved():
+                raise
+        finally:
+            self._hops.stop()
+
+    def abandon(self) -> None:
+        """The same for a finaliser, without waiting: nobody uses this object any more."""
+        if self._closed or not self._hops.running:
+            return
+        self._closed = True
+        # A runner of its own: what the other one came to may not have been delivered yet.
+        runner = Runner(self._store, self._maxsize, self._autosave, self._takes)
+        self._hops.start(runner.run, [Op(FLUSH)])
+        self._hops.start(self._store.close)
+        self._hops.stop()
+
+    def _wake_all(self, ops: Iterable[Op]) -> None:
+        for op in ops:
+            self._wake(op)
+
+    def after_fork(self) -> None:
+        """In a child process: no loop, no thread, new descriptors, and nothing taken."""
+        self._reset()
+        self._hops.forget()
+        if self._closed:
+            self._line.stop(QueueClosed, immediate=True)
+        self._store.forget()
+
+
+_UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
+
+
+def _task_ended(task: asyncio.Task[Any] | None) -> bool:
+    return task is None or task.done() or task.get_loop().is_closed()
+
+
+def _after_fork_in_child() -> None:
+    for shell in list(_shells):
+        shell.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,393 @@
+"""``AsyncQueue``: the same queue in a directory, for asyncio."""
+
+from __future__ import annotations
+
+import time
+from asyncio import sleep
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Generic
+
+from . import exceptions
+from ._filequeue import NO_ITEM, FileQueue, T
+from ._log import warn
+from ._options import whole
+from ._runtime.deadline import FOREVER, Deadline
+from ._runtime.hops import FileHops
+from ._runtime.tasks import TaskShell
+from ._storage.framing import cannot_encode
+from .exceptions import Empty, Full
+from .serializers import async_pickle
+from .serializers._coroutines import Driven, is_coroutine_function
+
+try:
+    import aiofiles.os
+except ImportError as error:
+    raise ImportError(
+        'AsyncQueue needs the package aiofiles: pip install "persist-queue[async]"'
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator, Iterable
+    from types import TracebackType
+
+    from ._storage.base import Record
+    from ._storage.files import File
+
+__all__ = ["AsyncQueue", "Empty", "Full"]
+
+_TURN = 0.002  # s for which put_many may encode before the loop gets its turn
+
+
+class AsyncQueue(FileQueue[T]):
+    """A first-in first-out queue that survives a restart, kept in a directory.
+
+    The asyncio twin of ``Queue``, on the same files: any number of tasks may share an
+    object, and any number of objects of both kinds, in any number of processes, may share
+    a directory.  The event loop never waits for the disk, and calls that come together
+    share one commit.
+
+    ::
+
+        async with AsyncQueue("jobs") as q:
+            await q.put({"n": 1})
+            item = await q.get()
+            await q.task_done()
+
+    Or ``q = await AsyncQueue.create("jobs")``, or ``q = await AsyncQueue("jobs")``; without
+    any of these the first call opens the queue.  An object serves one event loop at a time,
+    and several ``asyncio.run`` one after another.
+
+    Cancellation loses nothing: a ``get`` that is cancelled gives back what it took, in its
+    place; a ``put`` that is cancelled stored all or nothing.
+
+    What survives what: when ``put`` or ``put_many`` has returned, the items survive
+    loss of power (``durability="power"``) or death of the process (``"process"``).
+    When ``task_done`` has returned, the item stays finished if the process dies; a
+    loss of power may bring it back, never lose it.  Delivery is at least once: what
+    was taken and not finished comes again after a restart.  With ``autosave=True``
+    it is at most once: what ``get`` has returned is gone (a loss of power may bring
+    the last ones back).
+
+    Args:
+        path: the directory; created (0700) with its parents.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        chunksize: items in one file, for a new queue; an existing one keeps its own.
+        tempdir: a directory on the same file system for temporary files; None for
+            the queue's own.
+        serializer: ``persistqueue.serializers.pickle``, ``msgpack``, ``cbor2``,
+            ``json``, or any object with ``dump(value, fp)`` and ``load(fp)``, which may be
+            coroutine functions.
+        autosave: finish an item when it is taken, instead of at ``task_done``.
+        durability: ``"power"`` or ``"process"``: what an acknowledged put survives.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a damaged record, or ``"skip"`` it:
+            set it aside in a file beside the queue and go on.
+        max_item_bytes: longest encoded item, checked before writing and reading.
+
+    Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
+
+    Opening raises:
+        FormatError: another serializer or a newer version wrote the directory.
+        QueueCorrupt: it is damaged and cannot be rebuilt.
+        QueueLocked: another process held it for 10 s.
+        OSError: the directory cannot be created, read or written.
+    """
+
+    _shell: TaskShell
+    _driven: Driven | None = None  # a serializer with coroutine functions
+
+    def _open_shell(self) -> TaskShell:
+        return TaskShell(self._store, self.maxsize, self.autosave, FileHops(aiofiles.os.wrap))
+
+    def _adapted(self, serializer: Any) -> Any:
+        """Let coroutine functions run to their end on the store's thread."""
+        verbs = [getattr(serializer, verb, None) for verb in ("dump", "load")]
+        if serializer is async_pickle or not any(map(is_coroutine_function, verbs)):
+            return serializer
+        self._driven = Driven(serializer)
+        return self._driven
+
+    @classmethod
+    async def create(cls, *args: Any, **kwargs: Any) -> AsyncQueue[T]:
+        """Return an open queue; arguments and errors are the constructor's."""
+        return await cls(*args, **kwargs)
+
+    def __await__(self) -> Generator[Any, None, AsyncQueue[T]]:
+        return self._opened().__await__()
+
+    async def _opened(self) -> AsyncQueue[T]:
+        await self._shell.open()
+        return self
+
+    # -- put ------------------------------------------------------------------------
+
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """Store an item at the end of the queue.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Raises:
+            AsyncFull: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            AsyncQueueShutDown, QueueClosed: no more items are taken in.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+                When a sync failed, that cannot be known: reopening shows what is there.
+            QueueFailed: a sync failed before; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        deadline = Deadline.of(block, timeout)
+        driven = self._driven
+        record = await self._encode_there(driven, item) if driven else self._encode(item)
+        await self._shell.append([record], deadline)
+
+    async def put_nowait(self, item: T) -> None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        await self.put(item, False)
+
+    async def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> None:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        deadline = Deadline.of(block, timeout)
+        driven = self._driven
+        records, turn = [], time.monotonic() + _TURN
+        for item in items:
+            records.append(await self._encode_there(driven, item) if driven else self._encode(item))
+            if time.monotonic() >= turn:
+                await sleep(0)
+                turn = time.monotonic() + _TURN
+        self._check_room(len(records))
+        if records:
+            await self._shell.append(records, deadline)
+
+    # -- get ------------------------------------------------------------------------
+
+    async def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Take the oldest item.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+
+        Raises:
+            AsyncEmpty: there was none in time.
+            QueueCorrupt: the next record is damaged (see ``on_corrupt``).
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            AsyncQueueShutDown, QueueClosed: no more items are handed out.
+            ValueError: the timeout is negative.
+        """
+        item: T = (await self._shell.take(1, Deadline.of(block, timeout)))[0].item
+        return item
+
+    async def get_nowait(self) -> T:
+        """Take the oldest item if there is one now: ``get(block=False)``."""
+        return await self.get(False)
+
+    async def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
+        """Wait for one item, then take what is there, oldest first.
+
+        Args:
+            max_items: how many at the most, 1 or more.
+            timeout: seconds to wait for the first; None for as long as it takes.
+
+        Raises:
+            Everything that ``get`` raises.
+        """
+        most = whole("max_items", max_items, 1)
+        return [record.item for record in await self._shell.take(most, Deadline.of(True, timeout))]
+
+    async def peek(self) -> T:
+        """Return the oldest item and leave it in the queue.
+
+        Raises:
+            AsyncEmpty: there is none.
+        """
+        item: T = (await self._shell.peek()).item
+        return item
+
+    @asynccontextmanager
+    async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:
+        """Take an item for the length of an ``async with`` block.
+
+        It is finished when the block ends, and back in its place when the block
+        raises or is cancelled.  Arguments and errors are those of ``get``.
+        """
+        records = await self._shell.take(1, Deadline.of(block, timeout), holds=True)
+        try:
+            yield records[0].item
+        except GeneratorExit:
+            self._shell.give_back_soon(records)
+            raise
+        except BaseException:
+            try:
+                await self._shell.give_back(records)
+            except Exception:  # noqa: BLE001 - what the block raised must not be hidden
+                warn("%s: an item could not be given back", self.path, traceback=True)
+            raise
+        await self._shell.settle(records)
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Take items until the queue is shut down or closed, waiting for more.
+
+        An item is finished when the next one is asked for.  Leaving the loop gives
+        the last one back, unless ``task_done`` was called for it.
+        """
+        return _Loop(self._shell)
+
+    # -- finish ---------------------------------------------------------------------
+
+    async def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
+        """Finish items that were taken: they do not come again after a restart.
+
+        Without ``item`` this is a count, as in the standard library: the oldest items
+        that the calling task took (the oldest of all when it took none, or when
+        the task that took those has ended).
+
+        Args:
+            count: how many.
+            item: finish exactly this object, which ``get`` returned.
+
+        Raises:
+            ValueError: fewer are unfinished, or ``item`` was not handed out.
+        """
+        if item is not NO_ITEM:
+            await self._shell.item_done(item)
+        else:
+            await self._shell.task_done(count if count == 1 else whole("count", count, 1))
+
+    async def join(self) -> None:
+        """Wait until every item that was put is finished."""
+        await self._shell.join()
+
+    # -- look -----------------------------------------------------------------------
+
+    async def qsize(self) -> int:
+        """Return how many items could be taken now."""
+        return await self._shell.count()
+
+    async def empty(self) -> bool:
+        """Return whether nothing could be taken now."""
+        return await self.qsize() == 0
+
+    async def full(self) -> bool:
+        """Return whether ``put`` would have to wait now."""
+        return 0 < self.maxsize <= await self.qsize()
+
+    # -- end ------------------------------------------------------------------------
+
+    async def sync(self) -> None:
+        """Make everything so far safe against loss of power, at either durability."""
+        await self._shell.sync()
+
+    async def shutdown(self, immediate: bool = False) -> None:
+        """Refuse puts on this object from now on, and gets when nothing is left.
+
+        Waiting callers wake up with ``AsyncQueueShutDown``.  Stored items stay stored.
+
+        Args:
+            immediate: refuse gets at once and let ``join`` return.
+        """
+        self._shell.shutdown(immediate)
+
+    async def close(self) -> None:
+        """Let go of the files; a second call does nothing.
+
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
+        taken and not finished comes again when the queue is opened again.
+        """
+        await self._shell.close()
+
+    async def aclose(self) -> None:
+        """Do what ``close`` does, for ``contextlib.aclosing``."""
+        await self.close()
+
+    async def __aenter__(self) -> AsyncQueue[T]:
+        return await self._opened()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        shell = getattr(self, "_shell", None)  # None: the constructor raised
+        if shell is not None:
+            with suppress(Exception):  # nobody is there to hear of it
+                shell.abandon()
+
+    # -- names that persist-queue's users look at -----------------------------------
+
+    @property
+    def headf(self) -> File | None:
+        """The chunk file that is written to; None while the queue is not open."""
+        return _if_open(super().headf)
+
+    @property
+    def tailf(self) -> File | None:
+        """The chunk file that is read from; None while the queue is not open."""
+        return _if_open(super().tailf)
+
+    # -- for the methods ------------------------------------------------------------
+
+    async def _encode_there(self, driven: Driven, item: T) -> bytes:
+        try:
+            record = await driven.encode(item)
+        except Exception as error:
+            raise cannot_encode(self._framing.name, item, error) from error
+        return self._checked(record)
+
+
+class _Loop(Generic[T]):
+    """One ``async for`` over a queue.
+
+    No async generator: leaving the loop would give the last item back only when the event
+    loop gets round to closing the generator.
+    """
+
+    def __init__(self, shell: TaskShell) -> None:
+        self._shell = shell
+        self._held: list[Record] = []
+
+    def __aiter__(self) -> _Loop[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        held, self._held = self._held, []
+        if held:
+            await self._shell.settle(held)
+        try:
+            self._held = await self._shell.take(1, FOREVER, holds=True)
+        except (exceptions.QueueShutDown, exceptions.QueueClosed):
+            raise StopAsyncIteration from None
+        item: T = self._held[0].item
+        return item
+
+    async def aclose(self) -> None:
+        """Give the last item back, as leaving the loop does."""
+        held, self._held = self._held, []
+        if held:
+            await self._shell.give_back(held)
+
+    def __del__(self) -> None:
+        if self._held:
+            self._shell.give_back_soon(self._held)
+
+
+def _if_open(file: File | None) -> File | None:
+    return None if file is None or file.closed else file
