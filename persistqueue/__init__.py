@@ -6,72 +6,77 @@ package needs, and costs, the standard library alone.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import exceptions, serializers
-    from .async_queue import AsyncQueue
-    from .exceptions import (
-        AsyncEmpty,
-        AsyncFull,
-        AsyncQueueShutDown,
-        Empty,
-        FormatError,
-        Full,
-        ItemTooLarge,
-        PersistQueueError,
-        QueueClosed,
-        QueueCorrupt,
-        QueueFailed,
-        QueueLocked,
-        QueueShutDown,
-        SerializationError,
-    )
-    from .queue import Queue
+    from . import exceptions as exceptions
+    from . import serializers as serializers
+    from .async_queue import AsyncQueue as AsyncQueue
+    from .exceptions import AsyncEmpty as AsyncEmpty
+    from .exceptions import AsyncFull as AsyncFull
+    from .exceptions import AsyncQueueShutDown as AsyncQueueShutDown
+    from .exceptions import Empty as Empty
+    from .exceptions import FormatError as FormatError
+    from .exceptions import Full as Full
+    from .exceptions import ItemTooLarge as ItemTooLarge
+    from .exceptions import PersistQueueError as PersistQueueError
+    from .exceptions import QueueClosed as QueueClosed
+    from .exceptions import QueueCorrupt as QueueCorrupt
+    from .exceptions import QueueFailed as QueueFailed
+    from .exceptions import QueueLocked as QueueLocked
+    from .exceptions import QueueShutDown as QueueShutDown
+    from .exceptions import SerializationError as SerializationError
+    from .queue import Queue as Queue
 
 __author__ = "The persistqueue developers"
 __license__ = "BSD"
 __version__ = "2.0.0.dev0"
 
-__all__ = [
-    "AsyncEmpty",
-    "AsyncFull",
-    "AsyncQueue",
-    "AsyncQueueShutDown",
-    "Empty",
-    "FormatError",
-    "Full",
-    "ItemTooLarge",
-    "PersistQueueError",
-    "Queue",
-    "QueueClosed",
-    "QueueCorrupt",
-    "QueueFailed",
-    "QueueLocked",
-    "QueueShutDown",
-    "SerializationError",
-    "__author__",
-    "__license__",
-    "__version__",
-    "exceptions",
-    "serializers",
-]
-
 _MODULES = frozenset({"async_queue", "exceptions", "queue", "serializers"})
-# Where a name lives; the others are exceptions.
-_HOMES = {"AsyncQueue": "async_queue", "Queue": "queue"}
+# Public names, and the modules they live in.
+_HOMES = {
+    "AsyncEmpty": "exceptions",
+    "AsyncFull": "exceptions",
+    "AsyncQueue": "async_queue",
+    "AsyncQueueShutDown": "exceptions",
+    "Empty": "exceptions",
+    "FormatError": "exceptions",
+    "Full": "exceptions",
+    "ItemTooLarge": "exceptions",
+    "PersistQueueError": "exceptions",
+    "Queue": "queue",
+    "QueueClosed": "exceptions",
+    "QueueCorrupt": "exceptions",
+    "QueueFailed": "exceptions",
+    "QueueLocked": "exceptions",
+    "QueueShutDown": "exceptions",
+    "SerializationError": "exceptions",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
-    if name not in __all__:
+    if name == "__all__":
+        return _available()
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOMES.get(name, 'exceptions')}", __name__), name)
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return _available()
+
+
+def _available() -> list[str]:
+    """Return the public names whose dependencies are installed: a star import always works."""
+    names = ["__author__", "__license__", "__version__", "exceptions", "serializers"]
+    for name in _HOMES:
+        with contextlib.suppress(ImportError):
+            __getattr__(name)
+            names.append(name)
+    return sorted(names)

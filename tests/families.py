@@ -91,7 +91,7 @@ class BlockingAsyncQueue:
         else:
             run(block.__aexit__(None, None, None))
 
-    def __enter__(self) -> BlockingAsyncQueue:
+    def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *error: object) -> None:
