@@ -13,6 +13,7 @@ from ._log import warn
 from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
 from ._runtime.hops import FileHops
+from ._runtime.takes import AT_TASK_DONE, AUTOSAVE
 from ._runtime.tasks import TaskShell
 from ._storage.framing import cannot_encode
 from .exceptions import Empty, Full
@@ -97,7 +98,8 @@ class AsyncQueue(FileQueue[T]):
     _driven: Driven | None = None  # a serializer with coroutine functions
 
     def _open_shell(self) -> TaskShell:
-        return TaskShell(self._store, self.maxsize, self.autosave, FileHops(aiofiles.os.wrap))
+        finish = AUTOSAVE if self.autosave else AT_TASK_DONE
+        return TaskShell(self._store, self.maxsize, finish, FileHops(aiofiles.os.wrap))
 
     def _adapted(self, serializer: Any) -> Any:
         """Let coroutine functions run to their end on the store's thread."""

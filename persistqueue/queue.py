@@ -10,6 +10,7 @@ from ._filequeue import NO_ITEM, FileQueue, T
 from ._log import warn
 from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
+from ._runtime.takes import AT_TASK_DONE, AUTOSAVE
 from ._runtime.threads import ThreadShell
 from .exceptions import Empty, Full
 
@@ -59,7 +60,7 @@ class Queue(FileQueue[T]):
     _shell: ThreadShell
 
     def _open_shell(self) -> ThreadShell:
-        return ThreadShell(self._store, self.maxsize, self.autosave)
+        return ThreadShell(self._store, self.maxsize, AUTOSAVE if self.autosave else AT_TASK_DONE)
 
     # -- put ------------------------------------------------------------------------
 

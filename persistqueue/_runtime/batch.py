@@ -18,9 +18,11 @@ from ..exceptions import PersistQueueError, QueueLocked
 from .deadline import Deadline
 from .policy import (
     APPEND,
+    CALL,
     COUNT,
     FLUSH,
     JOIN,
+    LOOK,
     NO_ROOM,
     NOTHING_THERE,
     PEEK,
@@ -36,11 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._storage.base import Store
-    from .takes import Takes, Tally
+    from .takes import Book, Finish
 
 LOCK_PATIENCE = 10.0  # s; what SQLite users know as the busy timeout
 _SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.001  # s between two tries for the lock
-_LOOKS = frozenset({COUNT, JOIN, PEEK})
+_LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
 
 
 class Runner:
@@ -48,8 +50,10 @@ class Runner:
 
     Args:
         maxsize: 0 for no bound.
-        autosave: what is taken is settled, so a settle stores nothing.
+        finish: when an item is finished.
         takes: counts what lacks a task_done although it is settled.
+        patience: seconds to wait for the store's lock, at the most; None for
+            ``LOCK_PATIENCE``.
 
     Attributes:
         ops: the last batch.
@@ -60,14 +64,22 @@ class Runner:
             None when the store could not be asked.
     """
 
-    def __init__(self, store: Store, maxsize: int, autosave: bool, takes: Takes | Tally) -> None:
+    def __init__(
+        self,
+        store: Store,
+        maxsize: int,
+        finish: Finish,
+        takes: Book,
+        patience: float | None = None,
+    ) -> None:
         self._store = store
         self._takes = takes
         self._maxsize = maxsize
-        self._autosave = autosave
+        self._patience = patience
+        self._counted = finish.counted
         # Verbs that store nothing, so that the store may skip its lock.
-        self._looks = _LOOKS | ({SETTLE} if autosave else {TAKE, UNTAKE})
-        self._taken = 0  # items that this batch took under autosave, less those given back
+        self._looks = _LOOKS | finish.looks
+        self._taken = 0  # items that this batch took and tallies, less those given back
         self.ops: Sequence[Op] = ()
         self.happened = False
         self.interrupt: BaseException | None = None
@@ -100,7 +112,7 @@ class Runner:
             self.interrupt = interrupt
             if not self.happened:
                 return
-        waiting, unsettled = self._store.counts()
+        waiting, unsettled = self._store.counts(exact=False)
         self.counts = waiting, unsettled + self._takes.unanswered + self._taken
 
     def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
@@ -129,7 +141,8 @@ class Runner:
         store, taken = self._store, self._taken
         try:
             if not store.begin(not looking):
-                patience = max(op.deadline.patience for op in ops)
+                most = LOCK_PATIENCE if self._patience is None else self._patience
+                patience = min(most, max(op.deadline.patience for op in ops))
                 begin(lambda: store.begin(not looking), store.abandon, patience)
         except BaseException:
             store.abandon()
@@ -156,11 +169,11 @@ class Runner:
     def _append(self, ops: Sequence[Op]) -> None:
         """Append what fits; behind a put that does not fit, none that could wait passes."""
         if len(ops) == 1 and self._maxsize <= 0:
-            self._store.append(ops[0].load)
+            ops[0].result = self._store.append(ops[0].load)
             return
         records: list[bytes] = []
         room = self._maxsize - self._store.counts()[0] if self._maxsize > 0 else None
-        blocked = False
+        blocked, stored = False, []
         for op in ops:
             if room is not None and (room < len(op.load) or (blocked and op.waits)):
                 op.result, blocked = NO_ROOM, True
@@ -168,19 +181,31 @@ class Runner:
             if room is not None:
                 room -= len(op.load)
             records += op.load
-        if records:
-            self._store.append(records)
+            stored.append(op)
+        places = self._store.append(records) if records else None
+        if places is not None:
+            for op in stored:
+                op.result, places = places[: len(op.load)], places[len(op.load) :]
 
     def _take(self, ops: Sequence[Op]) -> None:
         """Share out what is there.  An error is the takers' own, not the batch's."""
+        if len(ops) > 1 and any(op.picks is not None for op in ops):
+            for op in ops:
+                self._take((op,))
+            return
+        picks = ops[0].picks
         try:
-            taken = self._store.take(ops[0].load if len(ops) == 1 else sum(op.load for op in ops))
+            if picks is not None:
+                taken = picks()
+            else:
+                most = ops[0].load if len(ops) == 1 else sum(op.load for op in ops)
+                taken = self._store.take(most)
         except Stale:
             raise
         except Exception as error:
             _fail(ops, error)
             return
-        if self._autosave:
+        if self._counted:
             self._taken += len(taken)
         for op in ops:
             op.result = taken[: op.load] or NOTHING_THERE
@@ -200,7 +225,7 @@ class Runner:
     def _untake(self, ops: Sequence[Op]) -> None:
         records = [record for op in ops for record in op.load]
         self._store.untake(records)
-        if self._autosave:
+        if self._counted:
             self._taken -= len(records)
         for op in ops:
             op.result = True
@@ -217,9 +242,19 @@ class Runner:
             op.result = self._store.counts()[0]
 
     def _join(self, ops: Sequence[Op]) -> None:
-        left = self._store.counts()[1] + self._takes.unanswered + self._taken
+        left = self._store.counts(exact=False)[1] + self._takes.unanswered + self._taken
         for op in ops:
             op.result = UNFINISHED if left else None
+
+    def _call(self, ops: Sequence[Op]) -> None:
+        """Call functions of the store; whatever one raises is its caller's own."""
+        for op in ops:
+            try:
+                op.result = op.load()
+            except Stale:
+                raise
+            except Exception as error:
+                _fail((op,), error)
 
     def _sync(self, ops: Sequence[Op]) -> None:
         self._store.sync()
@@ -240,19 +275,21 @@ _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
     JOIN: Runner._join,
     SYNC: Runner._sync,
     FLUSH: Runner._flush,
+    CALL: Runner._call,
+    LOOK: Runner._call,
 }
 
 
 def begin(
-    attempt: Callable[[], bool], abandon: Callable[[], None], patience: float = LOCK_PATIENCE
+    attempt: Callable[[], bool], abandon: Callable[[], None], patience: float | None = None
 ) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
     Raises:
-        QueueLocked: somebody else held the lock for ``patience`` (at most
-            ``LOCK_PATIENCE``) seconds.
+        QueueLocked: somebody else held the lock for ``patience`` seconds (None for
+            ``LOCK_PATIENCE``).
     """
-    patience = min(patience, LOCK_PATIENCE)
+    patience = LOCK_PATIENCE if patience is None else patience
     deadline, nap = Deadline(timeout=patience), _SHORTEST_NAP
     try:
         while not attempt():

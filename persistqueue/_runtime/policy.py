@@ -26,11 +26,11 @@ from ..exceptions import QueueClosed, QueueLocked, QueueShutDown
 from .deadline import FOREVER, Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 # Verbs of an op.
-APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH = (
-    "append", "take", "peek", "untake", "settle", "count", "join", "sync", "flush",
+APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH, CALL, LOOK = (
+    "append", "take", "peek", "untake", "settle", "count", "join", "sync", "flush", "call", "look",
 )  # fmt: skip
 
 # Outcomes of an op that leave it waiting.
@@ -48,7 +48,9 @@ class Op:
     Attributes:
         verb: which store verb it needs.
         load: encoded records (append), a number (take), records (untake, settle; flush:
-            those that are given back after ``close``).
+            those that are given back after ``close``), a function (call, look: what the
+            other verbs cannot say; look stores nothing).
+        picks: take: a function that hands out certain records instead of the next ones.
         waits: whether it may be parked.
         owner: the thread or task it belongs to.
         holds: whether its caller answers for each item that it takes.
@@ -59,8 +61,8 @@ class Op:
     """
 
     __slots__ = (
-        "deadline", "error", "gate", "holds", "load", "noted", "owner", "result", "verb", "waits",
-        "where",
+        "deadline", "error", "gate", "holds", "load", "noted", "owner", "picks", "result", "verb",
+        "waits", "where",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +74,7 @@ class Op:
         owner: Any = None,
         holds: bool = False,
         deadline: Deadline = FOREVER,
+        picks: Callable[[], list[Any]] | None = None,
     ) -> None:
         self.verb = verb
         self.load = load
@@ -79,6 +82,7 @@ class Op:
         self.owner = owner
         self.holds = holds
         self.deadline = deadline
+        self.picks = picks
         self.result: Any = None
         self.error: BaseException | None = None
         self.gate: Any = None

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import Empty, Full
 from .batch import Runner
 from .policy import ANSWERED, NO_ROOM, NOTHING_THERE, TAKE, UNTAKE, Line, Op
-from .takes import Takes, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .._storage.base import Store
+    from .takes import Book, Finish
 
 _NOTED = (TAKE, UNTAKE)
 
@@ -26,16 +26,24 @@ class Shell:
 
     Args:
         maxsize: 0 for no bound.
-        autosave: what is taken is settled; only its number is kept, for ``join``.
+        finish: when an item is finished.
         ended: tells whether an owner (a thread, a task) can settle nothing any more.
+        patience: seconds to wait for the store's lock, at the most; None for 10.
     """
 
     def __init__(
-        self, store: Store, maxsize: int, autosave: bool, ended: Callable[[Any], bool]
+        self,
+        store: Store,
+        maxsize: int,
+        finish: Finish,
+        ended: Callable[[Any], bool],
+        patience: float | None = None,
     ) -> None:
         self._store = store
         self._maxsize = maxsize
-        self._autosave = autosave
+        self._finish_at = finish
+        self._autosave = finish.at_take
+        self._patience = patience
         self._ended = ended
         self._closed = False
         self.unfinished = 0  # items not settled, as of the last batch
@@ -44,8 +52,10 @@ class Shell:
     def _reset(self) -> None:
         """Begin with nobody waiting and nothing taken."""
         self._line = Line(self._maxsize)
-        self._takes: Takes | Tally = Tally() if self._autosave else Takes(self._ended)
-        self._runner = Runner(self._store, self._maxsize, self._autosave, self._takes)
+        self._takes: Book = self._finish_at.book(self._ended)
+        self._runner = Runner(
+            self._store, self._maxsize, self._finish_at, self._takes, self._patience
+        )
 
     def _wake(self, op: Op) -> None:
         """Let the caller of ``op`` look at it; to do it twice is harmless."""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from .._storage.base import Record
-from .policy import SETTLE
+from .policy import SETTLE, TAKE, UNTAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -68,6 +68,13 @@ class Takes:
             if record is None:
                 raise ValueError(_TOO_MANY)
             into.append(record)
+            self._discard(record)
+
+    def pick_all(self, owner: Any, into: list[Record]) -> None:
+        """Pick all that ``owner`` took, and what nobody else can settle; else everything."""
+        own = [r for r in self._all if r.owner is owner or self._ended(r.owner)]
+        into += own or self._all
+        for record in into:
             self._discard(record)
 
     def pick_item(self, item: Any, owner: Any, into: list[Record]) -> None:
@@ -168,6 +175,10 @@ class Tally:
         for record in into:
             self._held.pop(record, None)
 
+    def pick_all(self, owner: Any, into: list[Record]) -> None:
+        """Count a ``task_done`` for each item that lacks one."""
+        self.pick_oldest(self.unanswered, owner, into)
+
     def pick_item(self, item: Any, owner: Any, into: list[Record]) -> None:
         """Count a ``task_done``; of what is held, the record with this very object."""
         self.pick_oldest(1, _ANY, into)
@@ -200,3 +211,75 @@ class Tally:
 
 
 _ANY = Record(None, None, None)  # some item whose record is not known
+
+
+class Finished(Tally):
+    """The same where an item is finished when it is taken, and ``task_done`` is a courtesy.
+
+    ``join`` waits until nothing is stored.  A ``task_done`` inside a ``process`` block or
+    a loop says that the item shall not be given back; any other does nothing.
+    """
+
+    def add(self, records: Sequence[Record], _owner: Any) -> None:
+        """Nothing is counted."""
+
+    def pick_oldest(self, count: int, owner: Any, into: list[Record]) -> None:
+        """Pick what the caller holds, if it holds anything."""
+        into += [record for record in self._held if record.owner is owner][:count]
+        for record in into:
+            del self._held[record]
+
+    def pick_all(self, owner: Any, into: list[Record]) -> None:
+        """Pick everything that the caller holds."""
+        self.pick_oldest(len(self._held), owner, into)
+
+    def pick_item(self, item: Any, owner: Any, into: list[Record]) -> None:
+        """Pick the record with this very object, if the caller holds it."""
+        for record in self._held:
+            if record.item is item and record.owner is owner:
+                into.append(record)
+                del self._held[record]
+                return
+
+    def pick(self, records: Sequence[Record], into: list[Record], _verb: str) -> None:
+        """Pick those of ``records`` that are still held."""
+        super().pick(records, into, UNTAKE)
+
+    def restore(self, records: Sequence[Record], _verb: str) -> None:
+        """Hold again what could not be given back."""
+        super().restore(records, UNTAKE)
+
+    def returned(self, records: Sequence[Record]) -> None:
+        """Nothing is counted."""
+
+
+Book = Takes | Tally
+
+
+class Finish:
+    """When an item is finished, and what follows from it.
+
+    Args:
+        book: makes what remembers who took what.
+        at_take: what is taken is settled, and stored nowhere else.
+        counted: ``join`` waits for a ``task_done`` all the same.
+        looks: verbs that store nothing, apart from those that never do.
+    """
+
+    def __init__(
+        self,
+        book: Callable[[Callable[[Any], bool]], Book],
+        *,
+        at_take: bool,
+        counted: bool,
+        looks: frozenset[str],
+    ) -> None:
+        self.book = book
+        self.at_take = at_take
+        self.counted = counted
+        self.looks = looks
+
+
+AT_TASK_DONE = Finish(Takes, at_take=False, counted=False, looks=frozenset({TAKE, UNTAKE}))
+AUTOSAVE = Finish(lambda _: Tally(), at_take=True, counted=True, looks=frozenset({SETTLE}))
+AT_TAKE = Finish(lambda _: Finished(), at_take=True, counted=False, looks=frozenset({SETTLE}))

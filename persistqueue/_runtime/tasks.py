@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .._storage.base import Record, Store
     from .deadline import Deadline
     from .hops import Hops
+    from .takes import Finish
 
 _LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
 _OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
@@ -71,9 +72,16 @@ class TaskShell(Shell):
         hops: runs functions on the store's thread.
     """
 
-    def __init__(self, store: Store, maxsize: int, autosave: bool, hops: Hops) -> None:
+    def __init__(
+        self,
+        store: Store,
+        maxsize: int,
+        finish: Finish,
+        hops: Hops,
+        patience: float | None = None,
+    ) -> None:
         self._hops = hops
-        super().__init__(store, maxsize, autosave, _task_ended)
+        super().__init__(store, maxsize, finish, _task_ended, patience)
         _shells.add(self)
 
     def _reset(self) -> None:
@@ -93,8 +101,8 @@ class TaskShell(Shell):
         """Open the store now; otherwise the first call does."""
         self._bind()
         self._line.admit(Op(COUNT))
-        await self._hops.run(begin, self._store.open, self._store.abandon)
-        self.unfinished = self._store.counts()[1]
+        await self._hops.run(begin, self._store.open, self._store.abandon, self._patience)
+        self.unfinished = self._store.counts(exact=False)[1]
 
     async def append(self, records: list[bytes], deadline: Deadline) -> None:
         """Store encoded items, all or none, when there is room for them."""
@@ -456,7 +464,7 @@ class TaskShell(Shell):
             return
         self._closed = True
         # A runner of its own: what the other one came to may not have been delivered yet.
-        runner = Runner(self._store, self._maxsize, self._autosave, self._takes)
+        runner = Runner(self._store, self._maxsize, self._finish_at, self._takes, self._patience)
         self._hops.start(runner.run, [Op(FLUSH)])
         self._hops.start(self._store.close)
         self._hops.stop()

@@ -21,10 +21,12 @@ from .deadline import FOREVER, Deadline
 from .policy import (
     ANSWERED,
     APPEND,
+    CALL,
     COUNT,
     FLUSH,
     FLYING,
     JOIN,
+    LOOK,
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._storage.base import Record, Store
+    from .takes import Finish
 
 _LONGEST_SLEEP = threading.TIMEOUT_MAX  # s; a longer timeout sleeps again
 _shells: weakref.WeakSet[ThreadShell] = weakref.WeakSet()
@@ -54,14 +57,16 @@ class ThreadShell(Shell):
         store: opened here.
     """
 
-    def __init__(self, store: Store, maxsize: int, autosave: bool) -> None:
-        super().__init__(store, maxsize, autosave, _thread_ended)
+    def __init__(
+        self, store: Store, maxsize: int, finish: Finish, patience: float | None = None
+    ) -> None:
+        super().__init__(store, maxsize, finish, _thread_ended, patience)
         try:
-            begin(store.open, store.abandon)
+            begin(store.open, store.abandon, patience)
         except BaseException:
             store.forget()
             raise
-        self.unfinished = store.counts()[1]
+        self.unfinished = store.counts(exact=False)[1]
         _shells.add(self)
 
     def _reset(self) -> None:
@@ -77,15 +82,22 @@ class ThreadShell(Shell):
 
     # -- verbs ----------------------------------------------------------------------
 
-    def append(self, records: list[bytes], deadline: Deadline) -> None:
-        """Store encoded items, all or none, when there is room for them."""
-        self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
+    def append(self, records: list[Any], deadline: Deadline) -> Any:
+        """Store encoded items, all or none, when there is room; return what the store does."""
+        return self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
 
-    def take(self, most: int, deadline: Deadline, holds: bool = False) -> list[Record]:
+    def take(
+        self,
+        most: int,
+        deadline: Deadline,
+        holds: bool = False,
+        picks: Callable[[], list[Record]] | None = None,
+    ) -> list[Record]:
         """Wait for an item, then take up to ``most`` of what is there.
 
         Args:
             holds: the caller settles or gives back each record.
+            picks: the store's function that hands out certain records, not the next ones.
         """
         op = Op(
             TAKE,
@@ -94,8 +106,13 @@ class ThreadShell(Shell):
             owner=threading.current_thread(),
             holds=holds,
             deadline=deadline,
+            picks=picks,
         )
         return self.call(op)  # type: ignore[no-any-return]
+
+    def request(self, function: Callable[[], Any], *, writes: bool) -> Any:
+        """Have a function of the store called in a transaction, and return its result."""
+        return self.call(Op(CALL if writes else LOOK, function))
 
     def peek(self) -> Record:
         """Return the next record without taking it."""
@@ -119,6 +136,17 @@ class ThreadShell(Shell):
         """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
         owner = threading.current_thread()
         self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
+
+    def all_done(self) -> None:
+        """Settle everything that the caller took; if that is nothing, everybody's."""
+        owner = threading.current_thread()
+        self._resolve(SETTLE, lambda into: self._takes.pick_all(owner, into))
+
+    def finish(
+        self, act: Callable[[Sequence[Record]], Any], pick: Callable[[list[Record]], None]
+    ) -> Any:
+        """Finish what ``pick`` picks in a way of the store's own; return what that returns."""
+        return self._resolve(CALL, pick, act)
 
     def item_done(self, item: Any) -> None:
         """Settle the record of an item that was handed out."""
@@ -176,16 +204,21 @@ class ThreadShell(Shell):
         if ops[0].error is not None:
             raise ops[0].error
 
-    def _resolve(self, verb: str, pick: Callable[[list[Record]], None]) -> None:
+    def _resolve(
+        self,
+        verb: str,
+        pick: Callable[[list[Record]], None],
+        act: Callable[[Sequence[Record]], Any] | None = None,
+    ) -> Any:
         """Settle or give back what ``pick`` picks; if that fails, it is as before."""
         if self._closed and self._autosave and verb == SETTLE:
-            return  # settled when it was taken
+            return None  # settled when it was taken
         records: list[Record] = []
-        op = Op(verb, records)
+        op = Op(verb, records if act is None else lambda: act(records))
         try:
             with self._mutex:
                 pick(records)
-            self.call(op)
+            return self.call(op)
         except BaseException:  # Ctrl-C may come when it is stored already
             if op.result is None:
                 with self._mutex:

@@ -45,8 +45,12 @@ class Store(Protocol):
         follow, and any of them may raise ``Stale``.
         """
 
-    def append(self, records: Sequence[bytes]) -> None:
-        """Add encoded items behind the last one, in order, all or none."""
+    def append(self, records: Sequence[Any]) -> list[Any] | None:
+        """Add encoded items behind the last one, in order, all or none.
+
+        Returns:
+            what each put returns, if it returns anything.
+        """
 
     def take(self, most: int) -> list[Record]:
         """Hand out up to ``most`` items; an empty list says there is none."""
@@ -66,8 +70,12 @@ class Store(Protocol):
     def unsaved(self) -> bool:
         """Return whether anything is in memory only."""
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many items are stored and not handed out, and not settled."""
+    def counts(self, exact: bool = True) -> tuple[int, int]:
+        """Return how many items are stored and not handed out, and not settled.
+
+        Without ``exact`` a store that would have to count may say less than there is,
+        but 0 only when there is none; callable outside a transaction, and never fails.
+        """
 
     def commit(self) -> None:
         """Make the transaction durable and end it; on an error nothing of it is stored."""

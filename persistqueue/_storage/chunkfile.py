@@ -322,7 +322,7 @@ class ChunkFileStore:
     def unsaved(self) -> bool:
         return self._cursor.homeless
 
-    def counts(self) -> tuple[int, int]:
+    def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - counting is free here
         return self._cursor.counts(self._head)
 
     # -- ending a transaction -------------------------------------------------------
