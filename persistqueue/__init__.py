@@ -28,32 +28,52 @@ if TYPE_CHECKING:
     from .exceptions import QueueLocked as QueueLocked
     from .exceptions import QueueShutDown as QueueShutDown
     from .exceptions import SerializationError as SerializationError
+    from .priorityqueue import PriorityQueue as PriorityQueue
     from .queue import Queue as Queue
+    from .sqlackqueue import AckStatus as AckStatus
+    from .sqlackqueue import FIFOSQLiteAckQueue as FIFOSQLiteAckQueue
+    from .sqlackqueue import FILOSQLiteAckQueue as FILOSQLiteAckQueue
+    from .sqlackqueue import SQLiteAckQueue as SQLiteAckQueue
+    from .sqlackqueue import UniqueAckQ as UniqueAckQ
+    from .sqlqueue import FIFOSQLiteQueue as FIFOSQLiteQueue
+    from .sqlqueue import FILOSQLiteQueue as FILOSQLiteQueue
+    from .sqlqueue import SQLiteQueue as SQLiteQueue
+    from .sqlqueue import UniqueQ as UniqueQ
 
 __author__ = "The persistqueue developers"
 __license__ = "BSD"
 __version__ = "2.0.0.dev0"
 
-_MODULES = frozenset({"async_queue", "exceptions", "queue", "serializers"})
 # Public names, and the modules they live in.
 _HOMES = {
+    "AckStatus": "sqlackqueue",
     "AsyncEmpty": "exceptions",
     "AsyncFull": "exceptions",
     "AsyncQueue": "async_queue",
     "AsyncQueueShutDown": "exceptions",
     "Empty": "exceptions",
+    "FIFOSQLiteAckQueue": "sqlackqueue",
+    "FIFOSQLiteQueue": "sqlqueue",
+    "FILOSQLiteAckQueue": "sqlackqueue",
+    "FILOSQLiteQueue": "sqlqueue",
     "FormatError": "exceptions",
     "Full": "exceptions",
     "ItemTooLarge": "exceptions",
     "PersistQueueError": "exceptions",
+    "PriorityQueue": "priorityqueue",
     "Queue": "queue",
     "QueueClosed": "exceptions",
     "QueueCorrupt": "exceptions",
     "QueueFailed": "exceptions",
     "QueueLocked": "exceptions",
     "QueueShutDown": "exceptions",
+    "SQLiteAckQueue": "sqlackqueue",
+    "SQLiteQueue": "sqlqueue",
     "SerializationError": "exceptions",
+    "UniqueAckQ": "sqlackqueue",
+    "UniqueQ": "sqlqueue",
 }
+_MODULES = frozenset(_HOMES.values()) | {"serializers"}
 
 
 def __getattr__(name: str) -> Any:

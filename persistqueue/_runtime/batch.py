@@ -242,7 +242,7 @@ class Runner:
             op.result = self._store.counts()[0]
 
     def _join(self, ops: Sequence[Op]) -> None:
-        left = self._store.counts(exact=False)[1] + self._takes.unanswered + self._taken
+        left = self._store.counts()[1] + self._takes.unanswered + self._taken
         for op in ops:
             op.result = UNFINISHED if left else None
 

@@ -57,6 +57,11 @@ class Shell:
             self._store, self._maxsize, self._finish_at, self._takes, self._patience
         )
 
+    @property
+    def takes(self) -> Book:
+        """Who took what; for a function that picks some of it."""
+        return self._takes
+
     def _wake(self, op: Op) -> None:
         """Let the caller of ``op`` look at it; to do it twice is harmless."""
         gate, op.gate = op.gate, None

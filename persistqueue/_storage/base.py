@@ -45,7 +45,7 @@ class Store(Protocol):
         follow, and any of them may raise ``Stale``.
         """
 
-    def append(self, records: Sequence[Any]) -> list[Any] | None:
+    def append(self, records: Sequence[Any]) -> Sequence[Any] | None:
         """Add encoded items behind the last one, in order, all or none.
 
         Returns:

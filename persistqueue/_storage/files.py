@@ -252,7 +252,7 @@ class DirectoryLock:
                 return False
         self._barred = 0.0
         try:
-            taken = _try_lock(self._fd)
+            taken = try_lock(self._fd)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -269,7 +269,7 @@ class DirectoryLock:
         """Stand in the turnstile, unless somebody else does."""
         if not self._in_turnstile and self._next >= 0 and self.supported:
             try:
-                self._in_turnstile = _try_lock(self._next)
+                self._in_turnstile = try_lock(self._next)
             except OSError:  # no locks on directories here: go without manners
                 os.close(self._next)
                 self._next = -1
@@ -310,7 +310,8 @@ class DirectoryLock:
 
 if sys.platform == "win32":
 
-    def _try_lock(fd: int) -> bool:
+    def try_lock(fd: int) -> bool:
+        """Lock an open file unless somebody else holds its lock."""
         os.lseek(fd, 0, os.SEEK_SET)
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -327,7 +328,8 @@ if sys.platform == "win32":
 
 else:
 
-    def _try_lock(fd: int) -> bool:
+    def try_lock(fd: int) -> bool:
+        """Lock an open file unless somebody else holds its lock."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -1,0 +1,112 @@
+"""Recognises what a database holds, and adds what this version needs.
+
+Three layouts are known: this one, which is persist-queue's and what it lacks; nothing;
+and that of persist-queue's async classes, whose tables have no suffix.  Rows of the last
+one are adopted by whichever name is opened first.  Anything else is refused untouched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._log import warn
+from ..exceptions import FormatError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from .table import Table
+
+VERSION = 1
+VERSION_TABLE = "persistqueue_format"  # a later version that cannot be read here leaves it
+_OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
+_OLD_COLUMNS = ["_id", "data", "timestamp"]
+
+
+def prepare(connection: sqlite3.Connection, table: Table, path: str) -> None:
+    """See that the table is there, with all its columns and indexes.
+
+    Raises:
+        FormatError: something else has its name, or a newer version wrote the database.
+    """
+    if _is_ready(connection, table, path):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _complete(connection, table, path)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _is_ready(connection: sqlite3.Connection, table: Table, path: str) -> bool:
+    there = _objects(connection)
+    _refuse_newer(connection, there, path)
+    if table.name.lower() not in there or _old_of(connection, table, there):
+        return False
+    found = _checked_columns(connection, table, path)
+    return all(column in found for column in table.kind.added) and all(
+        index.lower() in there for index in table.indexes
+    )
+
+
+def _complete(connection: sqlite3.Connection, table: Table, path: str) -> None:
+    there = _objects(connection)
+    old = _old_of(connection, table, there)
+    if table.name.lower() not in there:
+        connection.execute(table.rename(old) if old else table.create)
+    elif old:
+        for statement in table.adopt(old):
+            connection.execute(statement)
+    if old:
+        warn("%s: the table %s of persist-queue's async classes is now %s", path, old, table.name)
+    found = _checked_columns(connection, table, path)
+    for column in table.kind.added:
+        if column not in found:
+            connection.execute(table.add_column(column))
+    for index, statement in table.indexes.items():
+        if index.lower() not in there:
+            connection.execute(statement)
+
+
+def _objects(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return what the database holds: names in lower case, as SQLite compares them."""
+    rows = connection.execute("SELECT name, type FROM sqlite_master").fetchall()
+    return {name.lower(): kind for name, kind in rows}
+
+
+def _old_of(connection: sqlite3.Connection, table: Table, there: dict[str, str]) -> str:
+    """Return the name of the old async table whose rows belong here, if there is one."""
+    prefix = table.kind.prefix
+    if prefix not in _OLD_ASYNC or there.get(prefix) != "table":
+        return ""
+    return prefix if _columns(connection, prefix) == _OLD_COLUMNS else ""
+
+
+def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
+    rows = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
+    return [column for (column,) in rows]
+
+
+def _checked_columns(connection: sqlite3.Connection, table: Table, path: str) -> list[str]:
+    """Return the table's columns, if rows can be put there and read."""
+    found = _columns(connection, table.name)
+    wanted = list(table.kind.columns)
+    if found[: len(wanted)] != wanted:
+        raise FormatError(
+            f"{path}: the table {table.name} has the columns {', '.join(found)}; this version "
+            f"({VERSION}) knows {', '.join(wanted)}. Nothing was changed."
+        )
+    return found
+
+
+def _refuse_newer(connection: sqlite3.Connection, there: dict[str, str], path: str) -> None:
+    if VERSION_TABLE not in there:
+        return
+    row = connection.execute(f"SELECT * FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - a constant
+    if row is not None and row[0] != VERSION:
+        raise FormatError(
+            f"{path} was written by a newer version: its format is {row[0]}, this version "
+            f"knows {VERSION}. Nothing was changed."
+        )

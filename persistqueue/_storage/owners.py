@@ -1,0 +1,86 @@
+"""Who is alive: an object that holds rows holds a lock on a file beside the database.
+
+The lock goes when its process does, however that ends, so a file that can be locked is a
+dead owner's.  Where the file system has no locks, nobody owns anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+
+from .files import try_lock
+
+_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Owner:
+    """One object's name among those that hold rows of a database.
+
+    Args:
+        database: the database's path.
+    """
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+        self._name: str | None = None
+        self._fd = -1
+        self._supported = True
+
+    @property
+    def name(self) -> str | None:
+        """What rows that this object holds carry; None where there are no locks."""
+        return self._name
+
+    def appear(self) -> str | None:
+        """Take a name, and hold its lock from now on."""
+        if self._name is None and self._supported:
+            name = uuid.uuid4().hex
+            fd = os.open(self._file(name), _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                locked = try_lock(fd)
+            except OSError:
+                locked = self._supported = False
+            if locked:
+                self._name, self._fd = name, fd
+            else:
+                os.close(fd)
+                self._remove(name)
+        return self._name
+
+    def is_dead(self, name: str) -> bool:
+        """Return whether the owner of that name is gone; removes what it left."""
+        if name == self._name:
+            return False
+        try:
+            fd = os.open(self._file(name), _FLAGS)
+        except FileNotFoundError:
+            return True
+        try:
+            dead = try_lock(fd)
+        finally:
+            os.close(fd)
+        if dead:
+            self._remove(name)
+        return dead
+
+    def disappear(self) -> None:
+        """Let go of the lock and the name."""
+        name, fd, self._name, self._fd = self._name, self._fd, None, -1
+        if fd >= 0 and name is not None:
+            self._remove(name)  # before the lock is free: nobody finds the file then
+            os.close(fd)
+
+    def forget(self) -> None:
+        """Be nobody; the name is a parent process's, whose lock this leaves alone."""
+        fd, self._name, self._fd = self._fd, None, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _file(self, name: str) -> str:
+        return f"{self._database}-owner-{name}"
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open; or it is gone
+            os.unlink(self._file(name))

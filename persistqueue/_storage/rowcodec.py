@@ -1,0 +1,121 @@
+"""How an item becomes the bytes of a row, and back.
+
+A row holds ``serializer.dumps(item)`` and nothing else: no framing, no checksum.  Unique
+queues hold the item with its dicts in key order, so that equal items are equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle as _pickle
+from typing import Any
+
+from ..exceptions import ItemTooLarge, SerializationError
+from ..serializers import pickle
+from ..serializers._coroutines import is_coroutine_function
+from ..serializers._sorting import canonical
+from .framing import Damaged, cannot_encode, too_long
+
+# The row is whole, and this process lacks something.
+_NOT_DAMAGE = (ImportError, AttributeError, MemoryError, RecursionError)
+
+
+class RowCodec:
+    """Encodes and decodes rows with one serializer.
+
+    Args:
+        serializer: has ``dumps`` and ``loads``, or ``dump`` and ``load``.
+        ordered: encode dicts in key order, at every depth.
+        longest: bytes of the longest row that is written or loaded.
+
+    Raises:
+        AttributeError: the serializer has neither.
+        TypeError: it has coroutine functions.
+    """
+
+    def __init__(self, serializer: Any, *, ordered: bool, longest: int) -> None:
+        serializer = pickle if serializer is _pickle else serializer
+        self.name = getattr(serializer, "__name__", type(serializer).__qualname__)
+        self._longest = longest
+        self._ordered = ordered
+        dumps, loads = getattr(serializer, "dumps", None), getattr(serializer, "loads", None)
+        if dumps is None or loads is None:
+            dumps, loads = _from_streams(serializer, self.name)
+        if is_coroutine_function(dumps) or is_coroutine_function(loads):
+            raise TypeError(f"{self.name} has coroutine functions: give its ordinary twin")
+        self._dumps, self._loads = dumps, loads
+        self._sorts = _takes_sort_keys(dumps)
+
+    def encode(self, item: Any) -> Any:
+        """Return the bytes (or, with some serializers, the text) of a row.
+
+        Raises:
+            SerializationError, ItemTooLarge: it cannot be stored.
+        """
+        try:
+            data = self._in_order(item) if self._ordered else self._dumps(item)
+        except Exception as error:
+            raise cannot_encode(self.name, item, error) from error
+        if len(data) > self._longest:
+            raise ItemTooLarge(
+                f"the item is {len(data)} bytes long once encoded, "
+                f"max_item_bytes is {self._longest}; nothing was stored"
+            )
+        return data
+
+    def _in_order(self, item: Any) -> Any:
+        item = canonical(item)
+        if self._sorts:
+            try:
+                return self._dumps(item, sort_keys=True)
+            except TypeError:  # keys that cannot be compared, or an item that cannot be stored
+                return self._dumps(item)
+        return self._dumps(item)
+
+    def decode(self, data: Any) -> Any:
+        """Return the item that a row holds.
+
+        Raises:
+            Damaged: it holds none.
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+        """
+        if data is not None and len(data) > self._longest:
+            raise too_long(self._longest)
+        try:
+            return self._loads(data)
+        except _NOT_DAMAGE as error:
+            raise SerializationError(
+                f"{self.name} cannot decode the item here "
+                f"({type(error).__name__}: {error}); it stays stored"
+            ) from error
+        except Exception as error:
+            raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
+
+
+def _from_streams(serializer: Any, name: str) -> tuple[Any, Any]:
+    """Make ``dumps`` and ``loads`` of ``dump`` and ``load``."""
+    if not (hasattr(serializer, "dump") and hasattr(serializer, "load")):
+        raise AttributeError(
+            f"{name} is no serializer: it needs dumps(value) and loads(data), "
+            "or dump(value, fp) and load(fp)"
+        )
+
+    def dumps(value: Any) -> bytes:
+        buffer = io.BytesIO()
+        serializer.dump(value, buffer)
+        return buffer.getvalue()
+
+    def loads(data: bytes) -> Any:
+        return serializer.load(io.BytesIO(data))
+
+    if is_coroutine_function(serializer.dump) or is_coroutine_function(serializer.load):
+        raise TypeError(f"{name} has coroutine functions: give its ordinary twin")
+    return dumps, loads
+
+
+def _takes_sort_keys(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    takes_any = bool(code.co_flags & 0x08)  # inspect.CO_VARKEYWORDS
+    return takes_any or "sort_keys" in code.co_varnames

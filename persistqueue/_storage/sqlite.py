@@ -1,0 +1,248 @@
+"""Opens SQLite databases, and turns SQLite's errors into ours: nowhere else.
+
+The path rule, one for both families: an existing directory holds ``data.db``, an existing
+regular file *is* the database.  What does not exist becomes a directory for a sync class
+and a file for an async class, as each one's documentation promises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._log import warn
+from ..exceptions import (
+    FormatError,
+    ItemTooLarge,
+    PersistQueueError,
+    QueueCorrupt,
+    QueueFailed,
+    QueueLocked,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+R = TypeVar("R")
+MEMORY = ":memory:"
+_TICK = 20_000_000  # ns; more than the granularity of any file system's times
+_STAMPS_LIE = os.name == "nt"  # Windows writes a file's time when it is closed
+
+# What SQLite says, by the beginning of its message (codes come with Python 3.11 only).
+_BUSY = ("database is locked", "database table is locked", "database schema is locked")
+_NO_DATABASE = ("file is not a database", "file is encrypted or is not a database")
+_MALFORMED = ("database disk image is malformed", "malformed database schema")
+_GONE = ("no such table", "no such column", "table ")
+_CANNOT_OPEN = ("unable to open database file",)
+_SYSTEM = {
+    "database or disk is full": errno.ENOSPC,
+    "attempt to write a readonly database": errno.EACCES,
+    "disk I/O error": errno.EIO,
+}
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Return whether somebody else held a lock."""
+    return str(error).startswith(_BUSY)
+
+
+class Database:
+    """Where a database is, and how it is opened.
+
+    Args:
+        path: the file, or ``":memory:"``.
+        power: whether a commit survives loss of power.
+        patience: seconds to wait for locks where SQLite itself waits.
+    """
+
+    def __init__(self, path: str, *, power: bool, patience: float) -> None:
+        self.path = path
+        self.patience = patience
+        self.power = power
+        self.memory = path == MEMORY
+        self._watched = f"{path}-wal"
+        self._identity: tuple[int, int] | None = None
+
+    def connect(self) -> sqlite3.Connection:
+        """Open a connection that writes.  It never waits for a lock.
+
+        Raises:
+            sqlite3.Error: as it is; ``translate`` says what it means.
+        """
+        if not self.memory:
+            _create_private(self.path)
+        connection = self._connect()
+        try:
+            if not self.memory:
+                self._choose_journal(connection)
+                found = os.stat(self.path)
+                self._identity = found.st_dev, found.st_ino
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def beside(self, function: Callable[[sqlite3.Connection], R], table: str) -> R:
+        """Call ``function`` with a connection of its own, for what may take long."""
+        try:
+            with contextlib.closing(self._connect(self.patience)) as connection:
+                connection.execute("PRAGMA wal_autocheckpoint=0")
+                return function(connection)
+        except sqlite3.Error as error:
+            raise self.translate(error, table) from error
+
+    def _connect(self, timeout: float = 0.0) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path, timeout=timeout, isolation_level=None, check_same_thread=False
+        )
+
+    def _choose_journal(self, connection: sqlite3.Connection) -> None:
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":  # a file system without shared memory
+            warn("%s: no write-ahead log here (%s): slower, and readers block", self.path, mode)
+            self._watched = self.path
+        wanted = 2 if self.power else 1
+        connection.execute(f"PRAGMA synchronous={wanted}")
+        if connection.execute("PRAGMA synchronous").fetchone()[0] != wanted:
+            raise PersistQueueError(
+                f"{self.path}: this SQLite does not take the setting of durability="
+                + ("'power'" if self.power else "'process'")
+            )
+
+    def still_there(self) -> bool:
+        """Return whether the path leads to the file that was opened."""
+        if self._identity is None:
+            return True
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
+
+    def sync(self) -> None:
+        """Force what is committed to stable storage.
+
+        The log alone is opened for it: SQLite loses its locks on the other files when
+        anybody in this process closes one of them.
+        """
+        if self.power or self.memory:
+            return
+        try:
+            for path in (self._watched, os.path.dirname(self.path)):
+                _sync(path)
+        except FileNotFoundError:
+            return  # no log: everything is in the database, synced by the checkpoint
+        except OSError as error:
+            raise QueueFailed(f"{self.path}: a sync failed ({error}); reopen the queue") from error
+
+    def translate(self, error: sqlite3.Error, table: str) -> Exception:
+        """Return what an error of SQLite is called here."""
+        says = str(error)
+        for begins, number in _SYSTEM.items():
+            if says.startswith(begins):
+                return OSError(number, f"{os.strerror(number)} (SQLite: {says})", self.path)
+        if is_busy(error):
+            return QueueLocked(f"{self.path}: another process holds the lock; nothing was done")
+        if says.startswith(_NO_DATABASE):
+            return FormatError(f"{self.path} is not an SQLite database; nothing was changed")
+        if says.startswith(_MALFORMED):
+            return QueueCorrupt(self.path, table, reason=f"the database is damaged: {says}")
+        if says.startswith(_GONE):
+            return QueueCorrupt(
+                self.path, table, reason=f"the table was dropped or altered while in use: {says}"
+            )
+        if says.startswith(_CANNOT_OPEN):
+            return _why_not_opened(self.path)
+        if "too big" in says:
+            return ItemTooLarge(f"SQLite cannot store an item of this size: {says}")
+        return PersistQueueError(f"{self.path}: SQLite says: {says}")
+
+
+class Watch:
+    """Tells, for a ``stat``, whether a database may have been written to.
+
+    A commit changes the log's length or its time.  Two commits within one tick of the
+    file system's clock may leave both as they were; so what was noted within a tick of
+    the last change counts as changed when the tick is over.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._path = database._watched  # noqa: SLF001 - one thing in two halves
+        self._memory = database.memory
+        self._noted: tuple[int, ...] | None = None
+        self._unsure_since = 0  # ns; 0 when sure
+
+    def note(self) -> None:
+        """Remember how things are; to be called before they are read."""
+        if self._memory:
+            return
+        self._noted = self._stamp()
+        now = time.time_ns()
+        unsure = self._noted is not None and abs(now - self._noted[-1]) < _TICK
+        self._unsure_since = now if unsure else 0
+
+    def changed(self) -> bool:
+        """Return whether anybody may have committed since."""
+        if self._memory:
+            return False
+        if _STAMPS_LIE or self._stamp() != self._noted:
+            return True
+        return bool(self._unsure_since) and time.time_ns() - self._unsure_since > _TICK
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def database_path(path: str, file_name: str, *, makes_directory: bool) -> str:
+    """Return the database's file by the path rule; creates the directory if it is missing."""
+    if path == MEMORY or os.path.isfile(path):
+        return path
+    if os.path.isdir(path):
+        return os.path.join(path, file_name)
+    if not makes_directory:
+        return path
+    os.makedirs(path, 0o700, exist_ok=True)
+    return os.path.join(path, file_name)
+
+
+def _create_private(path: str) -> None:
+    """Create the file for its owner alone; SQLite gives its other files the same mode."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    try:
+        os.close(os.open(path, flags, 0o600))
+    except FileExistsError:
+        return
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _why_not_opened(path: str) -> OSError:
+    """Return the error behind SQLite's "unable to open"."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error
+    number = errno.EISDIR if os.path.isdir(path) else errno.EACCES
+    return OSError(number, os.strerror(number), path)
+
+
+def close_quietly(connection: Any) -> None:
+    """Close a connection; what SQLite still has to say interests nobody."""
+    try:
+        connection.close()
+    except sqlite3.Error as error:
+        warn("closing a database: %s", error)

@@ -1,0 +1,238 @@
+"""A queue's table as a store: what every way of finishing an item has in common.
+
+An item is finished when its row is deleted (``sqlways``) or marked (``sqlacks``).  Rows
+are read in the order of their kind; what cannot be decoded stays, and is in the way until
+it is skipped: set aside in a table of its own.
+
+Counting
+    ``SELECT COUNT(*)`` reads the whole table, so counts are kept, and adjusted by what
+    this object does.  They are trusted until SQLite's ``data_version`` says that somebody
+    else has committed.  Then whoever asks for a number pays for counting; who only wants
+    to know whether there is anything looks at a few rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._log import warn
+from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
+from .base import Record, Stale
+from .framing import Damaged
+from .transactions import Transactions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .rowcodec import RowCodec
+    from .sqlite import Database
+    from .table import Table
+
+Row = tuple[Any, ...]  # _id, data, timestamp, then priority or status
+
+
+class SqlStore(Transactions):
+    """The table of one queue.
+
+    Args:
+        database: where it is.
+        table: its statements.
+        codec: decodes rows.
+        skip_corrupt: set aside what cannot be decoded, instead of raising.
+    """
+
+    def __init__(
+        self, database: Database, table: Table, codec: RowCodec, *, skip_corrupt: bool
+    ) -> None:
+        super().__init__(database, table)
+        self._codec = codec
+        self._skip_corrupt = skip_corrupt
+        self._waiting = 0  # rows that could be taken
+        self._unsettled = 0  # rows that are not finished
+        self._known = False  # whether these two are exact
+        self.skipped = 0
+
+    # -- counting -------------------------------------------------------------------
+
+    def counts(self, exact: bool = True) -> tuple[int, int]:
+        if exact:
+            self._refresh()
+            if not self._known:
+                self._waiting, self._unsettled = self._count()
+                self._known = True
+        return self._waiting, self._unsettled
+
+    def _count(self) -> tuple[int, int]:
+        """Count what waits and what is not finished."""
+        count = self._one(self._table.count)
+        return count, count
+
+    def _glance(self) -> tuple[int, int]:
+        """The same, but no further than a few rows."""
+        some = self._one(self._table.count_some)
+        return some, some
+
+    def _opened(self) -> None:
+        self._waiting, self._unsettled = self._count()
+        self._known = True
+
+    def _overtaken(self) -> None:
+        self._known = False
+
+    def _undone(self) -> None:
+        self._known = False
+
+    def _forgotten(self) -> None:
+        self._known = False
+
+    def _ending(self) -> None:
+        if not self._known:
+            self._waiting, self._unsettled = self._glance()
+
+    def _more(self, waiting: int, unsettled: int) -> None:
+        """Adjust the counts by what was just done."""
+        self._waiting += waiting
+        self._unsettled += unsettled
+
+    # -- verbs ----------------------------------------------------------------------
+
+    def append(self, records: Sequence[Any]) -> Sequence[int | None]:
+        """Insert rows and return their ids; None for what a unique queue holds already."""
+        if len(records) == 1 or self._table.kind.unique:
+            ids = [self._insert(row) for row in records]
+            stored = len(ids) - ids.count(None)
+            self._more(stored, stored)
+            return ids
+        self._many(self._table.insert, records)
+        # AUTOINCREMENT, in one transaction: nobody's ids are in between.
+        last = self._one("SELECT last_insert_rowid()")
+        self._more(len(records), len(records))
+        return range(last - len(records) + 1, last + 1)
+
+    def _insert(self, row: Row) -> int | None:
+        cursor = self._execute(self._table.insert, row)
+        return cursor.lastrowid if cursor.rowcount > 0 else None
+
+    def take(self, most: int) -> list[Record]:
+        while True:
+            rows = self._rows(self._table.first, (most,))
+            records = self._decoded(rows)
+            if records or not rows:
+                break
+        if not records:
+            return self._none()
+        self._hand_out(records)
+        return records
+
+    def _none(self) -> list[Record]:
+        """Nothing is there; whoever waits must not be told otherwise by a count."""
+        if self._waiting:
+            self._known = False
+        return []
+
+    def take_id(self, number: int) -> list[Record]:
+        """Hand out the row with this id, if it is there and waits."""
+        records = self._decoded(self._rows(self._table.by_id, (number,)))
+        if records:
+            self._hand_out(records)
+        return records
+
+    def peek(self) -> Record | None:
+        while True:
+            rows = self._rows(self._table.first, (1,))
+            records = self._decoded(rows)
+            if records or not rows:
+                return records[0] if records else None
+
+    def _hand_out(self, records: list[Record]) -> None:
+        """Write down that these are handed out."""
+        raise NotImplementedError
+
+    # -- rows -----------------------------------------------------------------------
+
+    def update(self, number: int, data: Any) -> int:
+        """Replace what the row with this id holds, and return the id."""
+        try:
+            self._execute(self._table.update, (data, number))
+        except Exception as error:
+            if "UNIQUE" in str(error.__cause__):
+                raise ValueError("the queue holds an equal item already") from error
+            raise
+        return number
+
+    def all_rows(self) -> list[Row]:
+        """Return every row in order of id, read beside whatever is under way."""
+        if self._database.memory:
+            return self._rows(self._table.all_rows)
+        rows: list[Row] = self.beside(
+            lambda connection: connection.execute(self._table.all_rows).fetchall()
+        )
+        return rows
+
+    def decoded_rows(self, rows: Sequence[Row]) -> list[tuple[Row, Any]]:
+        """Return rows with their items; damaged ones are left out if they may be skipped."""
+        decoded = []
+        for row in rows:
+            try:
+                decoded.append((row, self._codec.decode(row[1])))
+            except Damaged as error:
+                if not self._skip_corrupt:
+                    raise self._corrupt(row, error) from error
+        return decoded
+
+    def shrink(self) -> None:
+        """Rebuild the database without what was deleted, and give the space back."""
+        if not self._database.memory:
+            self.beside(_vacuum)
+
+    # -- decoding -------------------------------------------------------------------
+
+    def _decoded(self, rows: Sequence[Row]) -> list[Record]:
+        """Return records up to the first row that cannot be decoded; raise if that is the first."""
+        records: list[Record] = []
+        for row in rows:
+            try:
+                records.append(Record(row[0], row, self._codec.decode(row[1])))
+            except Damaged as error:
+                if self._skip_corrupt:
+                    self._set_aside(row, error)
+                elif records:
+                    break
+                else:
+                    raise self._corrupt(row, error) from error
+            except (SerializationError, ItemTooLarge) as error:
+                if records:
+                    break
+                raise type(error)(f"{self._table.name}, row {row[0]}: {error}") from error.__cause__
+        return records
+
+    def _set_aside(self, row: Row, error: Damaged) -> None:
+        if not self._exclusive:
+            raise Stale
+        self._execute(self._table.create_aside)
+        self._execute(self._table.set_aside, (row[0],))
+        self._execute(self._table.delete, (row[0],))
+        self._more(-1, -1)
+        self.skipped += 1
+        warn(
+            "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
+            self._database.path, row[0], self._table.name, error, self._table.aside,
+        )  # fmt: skip
+
+    def _corrupt(self, row: Row, error: Damaged) -> QueueCorrupt:
+        return QueueCorrupt(
+            self._database.path,
+            self._table.name,
+            index=row[0],
+            reason=f"the row cannot be decoded ({error})",
+            advice='open the queue with on_corrupt="skip" to set it aside and go on',
+        )
+
+    def beside(self, function: Callable[[Any], Any]) -> Any:
+        """Call ``function`` with a connection of its own; callable on any thread."""
+        return self._database.beside(function, self._table.name)
+
+
+def _vacuum(connection: Any) -> None:
+    connection.execute("VACUUM")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

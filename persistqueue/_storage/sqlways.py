@@ -1,0 +1,212 @@
+"""The two plain ways to finish an item: when it is taken, and at task_done."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from .sqlstore import Row, SqlStore
+from .table import MOST_COUNTED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .base import Record
+
+_LONGEST_WINDOW = 256  # rows that are read ahead
+_LOWEST = -(2**63)  # no id is below
+_CHUNK = 500  # values in one statement; SQLite takes 999 at least
+
+
+class DeletingStore(SqlStore):
+    """Deletes a row when it is handed out; giving it back inserts it again."""
+
+    def _hand_out(self, records: list[Record]) -> None:
+        if len(records) == 1:
+            self._execute(self._table.delete, (records[0].start,))
+        else:
+            self._many(self._table.delete, [(record.start,) for record in records])
+        self._more(-len(records), -len(records))
+
+    def untake(self, records: Sequence[Record]) -> None:
+        for record in records:
+            stored = self._execute(self._table.put_back, record.end).rowcount > 0
+            if not stored and not self._table.kind.unique:  # somebody has its id: a new one
+                stored = self._execute(self._table.insert, record.end[1:]).rowcount > 0
+            self._more(stored, stored)
+
+    def settle(self, records: Sequence[Record]) -> None:
+        """They were settled when they were taken."""
+
+
+class ReservingStore(SqlStore):
+    """Remembers what it has handed out, and deletes it when it is settled.
+
+    Handing out writes nothing.  Where new rows come behind all others, everything up to
+    ``_floor`` was handed out, and rows behind it are read ahead; given-back rows lower it.
+    In the other orders, what is handed out is stepped over.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._out: set[int] = set()  # ids that are handed out
+        self._forget_ahead()
+
+    def _forget_ahead(self) -> None:
+        self._window: deque[Row] = deque()
+        self._ahead = 1  # rows to read next time
+        self._floor = _LOWEST
+        # Ids handed out and returned by this transaction, and the floor before it.
+        self._before: tuple[set[int], set[int], int] = (set(), set(), _LOWEST)
+
+    # -- what is in memory follows what is stored -----------------------------------
+
+    def _opened(self) -> None:
+        self._forgotten()
+        super()._opened()
+
+    def _forgotten(self) -> None:
+        self._out = set()
+        self._forget_ahead()
+        super()._forgotten()
+
+    def _begun(self) -> None:
+        self._before = (set(), set(), self._floor)
+
+    def _undone(self) -> None:
+        handed_out, returned, self._floor = self._before
+        self._out = (self._out - handed_out) | returned
+        self._before = (set(), set(), self._floor)
+        self._window.clear()
+        super()._undone()
+
+    def _overtaken(self) -> None:
+        self._window.clear()
+        self._ahead = max(self._ahead // 4, 1)
+        self._floor = _LOWEST  # others may have put a row back to its place
+        super()._overtaken()
+
+    def begin(self, exclusive: bool) -> bool:
+        if not super().begin(exclusive):
+            return False
+        self._begun()
+        return True
+
+    # -- counting -------------------------------------------------------------------
+
+    def _count(self) -> tuple[int, int]:
+        stored = self._one(self._table.count)
+        self._out &= self._present(self._out)
+        return stored - len(self._out), stored
+
+    def _present(self, ids: set[int]) -> set[int]:
+        """Return those of ``ids`` that others have not deleted."""
+        found: set[int] = set()
+        left = list(ids)
+        while left:
+            chunk, left = left[:_CHUNK], left[_CHUNK:]
+            found.update(number for (number,) in self._rows(self._table.in_list(len(chunk)), chunk))
+        return found
+
+    def _glance(self) -> tuple[int, int]:
+        if self._table.kind.in_order_of_id:
+            rows = self._rows(self._table.ids_after, (self._floor, MOST_COUNTED))
+        else:
+            rows = self._rows(self._table.ids, (MOST_COUNTED + len(self._out),))
+        waiting = sum(number not in self._out for (number,) in rows)
+        if not waiting and len(rows) >= MOST_COUNTED:  # all of them handed out: look properly
+            waiting = len(self._next(1, keep=True))
+        return waiting, self._one(self._table.count_some)
+
+    # -- verbs ----------------------------------------------------------------------
+
+    def append(self, records: Sequence[Any]) -> Sequence[int | None]:
+        if not self._table.kind.in_order_of_id:
+            self._window.clear()
+        return super().append(records)
+
+    def update(self, number: int, data: Any) -> int:
+        self._window.clear()
+        return super().update(number, data)
+
+    def take(self, most: int) -> list[Record]:
+        self._refresh()
+        records: list[Record] = []
+        while not records and (rows := self._next(most)):
+            records = self._decoded(rows)
+            self._unread(rows, records)
+        if not records:
+            return self._none()
+        self._hand_out(records)
+        if self._table.kind.in_order_of_id:
+            self._floor = max(self._floor, records[-1].start)
+        return records
+
+    def take_id(self, number: int) -> list[Record]:
+        self._refresh()
+        if number in self._out:
+            return []
+        records = super().take_id(number)
+        if records:
+            self._window.clear()
+        return records
+
+    def peek(self) -> Record | None:
+        self._refresh()
+        while rows := self._next(1, keep=True):
+            if records := self._decoded(rows):
+                return records[0]
+            self._window.clear()
+        return None
+
+    def _hand_out(self, records: list[Record]) -> None:
+        ids = {record.start for record in records}
+        self._before[0].update(ids)
+        self._out |= ids
+        self._more(-len(ids), 0)
+
+    def untake(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.start in self._out:
+                self._out.remove(record.start)
+                self._before[1].add(record.start)
+                self._floor = min(self._floor, record.start - 1)
+                self._more(1, 0)
+        self._window.clear()
+
+    def settle(self, records: Sequence[Record]) -> None:
+        ids = {record.start for record in records}
+        deleted = self._many(self._table.delete, [(number,) for number in ids]).rowcount
+        self._before[1].update(ids & self._out)
+        self._out -= ids
+        self._more(0, -max(deleted, 0))
+        if deleted != len(ids):
+            self._known = False
+
+    # -- reading --------------------------------------------------------------------
+
+    def _next(self, count: int, *, keep: bool = False) -> list[Row]:
+        """Return up to ``count`` rows that are next; ``keep`` leaves them next."""
+        if not self._table.kind.in_order_of_id:
+            rows = self._rows(self._table.first, (count + len(self._out),))
+            return [row for row in rows if row[0] not in self._out][:count]
+        while not self._window and self._read_ahead(count):
+            pass
+        if keep:
+            return list(self._window)[:count]
+        return [self._window.popleft() for _ in range(min(count, len(self._window)))]
+
+    def _read_ahead(self, count: int) -> bool:
+        """Fill the window from behind the floor; False: nothing is there."""
+        most = max(count, self._ahead)
+        rows = self._rows(self._table.after, (self._floor, most))
+        self._window.extend(row for row in rows if row[0] not in self._out)
+        if not self._window and rows:
+            self._floor = rows[-1][0]  # all of these are handed out
+        self._ahead = min(2 * most, _LONGEST_WINDOW)
+        return bool(rows)
+
+    def _unread(self, rows: Sequence[Row], records: Sequence[Record]) -> None:
+        """What was read and not handed out (a damaged row is in between) is read again."""
+        if len(records) < len(rows):
+            self._window.clear()

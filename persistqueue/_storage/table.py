@@ -1,0 +1,211 @@
+"""What is in a database, as SQL: kinds of queues and their statements.
+
+Pure: nothing here opens or runs anything.  A kind is one line; every statement of every
+kind is built once, when a queue is opened.  Rules:
+
+- Tables and their columns are persist-queue's.  What is added (a column that may be null,
+  behind the others; an index; a table) leaves it readable by persist-queue.
+- A name is quoted as an identifier.  Values are bound, never pasted.
+- A condition is written exactly as in the partial index that serves it, or SQLite does
+  not use that index.
+- Nothing needs an SQLite newer than 3.34; no RETURNING.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# What `status` says in the ack queues.
+NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9
+_LIVE = f"status < {HELD}"
+_HELD = f"status = {HELD}"
+_OVER = f"status >= {ACKED}"
+
+MOST_COUNTED = 64  # rows that an inexact count looks at
+ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
+
+
+class Kind(NamedTuple):
+    """A kind of queue.
+
+    Attributes:
+        prefix: of its table's name.
+        newest_first: the last one in is the first one out.
+        unique: no two rows hold the same bytes.
+        priority: rows have one; the lowest goes first, among equals the oldest.
+        ack: rows stay, and have a status.
+    """
+
+    prefix: str
+    newest_first: bool = False
+    unique: bool = False
+    priority: bool = False
+    ack: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that persist-queue knows, in their order."""
+        extra = ("priority",) if self.priority else ("status",) if self.ack else ()
+        return ("_id", "data", "timestamp", *extra)
+
+    @property
+    def added(self) -> dict[str, str]:
+        """The columns behind those, and their types."""
+        return {"owner": "TEXT"} if self.ack else {}
+
+    @property
+    def in_order_of_id(self) -> bool:
+        """Whether a new row always comes behind all others."""
+        return not (self.newest_first or self.priority)
+
+
+FIFO = Kind("queue")
+FILO = Kind("filo_queue", newest_first=True)
+UNIQUE = Kind("unique_queue", unique=True)
+PRIORITY = Kind("priority_queue", priority=True)
+ACK_FIFO = Kind("ack_queue", ack=True)
+ACK_FILO = Kind("ack_filo_queue", newest_first=True, ack=True)
+ACK_UNIQUE = Kind("ack_unique_queue", unique=True, ack=True)
+
+
+def identifier(name: str) -> str:
+    """Quote a name for SQL.
+
+    Raises:
+        ValueError: it cannot be one: it holds a NUL or half a surrogate pair.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a table's name cannot hold half a character: {name!a}") from error
+    if "\0" in name:
+        raise ValueError(f"a table's name cannot hold a NUL character: {name!r}")
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Table:
+    """One queue's table, and every statement on it.
+
+    Args:
+        kind: of the queue.
+        name: the queue's; any text.
+    """
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self.kind = kind
+        self.name = f"{kind.prefix}_{name}"
+        self.aside = f"corrupt:{self.name}"
+        self.quoted = table = identifier(self.name)
+        all_columns = ", ".join(kind.columns)
+        order = "priority, _id" if kind.priority else "_id DESC" if kind.newest_first else "_id"
+        behind = "<" if kind.newest_first else ">"
+        live = f" WHERE {_LIVE}" if kind.ack else ""
+        also = " AND " if live else " WHERE "
+        select = f"SELECT {all_columns} FROM {table}"
+
+        self.create = self._create(table)
+        self.indexes = self._indexes(table)
+        self.insert, self.put_back = self._inserts(table)
+        self.first = f"{select}{live} ORDER BY {order} LIMIT ?"
+        self.after = f"{select}{live}{also}_id {behind} ? ORDER BY {order} LIMIT ?"
+        self.by_id = f"{select}{live}{also}_id = ?"
+        self.ids_after = f"SELECT _id FROM {table} WHERE _id > ? ORDER BY _id LIMIT ?"
+        self.ids = f"SELECT _id FROM {table} LIMIT ?"
+        self.all_rows = f"{select} ORDER BY _id"
+        self.update = f"UPDATE {table} SET data = ? WHERE _id = ?"
+        self.delete = f"DELETE FROM {table} WHERE _id = ?"
+        self.count = f"SELECT COUNT(*) FROM {table}{live}"
+        self.count_some = f"SELECT COUNT(*) FROM (SELECT 1 FROM {table}{live} LIMIT {MOST_COUNTED})"
+        self.create_aside = (
+            f"CREATE TABLE IF NOT EXISTS {identifier(self.aside)} AS SELECT * FROM {table} LIMIT 0"
+        )
+        self.set_aside = (
+            f"INSERT INTO {identifier(self.aside)} ({all_columns})"
+            f" SELECT {all_columns} FROM {table} WHERE _id = ?"
+        )
+        # Of the ack queues only.
+        self.state = f"SELECT status, owner, data, timestamp FROM {table} WHERE _id = ?"
+        self.mark = f"UPDATE {table} SET status = ?, owner = ? WHERE _id = ?"
+        self.count_held = f"SELECT COUNT(*) FROM {table} WHERE {_HELD}"
+        self.held_some = f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {_HELD} LIMIT 1)"
+        self.count_live = f"SELECT COUNT(*) FROM {table} WHERE {_LIVE} AND status = ?"
+        self.count_over = f"SELECT COUNT(*) FROM {table} WHERE {_OVER} AND status = ?"
+        self.owners = f"SELECT DISTINCT owner FROM {table} WHERE {_HELD}"
+        self.resume = (
+            f"UPDATE {table} SET status = {READY}, owner = NULL WHERE {_HELD} AND owner IS ?"
+        )
+        self.to_the_front = f"UPDATE {table} SET _id = ? WHERE _id = ?"
+        self.lowest_id = f"SELECT MIN(_id) FROM {table}"
+        self.ready_insert = f"INSERT INTO {table} (data, timestamp, status) VALUES (?, ?, {READY})"
+        self.clear = self._clear(table)
+
+    def in_list(self, count: int) -> str:
+        """Return the statement that finds which of ``count`` ids are there."""
+        marks = ", ".join("?" * count)
+        return f"SELECT _id FROM {self.quoted} WHERE _id IN ({marks})"
+
+    def add_column(self, column: str) -> str:
+        """Return the statement that adds one of the kind's own columns."""
+        return f"ALTER TABLE {self.quoted} ADD COLUMN {column} {self.kind.added[column]}"
+
+    def adopt(self, old: str) -> tuple[str, ...]:
+        """Return the statements that move another table's rows here, in their order."""
+        ignore = "OR IGNORE " if self.kind.unique else ""
+        return (
+            (
+                f"INSERT {ignore}INTO {self.quoted} (data, timestamp)"
+                f" SELECT data, timestamp FROM {identifier(old)} ORDER BY _id"
+            ),
+            f"DROP TABLE {identifier(old)}",
+        )
+
+    def rename(self, old: str) -> str:
+        """Return the statement that makes another table this one."""
+        return f"ALTER TABLE {identifier(old)} RENAME TO {self.quoted}"
+
+    def _create(self, table: str) -> str:
+        types = {"priority": "INTEGER", "status": "INTEGER"}
+        columns = ["_id INTEGER PRIMARY KEY AUTOINCREMENT", "data BLOB", "timestamp FLOAT"]
+        columns += [f"{column} {types[column]}" for column in self.kind.columns[3:]]
+        columns += [f"{column} {kind}" for column, kind in self.kind.added.items()]
+        columns += ["UNIQUE (data)"] if self.kind.unique else []
+        return f"CREATE TABLE {table} ({', '.join(columns)})"
+
+    def _indexes(self, table: str) -> dict[str, str]:
+        """Return the indexes: what keeps a get as quick at a million rows as at a thousand."""
+        wanted: dict[str, str] = {}
+        if self.kind.priority:
+            wanted["priority"] = "(priority, _id)"
+        if self.kind.ack:
+            wanted["live"] = f"(_id, status) WHERE {_LIVE}"
+            wanted["held"] = f"(owner) WHERE {_HELD}"
+            wanted["over"] = f"(status, _id) WHERE {_OVER}"
+        names = {f"index_{what}:{self.name}": what for what in wanted}
+        return {
+            name: f"CREATE INDEX {identifier(name)} ON {table} {wanted[what]}"
+            for name, what in names.items()
+        }
+
+    def _inserts(self, table: str) -> tuple[str, str]:
+        """Return the statements for a put, and for putting a row back under its id."""
+        columns = self.kind.columns[1:]
+        values = ["?"] * len(columns)
+        if self.kind.ack:
+            values[-1] = str(NEW)
+        ignore = "OR IGNORE " if self.kind.unique else ""
+        names, marks = ", ".join(columns), ", ".join(values)
+        return (
+            f"INSERT {ignore}INTO {table} ({names}) VALUES ({marks})",
+            f"INSERT OR IGNORE INTO {table} (_id, {names}) VALUES (?, {marks})",
+        )
+
+    def _clear(self, table: str) -> dict[bool, str]:
+        """Return the statements that delete old acked rows: without failed ones, and with."""
+        which = {False: f"{_OVER} AND status = {ACKED}", True: _OVER}
+        return {
+            failed_too: (
+                f"DELETE FROM {table} WHERE _id IN (SELECT _id FROM {table}"
+                f" WHERE {condition} ORDER BY _id DESC LIMIT ? OFFSET ?)"
+            )
+            for failed_too, condition in which.items()
+        }

@@ -1,0 +1,81 @@
+"""``PriorityQueue``: the lowest number first, in an SQLite database, for threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._filequeue import T
+from ._options import whole
+from ._storage.table import ID_RANGE, PRIORITY
+from .exceptions import Empty, Full
+from .sqlbase import SQLiteBase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Empty", "Full", "PriorityQueue"]
+
+
+class PriorityQueue(SQLiteBase[T]):
+    """A queue whose item with the lowest priority goes first; equal ones in the order of put.
+
+    It takes the arguments of ``SQLiteQueue`` and keeps its promises.
+    """
+
+    _KIND = PRIORITY
+
+    def put(
+        self, item: T, priority: int = 0, block: bool = True, timeout: float | None = None
+    ) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            priority: the lower, the sooner; a whole number of 64 bits.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id.
+
+        Raises:
+            TypeError, ValueError: the priority is no such number.
+            Everything that ``SQLiteQueue.put`` raises.
+        """
+        return self._put(self._prioritised(item, _checked(priority)), block, timeout)
+
+    def put_nowait(self, item: T, priority: int = 0) -> int | None:
+        """Store an item if there is room now: ``put(item, priority, block=False)``."""
+        return self.put(item, priority, False)
+
+    def put_many(
+        self,
+        items: Iterable[T],
+        priority: int = 0,
+        block: bool = True,
+        timeout: float | None = None,
+    ) -> list[int | None]:
+        """Store items of one priority with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            priority: of each of them.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        number = _checked(priority)
+        return self._put_rows((self._prioritised(item, number) for item in items), block, timeout)
+
+    def _prioritised(self, item: T, priority: int) -> tuple[Any, ...]:
+        return *self._row(item), priority
+
+
+def _checked(priority: Any) -> int:
+    return whole("priority", priority, ID_RANGE.start, ID_RANGE.stop - 1)

@@ -1,0 +1,207 @@
+"""``SQLiteBase``: what every SQLite queue for threads does."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ._filequeue import NO_ITEM, T
+from ._options import MAX_ITEM_BYTES, whole
+from ._runtime.deadline import FOREVER, Deadline
+from ._runtime.takes import AT_TAKE, AT_TASK_DONE
+from ._runtime.threads import ThreadShell
+from ._sqlqueue import SqlFace, in_range, row_id, to_update
+from ._storage.sqlways import DeletingStore, ReservingStore
+from ._threaded import ThreadedQueue
+from .exceptions import Empty
+from .serializers import pickle
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+__all__ = ["SQLBase", "SQLiteBase"]
+
+
+class SQLiteBase(SqlFace[T], ThreadedQueue[T]):
+    """A queue in a table of an SQLite database; the arguments are those of ``SQLiteQueue``."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str = "default",
+        multithreading: bool = False,
+        timeout: float = 10.0,
+        auto_commit: bool = True,
+        serializer: Any = pickle,
+        db_file_name: str | None = None,
+        *,
+        maxsize: int = 0,
+        durability: str = "power",
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+    ) -> None:
+        self.multithreading = multithreading
+        database, table = self._set_up(
+            path,
+            name,
+            timeout=timeout,
+            auto_commit=auto_commit,
+            serializer=serializer,
+            db_file_name=db_file_name,
+            maxsize=maxsize,
+            durability=durability,
+            on_corrupt=on_corrupt,
+            max_item_bytes=max_item_bytes,
+            makes_directory=True,
+        )
+        self._open(database, table)
+
+    def _open(self, database: Any, table: Any) -> None:
+        """Open the store, with the shell that fits how items are finished."""
+        way, finish = (
+            (DeletingStore, AT_TAKE) if self.auto_commit else (ReservingStore, AT_TASK_DONE)
+        )
+        self._store = way(database, table, self._codec, skip_corrupt=self._skips)
+        self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
+
+    # -- put ------------------------------------------------------------------------
+
+    def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
+        deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
+        found: int | None = self._shell.append([row], deadline)[0]
+        return found
+
+    def _put_rows(
+        self, rows: Iterable[tuple[Any, ...]], block: bool, timeout: float | None
+    ) -> list[int | None]:
+        deadline = Deadline.of(block, timeout)
+        records = list(rows)
+        self._check_room(len(records))
+        return list(self._shell.append(records, deadline)) if records else []
+
+    # -- get ------------------------------------------------------------------------
+
+    def get(
+        self,
+        block: bool = True,
+        timeout: float | None = None,
+        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        raw: bool = False,
+    ) -> Any:
+        """Take the next item.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+            id: take the row with this id instead, if it is there; never waits.
+            raw: return a dict of ``pqid`` (the row's id), ``data`` and ``timestamp``.
+
+        Raises:
+            Empty: there was none in time, or no row with this id.
+            QueueCorrupt: the next row cannot be decoded (see ``on_corrupt``).
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            QueueShutDown, QueueClosed: no more items are handed out.
+            ValueError: the timeout is negative.
+        """
+        deadline = Deadline.of(block, timeout)
+        if id is None:
+            return self._shown(self._shell.take(1, deadline)[0], raw)
+        return self._shown(self._take_id(row_id(id)), raw)
+
+    def _take_id(self, number: int) -> Any:
+        if not in_range(number):
+            raise Empty(f"no row has the id {number}")
+        picks = partial(self._store.guard, partial(self._store.take_id, number))
+        return self._shell.take(1, Deadline(False), picks=picks)[0]
+
+    def get_nowait(self, id: Any = None, raw: bool = False) -> Any:  # noqa: A002
+        """Take the next item if there is one now: ``get(block=False)``."""
+        return self.get(False, id=id, raw=raw)
+
+    # -- finish ---------------------------------------------------------------------
+
+    def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:
+        """Finish what was taken: with ``auto_commit=False`` it does not come again.
+
+        Without arguments it is everything that the calling thread took; everybody's
+        when the thread took nothing.  With ``auto_commit=True`` an item is finished
+        when it is taken, and this does nothing.
+
+        Args:
+            count: how many, the caller's oldest first.
+            item: finish exactly this object, which ``get`` returned.
+
+        Raises:
+            ValueError: fewer are unfinished, or ``item`` was not handed out.
+        """
+        if item is not NO_ITEM:
+            self._shell.item_done(item)
+        elif count is None:
+            self._shell.all_done()
+        else:
+            self._shell.task_done(whole("count", count, 1))
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored and not finished."""
+        left: int = self._shell.request(lambda: self._store.counts()[1], writes=False)
+        return left
+
+    # -- rows -----------------------------------------------------------------------
+
+    def update(self, item: Any, id: Any = None) -> int:  # noqa: A002
+        """Replace a stored item; a row that is not there any more is left alone.
+
+        Args:
+            item: the new item, or what ``get(raw=True)`` returned with a new ``data``.
+            id: of the row, when ``item`` is not such a dict.
+
+        Returns:
+            the id.
+
+        Raises:
+            ValueError: there is no id; or, in a unique queue, an equal item is there.
+            SerializationError, ItemTooLarge: it cannot be stored.
+        """
+        number, item = to_update(item, id)
+        data = self._codec.encode(item)
+        if in_range(number):
+            self._write(partial(self._store.update, number, data))
+        return number
+
+    def queue(self) -> list[dict[str, Any]]:
+        """Return everything that is stored, in order of id, and leave it there.
+
+        Returns:
+            dicts of ``id``, ``data`` and ``timestamp``.
+        """
+        if self.memory_sql:
+            rows = self._shell.request(self._store.all_rows, writes=False)
+        else:
+            self._shell.count()  # raises if the queue is closed
+            rows = self._store.all_rows()
+        return self._listed(rows)
+
+    def shrink_disk_usage(self) -> None:
+        """Give the space of deleted rows back to the file system; takes a while."""
+        self._shell.count()
+        self._store.shrink()
+
+    def _write(self, function: Any) -> Any:
+        return self._shell.request(partial(self._store.guard, function), writes=True)
+
+    # -- look -----------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many items could be taken now."""
+        return self.qsize()
+
+    @property
+    def total(self) -> int:
+        """The same."""
+        return self.qsize()
+
+
+SQLBase = SQLiteBase

@@ -1,0 +1,117 @@
+"""``SQLiteQueue``, ``FILOSQLiteQueue``, ``UniqueQ``: queues in an SQLite database, for threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._filequeue import T
+from ._storage.table import FILO, UNIQUE
+from .exceptions import Empty, Full
+from .sqlbase import SQLiteBase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Empty", "FIFOSQLiteQueue", "FILOSQLiteQueue", "Full", "SQLiteQueue", "UniqueQ"]
+
+
+class SQLiteQueue(SQLiteBase[T]):
+    """A first-in first-out queue in an SQLite database.
+
+    Any number of threads may share an object, and any number of objects and processes
+    may share a queue: each item goes to one of them.
+
+    What survives what: when ``put`` has returned, the item survives loss of power
+    (``durability="power"``) or death of the process (``"process"``).  By default an item
+    is gone once ``get`` has returned it: at most once.  With ``auto_commit=False`` it is
+    gone when ``task_done`` has returned, and comes again if that never happens: at least
+    once.  Two processes then get the same items: use a ``SQLiteAckQueue`` for several.
+
+    Args:
+        path: a directory, which holds the database ``data.db``, or the database's file.
+            What does not exist becomes a directory.  ``":memory:"`` for a queue that
+            nobody else sees and that ends with the object.
+        name: of the queue; any text.  Queues of several names share a database.
+        multithreading: accepted for persist-queue's sake: any thread may use any object.
+        timeout: seconds to wait for the database's lock.
+        auto_commit: finish an item when it is taken.  With False it is finished by
+            ``task_done``, and comes again after a restart if it was not.
+        serializer: a module of ``persistqueue.serializers``, or any object with
+            ``dumps(value)`` and ``loads(data)``.
+        db_file_name: the database's name inside the directory, instead of ``data.db``.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        durability: ``"power"`` or ``"process"``: what an acknowledged call survives.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a row that cannot be decoded, or
+            ``"skip"`` it: set it aside in a table of its own and go on.
+        max_item_bytes: longest encoded item, checked before writing and reading.
+
+    Raises:
+        FormatError: the file is no database, or holds something else.
+        QueueLocked: another process held the lock for ``timeout`` seconds.
+        OSError: the database cannot be created, read or written.
+        ValueError, TypeError, AttributeError: an argument is wrong.
+    """
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id; None if a unique queue holds an equal item already.
+
+        Raises:
+            Full: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            QueueShutDown, QueueClosed: no more items are taken in.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueFailed: a commit failed, or the file was removed; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        return self._put(self._row(item), block, timeout)
+
+    def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return self.put(item, False)
+
+    def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids, as ``put`` returns them.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        return self._put_rows(map(self._row, items), block, timeout)
+
+
+FIFOSQLiteQueue = SQLiteQueue
+
+
+class FILOSQLiteQueue(SQLiteQueue[T]):
+    """A last-in first-out queue in an SQLite database; else as ``SQLiteQueue``."""
+
+    _KIND = FILO
+
+
+class UniqueQ(SQLiteQueue[T]):
+    """A first-in first-out queue that holds no two equal items; else as ``SQLiteQueue``.
+
+    ``put`` of an item that is there already stores nothing and returns None.  Items are
+    equal when they are the same bytes once encoded, with dicts in key order at every depth.
+    """
+
+    _KIND = UNIQUE
