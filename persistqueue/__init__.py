@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .exceptions import QueueLocked as QueueLocked
     from .exceptions import QueueShutDown as QueueShutDown
     from .exceptions import SerializationError as SerializationError
+    from .pdict import PDict as PDict
     from .priorityqueue import PriorityQueue as PriorityQueue
     from .queue import Queue as Queue
     from .sqlackqueue import AckStatus as AckStatus
@@ -59,6 +60,7 @@ _HOMES = {
     "FormatError": "exceptions",
     "Full": "exceptions",
     "ItemTooLarge": "exceptions",
+    "PDict": "pdict",
     "PersistQueueError": "exceptions",
     "PriorityQueue": "priorityqueue",
     "Queue": "queue",

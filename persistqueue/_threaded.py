@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from ._runtime.threads import ThreadShell
 
 
@@ -133,7 +135,7 @@ class ThreadedQueue(Generic[T]):
         """
         self._shell.close()
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -15,15 +15,14 @@ from ..exceptions import FormatError
 if TYPE_CHECKING:
     import sqlite3
 
-    from .table import Table
+    from .table import Layout
 
 VERSION = 1
 VERSION_TABLE = "persistqueue_format"  # a later version that cannot be read here leaves it
-_OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
 _OLD_COLUMNS = ["_id", "data", "timestamp"]
 
 
-def prepare(connection: sqlite3.Connection, table: Table, path: str) -> None:
+def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     """See that the table is there, with all its columns and indexes.
 
     Raises:
@@ -40,29 +39,29 @@ def prepare(connection: sqlite3.Connection, table: Table, path: str) -> None:
     connection.execute("COMMIT")
 
 
-def _is_ready(connection: sqlite3.Connection, table: Table, path: str) -> bool:
+def _is_ready(connection: sqlite3.Connection, table: Layout, path: str) -> bool:
     there = _objects(connection)
     _refuse_newer(connection, there, path)
     if table.name.lower() not in there or _old_of(connection, table, there):
         return False
     found = _checked_columns(connection, table, path)
-    return all(column in found for column in table.kind.added) and all(
+    return all(column in found for column in table.added) and all(
         index.lower() in there for index in table.indexes
     )
 
 
-def _complete(connection: sqlite3.Connection, table: Table, path: str) -> None:
+def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     there = _objects(connection)
     old = _old_of(connection, table, there)
     if table.name.lower() not in there:
-        connection.execute(table.rename(old) if old else table.create)
+        connection.execute(table.rename() if old else table.create)
     elif old:
-        for statement in table.adopt(old):
+        for statement in table.adopt():
             connection.execute(statement)
     if old:
         warn("%s: the table %s of persist-queue's async classes is now %s", path, old, table.name)
     found = _checked_columns(connection, table, path)
-    for column in table.kind.added:
+    for column in table.added:
         if column not in found:
             connection.execute(table.add_column(column))
     for index, statement in table.indexes.items():
@@ -76,12 +75,11 @@ def _objects(connection: sqlite3.Connection) -> dict[str, str]:
     return {name.lower(): kind for name, kind in rows}
 
 
-def _old_of(connection: sqlite3.Connection, table: Table, there: dict[str, str]) -> str:
+def _old_of(connection: sqlite3.Connection, table: Layout, there: dict[str, str]) -> str:
     """Return the name of the old async table whose rows belong here, if there is one."""
-    prefix = table.kind.prefix
-    if prefix not in _OLD_ASYNC or there.get(prefix) != "table":
+    if not table.old or there.get(table.old) != "table":
         return ""
-    return prefix if _columns(connection, prefix) == _OLD_COLUMNS else ""
+    return table.old if _columns(connection, table.old) == _OLD_COLUMNS else ""
 
 
 def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
@@ -89,10 +87,10 @@ def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
     return [column for (column,) in rows]
 
 
-def _checked_columns(connection: sqlite3.Connection, table: Table, path: str) -> list[str]:
+def _checked_columns(connection: sqlite3.Connection, table: Layout, path: str) -> list[str]:
     """Return the table's columns, if rows can be put there and read."""
     found = _columns(connection, table.name)
-    wanted = list(table.kind.columns)
+    wanted = list(table.columns)
     if found[: len(wanted)] != wanted:
         raise FormatError(
             f"{path}: the table {table.name} has the columns {', '.join(found)}; this version "

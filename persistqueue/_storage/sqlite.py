@@ -95,6 +95,11 @@ class Database:
         except sqlite3.Error as error:
             raise self.translate(error, table) from error
 
+    def shrink(self, table: str) -> None:
+        """Rebuild the database without what was deleted, and give the space back."""
+        if not self.memory:
+            self.beside(_vacuum, table)
+
     def _connect(self, timeout: float = 0.0) -> sqlite3.Connection:
         return sqlite3.connect(
             self.path, timeout=timeout, isolation_level=None, check_same_thread=False
@@ -211,6 +216,11 @@ def database_path(path: str, file_name: str, *, makes_directory: bool) -> str:
         return path
     os.makedirs(path, 0o700, exist_ok=True)
     return os.path.join(path, file_name)
+
+
+def _vacuum(connection: sqlite3.Connection) -> None:
+    connection.execute("VACUUM")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _create_private(path: str) -> None:

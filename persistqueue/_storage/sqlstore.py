@@ -45,12 +45,18 @@ class SqlStore(Transactions):
         self, database: Database, table: Table, codec: RowCodec, *, skip_corrupt: bool
     ) -> None:
         super().__init__(database, table)
+        self._table: Table = table
         self._codec = codec
         self._skip_corrupt = skip_corrupt
         self._waiting = 0  # rows that could be taken
         self._unsettled = 0  # rows that are not finished
         self._known = False  # whether these two are exact
         self.skipped = 0
+
+    @property
+    def table(self) -> Table:
+        """The table's statements."""
+        return self._table
 
     # -- counting -------------------------------------------------------------------
 
@@ -182,8 +188,7 @@ class SqlStore(Transactions):
 
     def shrink(self) -> None:
         """Rebuild the database without what was deleted, and give the space back."""
-        if not self._database.memory:
-            self.beside(_vacuum)
+        self._database.shrink(self._table.name)
 
     # -- decoding -------------------------------------------------------------------
 
@@ -231,8 +236,3 @@ class SqlStore(Transactions):
     def beside(self, function: Callable[[Any], Any]) -> Any:
         """Call ``function`` with a connection of its own; callable on any thread."""
         return self._database.beside(function, self._table.name)
-
-
-def _vacuum(connection: Any) -> None:
-    connection.execute("VACUUM")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -13,7 +13,7 @@ kind is built once, when a queue is opened.  Rules:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 # What `status` says in the ack queues.
 NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9
@@ -23,6 +23,9 @@ _OVER = f"status >= {ACKED}"
 
 MOST_COUNTED = 64  # rows that an inexact count looks at
 ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
+
+# Tables of persist-queue's async classes, which have no suffix.
+_OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
 
 
 class Kind(NamedTuple):
@@ -83,6 +86,37 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+class Layout(Protocol):
+    """What is to be there before a table can be used.
+
+    Attributes:
+        name, quoted: the table's.
+        columns: those that persist-queue knows, in their order.
+        added: those behind them, and their types.
+        indexes: their names, and the statements that create them.
+        create: the statement that creates the table.
+        old: the name of the table that is to be adopted if it is there, or nothing.
+    """
+
+    name: str
+    quoted: str
+    added: dict[str, str]
+    indexes: dict[str, str]
+    create: str
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def old(self) -> str: ...
+
+    def add_column(self, column: str) -> str: ...
+
+    def rename(self) -> str: ...
+
+    def adopt(self) -> tuple[str, ...]: ...
+
+
 class Table:
     """One queue's table, and every statement on it.
 
@@ -93,6 +127,8 @@ class Table:
 
     def __init__(self, kind: Kind, name: str) -> None:
         self.kind = kind
+        self.columns, self.added = kind.columns, kind.added
+        self.old = kind.prefix if kind.prefix in _OLD_ASYNC else ""
         self.name = f"{kind.prefix}_{name}"
         self.aside = f"corrupt:{self.name}"
         self.quoted = table = identifier(self.name)
@@ -146,22 +182,22 @@ class Table:
 
     def add_column(self, column: str) -> str:
         """Return the statement that adds one of the kind's own columns."""
-        return f"ALTER TABLE {self.quoted} ADD COLUMN {column} {self.kind.added[column]}"
+        return f"ALTER TABLE {self.quoted} ADD COLUMN {column} {self.added[column]}"
 
-    def adopt(self, old: str) -> tuple[str, ...]:
-        """Return the statements that move another table's rows here, in their order."""
+    def adopt(self) -> tuple[str, ...]:
+        """Return the statements that move the old async table's rows here, in their order."""
         ignore = "OR IGNORE " if self.kind.unique else ""
         return (
             (
                 f"INSERT {ignore}INTO {self.quoted} (data, timestamp)"
-                f" SELECT data, timestamp FROM {identifier(old)} ORDER BY _id"
+                f" SELECT data, timestamp FROM {identifier(self.old)} ORDER BY _id"
             ),
-            f"DROP TABLE {identifier(old)}",
+            f"DROP TABLE {identifier(self.old)}",
         )
 
-    def rename(self, old: str) -> str:
-        """Return the statement that makes another table this one."""
-        return f"ALTER TABLE {identifier(old)} RENAME TO {self.quoted}"
+    def rename(self) -> str:
+        """Return the statement that makes the old async table this one."""
+        return f"ALTER TABLE {identifier(self.old)} RENAME TO {self.quoted}"
 
     def _create(self, table: str) -> str:
         types = {"priority": "INTEGER", "status": "INTEGER"}
@@ -209,3 +245,44 @@ class Table:
             )
             for failed_too, condition in which.items()
         }
+
+
+class DictTable:
+    """One PDict's table, and every statement on it.
+
+    Args:
+        name: the dict's; any text.
+    """
+
+    columns = ("key", "data")
+    old = ""
+
+    def __init__(self, name: str) -> None:
+        self.added = {"type": "TEXT"}
+        self.name = f"dict_{name}"
+        self.quoted = table = identifier(self.name)
+        self.indexes: dict[str, str] = {}
+        self.create = f"CREATE TABLE {table} (key TEXT PRIMARY KEY, data BLOB, type TEXT)"
+        self.get = f"SELECT data FROM {table} WHERE key = ?"
+        self.set = (
+            f"INSERT INTO {table} (key, data, type) VALUES (?, ?, ?) ON CONFLICT (key)"
+            " DO UPDATE SET data = excluded.data, type = excluded.type"
+        )
+        self.delete = f"DELETE FROM {table} WHERE key = ?"
+        self.clear = f"DELETE FROM {table}"
+        self.count = f"SELECT COUNT(*) FROM {table}"
+        self.keys = f"SELECT key, type FROM {table} ORDER BY rowid"
+        self.items = f"SELECT key, type, data FROM {table} ORDER BY rowid"
+        self.last = f"SELECT key, type, data FROM {table} ORDER BY rowid DESC LIMIT 1"
+
+    def add_column(self, column: str) -> str:
+        """Return the statement that adds one of the columns that persist-queue lacks."""
+        return f"ALTER TABLE {self.quoted} ADD COLUMN {column} {self.added[column]}"
+
+    def rename(self) -> str:
+        """Nothing is adopted."""
+        return ""
+
+    def adopt(self) -> tuple[str, ...]:
+        """Nothing is adopted."""
+        return ()

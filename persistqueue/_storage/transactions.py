@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .sqlite import Database
-    from .table import Table
+    from .table import Layout
 
 R = TypeVar("R")
 _inherited: list[Any] = []  # connections of a parent process: never to be closed here
@@ -32,7 +32,7 @@ class Transactions:
         table: what is used of it; created when it is missing.
     """
 
-    def __init__(self, database: Database, table: Table) -> None:
+    def __init__(self, database: Database, table: Layout) -> None:
         self._database = database
         self._table = table
         self._watch = Watch(database)
@@ -47,11 +47,6 @@ class Transactions:
     def connection(self) -> sqlite3.Connection | None:
         """The connection, for those who know what they do; None when it is closed."""
         return self._connection
-
-    @property
-    def table(self) -> Table:
-        """The table's statements."""
-        return self._table
 
     # -- what a subclass adds -------------------------------------------------------
 

@@ -1,0 +1,166 @@
+"""A dict's table: keys as text, values as a serializer's bytes.
+
+Keys are stored as persist-queue stores them: a number becomes the text that SQLite makes
+of it, so ``1`` and ``"1"`` are one key.  A column that persist-queue does not know keeps
+what the key was, for iteration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import QueueCorrupt, SerializationError
+from .framing import Damaged
+from .transactions import Transactions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .rowcodec import RowCodec
+    from .sqlite import Database
+    from .table import DictTable
+
+Stored = tuple[Any, str | None]  # a key as SQLite is given it, and what it was
+MISSING: Any = object()
+
+
+def stored_key(key: Any) -> Stored:
+    """Return a key as it is stored, and its type.
+
+    Raises:
+        TypeError: it is none of str, bytes, int, float, bool.
+        ValueError: it is not a number, or half a character.
+    """
+    if isinstance(key, str):
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a key cannot hold half a character: {key!a}") from error
+        return str(key), None
+    if isinstance(key, bytes):
+        return bytes(key), None
+    if isinstance(key, bool):
+        return str(int(key)), "bool"
+    if isinstance(key, int):
+        return str(int(key)), "int"
+    if isinstance(key, float):
+        if key != key:  # noqa: PLR0124 - that is what makes it nan
+            raise ValueError("nan cannot be a key: it does not equal itself")
+        return float(key), f"float {float(key)!r}"
+    raise TypeError(f"a key must be a str, bytes, int, float or bool, not {type(key).__name__}")
+
+
+def shown_key(text: Any, was: str | None) -> Any:
+    """Return a stored key as what it was."""
+    try:
+        if was == "bool":
+            return bool(int(text))
+        if was == "int":
+            return int(text)
+        if was is not None and was.startswith("float "):
+            return float(was[6:])
+    except ValueError:
+        pass  # another program changed the key: it is its text
+    return text
+
+
+class DictStore(Transactions):
+    """The table of one dict.
+
+    Args:
+        database: where it is.
+        table: its statements.
+        codec: encodes and decodes values.
+    """
+
+    def __init__(self, database: Database, table: DictTable, codec: RowCodec) -> None:
+        super().__init__(database, table)
+        self._table: DictTable = table
+        self._codec = codec
+
+    @property
+    def table(self) -> DictTable:
+        """The table's statements."""
+        return self._table
+
+    def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - nobody waits here
+        """Nothing can be waited for."""
+        return 0, 0
+
+    def get(self, key: Stored) -> Any:
+        """Return the value of a key, or ``MISSING``."""
+        rows = self._rows(self._table.get, key[:1])
+        return self._decoded(key[0], rows[0][0]) if rows else MISSING
+
+    def has(self, key: Stored) -> bool:
+        """Return whether the key is there."""
+        return bool(self._rows(self._table.get, key[:1]))
+
+    def size(self) -> int:
+        """Return how many keys there are."""
+        count: int = self._one(self._table.count)
+        return count
+
+    def keys(self) -> list[Any]:
+        """Return the keys in the order in which they came."""
+        return [shown_key(*row) for row in self._rows(self._table.keys)]
+
+    def items(self) -> list[tuple[Any, Any]]:
+        """Return keys and values in the order in which the keys came."""
+        return [
+            (shown_key(text, was), self._decoded(text, data))
+            for text, was, data in self._rows(self._table.items)
+        ]
+
+    def put(self, pairs: Iterable[tuple[Stored, Any]]) -> None:
+        """Set keys to encoded values."""
+        self._many(self._table.set, [(text, data, was) for (text, was), data in pairs])
+
+    def set_default(self, key: Stored, data: Any) -> Any:
+        """Return the value of a key, or ``MISSING`` when it is set to ``data`` now."""
+        found = self.get(key)
+        if found is MISSING:
+            self.put([(key, data)])
+        return found
+
+    def pop(self, key: Stored) -> Any:
+        """Take a key out and return its value, or ``MISSING``."""
+        found = self.get(key)
+        if found is not MISSING:
+            self._execute(self._table.delete, key[:1])
+        return found
+
+    def discard(self, key: Stored) -> bool:
+        """Take a key out, whatever its value is; returns whether it was there."""
+        return self._execute(self._table.delete, key[:1]).rowcount > 0
+
+    def pop_last(self) -> Any:
+        """Take out the key that came last and return it with its value, or ``MISSING``."""
+        rows = self._rows(self._table.last)
+        if not rows:
+            return MISSING
+        text, was, data = rows[0]
+        value = self._decoded(text, data)
+        self._execute(self._table.delete, (text,))
+        return shown_key(text, was), value
+
+    def clear(self) -> None:
+        """Take everything out."""
+        self._execute(self._table.clear)
+
+    def shrink(self) -> None:
+        """Give the space of what was deleted back."""
+        self._database.shrink(self._table.name)
+
+    def _decoded(self, text: Any, data: Any) -> Any:
+        try:
+            return self._codec.decode(data)
+        except Damaged as error:
+            raise QueueCorrupt(
+                self._database.path,
+                self._table.name,
+                reason=f"the value of {text!r} cannot be decoded ({error})",
+                advice="set or delete the key to go on",
+            ) from error
+        except SerializationError as error:
+            raise SerializationError(f"{self._table.name}, {text!r}: {error}") from error.__cause__
