@@ -178,7 +178,8 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
         return iter(self._known_keys())
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._known_keys())
+        keys = self._known_keys()
+        return iter(keys[::-1])
 
     def keys(self) -> KeysView[Any]:
         """Return a view of the keys."""

@@ -14,7 +14,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from persistqueue import AsyncQueue, Queue
+import pytest
+
+from persistqueue import AsyncQueue, PriorityQueue, Queue, SQLiteAckQueue, SQLiteQueue, UniqueQ
 
 
 class LoopThread:
@@ -105,3 +107,65 @@ def open_async(path: Any, **arguments: Any) -> BlockingAsyncQueue:
 
 #: name -> opens a queue: ``open(path, **arguments)``.
 FILE_FAMILIES: dict[str, Callable[..., Any]] = {"AsyncQueue": open_async, "Queue": Queue}
+
+
+def _sql(queue_class: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what opens an SQLite queue with the arguments of a file queue."""
+
+    def open_sql(path: Any, *, autosave: bool = False, chunksize: int = 0, **rest: Any) -> Any:
+        return queue_class(path, auto_commit=autosave, durability="process", **rest)
+
+    return open_sql
+
+
+def _ack(queue_class: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for an ack queue: what is taken and not acked comes again after a restart."""
+
+    def open_ack(path: Any, *, autosave: bool = False, chunksize: int = 0, **rest: Any) -> Any:
+        if autosave:
+            pytest.skip("an ack queue has nothing like autosave")
+        return queue_class(path, durability="process", **rest)
+
+    return open_ack
+
+
+#: Kinds that are first-in first-out when nobody says otherwise.
+SQL_FAMILIES: dict[str, Callable[..., Any]] = {
+    "PriorityQueue": _sql(PriorityQueue),
+    "SQLiteAckQueue": _ack(SQLiteAckQueue),
+    "SQLiteQueue": _sql(SQLiteQueue),
+    "UniqueQ": _sql(UniqueQ),
+}
+
+_SQL = ("PriorityQueue", "SQLiteAckQueue", "SQLiteQueue", "UniqueQ")
+
+
+def _except(reason: str, *families: str) -> dict[str, str]:
+    return dict.fromkeys(families or _SQL, reason)
+
+
+_ALL = "a bare task_done finishes all that the caller took"
+_EACH = "each row is finished by itself, in any order"
+_ACKS = "a bare task_done does nothing where items are acked"
+_NO_COUNT = "what is taken with auto_commit=True is finished: nothing is counted"
+
+#: Tests of the contract that are not a family's: test -> family -> why.
+EXCEPTIONS: dict[str, dict[str, str]] = {
+    "test_unfinished_items_come_again": _except(_EACH),
+    "test_task_done_of_none": _except(_EACH),
+    "test_an_item_given_back_under_autosave_is_not_lost": _except("it goes back to its place"),
+    "test_join_waits_for_the_last_task_done": _except(_ALL),
+    "test_task_done_too_often_is_an_error": _except(_ALL),
+    "test_task_done_counts_oldest_first": _except(_ALL),
+    "test_join_with_autosave_waits_for_task_done": _except(_NO_COUNT),
+    "test_task_done_of_an_item_goes_by_identity": {
+        **_except("an equal item is not put twice", "UniqueQ"),
+        **_except("an item is found by equality", "SQLiteAckQueue"),
+    },
+    "test_task_done_of_several": _except(_ACKS, "SQLiteAckQueue"),
+    "test_task_done_of_less_than_one_is_an_error": _except(_ACKS, "SQLiteAckQueue"),
+    "test_task_done_inside_a_loop_or_a_block_counts_once": _except(_ACKS, "SQLiteAckQueue"),
+    "test_shutdown_refuses_puts_and_lets_gets_finish": _except(_ACKS, "SQLiteAckQueue"),
+    "test_settled_elsewhere_is_not_handed_out_again": _except(_ACKS, "SQLiteAckQueue"),
+    "test_info_is_the_stored_mapping": _except("there is no such file"),
+}
