@@ -50,7 +50,8 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
 
     Keys are stored as text, as persist-queue stores them: ``1`` and ``"1"`` are one key.
     A key is a str, bytes, an int, a float or a bool.  A value that was changed in memory
-    is stored when it is set again.
+    is stored when it is set again.  Give ``copy()``, an ordinary dict, to what reads a
+    dict's memory without asking it: ``json.dumps`` sees nothing in a ``PDict``.
 
     Args:
         path: a directory, which holds the database ``data.db``, or the database's file.
@@ -211,6 +212,9 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
 
     def __eq__(self, other: object) -> bool:
         return self.copy() == dict(other.items()) if isinstance(other, Mapping) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     __hash__ = None  # type: ignore[assignment]
 

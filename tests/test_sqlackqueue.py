@@ -1,0 +1,411 @@
+"""The ack queues: who holds what, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interpreter import start
+from waiting import Call
+
+from persistqueue import (
+    AckStatus,
+    Empty,
+    FILOSQLiteAckQueue,
+    SQLiteAckQueue,
+    UniqueAckQ,
+)
+
+KINDS = [FILOSQLiteAckQueue, SQLiteAckQueue, UniqueAckQ]
+
+
+def counts(q: Any) -> dict[str, int]:
+    """Return every count of a queue that is not 0."""
+    named = {
+        "size": q.qsize(), "unack": q.unack_count(), "ready": q.ready_count(),
+        "acked": q.acked_count(), "failed": q.ack_failed_count(), "active": q.active_size(),
+    }  # fmt: skip
+    return {name: count for name, count in named.items() if count}
+
+
+# -- one item -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_item_on_its_way(kind: Any, path: Path) -> None:
+    """New, handed out, back, handed out, acked: every count follows."""
+    with kind(path) as q:
+        number = q.put({"n": 1})
+        assert {"size": 1, "active": 1} == counts(q)
+        item = q.get()
+        assert {"unack": 1, "active": 1} == counts(q)
+        assert number == q.nack(item)
+        assert {"size": 1, "ready": 1, "active": 1} == counts(q)
+        item = q.get()
+        assert number == q.ack(item)
+        assert {"acked": 1} == counts(q)
+        assert [AckStatus.acked] == [str(row["status"]) for row in q.queue()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("verb", ["ack", "nack", "ack_failed"])
+def test_twice_changes_nothing(kind: Any, path: Path, verb: str) -> None:
+    """A second ack, nack or ack_failed returns None, by item and by raw dict."""
+    with kind(path) as q:
+        q.put_many(["a", "b"])
+        raw = q.get(raw=True)
+        item = q.get()
+        assert {raw["pqid"], 3 - raw["pqid"]} == {getattr(q, verb)(raw), getattr(q, verb)(item)}
+        before = counts(q)
+        for other in ("ack", "nack", "ack_failed"):
+            assert getattr(q, other)(raw) is None
+            assert getattr(q, other)(item) is None
+        assert before == counts(q)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_item_changes_nothing(kind: Any, path: Path) -> None:
+    """What was not handed out is not found: None, by item, raw dict or id."""
+    with kind(path) as q:
+        q.put("a")
+        q.get()
+        before = counts(q)
+        for wrong in ("b", ["a"], 1, {"pqid": 99}, {"pqid": 2**70}):
+            for verb in (q.ack, q.nack, q.ack_failed):
+                assert verb(wrong) is None
+        assert q.ack(id=99) is None
+        assert before == counts(q)
+        with pytest.raises(ValueError, match="one of the two"):
+            q.ack()
+        with pytest.raises(ValueError, match="one of the two"):
+            q.ack("a", id=1)
+
+
+def test_an_item_is_found_by_equality(path: Path) -> None:
+    """An equal object does when the very one is not known: dicts, lists, sets, what is nested."""
+    items: list[Any] = [
+        {"a": [1, {"b": {2}}]}, [1, [2]], (1, [2]), {1, 2}, bytearray(b"x"), 1.0, "text", b"bytes",
+    ]  # fmt: skip
+    again: list[Any] = [
+        {"a": [1, {"b": {2}}]}, [1, [2]], (1, [2]), {2, 1}, bytearray(b"x"), 1, "text", b"bytes",
+    ]  # fmt: skip
+    with SQLiteAckQueue(path) as q:
+        numbers = q.put_many(items)
+        q.get_many(len(items))
+        assert numbers == [q.ack(item) for item in again]
+        assert {"acked": len(items)} == counts(q)
+
+
+def test_equal_items_are_two(path: Path) -> None:
+    """Of equal items, an ack finishes one: the very object if it is known."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many([["a"], ["a"], ["a"]])
+        first, second, third = q.get_many(3)
+        assert [2, 1, 3] == [q.ack(second), q.ack(first), q.ack(third)]
+
+
+def test_an_item_that_was_changed_is_still_found(path: Path) -> None:
+    """The very object is found by identity whatever was done to it."""
+    with SQLiteAckQueue(path) as q:
+        q.put({"n": 1})
+        item = q.get()
+        item["n"] = 2
+        assert 1 == q.ack(item)
+        assert q.ack(item) is None
+
+
+def test_acks_take_constant_time(path: Path) -> None:
+    """Four times as many unhashable items take about four times as long, not sixteen."""
+
+    def seconds(count: int) -> float:
+        with SQLiteAckQueue(path, name=str(count), durability="process") as q:
+            q.put_many([{"n": n} for n in range(count)])
+            q.get_many(count)
+            records = q._shell.takes
+            began = time.process_time()
+            for n in range(count):
+                records.pick_like({"n": n}, None, [])
+            return time.process_time() - began
+
+    assert seconds(8000) < 9 * max(seconds(2000), 0.002)
+
+
+def test_by_id(path: Path) -> None:
+    """By id, what nobody holds can be acked too, and what failed can be brought back."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("abc")
+        assert 1 == q.ack(id=1)
+        assert q.nack(id=2) is None
+        assert 2 == q.ack_failed(id="2")
+        assert {"size": 1, "acked": 1, "failed": 1, "active": 1} == counts(q)
+        assert 2 == q.nack(id=2)
+        assert q.nack(id=1) is None
+        assert "b" == q.get()
+        assert 2 == q.ack(id={"pqid": 2})
+
+
+def test_none_is_acked_by_id(path: Path) -> None:
+    """None is an item like any other; its raw dict or id says which."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many([None, None])
+        assert 1 == q.ack(q.get(raw=True))
+        assert q.get() is None
+        q.task_done(item=None)
+        assert {"acked": 2} == counts(q)
+
+
+# -- order --------------------------------------------------------------------------
+
+
+def test_nack_to_the_front_and_to_the_back(path: Path) -> None:
+    """An item goes back to its own place, or behind all others with a new id."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("abc")
+        assert 1 == q.nack(q.get())
+        assert "a" == q.get()
+        assert 4 == q.nack("a", to="back")
+        assert ["b", "c", "a"] == q.get_many(9)
+        assert 4 == q.ack("a")
+        assert 5 == q.put("d")
+        with pytest.raises(ValueError, match="'front' or 'back'"):
+            q.nack("b", to="top")
+    with FILOSQLiteAckQueue(path) as q:
+        q.put_many("abc")
+        q.nack(q.get(), to="back")
+        assert ["b", "a", "c"] == q.get_many(9)
+        assert 0 == q.ack("c")
+        assert 4 == q.put("d")
+    with UniqueAckQ(path) as q:
+        q.put_many("ab")
+        q.nack(q.get(), to="back")
+        assert q.put("a") is None
+        assert ["b", "a"] == q.get_many(9)
+
+
+def test_next_in_order(path: Path) -> None:
+    """get(id, next_in_order=True) goes on behind that id, and begins anew at the end."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("abcd")
+        assert "c" == q.get(id=2, next_in_order=True)
+        assert "d" == q.get(id=2, next_in_order=True)
+        assert "a" == q.get(id=4, next_in_order=True)
+        assert "b" == q.get(id=2**70, next_in_order=True)
+        with pytest.raises(Empty):
+            q.get(block=False, id=1, next_in_order=True)
+        call = Call(q.get, id=1, next_in_order=True)
+        q.put("e")
+        assert "e" == call.outcome()
+        with pytest.raises(ValueError, match="needs the 'id'"):
+            q.get(next_in_order=True)
+        with pytest.raises(ValueError, match="True or False"):
+            q.get(id=1, next_in_order="yes")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_held_cannot_be_got_by_id(kind: Any, path: Path) -> None:
+    """get(id=...) of an item that somebody holds, or that is acked, raises Empty."""
+    with kind(path) as q:
+        q.put("a")
+        item = q.get(id=1)
+        with pytest.raises(Empty):
+            q.get(id=1)
+        q.ack(item)
+        with pytest.raises(Empty):
+            q.get(id=1)
+
+
+# -- what all queues have -----------------------------------------------------------
+
+
+def test_process_acks_and_nacks(path: Path) -> None:
+    """A block that ends acks, one that raises puts back; a loop acks what it goes past."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("abcd")
+        with q.process():
+            pass
+        with pytest.raises(ZeroDivisionError), q.process():
+            raise ZeroDivisionError
+        assert {"size": 3, "ready": 1, "acked": 1, "active": 3} == counts(q)
+        for item in q:
+            if item == "c":
+                q.ack_failed(item)
+            if item == "d":
+                break
+        assert {"size": 1, "ready": 1, "acked": 2, "failed": 1, "active": 1} == counts(q)
+
+
+def test_join_waits_for_the_last_ack(path: Path) -> None:
+    """join returns when nothing waits and nothing is handed out; failed items are over."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("abc")
+        call = Call(q.join)
+        a, b, c = q.get_many(3)
+        q.ack(a)
+        q.ack_failed(b)
+        q.nack(c)
+        assert call.is_alive()
+        q.ack(q.get())
+        call.outcome()
+
+
+def test_task_done_without_an_item_does_nothing(path: Path) -> None:
+    """Programs call it behind ack: that must not ack what else is handed out."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("ab")
+        a = q.get()
+        q.get()
+        q.ack(a)
+        q.task_done()
+        assert {"unack": 1, "acked": 1, "active": 1} == counts(q)
+
+
+def test_room_is_made_by_get(path: Path) -> None:
+    """maxsize bounds what waits."""
+    with SQLiteAckQueue(path, maxsize=1) as q:
+        q.put("a")
+        call = Call(q.put, "b")
+        q.get()
+        assert 2 == call.outcome()
+
+
+def test_auto_commit_cannot_be_switched_off(path: Path) -> None:
+    """A warning, as in persist-queue, and the queue commits."""
+    with pytest.warns(UserWarning, match="auto_commit"):
+        q = SQLiteAckQueue(path, auto_commit=False)
+    assert q.auto_commit
+    q.close()
+
+
+# -- acked rows ---------------------------------------------------------------------
+
+
+def test_clear_acked_data(path: Path) -> None:
+    """Deletes the older acked rows, so many at the most; failed ones only when asked."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many(range(20))
+        for item in q.get_many(20):
+            (q.ack_failed if item % 2 else q.ack)(item)
+        assert 4 == q.clear_acked_data(keep_latest=6)
+        assert {"acked": 6, "failed": 10} == counts(q)
+        assert 2 == q.clear_acked_data(max_delete=2, keep_latest=0)
+        assert 4 == q.clear_acked_data(max_delete=0, keep_latest=0)
+        assert {"failed": 10} == counts(q)
+        assert 10 == q.clear_acked_data(keep_latest=0, clear_ack_failed=True)
+        assert {} == counts(q)
+
+
+def test_keep_acked_bounds_what_is_kept(path: Path) -> None:
+    """Never more than a tenth above the bound; 0 keeps none."""
+    for keep in (0, 5, 50):
+        with SQLiteAckQueue(path, name=str(keep), keep_acked=keep, durability="process") as q:
+            q.put_many(range(200))
+            most = 0
+            for item in q.get_many(200):
+                q.ack(item)
+                most = max(most, q.acked_count())
+            assert keep <= most <= keep + keep // 10
+            assert {"acked": q.acked_count()} == counts(q) or keep == 0
+
+
+# -- owners -------------------------------------------------------------------------
+
+_HOLD = """
+import os, sys
+from persistqueue import SQLiteAckQueue
+q = SQLiteAckQueue(sys.argv[1])
+print([q.get(), q.get()], flush=True)
+os._exit(1)
+"""
+
+
+def test_a_second_worker_leaves_the_first_what_it_holds(path: Path) -> None:
+    """auto_resume, and resume_unack_tasks, take nothing from an object that is alive."""
+    with SQLiteAckQueue(path) as a:
+        a.put_many("abc")
+        held = a.get()
+        with SQLiteAckQueue(path) as b:
+            b.resume_unack_tasks()
+            assert {"size": 2, "unack": 1, "active": 3} == counts(b)
+            assert "b" == b.get()
+            assert b.ack("a") is None
+        assert 1 == a.ack(held)
+        with SQLiteAckQueue(path) as b:
+            assert {"size": 2, "ready": 1, "acked": 1, "active": 2} == counts(b)
+
+
+def test_what_a_dead_worker_held_comes_again(path: Path) -> None:
+    """A process that ended without a word is dead, and leaves no file behind for long."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("abc")
+        assert "['a', 'b']\n" == start(_HOLD, path).stdout
+        assert {"size": 1, "unack": 2, "active": 3} == counts(q)
+        assert any("owner" in name for name in os.listdir(path))
+        q.resume_unack_tasks()
+        assert {"size": 3, "ready": 2, "active": 3} == counts(q)
+        assert ["a", "b", "c"] == q.get_many(9)
+    assert ["data.db"] == os.listdir(path)
+
+
+def test_auto_resume_is_optional(path: Path) -> None:
+    """Without it, what is held stays held, and can be acked by id."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("ab")
+        q.get_many(2)
+    with SQLiteAckQueue(path, auto_resume=False) as q:
+        assert {"unack": 2, "active": 2} == counts(q)
+        assert 1 == q.ack(id=1)
+        q.resume_unack_tasks()
+        assert {"size": 1, "ready": 1, "acked": 1, "active": 1} == counts(q)
+
+
+def test_resume_takes_back_ones_own(path: Path) -> None:
+    """resume_unack_tasks of an object makes its own items ready; acks of them find nothing."""
+    with SQLiteAckQueue(path) as q:
+        q.put("a")
+        item = q.get()
+        q.resume_unack_tasks()
+        assert q.ack(item) is None
+        assert "a" == q.get()
+        assert 1 == q.ack("a")
+
+
+def test_raw_travels_between_objects(path: Path) -> None:
+    """What one object handed out as a raw dict, another may ack."""
+    with SQLiteAckQueue(path) as a, SQLiteAckQueue(path) as b:
+        a.put("x")
+        raw = a.get(raw=True)
+        assert 1 == b.ack(raw)
+        assert a.ack(raw) is None
+        assert {"acked": 1} == counts(a) == counts(b)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_is_another_worker(path: Path) -> None:
+    """The child holds nothing of its parent's, and its end frees nothing of its parent's."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("ab")
+        held = q.get()
+        child = os.fork()
+        if child == 0:
+            fine = q.ack(held) is None and q.get() == "b"
+            os._exit(0 if fine else 1)
+        assert 0 == os.waitpid(child, 0)[1]
+        with SQLiteAckQueue(path) as other:
+            assert {"size": 1, "ready": 1, "unack": 1, "active": 2} == counts(other)
+        assert 1 == q.ack(held)
+
+
+# -- speed --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statement", ["first", "count", "count_held"])
+def test_acked_rows_are_not_looked_at(path: Path, statement: str) -> None:
+    """What a get and a count read comes from an index that acked rows are not in."""
+    with SQLiteAckQueue(path) as q:
+        sql = getattr(q._store.table, statement)
+        values = (1,) if "?" in sql else ()
+        plan = q._conn.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
+        assert "index_" in plan[0][3]
