@@ -112,7 +112,7 @@ def test_what_cannot_be_a_key(path: Path, key: Any, error: type[Exception]) -> N
     """An error that says so; nothing is set."""
     with PDict(path, "d") as d:
         for call in (lambda: d.__setitem__(key, 1), lambda: d.update({key: 1}), lambda: d[key]):
-            with pytest.raises(error, match="key|nan"):
+            with pytest.raises(error, match=r"key|nan"):
                 call()
         assert 0 == len(d)
 
@@ -133,7 +133,8 @@ def test_a_dict_may_change_while_it_is_read(path: Path) -> None:
         d.update(a=1, b=2)
         for key in d:
             d[key + key] = 0
-        for key, _ in d.items():
+        for key, value in d.items():
+            d[key] = value + 1
             del d[key]
         assert {} == d
 

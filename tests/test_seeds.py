@@ -148,3 +148,119 @@ def test_migration_guide_sync_version() -> None:
 
     assert ("data", 0, 0) == (item, queue.qsize(), queue.unfinished_tasks)
     queue.close()
+
+
+# -- SQLite -------------------------------------------------------------------------
+
+
+def test_quick_start_sqlite(capsys: pytest.CaptureFixture[str]) -> None:
+    """Quick start, SQLite queue."""
+    import persistqueue
+
+    # Create SQLite queue
+    q = persistqueue.SQLiteQueue[str]("my_queue.db", auto_commit=True)
+
+    # Add items
+    q.put("data1")
+    q.put("data2")
+
+    # Get items
+    item = q.get()
+    print(item)  # "data1"
+
+    q.close()
+    assert "data1\n" == capsys.readouterr().out
+
+
+def test_sqlite3_based_queue() -> None:
+    """Examples, SQLite3-based, priority and unique queue."""
+    import persistqueue
+
+    q = persistqueue.SQLiteQueue[str]("mypath", auto_commit=True)
+    q.put("str1")
+    q.put("str2")
+    q.put("str3")
+    assert "str1" == q.get()
+    del q
+
+    p = persistqueue.PriorityQueue[str]("mypath")
+    p.put("low", priority=10)
+    p.put("high", priority=1)
+    p.put("mid", priority=5)
+    assert ["high", "mid", "low"] == [p.get(), p.get(), p.get()]
+
+    u = persistqueue.UniqueQ[str]("mypath")
+    u.put("str1")
+    u.put("str1")  # Duplicate ignored
+    assert 1 == u.size
+    u.put("str2")
+    assert 2 == u.size
+
+
+def test_acknowledgment_queue() -> None:
+    """Examples, acknowledgment queue."""
+    import persistqueue
+
+    ackq = persistqueue.SQLiteAckQueue[str]("path")
+    ackq.put("str1")
+    item = ackq.get()
+    # Process the item
+    ackq.ack(item)  # Mark as completed
+    # Or if processing failed:
+    ackq.nack(item)  # Mark for retry
+    ackq.ack_failed(item)  # Mark as failed
+    assert (1, 0, 0) == (ackq.acked_count(), ackq.ready_count(), ackq.ack_failed_count())
+
+
+PERSISTENT_DICTIONARY = """
+>>> from persistqueue import PDict
+>>> q = PDict("testpath", "testname")
+>>> q['key1'] = 123
+>>> q['key2'] = 321
+>>> q['key1']
+123
+>>> len(q)
+2
+>>> del q['key1']
+>>> q['key1']
+Traceback (most recent call last):
+KeyError: 'Key: key1 not exists.'
+"""
+
+
+def test_persistent_dictionary() -> None:
+    """Examples, persistent dictionary: what is printed is what the documentation prints."""
+    example = doctest.DocTestParser().get_doctest(PERSISTENT_DICTIONARY, {}, "dict", None, None)
+    assert 0 == doctest.DocTestRunner().run(example).failed
+
+
+def test_multi_threading_sqlite() -> None:
+    """Multi-threading usage, SQLite3-based queue."""
+    from persistqueue import FIFOSQLiteQueue, QueueClosed
+
+    num_worker_threads, done = 4, list[int]()
+
+    q = FIFOSQLiteQueue[int](path="./test", multithreading=True)
+
+    def worker() -> None:
+        with suppress(QueueClosed):
+            while True:
+                item = q.get()
+                done.append(item)
+
+    threads = []
+    for _ in range(num_worker_threads):
+        t = Thread(target=worker)
+        t.daemon = True
+        t.start()
+        threads.append(t)
+
+    for item in range(200):
+        q.put(item)
+
+    q.join()  # Block until all tasks are done
+
+    q.close()
+    for t in threads:
+        t.join()
+    assert list(range(200)) == sorted(done)
