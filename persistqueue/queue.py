@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from . import exceptions
 from ._filequeue import NO_ITEM, FileQueue, T
-from ._log import warn
 from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
 from ._runtime.takes import AT_TASK_DONE, AUTOSAVE
 from ._runtime.threads import ThreadShell
+from ._threaded import ThreadedQueue
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from types import TracebackType
+    from collections.abc import Iterable
 
 __all__ = ["Empty", "Full", "Queue"]
 
 
-class Queue(FileQueue[T]):
+class Queue(FileQueue[T], ThreadedQueue[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     Any number of threads may share an object, and any number of objects and
@@ -131,67 +128,6 @@ class Queue(FileQueue[T]):
         """Take the oldest item if there is one now: ``get(block=False)``."""
         return self.get(False)
 
-    def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
-        """Wait for one item, then take what is there, oldest first.
-
-        Args:
-            max_items: how many at the most, 1 or more.
-            timeout: seconds to wait for the first; None for as long as it takes.
-
-        Raises:
-            Everything that ``get`` raises.
-        """
-        most = whole("max_items", max_items, 1)
-        return [record.item for record in self._shell.take(most, Deadline.of(True, timeout))]
-
-    def peek(self) -> T:
-        """Return the oldest item and leave it in the queue.
-
-        Raises:
-            Empty: there is none.
-        """
-        item: T = self._shell.peek().item
-        return item
-
-    @contextmanager
-    def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
-        """Take an item for the length of a ``with`` block.
-
-        It is finished when the block ends, and back in its place when the block
-        raises.  Arguments and errors are those of ``get``.
-        """
-        records = self._shell.take(1, Deadline.of(block, timeout), holds=True)
-        try:
-            yield records[0].item
-        except GeneratorExit:
-            self._shell.give_back_soon(records)
-            raise
-        except BaseException:
-            try:
-                self._shell.give_back(records)
-            except Exception:  # noqa: BLE001 - what the block raised must not be hidden
-                warn("%s: an item could not be given back", self.path, traceback=True)
-            raise
-        self._shell.settle(records)
-
-    def __iter__(self) -> Iterator[T]:
-        """Take items until the queue is shut down or closed, waiting for more.
-
-        An item is finished when the next one is asked for.  Leaving the loop gives
-        the last one back, unless ``task_done`` was called for it.
-        """
-        while True:
-            try:
-                records = self._shell.take(1, FOREVER, holds=True)
-            except (exceptions.QueueShutDown, exceptions.QueueClosed):
-                return
-            try:
-                yield records[0].item
-            except GeneratorExit:
-                self._shell.give_back_soon(records)
-                raise
-            self._shell.settle(records)
-
     # -- finish ---------------------------------------------------------------------
 
     def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
@@ -212,65 +148,3 @@ class Queue(FileQueue[T]):
             self._shell.item_done(item)
         else:
             self._shell.task_done(count if count == 1 else whole("count", count, 1))
-
-    def join(self) -> None:
-        """Wait until every item that was put is finished."""
-        self._shell.join()
-
-    # -- look -----------------------------------------------------------------------
-
-    def qsize(self) -> int:
-        """Return how many items could be taken now."""
-        return self._shell.count()
-
-    def empty(self) -> bool:
-        """Return whether nothing could be taken now."""
-        return self.qsize() == 0
-
-    def full(self) -> bool:
-        """Return whether ``put`` would have to wait now."""
-        return 0 < self.maxsize <= self.qsize()
-
-    def __len__(self) -> int:
-        return self.qsize()
-
-    # -- end ------------------------------------------------------------------------
-
-    def sync(self) -> None:
-        """Make everything so far safe against loss of power, at either durability."""
-        self._shell.sync()
-
-    def shutdown(self, immediate: bool = False) -> None:
-        """Refuse puts on this object from now on, and gets when nothing is left.
-
-        Waiting callers wake up with ``QueueShutDown``.  Stored items stay stored.
-
-        Args:
-            immediate: refuse gets at once and let ``join`` return.
-        """
-        self._shell.shutdown(immediate)
-
-    def close(self) -> None:
-        """Let go of the files; a second call does nothing.
-
-        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
-        taken and not finished comes again when the queue is opened again.
-        """
-        self._shell.close()
-
-    def __enter__(self) -> Queue[T]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        shell = getattr(self, "_shell", None)  # None: the constructor raised
-        if shell is not None:
-            with suppress(Exception):  # nobody is there to hear of it
-                shell.close()
