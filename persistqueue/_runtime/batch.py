@@ -228,6 +228,8 @@ class Runner:
         """Store what is in memory only, also what was given back after ``close``."""
         self._store.untake([record for op in ops for record in op.load or ()])
         self._store.flush()
+        for op in ops:
+            op.result = True
 
 
 _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {

@@ -18,6 +18,7 @@ Cancellation
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import threading
@@ -30,6 +31,7 @@ from .._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 from .._log import warn
 from ..exceptions import PersistQueueError, QueueClosed
 from .batch import Runner, begin
+from .deadline import Deadline
 from .policy import (
     ANSWERED,
     APPEND,
@@ -55,9 +57,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .._storage.base import Record, Store
-    from .deadline import Deadline
     from .hops import Hops
 
+_AT_EXIT = 0.2  # s that queues which nobody closed may delay the end of the process
 _LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
 _OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
 _shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
@@ -80,6 +82,8 @@ class TaskShell(Shell):
         super()._reset()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._called = False  # a call of _hop is on its way
+        self._crowded = False  # the last hop carried several ops
+        self._poked = False  # a call of _poke is on its way
         self._flying: list[Op] | None = None  # what the thread works on
         # Ops whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
         self._forsaken: deque[Op] = deque()
@@ -177,9 +181,10 @@ class TaskShell(Shell):
         op = Op(verb, records)
         try:
             pick(records)
-            await self.call(op, withdraws)
+            if records:
+                await self.call(op, withdraws)
         except BaseException:  # the task may be cancelled when it is stored already
-            if op.result is None and op.where != FLYING:
+            if op.result is None and op.where not in _UNDER_WAY:
                 self._takes.restore(records, verb)
             raise
 
@@ -224,7 +229,7 @@ class TaskShell(Shell):
         gate, op.gate = op.gate, None
         if gate is None:
             return
-        if gate.get_loop() is not self._loop:  # closed with the call still in it
+        if gate.get_loop().is_closed():  # with the call still in it
             self._forsake(op)
         elif not gate.done():
             gate.set_result(None)
@@ -285,8 +290,9 @@ class TaskShell(Shell):
         loop, flying = self._bind(), []
         while self._forsaken:
             op = self._forsaken.popleft()
-            self._withdraw(op)
-            if op.where == FLYING:
+            if op.verb not in _OUTLIVE_THEIR_CALLER:
+                self._withdraw(op)
+            if op.where == FLYING and op.verb == TAKE:
                 flying.append(op)
             elif taken := self._claim(op):
                 self._send_back(taken, loop)
@@ -318,10 +324,18 @@ class TaskShell(Shell):
     # -- hops -----------------------------------------------------------------------
 
     def _hop_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have what is pending carried to the store, with what this turn of the loop adds."""
-        if self._flying is None and not self._called and self._line.pending:
+        """Have what is pending carried to the store.
+
+        A lone caller's op goes at once (a turn of the loop costs 10 µs).  Where the last
+        hop carried several, this one waits for those that the same turn of the loop adds.
+        """
+        if self._flying is not None or self._called or not self._line.pending:
+            return
+        if self._crowded:
             self._called = True
             loop.call_soon(self._hop)
+        else:
+            self._hop()
 
     def _hop(self) -> None:
         """Carry everything that is pending to the store's thread, unless it is at work."""
@@ -329,9 +343,10 @@ class TaskShell(Shell):
         if self._flying is not None or not self._line.pending:
             return
         batch = self._flying = self._line.batch()
+        self._crowded = len(batch) > 1
         try:
             self._hops.start(self._fly, batch)
-        except RuntimeError as error:  # the interpreter is about to end
+        except RuntimeError as error:  # no thread: the interpreter is about to end
             self._fail(batch, error)
             self._touch_down(batch)
 
@@ -404,10 +419,12 @@ class TaskShell(Shell):
                 "for each loop: any number of them may share a path"
             )
         with self._mutex:
-            self._loop, self._called = loop, False
+            self._loop, self._called, self._poked = loop, False, False
         for op in self._line.everybody():
             if op.verb not in _OUTLIVE_THEIR_CALLER:
                 self._line.withdraw(op)
+                op.error = RuntimeError("the queue was used in another event loop meanwhile")
+                self._wake(op)
         self._land()
         self._hop_soon(loop)
 
@@ -416,12 +433,14 @@ class TaskShell(Shell):
         loop = self._loop
         if not self._line.waiting or loop is None or loop.is_closed():
             return False
-        if self._flying is None and self._store.changed():
+        if self._flying is None and not self._poked and self._store.changed():
+            self._poked = True
             with contextlib.suppress(RuntimeError):  # closed in the meantime
                 loop.call_soon_threadsafe(self._poke)
         return True
 
     def _poke(self) -> None:
+        self._poked = False
         if self._line.poke():
             self._hop()
 
@@ -461,6 +480,10 @@ class TaskShell(Shell):
         self._hops.start(self._store.close)
         self._hops.stop()
 
+    def linger(self, timeout: float | None) -> None:
+        """Wait up to ``timeout`` seconds for what ``abandon`` began."""
+        self._hops.join(timeout)
+
     def _wake_all(self, ops: Iterable[Op]) -> None:
         for op in ops:
             self._wake(op)
@@ -479,6 +502,16 @@ _UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
 
 def _task_ended(task: asyncio.Task[Any] | None) -> bool:
     return task is None or task.done() or task.get_loop().is_closed()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Close what nobody closed, as far as that takes no time."""
+    shells, deadline = list(_shells), Deadline(timeout=_AT_EXIT)
+    for shell in shells:
+        shell.abandon()
+    for shell in shells:
+        shell.linger(deadline.remaining())
 
 
 def _after_fork_in_child() -> None:
