@@ -20,7 +20,7 @@ _TICK = 0.001  # s between two looks at the clock
 
 @asynccontextmanager
 async def aopened(path: str, durability: str, chunksize: int = 100) -> AsyncIterator[Any]:
-    """Open an async queue.  Upstream's ``close`` stores what ``task_done`` left: not timed."""
+    """Open an async queue."""
     queue = construct(persistqueue.AsyncQueue, path, durability, chunksize)
     await queue.qsize()  # both sides open their files at the first call
     try:
