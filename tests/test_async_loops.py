@@ -1,4 +1,4 @@
-"""Event loops: one after another, two at once, of another make; and that the disk is not theirs."""
+"""Event loops: one after another, two at once, of another make."""
 # ruff: noqa: ASYNC240 - these loops serve one test each, and may wait
 
 from __future__ import annotations
@@ -6,18 +6,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crashdisk import descriptors, watchdog
-from interpreter import run as run_python
+from crashdisk import watchdog
 from loops import eventually, in_loop, parked
 from waiting import Call, until
 
@@ -302,32 +300,62 @@ def test_a_loop_that_was_closed_under_flying_calls(path: Path, lands: str, autos
     gc.collect()
 
 
-def test_a_loop_that_was_left_and_is_gone_on_with(path: Path) -> None:
-    """A get that waits in a loop which was stopped is served, or fails, when that goes on."""
-    queue = AsyncQueue[str](path)
+@contextmanager
+def two_loops() -> Iterator[tuple[asyncio.AbstractEventLoop, asyncio.AbstractEventLoop]]:
+    """Make two event loops that one thread runs by turns."""
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
     try:
-        waiting = first.create_task(queue.get())
-        first.run_until_complete(parked(queue, 1))
-        second.run_until_complete(queue.put("item"))
-        with suppress(RuntimeError):
-            assert "item" == first.run_until_complete(asyncio.wait_for(waiting, 5))
-        second.run_until_complete(queue.close())
+        yield first, second
     finally:
         first.close()
         second.close()
 
 
+def test_a_loop_that_was_left_and_is_gone_on_with(path: Path) -> None:
+    """A get that waits in a loop which was stopped is served, or fails, when that goes on."""
+    queue = AsyncQueue[str](path)
+    with two_loops() as (first, second):
+        waiting = first.create_task(queue.get())
+        first.run_until_complete(parked(queue, 1))
+        second.run_until_complete(queue.put("item"))
+        with pytest.raises(RuntimeError, match="used in another event loop meanwhile"):
+            first.run_until_complete(asyncio.wait_for(waiting, 5))
+        assert "item" == second.run_until_complete(queue.get())
+        second.run_until_complete(queue.close())
+
+
+@pytest.mark.parametrize("verb", ["get", "qsize", "sync"])
+def test_a_loop_that_was_left_under_a_flying_call(path: Path, verb: str) -> None:
+    """A call whose loop was stopped in the middle of it ends when that goes on, one way or other."""
+    disk = GatedDisk()
+    queue = on(disk)(path)
+
+    def armed() -> bool:
+        return disk.reading.is_set()
+
+    with two_loops() as (first, second):
+        first.run_until_complete(queue.put_many(["a", "b"]))
+        disk.armed = True
+        call = first.create_task(getattr(queue, verb)())
+        first.run_until_complete(eventually(armed))
+        second.call_later(0.02, disk.go.set)
+        assert second.run_until_complete(queue.get()) in ("a", "b")
+        try:
+            first.run_until_complete(asyncio.wait_for(call, 5))
+        except RuntimeError as error:
+            assert "another event loop" in str(error)
+        second.run_until_complete(queue.close())
+    assert ["a", "b"] == contents(path)
+
+
 def test_loops_that_take_turns(path: Path) -> None:
     """Two loops that are never running at the same time may use one object by turns."""
     queue = AsyncQueue[int](path)
-    loops = [asyncio.new_event_loop() for _ in range(2)]
-    for number in range(6):
-        loops[number % 2].run_until_complete(queue.put(number))
-    assert list(range(6)) == [loops[n % 2].run_until_complete(queue.get()) for n in range(6)]
-    loops[0].run_until_complete(queue.close())
-    for loop in loops:
-        loop.close()
+    with two_loops() as loops:
+        for number in range(6):
+            loops[number % 2].run_until_complete(queue.put(number))
+        assert list(range(6)) == [loops[n % 2].run_until_complete(queue.get()) for n in range(6)]
+        loops[0].run_until_complete(queue.close())
 
 
 @pytest.mark.parametrize("way", ["bare", "item", "count"])
@@ -408,6 +436,27 @@ def test_what_a_block_held_at_the_end_of_a_run_comes_again(path: Path, leaving: 
     assert (["a"], ["a", "b"]) == (held, asyncio.run(later()))
 
 
+@pytest.mark.parametrize("verb", ["get", "put", "join"])
+@in_loop
+async def test_a_cancel_in_flight_is_heeded_though_the_call_would_wait(
+    path: Path, verb: str
+) -> None:
+    """A call that is cancelled while the store looks, and finds that it must wait, ends."""
+    disk = GatedDisk()
+    async with on(disk)(path, maxsize=1) as queue:
+        if verb != "get":
+            await queue.put("first")
+        disk.armed = True
+        call = asyncio.create_task(getattr(queue, verb)(*["item"] * (verb == "put")))
+        await eventually(disk.reading.is_set)
+        call.cancel()
+        await asyncio.sleep(0)
+        disk.go.set()
+        await asyncio.wait([call], timeout=5)
+        assert call.cancelled()
+        assert (0 if verb == "get" else 1) == await queue.qsize()
+
+
 # -- two loops at once --------------------------------------------------------------
 
 
@@ -462,8 +511,8 @@ def test_debug_mode_has_nothing_to_say(path: Path, caplog: pytest.LogCaptureFixt
 
     async def main() -> None:
         asyncio.get_running_loop().slow_callback_duration = 0.15
-        async with on(SlowDisk())(path, chunksize=2) as queue:
-            await asyncio.gather(*(queue.put(number) for number in range(20)))
+        async with on(SlowDisk())(path) as queue:
+            await asyncio.gather(*(queue.put(number) for number in range(8)))
             assert 0 == await queue.get()
             await queue.task_done()
             with pytest.raises(asyncio.TimeoutError):
@@ -471,7 +520,7 @@ def test_debug_mode_has_nothing_to_say(path: Path, caplog: pytest.LogCaptureFixt
             async with queue.process() as item:
                 assert 1 == item
             waiting = asyncio.create_task(queue.get_many(50))
-            assert list(range(2, 20)) == await waiting
+            assert list(range(2, 8)) == await waiting
             late = [asyncio.create_task(queue.get()) for _ in range(3)]
             await parked(queue, 3)
             late[0].cancel()
@@ -511,176 +560,3 @@ async def test_the_loop_turns_while_many_are_encoded(path: Path) -> None:
         counting.cancel()
         assert turns - before >= 15
         assert 20 == await queue.qsize()
-
-
-# -- the disk is another thread's ---------------------------------------------------
-
-WHO_TOUCHES_THE_DISK = """
-import asyncio, gc, os, sys, threading
-from persistqueue import AsyncQueue, Queue
-from persistqueue._storage.files import Disk
-
-EVENTS = ("open", "os.", "fcntl.", "shutil.", "tempfile.", "glob.", "pathlib.")
-loops_own, others, calls = [], set(), {"loop": set(), "other": set()}
-watching = False
-
-def where():
-    return "loop" if threading.get_ident() == loop_thread else "other"
-
-def hook(event, arguments):
-    if watching and event.startswith(EVENTS):
-        if where() == "loop":
-            loops_own.append((event, repr(arguments)[:100]))
-        else:
-            others.add(event)
-
-class Watched(Disk):
-    pass
-
-def watched(name):
-    real = getattr(Disk, name)
-    def method(self, *args, **kwargs):
-        calls[where()].add(name)
-        return real(self, *args, **kwargs)
-    return method
-
-for name in vars(Disk):
-    if not name.startswith("_"):
-        setattr(Watched, name, watched(name))
-
-class OnWatched(AsyncQueue):
-    _disk = Watched()
-
-async def use(path):
-    queue = OnWatched(path, chunksize=2, maxsize=20)
-    async with queue:
-        await queue.put({"a": 1})
-        await asyncio.gather(*(queue.put(number) for number in range(8)))
-        await queue.put_many(range(4))
-        await queue.get()
-        await queue.task_done()
-        async with queue.process() as item:
-            await queue.peek(), await queue.qsize(), await queue.empty(), await queue.full()
-        try:
-            async with queue.process() as item:
-                raise LookupError
-        except LookupError:
-            pass
-        async for item in queue:
-            break
-        await queue.get_many(3)
-        waiting = asyncio.create_task(queue.get_many(50))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        await queue.sync()
-        queue.headf, queue.tailf, queue.info, queue.unfinished_tasks
-        await queue.get_many(50)
-        await queue.task_done(3)
-        waiting = asyncio.create_task(queue.get())
-        await asyncio.sleep(0.05)  # other objects are looked for meanwhile
-        await queue.put(None)
-        await waiting
-        await queue.shutdown()
-    forgotten = OnWatched(path, autosave=True)
-    await forgotten.put(1)
-    del forgotten
-    gc.collect()
-    again = await OnWatched.create(path, durability="process")
-    await again.get()
-    await again.aclose()
-
-async def main():
-    global watching
-    await use(sys.argv[1])  # for the sake of what is imported late
-    calls["loop"].clear(), calls["other"].clear()
-    watching = True
-    await use(sys.argv[2])
-    watching = False
-
-loop_thread = threading.get_ident()
-sys.addaudithook(hook)
-asyncio.run(main())
-print((loops_own, sorted(others), sorted(calls["loop"]), sorted(calls["other"])))
-"""
-
-
-def test_no_disk_access_on_the_loops_thread(tmp_path: Path) -> None:
-    """Constructing, opening, every call, closing and forgetting leave the disk to other threads."""
-    loops_own, others, on_loop, elsewhere = run_python(
-        WHO_TOUCHES_THE_DISK, tmp_path / "one", tmp_path / "two"
-    )
-    assert [] == loops_own
-    assert [] == on_loop
-    assert {"open", "fcntl.flock", "os.mkdir", "os.remove"} <= set(others)
-    assert {"open", "read", "write", "sync", "unlink", "make_directory"} <= set(elsewhere)
-
-
-# -- nothing piles up ---------------------------------------------------------------
-
-needs_descriptors = pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs /dev/fd")
-
-
-def flat(before: tuple[int, int]) -> None:
-    """Wait until there are no more descriptors and threads than before."""
-    until(lambda: descriptors() <= before[0], "the old number of descriptors")
-    # One thread may look after all that wait.
-    until(lambda: threading.active_count() <= before[1] + 1, "the old number of threads")
-
-
-async def use(queue: AsyncQueue[int], number: int) -> None:
-    await queue.put(number)
-    assert number == await queue.get()
-    await queue.task_done()
-
-
-@needs_descriptors
-def test_flat_over_opening_and_closing(path: Path) -> None:
-    """Two hundred objects that are opened, used and closed leave no descriptor and no thread."""
-
-    async def main() -> None:
-        for number in range(200):
-            async with AsyncQueue[int](path, chunksize=3, durability="process") as queue:
-                await use(queue, number)
-            assert descriptors() <= inside
-
-    async def count() -> int:
-        return descriptors()
-
-    before = descriptors(), threading.active_count()
-    inside = asyncio.run(count())
-    asyncio.run(main())
-    flat(before)
-
-
-@needs_descriptors
-@pytest.mark.parametrize("waits", [False, True], ids=["used", "waited on"])
-def test_flat_over_opening_and_forgetting(path: Path, waits: bool) -> None:
-    """Two hundred objects that are used and dropped leave nothing, without a close."""
-
-    async def main() -> None:
-        for number in range(200):
-            queue = AsyncQueue[int](path, chunksize=3, durability="process")
-            await use(queue, number)
-            if waits:
-                with pytest.raises(Empty):
-                    await queue.get(timeout=0)
-            del queue
-
-    before = descriptors(), threading.active_count()
-    asyncio.run(main())
-    gc.collect()
-    flat(before)
-
-
-@needs_descriptors
-def test_flat_over_forgetting_outside_a_loop(path: Path) -> None:
-    """Objects whose loop is gone, and those that were never opened, leave nothing either."""
-    before = descriptors(), threading.active_count()
-    for number in range(50):
-        queue = AsyncQueue[int](path, durability="process")
-        asyncio.run(use(queue, number))
-        AsyncQueue(path)
-    del queue
-    gc.collect()
-    flat(before)
