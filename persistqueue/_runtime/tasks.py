@@ -393,7 +393,7 @@ class TaskShell(Shell):
         self._landed = self._flying = None
         if self._forsaken:
             self._tidy()
-        if self._line.waiting:
+        if self._line.waiting and any(op.where == PARKED for op in batch):
             watch(self)
         self._hop()
 
