@@ -237,7 +237,7 @@ class ThreadShell(Shell):
             with self._mutex:
                 if batch:
                     self._finish(batch, op)
-                waits = self._line.waiting and any(other.where == PARKED for other in batch)
+                waits = self._line.parked
                 if self._line.pending:
                     self._hand_on()
                 else:
