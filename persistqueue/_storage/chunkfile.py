@@ -164,15 +164,15 @@ class ChunkFileStore:
             raise QueueFailed(self._failed)
         if not self._opened and not self.open():
             return False
-        assert self._lock is not None
-        now = time.monotonic()
+        lock, now = self._lock, time.monotonic()
+        assert lock is not None
         if now - self._looked >= RECHECK:
             self._look_around(now)
         if not exclusive and self._info.read(now) == self._seen:
             self._reset()
             return True
         try:
-            if not self._lock.try_acquire(now):
+            if not lock.try_acquire(now):
                 return False
             self._reset()
             self._exclusive = True
@@ -180,7 +180,7 @@ class ChunkFileStore:
             if raw != self._seen:
                 self._refresh(raw)
         except BaseException:  # Ctrl-C, too: it may come right behind the lock
-            self._lock.drop()
+            lock.drop()
             self._exclusive = False
             raise
         return True
@@ -197,7 +197,8 @@ class ChunkFileStore:
         self._exclusive = False
         self._head = self.state.head
         self._intended = None
-        self._writer.begin()
+        if self._writer.written:
+            self._writer.begin()
         self._cursor.begin()
 
     def _end(self) -> None:
@@ -273,12 +274,13 @@ class ChunkFileStore:
         if cursor.spare:
             return cursor.known()
         while True:
-            start, head = cursor.read, self._head
-            if start[:2] >= head[:2]:
+            start = cursor.read
+            chunk, records, offset = start
+            last, count, limit = self._head
+            if chunk >= last and (chunk > last or records >= count):
                 return None
-            limit = head.offset if start.chunk == head.chunk else None
             try:
-                item, offset = self._reader.decode(start.chunk, start.offset, limit)
+                item, offset = self._reader.decode(chunk, offset, limit if chunk == last else None)
             except FileNotFoundError:
                 self._skip(start, "the chunk is missing")
             except Damaged as damage:
@@ -324,16 +326,18 @@ class ChunkFileStore:
 
     def commit(self) -> None:
         if self._exclusive:
-            state, done, head = self.state, self._cursor.done(), self._head
-            if head is not state.head or done != state.tail:
-                self._store(State(state.chunksize, done, head))
+            _, tail, head = state = self.state
+            done = self._cursor.done()
+            if self._head is not head or done != tail:
+                self._store(state.moved(done, self._head))
             self._end()
 
     def _store(self, new: State) -> None:
         raw = self._info.encode(new)
-        consumed = self._chunks.between(self.state.tail.chunk, new.tail.chunk)
+        tail, done = self.state.tail.chunk, new.tail.chunk
+        consumed = self._chunks.between(tail, done) if done != tail else ()
         try:
-            sync = self._power and self._writer.wrote
+            sync = self._power and bool(self._writer.written)
             if sync:
                 self._writer.sync()
             self._intended = raw

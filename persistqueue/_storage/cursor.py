@@ -14,7 +14,6 @@ at the end of the queue when the queue is closed.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
     from .base import Record
     from .chunkstate import Position, State
+
+    _List = tuple[Record, "_List", int] | None  # the first, those behind it, how many in all
 
 
 class Cursor:
@@ -37,12 +38,13 @@ class Cursor:
         self._autosave = autosave
         self._is_there = is_there
         self._chunksize = state.chunksize
-        self._front: deque[Record] = deque()
-        self._homeless: deque[Record] = deque()
+        # Linked lists: what undo returns to is one reference, however long they are.
+        self._front: _List = None
+        self._homeless: _List = None
         self._settled: dict[Position, Position] = {}  # where settled items begin -> end
         self._wide: dict[Position, int] = {}  # of those, what spans so many items more
         # What undo returns to, as of the beginning of the transaction.
-        self._before: tuple[Position, tuple[Record, ...], tuple[Record, ...]]
+        self._before: tuple[Position, _List, _List]
         self._settling: list[Position] = []
         self.begin()
 
@@ -50,8 +52,7 @@ class Cursor:
 
     def begin(self) -> None:
         """Remember how things stand."""
-        front, homeless = self._front, self._homeless
-        self._before = self.read, tuple(front) if front else (), tuple(homeless) if homeless else ()
+        self._before = self.read, self._front, self._homeless
         if self._settling:
             self._settling = []
 
@@ -62,10 +63,9 @@ class Cursor:
         if new.tail == old.tail:
             return
         if self._autosave or new.tail < old.tail or self.read < new.tail:
-            self.read = new.tail
-            self._front.clear()
-        while self._front and self._front[0].start < new.tail:
-            self._front.popleft()
+            self.read, self._front = new.tail, None
+        while self._front is not None and self._front[0].start < new.tail:
+            self._front = self._front[1]
         kept = {start: end for start, end in self._settled.items() if start >= new.tail}
         self._settled = kept
         self._wide = {start: more for start, more in self._wide.items() if start in kept}
@@ -74,16 +74,21 @@ class Cursor:
     @property
     def spare(self) -> bool:
         """Whether the next item is in memory already."""
-        return bool(self._front or self._homeless)
+        return self._front is not None or self._homeless is not None
 
     @property
     def homeless(self) -> bool:
         """Whether any item is in memory only."""
-        return bool(self._homeless)
+        return self._homeless is not None
 
     def known(self) -> Record:
         """Return the next item, which is in memory already."""
-        return self._homeless.popleft() if self._homeless else self._front.popleft()
+        if self._homeless is not None:
+            record, self._homeless, _ = self._homeless
+        else:
+            assert self._front is not None
+            record, self._front, _ = self._front
+        return record
 
     def untake(self, records: Iterable[Record]) -> None:
         """Take back what was handed out, to the same places."""
@@ -96,15 +101,18 @@ class Cursor:
         if self._autosave:
             kept = start >= self._tail or self._is_there(start.chunk)
             if kept and record.end == self.place():
-                self._front.appendleft(record)
+                self._front = _in_front(record, self._front)
             else:
-                self._homeless.appendleft(record)
+                self._homeless = _in_front(record, self._homeless)
         elif start >= self._tail and start not in self._settled:
-            earlier = []
-            while self._front and self._front[0].start < start:
-                earlier.append(self._front.popleft())
-            self._front.appendleft(record)
-            self._front.extendleft(reversed(earlier))
+            front, earlier = self._front, []
+            while front is not None and front[0].start < start:
+                earlier.append(front[0])
+                front = front[1]
+            front = _in_front(record, front)
+            for other in reversed(earlier):
+                front = _in_front(other, front)
+            self._front = front
 
     def settle(self, records: Iterable[Record]) -> None:
         """Note that items are finished; what is settled already stays so."""
@@ -125,8 +133,10 @@ class Cursor:
 
     def flush(self) -> Sequence[Record]:
         """Return the homeless items: they are about to be stored again."""
-        homeless = list(self._homeless)
-        self._homeless.clear()
+        homeless = []
+        while self._homeless is not None:
+            record, self._homeless, _ = self._homeless
+            homeless.append(record)
         return homeless
 
     def landed(self, new: State) -> None:
@@ -142,15 +152,14 @@ class Cursor:
         """The transaction is not stored: be as before it."""
         for start in self._settling:
             self._settled.pop(start, None)
-        self.read, front, homeless = self._before
-        self._front, self._homeless = deque(front), deque(homeless)
+        self.read, self._front, self._homeless = self._before
         self._settling = []
 
     # -- questions ------------------------------------------------------------------
 
     def place(self) -> Position:
         """Return where the next item that is on disk stands."""
-        return self._front[0].start if self._front else self.read
+        return self.read if self._front is None else self._front[0].start
 
     def done(self) -> Position:
         """Return the place of the oldest item that is not settled."""
@@ -167,15 +176,25 @@ class Cursor:
         """Return how many items are stored and not handed out, and not settled."""
         size, read = self._chunksize, self.read
         stored = head[0] * size + head[1]
-        waiting = stored - read[0] * size - read[1] + len(self._front) + len(self._homeless)
+        waiting = stored - read[0] * size - read[1]
+        if self._front is not None:
+            waiting += self._front[2]
+        if self._homeless is not None:
+            waiting += self._homeless[2]
         if self._autosave:
             return waiting, waiting
         tail = self._tail
-        settled = len(self._settled) + (sum(self._wide.values()) if self._wide else 0)
-        return waiting, stored - tail[0] * size - tail[1] - settled
+        unsettled = stored - tail[0] * size - tail[1]
+        if self._settled:
+            unsettled -= len(self._settled) + sum(self._wide.values())
+        return waiting, unsettled
 
     def _distance(self, start: Position, end: Position) -> int:
         return (end.chunk - start.chunk) * self._chunksize + end.records - start.records
+
+
+def _in_front(record: Record, others: _List) -> _List:
+    return record, others, 1 if others is None else others[2] + 1
 
 
 def _place_of(record: Record) -> Position:

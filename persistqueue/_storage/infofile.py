@@ -34,7 +34,6 @@ SIZE = 512
 VERSION = 1
 _MAGIC = b"pqI"
 _TRAILER = Struct("<3sBLL")
-_ZEROS = bytes(SIZE - _TRAILER.size)
 _LONGEST = 4096  # bytes of a native info that are looked at
 _READS_AT = hasattr(os, "pread")
 RECHECK = 0.010  # s after which a name is looked up again
@@ -113,7 +112,7 @@ class InfoFile:
         if not self._framing.native:
             return value
         trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
-        return value + trailer + _ZEROS[len(value) :]
+        return (value + trailer).ljust(SIZE, b"\0")
 
     def write(self, raw: bytes, *, sync: bool) -> None:
         """Make ``raw`` the content; with ``sync``, safe against power loss on return."""
