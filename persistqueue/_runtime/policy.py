@@ -68,7 +68,6 @@ class Op:
         self,
         verb: str,
         load: Any = None,
-        *,
         waits: bool = False,
         owner: Any = None,
         holds: bool = False,

@@ -79,7 +79,7 @@ class ThreadShell(Shell):
 
     def append(self, records: list[bytes], deadline: Deadline) -> None:
         """Store encoded items, all or none, when there is room for them."""
-        self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
+        self.call(Op(APPEND, records, deadline.waits, None, False, deadline))
 
     def take(self, most: int, deadline: Deadline, holds: bool = False) -> list[Record]:
         """Wait for an item, then take up to ``most`` of what is there.
@@ -87,14 +87,8 @@ class ThreadShell(Shell):
         Args:
             holds: the caller settles or gives back each record.
         """
-        op = Op(
-            TAKE,
-            most,
-            waits=deadline.waits,
-            owner=threading.current_thread(),
-            holds=holds,
-            deadline=deadline,
-        )
+        # By position: keywords cost 0.2 us here.
+        op = Op(TAKE, most, deadline.waits, threading.current_thread(), holds, deadline)
         return self.call(op)  # type: ignore[no-any-return]
 
     def peek(self) -> Record:
@@ -183,9 +177,7 @@ class ThreadShell(Shell):
         records: list[Record] = []
         op = Op(verb, records)
         try:
-            with self._mutex:
-                pick(records)
-            self.call(op)
+            self.call(op, pick)
         except BaseException:  # Ctrl-C may come when it is stored already
             if op.result is None:
                 with self._mutex:
@@ -194,8 +186,11 @@ class ThreadShell(Shell):
 
     # -- one call -------------------------------------------------------------------
 
-    def call(self, op: Op) -> Any:
+    def call(self, op: Op, pick: Callable[[list[Record]], None] | None = None) -> Any:
         """See one op through and return its result.
+
+        Args:
+            pick: fills the op's load, under the mutex.
 
         When the call is interrupted (Ctrl-C) before its batch, it is withdrawn; after
         that its outcome is awaited and what it took is given back.
@@ -205,6 +200,8 @@ class ThreadShell(Shell):
             self._collect_strays()
         try:
             with self._mutex:
+                if pick is not None:
+                    pick(op.load)
                 if self._leader is None:
                     self._leader, self._leading = op, threading.get_ident()
                     batch = self._line.start(op)

@@ -271,7 +271,7 @@ class ChunkFileStore:
 
     def _next(self) -> Record | None:
         cursor = self._cursor
-        if cursor.spare:
+        if cursor.front is not None or cursor.homeless is not None:
             return cursor.known()
         while True:
             start = cursor.read
@@ -317,7 +317,7 @@ class ChunkFileStore:
         self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
 
     def unsaved(self) -> bool:
-        return self._cursor.homeless
+        return self._cursor.homeless is not None
 
     def counts(self) -> tuple[int, int]:
         return self._cursor.counts(self._head)

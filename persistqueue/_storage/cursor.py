@@ -39,8 +39,8 @@ class Cursor:
         self._is_there = is_there
         self._chunksize = state.chunksize
         # Linked lists: what undo returns to is one reference, however long they are.
-        self._front: _List = None
-        self._homeless: _List = None
+        self.front: _List = None
+        self.homeless: _List = None
         self._settled: dict[Position, Position] = {}  # where settled items begin -> end
         self._wide: dict[Position, int] = {}  # of those, what spans so many items more
         # What undo returns to, as of the beginning of the transaction.
@@ -52,7 +52,7 @@ class Cursor:
 
     def begin(self) -> None:
         """Remember how things stand."""
-        self._before = self.read, self._front, self._homeless
+        self._before = self.read, self.front, self.homeless
         if self._settling:
             self._settling = []
 
@@ -63,31 +63,21 @@ class Cursor:
         if new.tail == old.tail:
             return
         if self._autosave or new.tail < old.tail or self.read < new.tail:
-            self.read, self._front = new.tail, None
-        while self._front is not None and self._front[0].start < new.tail:
-            self._front = self._front[1]
+            self.read, self.front = new.tail, None
+        while self.front is not None and self.front[0].start < new.tail:
+            self.front = self.front[1]
         kept = {start: end for start, end in self._settled.items() if start >= new.tail}
         self._settled = kept
         self._wide = {start: more for start, more in self._wide.items() if start in kept}
         self.begin()
 
-    @property
-    def spare(self) -> bool:
-        """Whether the next item is in memory already."""
-        return self._front is not None or self._homeless is not None
-
-    @property
-    def homeless(self) -> bool:
-        """Whether any item is in memory only."""
-        return self._homeless is not None
-
     def known(self) -> Record:
-        """Return the next item, which is in memory already."""
-        if self._homeless is not None:
-            record, self._homeless, _ = self._homeless
+        """Return the next item, which is in memory already: ``front`` or ``homeless`` is."""
+        if self.homeless is not None:
+            record, self.homeless, _ = self.homeless
         else:
-            assert self._front is not None
-            record, self._front, _ = self._front
+            assert self.front is not None
+            record, self.front, _ = self.front
         return record
 
     def untake(self, records: Iterable[Record]) -> None:
@@ -101,18 +91,18 @@ class Cursor:
         if self._autosave:
             kept = start >= self._tail or self._is_there(start.chunk)
             if kept and record.end == self.place():
-                self._front = _in_front(record, self._front)
+                self.front = _in_front(record, self.front)
             else:
-                self._homeless = _in_front(record, self._homeless)
+                self.homeless = _in_front(record, self.homeless)
         elif start >= self._tail and start not in self._settled:
-            front, earlier = self._front, []
+            front, earlier = self.front, []
             while front is not None and front[0].start < start:
                 earlier.append(front[0])
                 front = front[1]
             front = _in_front(record, front)
             for other in reversed(earlier):
                 front = _in_front(other, front)
-            self._front = front
+            self.front = front
 
     def settle(self, records: Iterable[Record]) -> None:
         """Note that items are finished; what is settled already stays so."""
@@ -134,8 +124,8 @@ class Cursor:
     def flush(self) -> Sequence[Record]:
         """Return the homeless items: they are about to be stored again."""
         homeless = []
-        while self._homeless is not None:
-            record, self._homeless, _ = self._homeless
+        while self.homeless is not None:
+            record, self.homeless, _ = self.homeless
             homeless.append(record)
         return homeless
 
@@ -152,14 +142,14 @@ class Cursor:
         """The transaction is not stored: be as before it."""
         for start in self._settling:
             self._settled.pop(start, None)
-        self.read, self._front, self._homeless = self._before
+        self.read, self.front, self.homeless = self._before
         self._settling = []
 
     # -- questions ------------------------------------------------------------------
 
     def place(self) -> Position:
         """Return where the next item that is on disk stands."""
-        return self.read if self._front is None else self._front[0].start
+        return self.read if self.front is None else self.front[0].start
 
     def done(self) -> Position:
         """Return the place of the oldest item that is not settled."""
@@ -177,10 +167,10 @@ class Cursor:
         size, read = self._chunksize, self.read
         stored = head[0] * size + head[1]
         waiting = stored - read[0] * size - read[1]
-        if self._front is not None:
-            waiting += self._front[2]
-        if self._homeless is not None:
-            waiting += self._homeless[2]
+        if self.front is not None:
+            waiting += self.front[2]
+        if self.homeless is not None:
+            waiting += self.homeless[2]
         if self._autosave:
             return waiting, waiting
         tail = self._tail

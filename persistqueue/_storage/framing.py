@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _NO_OP = Struct("<8sLLc")
 _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
-_SUMS = Struct("<LL")
+_SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
 _NOT_DAMAGE = (MemoryError, RecursionError)  # of this process, not of the record
 
@@ -167,7 +167,7 @@ class PickleFraming:
         have = len(block.data)
         if start > have:
             block.need(at, _NO_OP_SIZE)
-        length, checksum = _SUMS.unpack_from(block.data, at + len(_NO_OP_START))
+        length, checksum = _SUMS.unpack_from(block.data, at + _SUMS_AT)
         if start + length > have:
             block.need(at, _NO_OP_SIZE + length)
         return start, start + length, checksum
