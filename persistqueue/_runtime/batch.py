@@ -102,8 +102,10 @@ class Runner:
             self.interrupt = interrupt
             if not self.happened:
                 return
-        waiting, unsettled = self._store.counts()
-        self.counts = waiting, unsettled + self._takes.unanswered + self._taken
+        counts = self._store.counts()
+        if self._autosave:
+            counts = counts[0], counts[1] + self._takes.unanswered + self._taken
+        self.counts = counts
 
     def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
         """Run ops apart that failed together: somebody's put that does not fit is his own.

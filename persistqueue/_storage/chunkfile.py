@@ -114,6 +114,8 @@ class ChunkFileStore:
         self._new_names += self._disk.make_directory(self.path)
 
     def open(self) -> bool:
+        if self._failed is not None:
+            raise QueueFailed(self._failed)
         if self._lock is None:
             self.make_directory()
             self._lock = DirectoryLock(os.path.join(self.path, ".lock"), self.path)
@@ -160,8 +162,6 @@ class ChunkFileStore:
     # -- a transaction --------------------------------------------------------------
 
     def begin(self, exclusive: bool) -> bool:
-        if self._failed is not None:
-            raise QueueFailed(self._failed)
         if not self._opened and not self.open():
             return False
         lock, now = self._lock, time.monotonic()
@@ -227,7 +227,7 @@ class ChunkFileStore:
         self._cursor.follow(old, state)
 
     def _fail(self, what: str) -> NoReturn:
-        self._failed = f"{self.path}: {what}; reopen the queue"
+        self._opened, self._failed = False, f"{self.path}: {what}; reopen the queue"
         raise QueueFailed(self._failed)
 
     # -- verbs ----------------------------------------------------------------------
@@ -366,6 +366,7 @@ class ChunkFileStore:
 
     def _distrust(self, error: OSError) -> None:
         """Poison this object: it does not know what is on the disk."""
+        self._opened = False  # so that begin asks open, which refuses
         self._failed = f"{self.path}: it could not be written ({error}); reopen the queue"
 
     def rollback(self) -> bool:
@@ -408,7 +409,7 @@ class ChunkFileStore:
 
     def _give_reserve_back(self) -> None:
         """Cut reserved zeros off, if that takes no waiting; opening cuts them, too."""
-        if self._lock is None or not self._opened or self._failed is not None:
+        if self._lock is None or not self._opened:
             return
         now = time.monotonic()
         if self._lock.try_acquire(now) and self._info.read(now) == self._seen:

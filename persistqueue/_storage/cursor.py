@@ -41,11 +41,12 @@ class Cursor:
         # Linked lists: what undo returns to is one reference, however long they are.
         self.front: _List = None
         self.homeless: _List = None
-        self._settled: dict[Position, Position] = {}  # where settled items begin -> end
+        self._done = state.tail  # the oldest item that is not settled, without autosave
+        self._settled: dict[Position, Position] = {}  # behind it: where they begin -> end
         self._wide: dict[Position, int] = {}  # of those, what spans so many items more
         # What undo returns to, as of the beginning of the transaction.
         self._before: tuple[Position, _List, _List]
-        self._settling: list[Position] = []
+        self._changes: list[tuple[Position, Position | None, int]] = []  # in _settled, _wide
         self.begin()
 
     # -- a transaction: begin, then verbs, then landed or undo ----------------------
@@ -53,8 +54,8 @@ class Cursor:
     def begin(self) -> None:
         """Remember how things stand."""
         self._before = self.read, self.front, self.homeless
-        if self._settling:
-            self._settling = []
+        if self._changes:
+            self._changes = []
 
     def follow(self, old: State, new: State) -> None:
         """Move to the tail that somebody else committed."""
@@ -69,6 +70,8 @@ class Cursor:
         kept = {start: end for start, end in self._settled.items() if start >= new.tail}
         self._settled = kept
         self._wide = {start: more for start, more in self._wide.items() if start in kept}
+        self._done = new.tail
+        self._advance()
         self.begin()
 
     def known(self) -> Record:
@@ -94,7 +97,7 @@ class Cursor:
                 self.front = _in_front(record, self.front)
             else:
                 self.homeless = _in_front(record, self.homeless)
-        elif start >= self._tail and start not in self._settled:
+        elif start >= self._done and start not in self._settled:
             front, earlier = self.front, []
             while front is not None and front[0].start < start:
                 earlier.append(front[0])
@@ -110,9 +113,21 @@ class Cursor:
             return
         for record in records:
             start = record.start
-            if start >= self._tail and start not in self._settled:
-                self._settling.append(start)
+            if start == self._done:
+                self._done = record.end
+                if self._settled:
+                    self._advance()
+            elif start > self._done and start not in self._settled:
+                self._changes.append((start, None, 0))
                 self._settled[start] = record.end
+
+    def _advance(self) -> None:
+        """Step over what was settled before the items in front of it."""
+        while (end := self._settled.get(start := self._done)) is not None:
+            self._changes.append((start, end, self._wide.get(start, 0)))
+            self._wide.pop(start, None)
+            del self._settled[start]
+            self._done = end
 
     def skip(self, start: Position, end: Position) -> None:
         """Settle what stands between two places: it is damaged."""
@@ -120,6 +135,7 @@ class Cursor:
         if not self._autosave:
             self._settled[start] = end
             self._wide[start] = self._distance(start, end) - 1
+            self._advance()
 
     def flush(self) -> Sequence[Record]:
         """Return the homeless items: they are about to be stored again."""
@@ -131,19 +147,20 @@ class Cursor:
 
     def landed(self, new: State) -> None:
         """The transaction is stored, with the tail at ``done()``."""
-        done, self._tail = self._tail, new.tail
-        if not self._settled:
-            return
-        while done != new.tail and (end := self._settled.pop(done, None)) is not None:
-            self._wide.pop(done, None)
-            done = end
+        self._tail = new.tail
 
     def undo(self) -> None:
         """The transaction is not stored: be as before it."""
-        for start in self._settling:
-            self._settled.pop(start, None)
+        for start, end, more in reversed(self._changes):
+            if end is None:
+                self._settled.pop(start, None)
+            else:
+                self._settled[start] = end
+                if more:
+                    self._wide[start] = more
+        self._done = self._tail
         self.read, self.front, self.homeless = self._before
-        self._settling = []
+        self._changes = []
 
     # -- questions ------------------------------------------------------------------
 
@@ -153,14 +170,7 @@ class Cursor:
 
     def done(self) -> Position:
         """Return the place of the oldest item that is not settled."""
-        if self._autosave:
-            return self.place()
-        done = self._tail
-        if not self._settled:
-            return done
-        while (end := self._settled.get(done)) is not None:
-            done = end
-        return done
+        return self.place() if self._autosave else self._done
 
     def counts(self, head: Position) -> tuple[int, int]:
         """Return how many items are stored and not handed out, and not settled."""
@@ -173,8 +183,8 @@ class Cursor:
             waiting += self.homeless[2]
         if self._autosave:
             return waiting, waiting
-        tail = self._tail
-        unsettled = stored - tail[0] * size - tail[1]
+        done = self._done
+        unsettled = stored - done[0] * size - done[1]
         if self._settled:
             unsettled -= len(self._settled) + sum(self._wide.values())
         return waiting, unsettled
