@@ -65,9 +65,10 @@ class Shell:
             if dropped is not None:
                 dropped.where, dropped.result, dropped.noted = ANSWERED, None, True
             return
-        if runner.counts is not None:
-            self.unfinished = runner.counts[1]
-        self._deliver(self._line.finish(batch, runner.counts))
+        counts = runner.counts
+        if counts is not None:
+            self.unfinished = counts[1]
+        self._deliver(self._line.finish(batch, counts))
 
     def _deliver(self, ops: Iterable[Op]) -> None:
         """Let the callers of answered ops go on; to do it twice is harmless."""

@@ -225,7 +225,7 @@ class ThreadShell(Shell):
 
     def _lead(self, op: Op, batch: list[Op]) -> None:
         """Run a batch for everybody in it, then hand the leadership on."""
-        runner = self._runner
+        runner, line = self._runner, self._line
         try:
             if batch:
                 runner.run(batch)
@@ -234,8 +234,8 @@ class ThreadShell(Shell):
             with self._mutex:
                 if batch:
                     self._finish(batch, op)
-                waits = self._line.parked
-                if self._line.pending:
+                waits = line.parked
+                if line.pending:
                     self._hand_on()
                 else:
                     self._leader, self._leading = None, 0

@@ -326,10 +326,10 @@ class ChunkFileStore:
 
     def commit(self) -> None:
         if self._exclusive:
-            _, tail, head = state = self.state
-            done = self._cursor.done()
-            if self._head is not head or done != tail:
-                self._store(state.moved(done, self._head))
+            _, tail, old = state = self.state
+            done, head = self._cursor.done(), self._head
+            if head is not old or done != tail:
+                self._store(state.moved(done, head))
             self._end()
 
     def _store(self, new: State) -> None:
@@ -385,10 +385,11 @@ class ChunkFileStore:
     # -- the rest -------------------------------------------------------------------
 
     def changed(self) -> bool:
-        lock, self._looks = self._lock, self._looks + 1
-        if lock is not None and self._looks % 8 == 0 and not lock.is_current():
+        self._looks += 1
+        by_name, lock = self._looks % 8 == 0, self._lock
+        if by_name and lock is not None and not lock.is_current():
             return True
-        return self._info.differs(self._seen)
+        return self._info.differs(self._seen, by_name)
 
     def sync(self) -> None:
         head = self.state.head.chunk

@@ -174,17 +174,17 @@ class Cursor:
 
     def counts(self, head: Position) -> tuple[int, int]:
         """Return how many items are stored and not handed out, and not settled."""
-        size, read = self._chunksize, self.read
-        stored = head[0] * size + head[1]
-        waiting = stored - read[0] * size - read[1]
+        size, (last, records, _) = self._chunksize, head
+        chunk, before, _ = self.read
+        waiting = (last - chunk) * size + records - before
         if self.front is not None:
             waiting += self.front[2]
         if self.homeless is not None:
             waiting += self.homeless[2]
         if self._autosave:
             return waiting, waiting
-        done = self._done
-        unsettled = stored - done[0] * size - done[1]
+        chunk, before, _ = self._done
+        unsettled = (last - chunk) * size + records - before
         if self._settled:
             unsettled -= len(self._settled) + sum(self._wide.values())
         return waiting, unsettled
