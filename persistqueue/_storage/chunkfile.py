@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-
 class ChunkFileStore:
     """A ``Store`` (see ``base``) over chunk files.
 
@@ -133,31 +132,17 @@ class ChunkFileStore:
         return True
 
     def _recover(self) -> None:
-        """See what is there, mend it, and write ``info`` if anything changed."""
+        """See what is there, and have it mended."""
         while self._power and self._new_names:
             self._disk.sync_directory(self._new_names[-1])
             self._new_names.pop()
-        raw = self._info.read(time.monotonic())
-        stored, bad = None, None
-        if raw is not None:
-            try:
-                stored = self._info.decode(raw)
-            except BadInfo as error:
-                raw, bad = None, str(error)
-        state = self._recovery.mend(stored, bad, self.state.chunksize)
-        if state != stored and (state.size or stored is not None):
-            raw = self._info.encode(state)
-            self._info.write(raw, sync=self._power)
+        raw, state = self._recovery.mend(self._info, self.state.chunksize, sync=self._power)
         self._seen, self.state, self._unsynced = raw, state, state.tail.chunk
         self._cursor = Cursor(state, self._autosave, self._chunks.is_there)
-        self._open_ends(state)
-        self._reset()
-
-    def _open_ends(self, state: State) -> None:
-        """Open the chunks at head and tail."""
         self._writer.open(state.head)
         with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
             self._reader.load(state.tail.chunk)
+        self._reset()
 
     # -- a transaction --------------------------------------------------------------
 
@@ -187,9 +172,8 @@ class ChunkFileStore:
 
     def _look_around(self, now: float) -> None:
         """See whether the directory is still the one that was opened."""
-        assert self._lock is not None
         self._looked = now
-        if not self._lock.is_current():
+        if self._lock is None or not self._lock.is_current():
             self._fail("its directory was removed or replaced while it was open")
 
     def _reset(self) -> None:
@@ -202,8 +186,7 @@ class ChunkFileStore:
         self._cursor.begin()
 
     def _end(self) -> None:
-        if self._exclusive:
-            assert self._lock is not None
+        if self._exclusive and self._lock is not None:
             self._lock.release()
             self._exclusive = False
 
@@ -256,10 +239,8 @@ class ChunkFileStore:
         try:
             while len(taken) < most and (record := self._next()) is not None:
                 taken.append(record)
-        except Stale:
-            raise
-        except Exception:
-            if not taken:  # else the error comes with the next take
+        except Exception as error:
+            if not taken or isinstance(error, Stale):  # else it comes with the next take
                 raise
         return taken
 
@@ -293,17 +274,9 @@ class ChunkFileStore:
         """Step over damage, or say where it is."""
         if not self._exclusive:
             raise Stale
-        name = os.path.basename(self._chunks.chunk_path(start.chunk))
         if not self._skip_corrupt:
-            raise QueueCorrupt(
-                self.path, name, start.offset, start.records, reason,
-                'open it with on_corrupt="skip" to set the record aside and go on',
-            )
-        end = self._recovery.resume(start, self._head, self.state.chunksize)
-        self._chunks.set_aside(
-            start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
-        )
-        warn("%s: %s, record %d: %s; skipped", self.path, name, start.records, reason)
+            raise self._recovery.damage(start, reason)
+        end = self._recovery.skip(start, self._head, self.state.chunksize, reason)
         self.skipped += self.state.ordinal(end) - self.state.ordinal(start)
         self._cursor.skip(start, end)
 
@@ -366,7 +339,7 @@ class ChunkFileStore:
 
     def _distrust(self, error: OSError) -> None:
         """Poison this object: it does not know what is on the disk."""
-        self._opened = False  # so that begin asks open, which refuses
+        self._opened = False  # begin asks open, which refuses
         self._failed = f"{self.path}: it could not be written ({error}); reopen the queue"
 
     def rollback(self) -> bool:

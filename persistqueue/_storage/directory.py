@@ -85,7 +85,11 @@ class ChunkDirectory:
             file.close()
         warn(
             "%s: %d bytes from byte %d of chunk %d were kept as %s",
-            self.path, len(data), start, chunk, name,
+            self.path,
+            len(data),
+            start,
+            chunk,
+            name,
         )
         return name
 
