@@ -71,7 +71,7 @@ class InfoFile:
         The name is looked up again after 10 ms, or each time when whoever writes it
         replaces the file: persist-queue does, and so do foreign serializers.
         """
-        if not self._in_place or now - self._checked >= RECHECK:
+        if now - self._checked >= RECHECK or not self._in_place:
             self._checked = now
             identity = self._disk.identity(self.path)
             if identity is None or identity != self._identity:
