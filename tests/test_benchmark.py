@@ -246,7 +246,9 @@ def test_plot_without_matplotlib_names_the_extra(
 
 def test_plot_draws_a_file(tmp_path: Path) -> None:
     """The chart of a comparison is a PNG."""
-    pytest.importorskip("matplotlib", reason='the chart needs the bench extra: pip install ".[bench]"')
+    pytest.importorskip(
+        "matplotlib", reason='the chart needs the bench extra: pip install ".[bench]"'
+    )
     both = contest(lambda: 1.0, lambda: 3.0)
     both.measure(turned=False)
     chart.draw(tabulate([both]), str(tmp_path / "chart.png"))

@@ -221,7 +221,9 @@ class AutosaveLife(Life):
         else:
             self.q.close()
         self.open()
-        there = {item[0] for item in self.q.get_many(len(self.bag) + 1)} if self.q.qsize() else set()
+        there = (
+            {item[0] for item in self.q.get_many(len(self.bag) + 1)} if self.q.qsize() else set()
+        )
         assert there <= self.bag
         assert self.bag - there <= (self.back if crash else set())
         self.bag, self.back = set(), set()

@@ -177,7 +177,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     """Every module and py.typed, and no tests."""
     with zipfile.ZipFile(built.wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    sources = [path for path in (ROOT / "persistqueue").rglob("*") if path.suffix in (".py", ".typed")]
+    sources = [
+        path for path in (ROOT / "persistqueue").rglob("*") if path.suffix in (".py", ".typed")
+    ]
     assert {path.relative_to(ROOT).as_posix() for path in sources} == names
     assert "persistqueue/py.typed" in names
 
