@@ -215,7 +215,7 @@ class AsyncQueue(FileQueue[T]):
         Raises:
             AsyncEmpty: there is none.
         """
-        item: T = (await self._shell.peek()).item
+        item: T = (await self._shell.peek())[0].item
         return item
 
     @asynccontextmanager
@@ -276,7 +276,8 @@ class AsyncQueue(FileQueue[T]):
 
     async def qsize(self) -> int:
         """Return how many items could be taken now."""
-        return await self._shell.count()
+        count: int = await self._shell.count()
+        return count
 
     async def empty(self) -> bool:
         """Return whether nothing could be taken now."""

@@ -444,8 +444,9 @@ async def test_a_cancel_in_flight_is_heeded_though_the_call_would_wait(
     """A call that is cancelled while the store looks, and finds that it must wait, ends."""
     disk = GatedDisk()
     async with on(disk)(path, maxsize=1) as queue:
-        if verb != "get":
-            await queue.put("first")
+        await queue.put("first")
+        if verb == "get":
+            assert "first" == await queue.get()
         disk.armed = True
         call = asyncio.create_task(getattr(queue, verb)(*["item"] * (verb == "put")))
         await eventually(disk.reading.is_set)

@@ -75,15 +75,17 @@ class Runner:
 
     def run(self, ops: Sequence[Op]) -> None:
         """Run one batch; errors go to its ops."""
-        if ops[0].verb == FLUSH and not (any(op.load for op in ops) or self._store.unsaved()):
-            self.ops, self.happened = ops, True  # a queue is closed, and nothing is left
-            self.interrupt = self.counts = None
-            return
-        looks = self._looks
-        looking = ops[0].verb in looks if len(ops) == 1 else all(op.verb in looks for op in ops)
         self.ops, self.happened = ops, False
         self.interrupt = self.counts = None
         self._taken = 0
+        verb, looks = ops[0].verb, self._looks
+        if len(ops) > 1:
+            looking = all(op.verb in looks for op in ops)
+        elif verb == FLUSH and not (ops[0].load or self._store.unsaved()):
+            self.happened = True  # a queue is closed, and nothing is left
+            return
+        else:
+            looking = verb in looks
         try:
             while not self._transaction(ops, looking):
                 looking = False  # anything looked odd: again, with the lock
@@ -100,8 +102,10 @@ class Runner:
             self.interrupt = interrupt
             if not self.happened:
                 return
-        waiting, unsettled = self._store.counts()
-        self.counts = waiting, unsettled + self._takes.unanswered + self._taken
+        counts = self._store.counts()
+        if self._autosave:
+            counts = counts[0], counts[1] + self._takes.unanswered + self._taken
+        self.counts = counts
 
     def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
         """Run ops apart that failed together: somebody's put that does not fit is his own.
@@ -173,8 +177,9 @@ class Runner:
 
     def _take(self, ops: Sequence[Op]) -> None:
         """Share out what is there.  An error is the takers' own, not the batch's."""
+        first, lone = ops[0], len(ops) == 1
         try:
-            taken = self._store.take(ops[0].load if len(ops) == 1 else sum(op.load for op in ops))
+            taken = self._store.take(first.load if lone else sum(op.load for op in ops))
         except Stale:
             raise
         except Exception as error:
@@ -182,6 +187,9 @@ class Runner:
             return
         if self._autosave:
             self._taken += len(taken)
+        if lone:
+            first.result = taken or NOTHING_THERE
+            return
         for op in ops:
             op.result = taken[: op.load] or NOTHING_THERE
             taken = taken[op.load :]

@@ -33,10 +33,12 @@ APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH = (
     "append", "take", "peek", "untake", "settle", "count", "join", "sync", "flush",
 )  # fmt: skip
 
-# Outcomes of an op that leave it waiting.
-NOTHING_THERE = object()
-NO_ROOM = object()
-UNFINISHED = object()
+
+class Unmet:
+    """An outcome of an op that leaves it waiting."""
+
+
+NOTHING_THERE, NO_ROOM, UNFINISHED = Unmet(), Unmet(), Unmet()
 
 # Where an op is.
 NEW, PENDING, PARKED, FLYING, ANSWERED = range(5)
@@ -67,7 +69,6 @@ class Op:
         self,
         verb: str,
         load: Any = None,
-        *,
         waits: bool = False,
         owner: Any = None,
         holds: bool = False,
@@ -96,6 +97,7 @@ class Line:
     def __init__(self, maxsize: int) -> None:
         self.maxsize = maxsize
         self.count = 0  # items that could be taken, as of the last batch
+        self.parked = False  # whether the last batch left anybody waiting
         self.pending: deque[Op] = deque()
         self._getters: deque[Op] = deque()
         self._putters: deque[Op] = deque()
@@ -163,13 +165,14 @@ class Line:
         for op in batch:
             if op.where != FLYING:  # answered before an interrupt
                 continue
-            if op.error is None and op.waits and op.result in _WAITS:
+            if op.waits and type(op.result) is Unmet and op.error is None:
                 parked.append(op)
             else:
-                if op.result is NOTHING_THERE and self._stopped is not None:
+                if self._stopped is not None and op.result is NOTHING_THERE:
                     op.error = self._stopped_error()
                 op.where = ANSWERED
                 answered.append(op)
+        self.parked = bool(parked)
         if parked:
             answered += self._park(parked)
         if counts is None:
@@ -177,7 +180,7 @@ class Line:
                 self.poke()  # a store that failed for good shall say so to whoever waits
             return answered
         self.count, unsettled = counts
-        while unsettled == 0 and self._joiners:
+        while self._joiners and unsettled == 0:
             self._to_pending(self._joiners.popleft())
         if self._getters or self._putters:
             self._promote()
@@ -277,6 +280,3 @@ class Line:
     def _to_pending(self, op: Op) -> None:
         op.where = PENDING
         self.pending.append(op)
-
-
-_WAITS = (NOTHING_THERE, NO_ROOM, UNFINISHED)

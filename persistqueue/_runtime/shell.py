@@ -10,13 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import Empty, Full
 from .batch import Runner
-from .policy import ANSWERED, NO_ROOM, NOTHING_THERE, TAKE, UNTAKE, Line, Op
+from .policy import (
+    ANSWERED,
+    APPEND,
+    COUNT,
+    JOIN,
+    NO_ROOM,
+    NOTHING_THERE,
+    PEEK,
+    SETTLE,
+    SYNC,
+    TAKE,
+    UNTAKE,
+    Line,
+    Op,
+)
 from .takes import Takes, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from .._storage.base import Store
+    from .._storage.base import Record, Store
+    from .deadline import Deadline
 
 _NOTED = (TAKE, UNTAKE)
 
@@ -47,6 +62,66 @@ class Shell:
         self._takes: Takes | Tally = Tally() if self._autosave else Takes(self._ended)
         self._runner = Runner(self._store, self._maxsize, self._autosave, self._takes)
 
+    # -- verbs: each returns what ``call`` does, a result or an awaitable of one ------
+
+    def append(self, records: list[bytes], deadline: Deadline) -> Any:
+        """Store encoded items, all or none, when there is room for them."""
+        return self.call(Op(APPEND, records, deadline.waits, None, False, deadline))
+
+    def take(self, most: int, deadline: Deadline, holds: bool = False) -> Any:
+        """Wait for an item, then take up to ``most`` of what is there: a list of records.
+
+        Args:
+            holds: the caller settles or gives back each record.
+        """
+        # By position: keywords cost 0.2 us here.
+        return self.call(Op(TAKE, most, deadline.waits, self._caller(), holds, deadline))
+
+    def peek(self) -> Any:
+        """Look at the next record without taking it: a list of one."""
+        return self.call(Op(PEEK))
+
+    def count(self) -> Any:
+        """Count the items that could be taken now."""
+        return self.call(Op(COUNT))
+
+    def join(self) -> Any:
+        """Wait until every item is settled."""
+        return self.call(Op(JOIN, waits=True))
+
+    def sync(self) -> Any:
+        """Make what is stored safe against loss of power."""
+        return self.call(Op(SYNC))
+
+    def task_done(self, count: int) -> Any:
+        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
+        owner = self._caller()
+        return self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
+
+    def item_done(self, item: Any) -> Any:
+        """Settle the record of an item that was handed out."""
+        owner = self._caller()
+        return self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
+
+    def settle(self, records: Sequence[Record]) -> Any:
+        """Settle those of ``records`` that nobody has settled yet."""
+        return self._resolve(SETTLE, lambda into: self._takes.pick(records, into, SETTLE))
+
+    def call(self, op: Op) -> Any:
+        """See one op through and return its result."""
+        raise NotImplementedError
+
+    def _resolve(self, verb: str, pick: Callable[[list[Record]], None]) -> Any:
+        """Settle or give back what ``pick`` picks; if that fails, it is as before."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _caller() -> Any:
+        """Return the thread or task that calls."""
+        raise NotImplementedError
+
+    # -- what becomes of an op ------------------------------------------------------
+
     def _wake(self, op: Op) -> None:
         """Let the caller of ``op`` look at it; to do it twice is harmless."""
         gate, op.gate = op.gate, None
@@ -65,9 +140,10 @@ class Shell:
             if dropped is not None:
                 dropped.where, dropped.result, dropped.noted = ANSWERED, None, True
             return
-        if runner.counts is not None:
-            self.unfinished = runner.counts[1]
-        self._deliver(self._line.finish(batch, runner.counts))
+        counts = runner.counts
+        if counts is not None:
+            self.unfinished = counts[1]
+        self._deliver(self._line.finish(batch, counts))
 
     def _deliver(self, ops: Iterable[Op]) -> None:
         """Let the callers of answered ops go on; to do it twice is harmless."""

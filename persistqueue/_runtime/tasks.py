@@ -38,14 +38,11 @@ from .policy import (
     COUNT,
     FLUSH,
     FLYING,
-    JOIN,
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
-    PEEK,
     PENDING,
     SETTLE,
-    SYNC,
     TAKE,
     UNTAKE,
     Op,
@@ -73,6 +70,8 @@ class TaskShell(Shell):
         hops: runs functions on the store's thread.
     """
 
+    _caller = staticmethod(asyncio.current_task)
+
     def __init__(self, store: Store, maxsize: int, autosave: bool, hops: Hops) -> None:
         self._hops = hops
         super().__init__(store, maxsize, autosave, _task_ended)
@@ -91,7 +90,7 @@ class TaskShell(Shell):
         self._mutex = threading.Lock()
         self._landed: list[Op] | None = None  # what the thread is through with
 
-    # -- verbs ----------------------------------------------------------------------
+    # -- opening, settling, giving back ---------------------------------------------
 
     async def open(self) -> None:
         """Open the store now; otherwise the first call does."""
@@ -100,59 +99,10 @@ class TaskShell(Shell):
         await self._hops.run(begin, self._store.open, self._store.abandon)
         self.unfinished = self._store.counts()[1]
 
-    async def append(self, records: list[bytes], deadline: Deadline) -> None:
-        """Store encoded items, all or none, when there is room for them."""
-        await self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
-
-    async def take(self, most: int, deadline: Deadline, holds: bool = False) -> list[Record]:
-        """Wait for an item, then take up to ``most`` of what is there.
-
-        Args:
-            holds: the caller settles or gives back each record.
-        """
-        op = Op(
-            TAKE,
-            most,
-            waits=deadline.waits,
-            owner=asyncio.current_task(),
-            holds=holds,
-            deadline=deadline,
-        )
-        return await self.call(op)  # type: ignore[no-any-return]
-
-    async def peek(self) -> Record:
-        """Return the next record without taking it."""
-        record: Record = (await self.call(Op(PEEK)))[0]
-        return record
-
-    async def count(self) -> int:
-        """Return how many items could be taken now."""
-        count: int = await self.call(Op(COUNT))
-        return count
-
-    async def join(self) -> None:
-        """Wait until every item is settled."""
-        await self.call(Op(JOIN, waits=True))
-
-    async def sync(self) -> None:
-        """Make what is stored safe against loss of power."""
-        await self.call(Op(SYNC))
-
-    async def task_done(self, count: int) -> None:
-        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
-        owner = asyncio.current_task()
-        await self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
-
-    async def item_done(self, item: Any) -> None:
-        """Settle the record of an item that was handed out."""
-        owner = asyncio.current_task()
-        await self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
-
     async def settle(self, records: Sequence[Record]) -> None:
         """Settle those of ``records`` that nobody has settled yet, even if cancelled."""
-        await self._resolve(
-            SETTLE, lambda into: self._takes.pick(records, into, SETTLE), withdraws=False
-        )
+        picks = partial(self._takes.pick, records)
+        await self._resolve(SETTLE, lambda into: picks(into, SETTLE), withdraws=False)
 
     async def give_back(self, records: Sequence[Record]) -> None:
         """Return records to their places, those that nobody has settled, even if cancelled."""
@@ -253,9 +203,12 @@ class TaskShell(Shell):
 
     async def _leave(self, op: Op, withdraws: bool) -> None:
         """The caller was cancelled: see that nothing is lost and nobody waits for it."""
-        if withdraws:
-            self._withdraw(op)
-        while op.where in _UNDER_WAY:
+        op.waits = op.waits and not withdraws  # in flight, it is the last try
+        while True:
+            if withdraws:
+                self._withdraw(op)
+            if op.where not in _UNDER_WAY:
+                break
             assert self._loop is not None
             gate = op.gate = self._loop.create_future()
             try:
@@ -393,7 +346,7 @@ class TaskShell(Shell):
         self._landed = self._flying = None
         if self._forsaken:
             self._tidy()
-        if self._line.waiting and any(op.where == PARKED for op in batch):
+        if self._line.parked:
             watch(self)
         self._hop()
 

@@ -21,16 +21,12 @@ from .deadline import FOREVER, Deadline
 from .policy import (
     ANSWERED,
     APPEND,
-    COUNT,
     FLUSH,
     FLYING,
-    JOIN,
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
-    PEEK,
     SETTLE,
-    SYNC,
     TAKE,
     UNTAKE,
     Op,
@@ -54,6 +50,8 @@ class ThreadShell(Shell):
         store: opened here.
     """
 
+    _caller = staticmethod(threading.current_thread)
+
     def __init__(self, store: Store, maxsize: int, autosave: bool) -> None:
         super().__init__(store, maxsize, autosave, _thread_ended)
         try:
@@ -75,59 +73,7 @@ class ThreadShell(Shell):
         self._strays: deque[Sequence[Record]] = deque()
         self._let_go = threading.Event()  # the store is closed
 
-    # -- verbs ----------------------------------------------------------------------
-
-    def append(self, records: list[bytes], deadline: Deadline) -> None:
-        """Store encoded items, all or none, when there is room for them."""
-        self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
-
-    def take(self, most: int, deadline: Deadline, holds: bool = False) -> list[Record]:
-        """Wait for an item, then take up to ``most`` of what is there.
-
-        Args:
-            holds: the caller settles or gives back each record.
-        """
-        op = Op(
-            TAKE,
-            most,
-            waits=deadline.waits,
-            owner=threading.current_thread(),
-            holds=holds,
-            deadline=deadline,
-        )
-        return self.call(op)  # type: ignore[no-any-return]
-
-    def peek(self) -> Record:
-        """Return the next record without taking it."""
-        record: Record = self.call(Op(PEEK))[0]
-        return record
-
-    def count(self) -> int:
-        """Return how many items could be taken now."""
-        count: int = self.call(Op(COUNT))
-        return count
-
-    def join(self) -> None:
-        """Wait until every item is settled."""
-        self.call(Op(JOIN, waits=True))
-
-    def sync(self) -> None:
-        """Make what is stored safe against loss of power."""
-        self.call(Op(SYNC))
-
-    def task_done(self, count: int) -> None:
-        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
-        owner = threading.current_thread()
-        self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
-
-    def item_done(self, item: Any) -> None:
-        """Settle the record of an item that was handed out."""
-        owner = threading.current_thread()
-        self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
-
-    def settle(self, records: Sequence[Record]) -> None:
-        """Settle those of ``records`` that nobody has settled yet."""
-        self._resolve(SETTLE, lambda into: self._takes.pick(records, into, SETTLE))
+    # -- giving back ----------------------------------------------------------------
 
     def give_back(self, records: Sequence[Record]) -> None:
         """Return records to their places, those that nobody has settled.
@@ -183,9 +129,7 @@ class ThreadShell(Shell):
         records: list[Record] = []
         op = Op(verb, records)
         try:
-            with self._mutex:
-                pick(records)
-            self.call(op)
+            self.call(op, pick)
         except BaseException:  # Ctrl-C may come when it is stored already
             if op.result is None:
                 with self._mutex:
@@ -194,8 +138,11 @@ class ThreadShell(Shell):
 
     # -- one call -------------------------------------------------------------------
 
-    def call(self, op: Op) -> Any:
+    def call(self, op: Op, pick: Callable[[list[Record]], None] | None = None) -> Any:
         """See one op through and return its result.
+
+        Args:
+            pick: fills the op's load, under the mutex.
 
         When the call is interrupted (Ctrl-C) before its batch, it is withdrawn; after
         that its outcome is awaited and what it took is given back.
@@ -205,6 +152,8 @@ class ThreadShell(Shell):
             self._collect_strays()
         try:
             with self._mutex:
+                if pick is not None:
+                    pick(op.load)
                 if self._leader is None:
                     self._leader, self._leading = op, threading.get_ident()
                     batch = self._line.start(op)
@@ -228,7 +177,7 @@ class ThreadShell(Shell):
 
     def _lead(self, op: Op, batch: list[Op]) -> None:
         """Run a batch for everybody in it, then hand the leadership on."""
-        runner = self._runner
+        runner, line = self._runner, self._line
         try:
             if batch:
                 runner.run(batch)
@@ -237,8 +186,8 @@ class ThreadShell(Shell):
             with self._mutex:
                 if batch:
                     self._finish(batch, op)
-                waits = self._line.waiting and any(other.where == PARKED for other in batch)
-                if self._line.pending:
+                waits = line.parked
+                if line.pending:
                     self._hand_on()
                 else:
                     self._leader, self._leading = None, 0

@@ -56,12 +56,14 @@ class Watcher:
                 entries = list(self._entries.items())
             soonest = now + _LONGEST
             for shell, entry in entries:
+                interval, due = entry
                 # Those that are due soon go along: one wake-up for all, not one for each.
-                if entry[1] <= now + entry[0] / 2:
-                    entry[1] = now + entry[0]
-                    entry[0] = min(entry[0] * 2, _LONGEST)
+                if due <= now + interval / 2:
+                    entry[1] = due = now + interval
+                    if interval < _LONGEST:
+                        entry[0] = min(interval * 2, _LONGEST)
                     self._look(shell)
-                soonest = min(soonest, entry[1])
+                soonest = min(soonest, due)
             with self._mutex:
                 if not self._entries:
                     self._work.clear()

@@ -8,6 +8,7 @@ its own: it must not use anything that belongs to another loop.
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class Driven:
 
 def is_coroutine_function(function: Any) -> bool:
     """Return whether calling ``function`` returns something to be awaited."""
+    while isinstance(function, partial):
+        function = function.func
+    if not hasattr(function, "__code__"):  # an object that can be called
+        function = getattr(type(function), "__call__", None)
     code = getattr(function, "__code__", None)
     return bool(getattr(code, "co_flags", 0) & _IS_COROUTINE)
 
