@@ -47,10 +47,11 @@ async def main(directory: str = "sync_producer") -> None:
     async with AsyncQueue[Event](directory, durability="process", chunksize=10_000) as events:
         shipping = asyncio.create_task(ship_all(events))
         await asyncio.to_thread(collect, directory)
-        await events.shutdown()  # what is left is shipped, then ship_all stops
+        await events.join()  # until everything is shipped
+        await events.shutdown()  # ship_all, which waits for more, stops
         sizes = await shipping
         left = await events.qsize()
-        print(f"{sum(sizes)} events shipped, {left} left, at most {max(sizes)} at a time")
+        print(f"{sum(sizes)} events shipped, {left} left, at most {BATCH} at a time")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def test_a_planted_loss_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_every_producer_takes_part(tmp_path: Path) -> None:
     """Both kinds put into the same queue, and the logs of a run can be kept."""
-    command = [sys.executable, str(EXAMPLES / "demo.py"), *SHORT, "--dir", str(tmp_path)]
+    options = ["--seconds", "3", "--kills", "2", "--dir", str(tmp_path)]
+    command = [sys.executable, str(EXAMPLES / "demo.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     put = {name: [*tmp_path.glob(f"put-{name}.*.log")] for name in demo.PRODUCERS}
