@@ -219,14 +219,18 @@ class Line:
     def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> list[Op]:
         """Shut down or close: returns the parked ops that are answered by it.
 
-        After a shutdown that is not immediate, gets go on until nothing is there.
+        After a shutdown that is not immediate, gets go on until nothing is there: those
+        that wait become pending, for another object may have put something.
         """
         if self._stopped is not QueueClosed:
             self._stopped = error
         self._immediate = self._immediate or immediate
-        answered = self._answer(self._getters, error=True) + self._answer(self._putters, error=True)
+        answered = self._answer(self._putters, error=True)
         if error is QueueClosed or immediate:
+            answered += self._answer(self._getters, error=True)
             answered += self._answer(self._joiners, error=error is QueueClosed)
+        while self._getters:
+            self._to_pending(self._getters.popleft())
         return answered
 
     def _stopped_error(self) -> QueueShutDown | QueueClosed:

@@ -51,7 +51,7 @@ from .shell import Shell, outcome_of
 from .watch import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from .._storage.base import Record, Store
     from .hops import Hops
@@ -120,60 +120,61 @@ class TaskShell(Shell):
         op.where, op.result = ANSWERED, records
         self._forsake(op)
 
-    async def _resolve(
+    def _resolve(
         self, verb: str, pick: Callable[[list[Record]], None], *, withdraws: bool = True
-    ) -> None:
-        """Settle or give back what ``pick`` picks; if that fails, it is as before."""
-        if self._closed and self._autosave and verb == SETTLE:
-            return  # settled when it was taken
-        self._bind()
-        records: list[Record] = []
-        op = Op(verb, records)
-        try:
-            pick(records)
-            if records:
-                await self.call(op, withdraws)
-        except BaseException:  # the task may be cancelled when it is stored already
-            if op.result is None and op.where not in _UNDER_WAY:
-                self._takes.restore(records, verb)
-            raise
+    ) -> Coroutine[Any, Any, Any]:
+        return self.call(Op(verb, []), pick, withdraws)
 
     # -- one call -------------------------------------------------------------------
 
-    async def call(self, op: Op, withdraws: bool = True) -> Any:
+    async def call(
+        self,
+        op: Op,
+        pick: Callable[[list[Record]], None] | None = None,
+        withdraws: bool = True,
+    ) -> Any:
         """See one op through and return its result.
 
         Args:
+            pick: fills the op's load; what it picked is restored if the op fails.
             withdraws: whether a cancelled task takes an op back that has not begun.
         """
+        if self._closed and self._autosave and op.verb == SETTLE:
+            return None  # settled when it was taken
         timer = None
         try:
-            loop = self._enter(op)
+            loop = self._bind()
+            if pick is not None:
+                pick(op.load)
+                if not op.load:
+                    return None  # settled or given back already
+            self._enter(op, loop)
             gate = op.gate = loop.create_future()
             if op.waits and (remaining := op.deadline.remaining()) is not None:
                 timer = loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
             await gate
+            return outcome_of(op, AsyncEmpty, AsyncFull)
         except GeneratorExit:
             self._forsake(op)
             raise
         except BaseException:  # CancelledError: before the outcome is known, or just after
-            await self._leave(op, withdraws)
+            if op.error is None:
+                await self._leave(op, withdraws)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-        return outcome_of(op, AsyncEmpty, AsyncFull)
+            if pick is not None and op.result is None and op.where not in _UNDER_WAY:
+                self._takes.restore(op.load, op.verb)
 
-    def _enter(self, op: Op) -> asyncio.AbstractEventLoop:
+    def _enter(self, op: Op, loop: asyncio.AbstractEventLoop) -> None:
         """Let an op into the line, and see that the line moves."""
-        loop = self._bind()
         if self._forsaken:
             self._tidy()
         self._line.enter(op)
         if op.where == PARKED:
             watch(self)
         self._hop_soon(loop)
-        return loop
 
     def _wake(self, op: Op) -> None:
         gate, op.gate = op.gate, None
@@ -401,8 +402,9 @@ class TaskShell(Shell):
 
     def shutdown(self, immediate: bool) -> None:
         """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
-        self._bind()
+        loop = self._bind()
         self._wake_all(self._line.stop(AsyncQueueShutDown, immediate))
+        self._hop_soon(loop)
 
     async def close(self) -> None:
         """Finish what is under way, wake every waiter, let go of the files."""

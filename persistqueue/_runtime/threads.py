@@ -274,6 +274,8 @@ class ThreadShell(Shell):
         with self._mutex:
             for op in self._line.stop(QueueShutDown, immediate):
                 self._wake(op)
+            if self._leader is None:
+                self._hand_on()
 
     def close(self) -> None:
         """Finish what is under way, wake every waiter, let go of the files."""

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+_CALL = "__call__"
 _IS_COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs 10 ms
 
 
@@ -79,7 +80,8 @@ def is_coroutine_function(function: Any) -> bool:
     while isinstance(function, partial):
         function = function.func
     if not hasattr(function, "__code__"):  # an object that can be called
-        function = getattr(type(function), "__call__", None)
+        kinds = type(function).__mro__
+        function = next((kind.__dict__[_CALL] for kind in kinds if _CALL in kind.__dict__), None)
     code = getattr(function, "__code__", None)
     return bool(getattr(code, "co_flags", 0) & _IS_COROUTINE)
 
