@@ -70,8 +70,6 @@ class TaskShell(Shell):
         hops: runs functions on the store's thread.
     """
 
-    _caller = staticmethod(asyncio.current_task)
-
     def __init__(self, store: Store, maxsize: int, autosave: bool, hops: Hops) -> None:
         self._hops = hops
         super().__init__(store, maxsize, autosave, _task_ended)
@@ -124,6 +122,16 @@ class TaskShell(Shell):
         self, verb: str, pick: Callable[[list[Record]], None], *, withdraws: bool = True
     ) -> Coroutine[Any, Any, Any]:
         return self.call(Op(verb, []), pick, withdraws)
+
+    @staticmethod
+    def _caller() -> weakref.ref[asyncio.Task[Any]] | None:
+        """Return a reference to the task, which must not live on for what it took."""
+        task = asyncio.current_task()
+        if task is None:
+            return None
+        owner = weakref.ref(task)
+        hash(owner)  # now: it cannot be done any more when the task is gone
+        return owner
 
     # -- one call -------------------------------------------------------------------
 
@@ -379,6 +387,8 @@ class TaskShell(Shell):
                 self._line.withdraw(op)
                 op.error = RuntimeError("the queue was used in another event loop meanwhile")
                 self._wake(op)
+        for op in self._flying or ():
+            op.waits = False  # else it would be parked when it lands, for nobody
         self._land()
         self._hop_soon(loop)
 
@@ -455,7 +465,8 @@ class TaskShell(Shell):
 _UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
 
 
-def _task_ended(task: asyncio.Task[Any] | None) -> bool:
+def _task_ended(owner: weakref.ref[asyncio.Task[Any]] | None) -> bool:
+    task = None if owner is None else owner()
     return task is None or task.done() or task.get_loop().is_closed()
 
 
