@@ -458,6 +458,25 @@ async def test_a_cancel_in_flight_is_heeded_though_the_call_would_wait(
         assert (0 if verb == "get" else 1) == await queue.qsize()
 
 
+@in_loop
+async def test_a_cancelled_call_does_not_wait_for_a_lock_for_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A put that is cancelled while somebody else has the lock gives up long before 10 s."""
+    fcntl = pytest.importorskip("fcntl", reason="needs flock")
+    monkeypatch.setattr("persistqueue._runtime.batch.LEAST_PATIENCE", 0.05)
+    async with AsyncQueue[str](path) as queue:
+        await queue.put("first")
+        with open(path / ".lock") as held:  # noqa: ASYNC230 - a file that is there
+            fcntl.flock(held, fcntl.LOCK_EX)
+            call = asyncio.create_task(queue.put("second"))
+            await eventually(lambda: queue._shell._flying)
+            call.cancel()
+            await asyncio.wait([call], timeout=5)
+            assert call.cancelled()
+        assert ["first"] == await queue.get_many(9)
+
+
 # -- two loops at once --------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from .._log import warn
 from .._storage.base import Stale
 from ..exceptions import PersistQueueError, QueueLocked
-from .deadline import Deadline
 from .policy import (
     APPEND,
     COUNT,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from .takes import Takes, Tally
 
 LOCK_PATIENCE = 10.0  # s; what SQLite users know as the busy timeout
+LEAST_PATIENCE = 1.0  # s
 _SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.001  # s between two tries for the lock
 _LOOKS = frozenset({COUNT, JOIN, PEEK})
 
@@ -133,8 +133,7 @@ class Runner:
         store, taken = self._store, self._taken
         try:
             if not store.begin(not looking):
-                patience = max(op.deadline.patience for op in ops)
-                begin(lambda: store.begin(not looking), store.abandon, patience)
+                begin(lambda: store.begin(not looking), store.abandon, ops)
         except BaseException:
             store.abandon()
             raise
@@ -253,22 +252,24 @@ _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
 }
 
 
-def begin(
-    attempt: Callable[[], bool], abandon: Callable[[], None], patience: float = LOCK_PATIENCE
-) -> None:
+def begin(attempt: Callable[[], bool], abandon: Callable[[], None], ops: Sequence[Op] = ()) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
+    It gives up when all ``ops`` are out of time or cancelled, but not before 1 s, and
+    after ``LOCK_PATIENCE`` seconds in any case.  Others hold a lock for milliseconds: a short timeout, or none at
+    all, is about items and room, and shall not fail because somebody is just committing.
+
     Raises:
-        QueueLocked: somebody else held the lock for ``patience`` (at most
-            ``LOCK_PATIENCE``) seconds.
+        QueueLocked: somebody else held the lock for so long.
     """
-    patience = min(patience, LOCK_PATIENCE)
-    deadline, nap = Deadline(timeout=patience), _SHORTEST_NAP
+    began, nap = time.monotonic(), _SHORTEST_NAP
     try:
         while not attempt():
-            if deadline.expired():
+            waited = time.monotonic() - began
+            wanted = max((op.deadline.at - began for op in ops), default=LOCK_PATIENCE)
+            if waited >= min(max(wanted, LEAST_PATIENCE), LOCK_PATIENCE):
                 raise QueueLocked(
-                    f"another process has held the queue's lock for {patience:g} s; "
+                    f"another process has held the queue's lock for {waited:.3g} s; "
                     "nothing was done: is it stopped in the middle of a call?"
                 )
             time.sleep(nap)

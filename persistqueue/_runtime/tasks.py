@@ -31,7 +31,7 @@ from .._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 from .._log import warn
 from ..exceptions import PersistQueueError, QueueClosed
 from .batch import Runner, begin
-from .deadline import Deadline
+from .deadline import NOW, Deadline
 from .policy import (
     ANSWERED,
     APPEND,
@@ -212,7 +212,8 @@ class TaskShell(Shell):
 
     async def _leave(self, op: Op, withdraws: bool) -> None:
         """The caller was cancelled: see that nothing is lost and nobody waits for it."""
-        op.waits = op.waits and not withdraws  # in flight, it is the last try
+        if withdraws:
+            op.waits, op.deadline = False, NOW  # in flight, it is the last try
         while True:
             if withdraws:
                 self._withdraw(op)
