@@ -138,7 +138,7 @@ def storm(path: Path, seeds: range, autosave: bool, **options: Any) -> int:
 @AUTOSAVE
 def test_random_cancellations_lose_nothing(tmp_path: Path, autosave: bool) -> None:
     """Whatever calls are cancelled whenever: delivered and still stored are what was put."""
-    assert storm(tmp_path, range(40), autosave) > 1000
+    assert storm(tmp_path, range(120), autosave) > 4000
 
 
 @pytest.mark.slow

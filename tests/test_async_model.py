@@ -210,7 +210,7 @@ def live(life: type[Any], examples: int) -> None:
 @pytest.mark.parametrize("life", [CancelledLife, CancelledAutosaveLife])
 def test_a_random_life_with_cancelled_calls(life: type[Any]) -> None:
     """Delivered and still stored are what was put, whatever calls are cancelled whenever."""
-    live(life, 60)
+    live(life, 40)
 
 
 @pytest.mark.slow
