@@ -339,6 +339,27 @@ async def test_a_fork_in_the_middle_of_everything(path: Path) -> None:
 
 
 @needs_fork
+@in_loop
+async def test_parent_and_children_put_at_once(path: Path) -> None:
+    """Parent and children put at the same time, and each keeps its order."""
+    async with AsyncQueue[Any](path, chunksize=7, durability="process") as queue:
+
+        async def put(name: int) -> None:
+            for number in range(150):
+                await queue.put((name, number))
+
+        def fork(name: int) -> None:
+            in_a_child(lambda: put(name))
+
+        await queue
+        forks = [asyncio.to_thread(fork, name) for name in (1, 2)]
+        await asyncio.gather(*forks, put(0))
+    items = contents(path)
+    assert [(name, n) for name in range(3) for n in range(150)] == sorted(items)
+    assert in_order(items)
+
+
+@needs_fork
 def test_a_child_of_a_parent_between_two_runs(path: Path) -> None:
     """A queue that was used in ``asyncio.run`` before the fork works in the child and after it."""
     queue = AsyncQueue[str](path)
