@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from asyncio import sleep
 from contextlib import asynccontextmanager, suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic
 
 from . import exceptions
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncQueue", "Empty", "Full"]
 
 _TURN = 0.002  # s for which put_many may encode before the loop gets its turn
-_SOME = 32  # items that it encodes between two looks at the clock
 
 
 class AsyncQueue(FileQueue[T]):
@@ -164,17 +162,14 @@ class AsyncQueue(FileQueue[T]):
             Everything that ``put`` raises.
         """
         deadline = Deadline.of(block, timeout)
-        driven, iterator = self._driven, iter(items)
+        driven, encode, now = self._driven, self._encode, time.monotonic
         records: list[bytes] = []
-        turn = time.monotonic() + _TURN
-        while some := list(islice(iterator, _SOME)):
-            if driven is not None:
-                records += [await self._encode_there(driven, item) for item in some]
-            else:
-                records += [self._encode(item) for item in some]
-            if time.monotonic() >= turn:
+        turn = now() + _TURN
+        for item in items:
+            records.append(await self._encode_there(driven, item) if driven else encode(item))
+            if now() >= turn:
                 await sleep(0)
-                turn = time.monotonic() + _TURN
+                turn = now() + _TURN
         self._check_room(len(records))
         if records:
             await self._shell.append(records, deadline)

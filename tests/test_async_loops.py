@@ -458,6 +458,26 @@ async def test_a_cancel_in_flight_is_heeded_though_the_call_would_wait(
         assert (0 if verb == "get" else 1) == await queue.qsize()
 
 
+@pytest.mark.parametrize("autosave", [False, True])
+@in_loop
+async def test_what_a_cancelled_get_took_goes_to_the_next(path: Path, autosave: bool) -> None:
+    """A get that comes while another one is in flight gets that one's item if it is cancelled."""
+    disk = GatedDisk()
+    async with on(disk)(path, autosave=autosave) as queue:
+        await queue.put_many([1, 2, 3])
+        disk.armed = True
+        first = asyncio.create_task(queue.get())
+        await eventually(disk.reading.is_set)
+        second = asyncio.create_task(queue.get())
+        await eventually(lambda: queue._shell._line.pending)
+        first.cancel()
+        await asyncio.sleep(0)
+        disk.go.set()
+        assert 1 == await second
+        assert first.cancelled()
+        assert [2, 3] == await queue.get_many(9)
+
+
 @in_loop
 async def test_a_cancelled_call_does_not_wait_for_a_lock_for_long(
     path: Path, monkeypatch: pytest.MonkeyPatch

@@ -256,8 +256,9 @@ def begin(attempt: Callable[[], bool], abandon: Callable[[], None], ops: Sequenc
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
     It gives up when all ``ops`` are out of time or cancelled, but not before 1 s, and
-    after ``LOCK_PATIENCE`` seconds in any case.  Others hold a lock for milliseconds: a short timeout, or none at
-    all, is about items and room, and shall not fail because somebody is just committing.
+    after ``LOCK_PATIENCE`` seconds in any case.  Others hold a lock for milliseconds: a
+    short timeout, or none at all, is about items and room, and shall not fail because
+    somebody is just committing.
 
     Raises:
         QueueLocked: somebody else held the lock for so long.

@@ -283,4 +283,7 @@ class Line:
 
     def _to_pending(self, op: Op) -> None:
         op.where = PENDING
-        self.pending.append(op)
+        if op.verb == UNTAKE:  # before the gets that wait: what is given back is older
+            self.pending.appendleft(op)
+        else:
+            self.pending.append(op)

@@ -214,11 +214,10 @@ class TaskShell(Shell):
         """The caller was cancelled: see that nothing is lost and nobody waits for it."""
         if withdraws:
             op.waits, op.deadline = False, NOW  # in flight, it is the last try
-        while True:
-            if withdraws:
-                self._withdraw(op)
-            if op.where not in _UNDER_WAY:
-                break
+            self._withdraw(op)
+            if op.where == FLYING:
+                self._forsaken.append(op)  # what it takes is back before the next hop begins
+        while op.where in _UNDER_WAY:
             assert self._loop is not None
             gate = op.gate = self._loop.create_future()
             try:
@@ -255,6 +254,8 @@ class TaskShell(Shell):
             op = self._forsaken.popleft()
             if op.verb not in _OUTLIVE_THEIR_CALLER:
                 self._withdraw(op)
+                if op.where == ANSWERED:
+                    self._wake(op)
             if op.where == FLYING and op.verb == TAKE:
                 flying.append(op)
             elif taken := self._claim(op):
