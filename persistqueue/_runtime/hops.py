@@ -23,10 +23,6 @@ _Jobs: TypeAlias = "SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | Non
 class Hops(Protocol):
     """What the asyncio shell asks of a thread."""
 
-    @property
-    def running(self) -> bool:
-        """Whether anything was started or run since the last ``stop``."""
-
     def start(self, function: Callable[..., Any], *args: Any) -> None:
         """Have ``function`` called on the thread, after whatever was started before."""
 
@@ -34,7 +30,7 @@ class Hops(Protocol):
         """Have it called on the thread, and return what it returns."""
 
     def stop(self) -> None:
-        """Let the thread end when it is through with what was started."""
+        """Let the thread end when it is through with what was started; it can start again."""
 
     def join(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds until it has ended."""
@@ -59,18 +55,15 @@ class FileHops(Executor):
         self._jobs: _Jobs | None = None
         self._thread: threading.Thread | None = None
 
-    @property
-    def running(self) -> bool:
-        return self._jobs is not None
-
     def start(self, function: Callable[..., Any], *args: Any) -> None:
         jobs = self._jobs
         if jobs is None:
-            jobs = self._jobs = SimpleQueue()
+            jobs, before = SimpleQueue(), self._thread
             self._thread = threading.Thread(
-                target=_work, args=(jobs,), name="persistqueue-store", daemon=True
+                target=_work, args=(jobs, before), name="persistqueue-store", daemon=True
             )
             self._thread.start()
+            self._jobs = jobs
         jobs.put((function, args))
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -98,8 +91,14 @@ class FileHops(Executor):
         self.stop()
 
 
-def _work(jobs: _Jobs) -> None:
-    """Do one job after another; between two of them, hold on to nothing."""
+def _work(jobs: _Jobs, before: threading.Thread | None) -> None:
+    """Do one job after another, behind those of the thread before.
+
+    Between two of them, hold on to nothing: what they belong to may be dropped.
+    """
+    if before is not None:
+        before.join()
+    del before
     while (job := jobs.get()) is not None:
         function, args = job
         try:

@@ -78,6 +78,7 @@ class TaskShell(Shell):
     def _reset(self) -> None:
         super()._reset()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._used = False  # the store was opened, or may have been
         self._called = False  # a call of _hop is on its way
         self._crowded = False  # the last hop carried several ops
         self._poked = False  # a call of _poke is on its way
@@ -94,6 +95,7 @@ class TaskShell(Shell):
         """Open the store now; otherwise the first call does."""
         self._bind()
         self._line.admit(Op(COUNT))
+        self._used = True
         await self._hops.run(begin, self._store.open, self._store.abandon)
         self.unfinished = self._store.counts()[1]
 
@@ -307,7 +309,7 @@ class TaskShell(Shell):
         if self._flying is not None or not self._line.pending:
             return
         batch = self._flying = self._line.batch()
-        self._crowded = len(batch) > 1
+        self._used, self._crowded = True, len(batch) > 1
         try:
             self._hops.start(self._fly, batch)
         except RuntimeError as error:  # no thread: the interpreter is about to end
@@ -426,8 +428,8 @@ class TaskShell(Shell):
         self._tidy()
         self._closed = True
         self._wake_all(self._line.stop(QueueClosed, immediate=True))
-        if not self._hops.running:
-            return  # it was never used
+        if not self._used:
+            return
         try:
             await self.call(Op(FLUSH), withdraws=False)
         except (PersistQueueError, OSError):
@@ -438,7 +440,7 @@ class TaskShell(Shell):
 
     def abandon(self) -> None:
         """The same for a finaliser, without waiting: nobody uses this object any more."""
-        if self._closed or not self._hops.running:
+        if self._closed or not self._used:
             return
         self._closed = True
         # A runner of its own: what the other one came to may not have been delivered yet.
