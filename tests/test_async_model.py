@@ -217,4 +217,4 @@ def test_a_random_life_with_cancelled_calls(life: type[Any]) -> None:
 @pytest.mark.parametrize("life", [CancelledLife, CancelledAutosaveLife])
 def test_a_random_life_with_cancelled_calls_at_length(life: type[Any]) -> None:
     """The same for many more lives."""
-    live(life, 2000)
+    live(life, 400)
