@@ -272,7 +272,7 @@ def test_an_answer_that_its_loop_never_delivers(tmp_path: Path, autosave: bool) 
     async def begin() -> None:
         tasks.append(asyncio.ensure_future(q.get()))
         await turns(1)
-        while q._shell._flying is not None:
+        while q._shell._lane.flying is not None:
             await turns(1)
         raise KeyboardInterrupt  # before the turn in which the get goes on
 

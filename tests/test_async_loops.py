@@ -294,7 +294,7 @@ def test_a_loop_that_was_closed_under_flying_calls(path: Path, lands: str, autos
     abandoned(leave)
     if lands == "before the next loop":
         disk.go.set()
-        until(lambda: queue._shell._landed)
+        until(lambda: queue._shell._lane.landed)
     asyncio.run(main())
     tasks.clear()
     gc.collect()
@@ -490,7 +490,7 @@ async def test_a_cancelled_call_does_not_wait_for_a_lock_for_long(
         with open(path / ".lock") as held:  # noqa: ASYNC230 - a file that is there
             fcntl.flock(held, fcntl.LOCK_EX)
             call = asyncio.create_task(queue.put("second"))
-            await eventually(lambda: queue._shell._flying)
+            await eventually(lambda: queue._shell._lane.flying)
             call.cancel()
             await asyncio.wait([call], timeout=5)
             assert call.cancelled()

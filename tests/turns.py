@@ -26,7 +26,7 @@ async def turns(number: int) -> None:
 def idle(q: AsyncQueue[Any]) -> bool:
     """Return whether nothing is under way."""
     shell = q._shell
-    return shell._flying is None and not shell._forsaken and not shell._line.pending
+    return shell._lane.flying is None and not shell._forsaken and not shell._line.pending
 
 
 async def outcome_of(task: asyncio.Task[Any]) -> BaseException | None:
@@ -57,5 +57,5 @@ def busy_thread(q: AsyncQueue[Any]) -> Iterator[None]:
 async def quick_turn(q: AsyncQueue[Any]) -> None:
     """Make one turn of the loop, in which the disk takes no time."""
     shell = q._shell
-    until(lambda: shell._flying is None or shell._landed is not None)
+    until(lambda: shell._lane.flying is None or shell._lane.landed is not None)
     await asyncio.sleep(0)

@@ -1,12 +1,7 @@
 """How asyncio tasks wait for a store, and share its commits.
 
-Everything that is pending goes to the store's own thread in one *hop*: one batch, closed
-by one commit.  What arrives meanwhile goes with the next hop, which the end of this one
-starts; there is no task that could be cancelled in between.  A lone caller so pays one
-hop, a hundred callers share it.
-
-Only the event loop touches the line and the takes; only the thread touches the store.
-They meet in two places: ``_fly`` hands a batch to the thread, ``_land`` takes it back.
+Only the event loop touches the line and the takes; only the store's thread touches the
+store; the ``Lane`` carries batches from one to the other.
 
 Cancellation
     An op whose batch has not begun is withdrawn.  Else its outcome is awaited, however
@@ -21,7 +16,6 @@ import asyncio
 import atexit
 import contextlib
 import os
-import threading
 import weakref
 from collections import deque
 from functools import partial
@@ -32,6 +26,7 @@ from .._log import warn
 from ..exceptions import PersistQueueError, QueueClosed
 from .batch import Runner, begin
 from .deadline import NOW, Deadline
+from .lane import Lane
 from .policy import (
     ANSWERED,
     APPEND,
@@ -77,17 +72,11 @@ class TaskShell(Shell):
 
     def _reset(self) -> None:
         super()._reset()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._used = False  # the store was opened, or may have been
-        self._called = False  # a call of _hop is on its way
-        self._crowded = False  # the last hop carried several ops
+        self._lane = Lane(self._line, self._runner, self._store, self._hops, self._deliver_batch)
+        self._opened = False  # by open(), without a batch
         self._poked = False  # a call of _poke is on its way
-        self._flying: list[Op] | None = None  # what the thread works on
         # Ops whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
         self._forsaken: deque[Op] = deque()
-        # Protects _loop and _landed, where the thread and a new loop may meet.
-        self._mutex = threading.Lock()
-        self._landed: list[Op] | None = None  # what the thread is through with
 
     # -- opening, settling, giving back ---------------------------------------------
 
@@ -95,7 +84,7 @@ class TaskShell(Shell):
         """Open the store now; otherwise the first call does."""
         self._bind()
         self._line.admit(Op(COUNT))
-        self._used = True
+        self._opened = True
         await self._hops.run(begin, self._store.open, self._store.abandon)
         self.unfinished = self._store.counts()[1]
 
@@ -158,7 +147,7 @@ class TaskShell(Shell):
                 pick(op.load)
                 if not op.load:
                     return None  # settled or given back already
-            self._enter(op, loop)
+            self._enter(op)
             gate = op.gate = loop.create_future()
             if op.waits and (remaining := op.deadline.remaining()) is not None:
                 timer = loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
@@ -177,14 +166,14 @@ class TaskShell(Shell):
             if pick is not None and op.result is None and op.where not in _UNDER_WAY:
                 self._takes.restore(op.load, op.verb)
 
-    def _enter(self, op: Op, loop: asyncio.AbstractEventLoop) -> None:
+    def _enter(self, op: Op) -> None:
         """Let an op into the line, and see that the line moves."""
         if self._forsaken:
             self._tidy()
         self._line.enter(op)
         if op.where == PARKED:
             watch(self)
-        self._hop_soon(loop)
+        self._lane.hop_soon()
 
     def _wake(self, op: Op) -> None:
         gate, op.gate = op.gate, None
@@ -197,9 +186,10 @@ class TaskShell(Shell):
 
     def _expire(self, op: Op) -> None:
         """The op ran out of time: if it is pending or flying, its batch is the last try."""
-        if not op.deadline.expired() and self._loop is not None:
+        loop = self._lane.loop
+        if not op.deadline.expired() and loop is not None:
             remaining = op.deadline.remaining() or 0.0
-            self._loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
+            loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
             return
         op.waits = False
         if op.where == PARKED:
@@ -209,8 +199,8 @@ class TaskShell(Shell):
 
     def _withdraw(self, op: Op) -> None:
         """Take an op out; what was meant for it goes to the next."""
-        if self._line.withdraw(op) and self._loop is not None:
-            self._hop_soon(self._loop)
+        if self._line.withdraw(op):
+            self._lane.hop_soon()
 
     async def _leave(self, op: Op, withdraws: bool) -> None:
         """The caller was cancelled: see that nothing is lost and nobody waits for it."""
@@ -220,8 +210,7 @@ class TaskShell(Shell):
             if op.where == FLYING:
                 self._forsaken.append(op)  # what it takes is back before the next hop begins
         while op.where in _UNDER_WAY:
-            assert self._loop is not None
-            gate = op.gate = self._loop.create_future()
+            gate = op.gate = asyncio.get_running_loop().create_future()
             try:
                 with contextlib.suppress(asyncio.CancelledError):  # once more: no matter
                     await gate
@@ -230,7 +219,10 @@ class TaskShell(Shell):
                 raise
         taken = self._claim(op)
         if taken:
-            await self.give_back(taken)
+            try:
+                await self.give_back(taken)
+            except Exception:
+                warn("an item could not be given back", traceback=True)
 
     def _claim(self, op: Op) -> list[Record]:
         """Return what an op took, for giving it back: once, since it may be taken again."""
@@ -244,7 +236,7 @@ class TaskShell(Shell):
     def _forsake(self, op: Op) -> None:
         """Nobody waits for this op any more, and nobody can; callable on any thread."""
         self._forsaken.append(op)
-        loop = self._loop
+        loop = self._lane.loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # closed: the next call tidies up
                 loop.call_soon_threadsafe(self._tidy)
@@ -278,7 +270,7 @@ class TaskShell(Shell):
             self._line.enter(op)
         op.gate = loop.create_future()
         op.gate.add_done_callback(lambda _: self._is_back(op))
-        self._hop_soon(loop)
+        self._lane.hop_soon()
 
     def _is_back(self, op: Op) -> None:
         if op.error is not None:
@@ -287,81 +279,15 @@ class TaskShell(Shell):
         if self._closed:
             self._hops.stop()
 
-    # -- hops -----------------------------------------------------------------------
-
-    def _hop_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have what is pending carried to the store.
-
-        A lone caller's op goes at once (a turn of the loop costs 10 µs).  Where the last
-        hop carried several, this one waits for those that the same turn of the loop adds.
-        """
-        if self._flying is not None or self._called or not self._line.pending:
-            return
-        if self._crowded:
-            self._called = True
-            loop.call_soon(self._hop)
-        else:
-            self._hop()
-
-    def _hop(self) -> None:
-        """Carry everything that is pending to the store's thread, unless it is at work."""
-        self._called = False
-        if self._flying is not None or not self._line.pending:
-            return
-        batch = self._flying = self._line.batch()
-        self._used, self._crowded = True, len(batch) > 1
-        try:
-            self._hops.start(self._fly, batch)
-        except RuntimeError as error:  # no thread: the interpreter is about to end
-            self._fail(batch, error)
-            self._touch_down(batch)
-
-    def _fly(self, batch: list[Op]) -> None:
-        """Run a batch; on the store's thread."""
-        runner = self._runner
-        try:
-            runner.run(batch)
-            if not runner.happened:  # an item's own code raised SystemExit, say
-                self._fail(batch, runner.interrupt)
-            if batch[-1].verb == FLUSH:
-                self._store.close()
-        except BaseException as error:  # whatever it is, somebody waits for it
-            self._fail(batch, error)
-        finally:
-            self._touch_down(batch)
-
-    def _fail(self, batch: list[Op], error: BaseException | None) -> None:
-        for op in batch:
-            op.result, op.error = None, error
-        self._runner.ops, self._runner.happened, self._runner.counts = batch, True, None
-
-    def _touch_down(self, batch: list[Op]) -> None:
-        """Tell the loop that a batch is over."""
-        with self._mutex:
-            self._landed, loop = batch, self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed: the next loop lands it
-                loop.call_soon_threadsafe(self._land)
-
-    def _land(self, again: bool = False) -> None:
-        """Deliver what a batch came to, and carry on with what came meanwhile."""
-        batch = self._landed
-        if batch is None:
-            return
-        try:
-            self._finish(batch, None)
-            if again:
-                self._deliver([op for op in batch if op.where == ANSWERED])
-        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, before Python 3.11
-            if self._loop is not None:
-                self._loop.call_soon(self._land, True)
-            raise
-        self._landed = self._flying = None
+    def _deliver_batch(self, batch: list[Op], again: bool) -> None:
+        """Let the callers of a batch that is over go on."""
+        self._finish(batch, None)
+        if again:
+            self._deliver([op for op in batch if op.where == ANSWERED])
         if self._forsaken:
             self._tidy()
         if self._line.parked:
             watch(self)
-        self._hop()
 
     # -- the loop -------------------------------------------------------------------
 
@@ -372,36 +298,34 @@ class TaskShell(Shell):
             RuntimeError: another loop that this object serves is running.
         """
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        if loop is not self._lane.loop:
             self._move_to(loop)
         return loop
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve a new loop; whoever waited in the old one is gone."""
-        old = self._loop
+        old = self._lane.loop
         if old is not None and old.is_running():
             raise RuntimeError(
                 "this queue object is in use in another running event loop; open one object "
                 "for each loop: any number of them may share a path"
             )
-        with self._mutex:
-            self._loop, self._called, self._poked = loop, False, False
+        self._poked = False
         for op in self._line.everybody():
             if op.verb not in _OUTLIVE_THEIR_CALLER:
                 self._line.withdraw(op)
                 op.error = RuntimeError("the queue was used in another event loop meanwhile")
                 self._wake(op)
-        for op in self._flying or ():
+        for op in self._lane.flying or ():
             op.waits = False  # else it would be parked when it lands, for nobody
-        self._land()
-        self._hop_soon(loop)
+        self._lane.move_to(loop)
 
     def look(self) -> bool:
         """Called by the watcher: let waiters try again if somebody else committed."""
-        loop = self._loop
+        loop = self._lane.loop
         if not self._line.waiting or loop is None or loop.is_closed():
             return False
-        if self._flying is None and not self._poked and self._store.changed():
+        if self._lane.flying is None and not self._poked and self._store.changed():
             self._poked = True
             with contextlib.suppress(RuntimeError):  # closed in the meantime
                 loop.call_soon_threadsafe(self._poke)
@@ -410,15 +334,15 @@ class TaskShell(Shell):
     def _poke(self) -> None:
         self._poked = False
         if self._line.poke():
-            self._hop()
+            self._lane.hop_soon()
 
     # -- the end --------------------------------------------------------------------
 
     def shutdown(self, immediate: bool) -> None:
         """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
-        loop = self._bind()
+        self._bind()
         self._wake_all(self._line.stop(AsyncQueueShutDown, immediate))
-        self._hop_soon(loop)
+        self._lane.hop_soon()
 
     async def close(self) -> None:
         """Finish what is under way, wake every waiter, let go of the files."""
@@ -443,15 +367,23 @@ class TaskShell(Shell):
         if self._closed or not self._used:
             return
         self._closed = True
+        records: list[Record] = []
+        for op in self._forsaken:
+            self._takes.pick(self._claim(op), records, UNTAKE)
         # A runner of its own: what the other one came to may not have been delivered yet.
         runner = Runner(self._store, self._maxsize, self._autosave, self._takes)
-        self._hops.start(runner.run, [Op(FLUSH)])
+        self._hops.start(runner.run, [Op(FLUSH, records)])
         self._hops.start(self._store.close)
         self._hops.stop()
 
     def linger(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds for what ``abandon`` began."""
         self._hops.join(timeout)
+
+    @property
+    def _used(self) -> bool:
+        """Whether the store was opened, or may have been."""
+        return self._opened or self._lane.used
 
     def _wake_all(self, ops: Iterable[Op]) -> None:
         for op in ops:

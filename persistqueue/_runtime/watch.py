@@ -51,24 +51,32 @@ class Watcher:
     def _run(self) -> None:
         while True:
             self._work.wait()
-            now = time.monotonic()
-            with self._mutex:
-                entries = list(self._entries.items())
-            soonest = now + _LONGEST
-            for shell, entry in entries:
-                interval, due = entry
-                # Those that are due soon go along: one wake-up for all, not one for each.
-                if due <= now + interval / 2:
-                    entry[1] = due = now + interval
-                    if interval < _LONGEST:
-                        entry[0] = min(interval * 2, _LONGEST)
-                    self._look(shell)
-                soonest = min(soonest, due)
+            soonest = self._round()
             with self._mutex:
                 if not self._entries:
                     self._work.clear()
                     continue
             time.sleep(max(soonest - time.monotonic(), _SHORTEST))
+
+    def _round(self) -> float:
+        """Look at all that are due, and return when the next one is.
+
+        A method of its own: while the thread sleeps, no local keeps a shell alive.
+        """
+        now = time.monotonic()
+        with self._mutex:
+            entries = list(self._entries.items())
+        soonest = now + _LONGEST
+        for shell, entry in entries:
+            interval, due = entry
+            # Those that are due soon go along: one wake-up for all, not one for each.
+            if due <= now + interval / 2:
+                entry[1] = due = now + interval
+                if interval < _LONGEST:
+                    entry[0] = min(interval * 2, _LONGEST)
+                self._look(shell)
+            soonest = min(soonest, due)
+        return soonest
 
     def _look(self, shell: Watched) -> None:
         try:
