@@ -6,9 +6,11 @@ its callers wait, and on which thread a batch runs, is for the subclass.
 
 from __future__ import annotations
 
+import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import Empty, Full
+from ..exceptions import Empty, Full, QueueClosed
 from .batch import Runner
 from .policy import (
     ANSWERED,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .deadline import Deadline
 
 _NOTED = (TAKE, UNTAKE)
+_shells: weakref.WeakSet[Shell] = weakref.WeakSet()
 
 
 class Shell:
@@ -55,6 +58,7 @@ class Shell:
         self._closed = False
         self.unfinished = 0  # items not settled, as of the last batch
         self._reset()
+        _shells.add(self)
 
     def _reset(self) -> None:
         """Begin with nobody waiting and nothing taken."""
@@ -122,6 +126,13 @@ class Shell:
 
     # -- what becomes of an op ------------------------------------------------------
 
+    def after_fork(self) -> None:
+        """In a child process: new locks, new descriptors, nobody waiting and nothing taken."""
+        self._reset()
+        if self._closed:
+            self._line.stop(QueueClosed, immediate=True)
+        self._store.forget()
+
     def _wake(self, op: Op) -> None:
         """Let the caller of ``op`` look at it; to do it twice is harmless."""
         gate, op.gate = op.gate, None
@@ -174,3 +185,12 @@ def outcome_of(op: Op, empty: type[Empty] = Empty, full: type[Full] = Full) -> A
     if result is NO_ROOM:
         raise full("the queue is full")
     return result  # no call behind this: Ctrl-C comes with calls
+
+
+def _after_fork_in_child() -> None:
+    for shell in list(_shells):
+        shell.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

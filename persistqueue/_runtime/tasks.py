@@ -15,10 +15,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import os
 import weakref
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
@@ -54,7 +52,7 @@ if TYPE_CHECKING:
 _AT_EXIT = 0.2  # s that queues which nobody closed may delay the end of the process
 _LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
 _OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
-_shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
+_async_shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
 
 
 class TaskShell(Shell):
@@ -68,7 +66,7 @@ class TaskShell(Shell):
     def __init__(self, store: Store, maxsize: int, autosave: bool, hops: Hops) -> None:
         self._hops = hops
         super().__init__(store, maxsize, autosave, _task_ended)
-        _shells.add(self)
+        _async_shells.add(self)
 
     def _reset(self) -> None:
         super()._reset()
@@ -90,17 +88,21 @@ class TaskShell(Shell):
 
     async def settle(self, records: Sequence[Record]) -> None:
         """Settle those of ``records`` that nobody has settled yet, even if cancelled."""
-        picks = partial(self._takes.pick, records)
-        await self._resolve(SETTLE, lambda into: picks(into, SETTLE), withdraws=False)
+        await self._resolve(
+            SETTLE, lambda into: self._takes.pick(records, into, SETTLE), withdraws=False
+        )
 
     async def give_back(self, records: Sequence[Record]) -> None:
         """Return records to their places, those that nobody has settled, even if cancelled."""
-        picks = partial(self._takes.pick, records)
+
+        def pick(into: list[Record]) -> None:
+            self._takes.pick(records, into, UNTAKE)
+
         try:
-            await self._resolve(UNTAKE, lambda into: picks(into, UNTAKE), withdraws=False)
+            await self._resolve(UNTAKE, pick, withdraws=False)
         except QueueClosed:
             if self._autosave:  # they are stored nowhere else
-                await self._resolve(FLUSH, lambda into: picks(into, UNTAKE), withdraws=False)
+                await self._resolve(FLUSH, pick, withdraws=False)
                 self._hops.stop()
 
     def give_back_soon(self, records: list[Record]) -> None:
@@ -391,11 +393,8 @@ class TaskShell(Shell):
 
     def after_fork(self) -> None:
         """In a child process: no loop, no thread, new descriptors, and nothing taken."""
-        self._reset()
         self._hops.forget()
-        if self._closed:
-            self._line.stop(QueueClosed, immediate=True)
-        self._store.forget()
+        super().after_fork()
 
 
 _UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
@@ -409,17 +408,8 @@ def _task_ended(owner: weakref.ref[asyncio.Task[Any]] | None) -> bool:
 @atexit.register
 def _at_exit() -> None:
     """Close what nobody closed, as far as that takes no time."""
-    shells, deadline = list(_shells), Deadline(timeout=_AT_EXIT)
+    shells, deadline = list(_async_shells), Deadline(timeout=_AT_EXIT)
     for shell in shells:
         shell.abandon()
     for shell in shells:
         shell.linger(deadline.remaining())
-
-
-def _after_fork_in_child() -> None:
-    for shell in list(_shells):
-        shell.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -9,9 +9,7 @@ parked sleeps on a gate of its own until it is answered or made the leader.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from .._storage.base import Record, Store
 
 _LONGEST_SLEEP = threading.TIMEOUT_MAX  # s; a longer timeout sleeps again
-_shells: weakref.WeakSet[ThreadShell] = weakref.WeakSet()
 
 
 class ThreadShell(Shell):
@@ -60,7 +57,6 @@ class ThreadShell(Shell):
             store.forget()
             raise
         self.unfinished = store.counts()[1]
-        _shells.add(self)
 
     def _reset(self) -> None:
         super()._reset()
@@ -302,11 +298,9 @@ class ThreadShell(Shell):
 
     def after_fork(self) -> None:
         """In a child process: new locks, new descriptors, and nothing taken."""
-        self._reset()
+        super().after_fork()
         if self._closed:
-            self._line.stop(QueueClosed, immediate=True)
             self._let_go.set()
-        self._store.forget()
 
 
 def _refuse_reentry() -> NoReturn:
@@ -318,12 +312,3 @@ def _refuse_reentry() -> NoReturn:
 
 def _thread_ended(thread: threading.Thread) -> bool:
     return not thread.is_alive()
-
-
-def _after_fork_in_child() -> None:
-    for shell in list(_shells):
-        shell.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
