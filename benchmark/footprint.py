@@ -1,4 +1,4 @@
-"""What a fresh process pays: memory, import time, modules."""
+"""What a fresh process pays: memory, import time, modules, the time to end."""
 
 from __future__ import annotations
 
@@ -47,6 +47,27 @@ new = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(json.dumps(sorted((new - known) | (new & {"asyncio"}))))
 """
 
+_BARE_END = """
+import asyncio, time
+async def main():
+    print(time.time())
+asyncio.run(main())
+"""
+
+# Nobody closes the queue: not the program, and not the garbage collector at the end of main.
+_FORGETFUL_END = """
+import asyncio, sys, time
+from persistqueue import AsyncQueue
+queue = AsyncQueue(sys.argv[1])
+async def main():
+    await queue.put("a")
+    await queue.get()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.05)
+    print(time.time())
+asyncio.run(main())
+"""
+
 _IMPORT = "import persistqueue; persistqueue.Queue"
 
 #: Whether a process can be asked for the peak of its memory.
@@ -57,8 +78,9 @@ class Footprint:
     """Starts processes that show what using the package costs.
 
     They run without ``site``: what this machine's own start-up files happen to import
-    would be missing from the bill.  Bytecode is kept in ``directory``, as that of an
-    installed package is kept beside it, and is there before the first measurement.
+    would be missing from the bill; those that need aiofiles run with it.  Bytecode is
+    kept in ``directory``, as that of an installed package is kept beside it, and is there
+    before the first measurement.
     """
 
     def __init__(self, directory: str) -> None:
@@ -91,19 +113,31 @@ class Footprint:
         names: list[str] = json.loads(self._run(_MODULES))
         return names
 
+    def end_bare(self) -> float:
+        """Return the milliseconds that an asyncio program takes to end, once all is done."""
+        return self._end(_BARE_END)
+
+    def end_forgetful(self, path: str) -> float:
+        """Return the same for a program that does not close its queue, and waits in a get."""
+        return self._end(_FORGETFUL_END, path)
+
+    def _end(self, program: str, *arguments: str) -> float:
+        done = self._run(program, *arguments, options=())
+        return (time.time() - float(done)) * 1000
+
     def _lifetime(self, program: str) -> float:
         start = time.perf_counter()
         self._run(program)
         return (time.perf_counter() - start) * 1000
 
-    def _run(self, program: str, *arguments: str) -> str:
+    def _run(self, program: str, *arguments: str, options: tuple[str, ...] = ("-S",)) -> str:
         """Return what a program prints.
 
         Raises:
             BenchmarkError: it failed, for instance since the system has no such figures.
         """
         done = subprocess.run(
-            [sys.executable, "-S", "-c", program, *arguments],
+            [sys.executable, *options, "-c", program, *arguments],
             env=self._environment,
             capture_output=True,
             text=True,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 COLUMNS = ("What", "Here", "Against", "", "Ratio", "Wanted", "Hoped", "Verdict")
 BESIDE = f"{PEER} {PEER_VERSION}"
 THREADS = 16
+CALLERS = 100  # tasks, or queues
+IDLE = 2.0  # s for which idle queues are watched
 CHUNKSIZE = 10_000  # of the queue that takes put_many
 
 
@@ -52,6 +54,16 @@ class Goal:
     def reached(self, figure: float) -> bool:
         """Return whether ``figure`` is within the bound."""
         return figure >= self.wanted if self.kind == "faster" else figure <= self.wanted
+
+
+ASYNC_ROWS = (
+    ("put", "tasks_put", "process", 1, Goal("faster", 6, 12)),
+    ("put", "tasks_put", "power", 1, Goal("faster", 2, 4)),
+    ("put", "tasks_put", "process", CALLERS, Goal("faster", 70, 120)),
+    ("put", "tasks_put", "power", CALLERS, Goal("faster", 50, 80)),
+    ("get + task_done", "tasks_get", "process", 1, Goal("faster", 7, 12)),
+    ("get + task_done", "tasks_get", "process", CALLERS, Goal("faster", 40, 80)),
+)
 
 
 @dataclass
@@ -118,6 +130,9 @@ class Arena:
             self._waiting("put"),
             self._waiting("get"),
             *self._footprint(),
+            *(self._async(*row) for row in ASYNC_ROWS),
+            self._async_bulk(),
+            *self._loop(),
         ]
 
     def _peer(self, name: str, goal: Goal, task: str, durability: str, **more: int) -> Contest:
@@ -161,6 +176,49 @@ class Arena:
             lambda: len(fresh.foreign_modules()), lambda: 0,
         )  # fmt: skip
         return [*([memory] if TELLS_MEMORY else []), start, modules]
+
+    def _async(self, what: str, task: str, durability: str, callers: int, goal: Goal) -> Contest:
+        """Return a row in which many callers do more here: persist-queue would take minutes."""
+        count = self._sizes.count
+        more = count if callers == 1 else 10 * count
+        arguments = {"durability": durability, "callers": callers}
+        who = "1 caller" if callers == 1 else f"{callers} callers"
+        return Contest(
+            f"async {what}, {who}, {durability}", BESIDE, goal, "us",
+            lambda: self._sample(self._here, task, count=more, **arguments),
+            lambda: self._sample(self._other, task, count=count, **arguments),
+        )  # fmt: skip
+
+    def _async_bulk(self) -> Contest:
+        count = self._sizes.bulk
+        arguments = {"count": count, "durability": "process", "chunksize": CHUNKSIZE}
+        return Contest(
+            f"async put_many of {count:,}, process", "put_many of Queue", Goal("times", 1.2), "us",
+            lambda: self._sample(self._here, "async_put_many", **arguments),
+            lambda: self._sample(self._here, "put_many", **arguments),
+        )  # fmt: skip
+
+    def _loop(self) -> list[Contest]:
+        """Return what AsyncQueue costs the event loop, the processor and the end of a program."""
+        fresh, count = Footprint(self._directory), self._sizes.count
+        gap = Contest(
+            f"async longest gap, {CALLERS} callers, power", "none", Goal("above", 20), "ms",
+            lambda: self._sample(
+                self._here, "loop_gap", count=count, durability="power", callers=CALLERS
+            ) / 1e3,
+            lambda: 0.0,
+        )  # fmt: skip
+        idle = Contest(
+            f"async {CALLERS} queues wait", "none", Goal("above", 2), "% of a core",
+            lambda: self._sample(self._here, "idle", queues=CALLERS, seconds=IDLE) / 1e4,
+            lambda: 0.0,
+        )  # fmt: skip
+        end = Contest(
+            "async exit without close", "without a queue", Goal("above", 300), "ms",
+            lambda: fresh.end_forgetful(os.path.join(self._directory, "forgotten")),
+            fresh.end_bare,
+        )  # fmt: skip
+        return [gap, idle, end]
 
     def _sample(self, side: Side, task: str, **arguments: Any) -> float:
         """Measure in a folder that is removed afterwards."""

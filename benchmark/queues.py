@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from benchmark.report import Report
@@ -29,12 +30,19 @@ class Entry:
         open: returns a new queue, given a path that does not exist and a durability.
         finish: finishes all ``count`` items that were taken with one ``task_done``.
         waits: whether its methods are coroutines.
+        needs: a module that it cannot do without.
     """
 
     name: str
     open: Callable[[str, str], Any]
     finish: Callable[[Any, int], Any] = lambda queue, count: queue.task_done(count)
     waits: bool = False
+    needs: str = "persistqueue"
+
+    @property
+    def available(self) -> bool:
+        """Whether what it needs is installed."""
+        return find_spec(self.needs) is not None
 
 
 def _file_queue(path: str, durability: str) -> Any:
@@ -43,7 +51,16 @@ def _file_queue(path: str, durability: str) -> Any:
     return Queue(path, durability=durability)
 
 
-ENTRIES = (Entry("File Queue", _file_queue),)
+def _async_file_queue(path: str, durability: str) -> Any:
+    from persistqueue import AsyncQueue  # noqa: PLC0415 - each row imports what it needs
+
+    return AsyncQueue(path, durability=durability)
+
+
+ENTRIES = (
+    Entry("File Queue", _file_queue),
+    Entry("AsyncFileQueue", _async_file_queue, waits=True, needs="aiofiles"),
+)
 
 
 def measure(

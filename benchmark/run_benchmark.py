@@ -1,7 +1,7 @@
 """Measure the queues: ``python benchmark/run_benchmark.py [count] [console|rst|json]``.
 
 With ``--peers``, measure them against persist-queue 1.1.0, installed beside.
-Needs nothing but the standard library; ``--plot`` needs matplotlib.
+The asyncio queues need their extra (``pip install ".[async]"``), ``--plot`` needs matplotlib.
 """
 
 from __future__ import annotations
@@ -67,12 +67,19 @@ def run(options: argparse.Namespace) -> Report:
             report = peers.compare(_sizes(options), directory, Progress)
             report.facts = {**facts, "rounds": options.rounds}
         else:
-            with Progress(len(queues.ENTRIES) * len(queues.COLUMNS)) as bar:
-                report = queues.measure(
-                    queues.ENTRIES, options.count, options.durability, directory, bar
-                )
+            entries = _available_entries()
+            with Progress(len(entries) * len(queues.COLUMNS)) as bar:
+                report = queues.measure(entries, options.count, options.durability, directory, bar)
             report.facts = {**facts, "durability": options.durability, "unit": "seconds"}
     return report
+
+
+def _available_entries() -> list[queues.Entry]:
+    """Return the queue types that can be measured here, and say which cannot."""
+    for entry in queues.ENTRIES:
+        if not entry.available:
+            print(f"warning: no {entry.name}: {entry.needs} is not installed", file=sys.stderr)
+    return [entry for entry in queues.ENTRIES if entry.available]
 
 
 def _sizes(options: argparse.Namespace) -> peers.Sizes:

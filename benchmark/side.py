@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PEER = "persist-queue"
 PEER_VERSION = "1.1.0"
+BESIDE_PEER = "aiofiles==25.1.0"  # what its AsyncQueue needs
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)  # where this checkout's package is
 CACHE = os.path.join(HERE, ".cache")
@@ -61,7 +62,7 @@ class Side:
         return str(who["version"])
 
     def measure(self, task: str, path: str, **arguments: Any) -> float:
-        """Return the microseconds per operation of one task of ``worker``."""
+        """Return the microseconds that one task of ``worker`` tells, most often per operation."""
         assert self._process.stdin is not None
         request = json.dumps({"task": task, "path": path, **arguments})
         try:
@@ -100,12 +101,12 @@ class Side:
 
 
 def installed_peer(cache: str = CACHE) -> str:
-    """Return the folder that holds persist-queue, installing it there the first time.
+    """Return the folder that holds persist-queue and aiofiles, installed there the first time.
 
     Raises:
         BenchmarkError: it cannot be installed.
     """
-    folder = os.path.join(cache, f"{PEER}-{PEER_VERSION}")
+    folder = os.path.join(cache, f"{PEER}-{PEER_VERSION}-async")
     if not os.path.isdir(folder):
         os.makedirs(cache, exist_ok=True)
         with open(os.path.join(cache, ".gitignore"), "w", encoding="ascii") as file:
@@ -118,9 +119,11 @@ def installed_peer(cache: str = CACHE) -> str:
 
 
 def _pip_install(target: str) -> None:
-    wanted = f"{PEER}=={PEER_VERSION}"
+    wanted = [f"{PEER}=={PEER_VERSION}", BESIDE_PEER]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target]
-    done = subprocess.run([*command, wanted], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise BenchmarkError(f"pip cannot install {wanted}: {lines[-1] if lines else 'no message'}")
+        raise BenchmarkError(
+            f"pip cannot install {' '.join(wanted)}: {lines[-1] if lines else 'no message'}"
+        )

@@ -21,7 +21,8 @@ exclude_patterns = ["_build"]
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(.*\.)?T"),  # a type variable
-    ("py:class", r"_?queue\..*|os\.PathLike|Iter.*|Any|IO"),  # the standard library's
+    ("py:class", r"_?queue\..*|os\.PathLike|(Async)?Iter.*|Generator|Any|IO"),
+    ("py:class", r"asyncio\..*"),  # the standard library's
     ("py:exc", r"Everything that .* raises\."),  # a sentence in place of a list
 ]
 

@@ -1,7 +1,7 @@
 """A crawler that goes on where it stopped, whatever stopped it.
 
 ``python examples/crawler.py [directory]`` crawls in a process that dies in the middle of its
-fourth page, and then goes on.
+fourth page, and then goes on.  A bot that answers messages has the same shape.
 
 The queue is the frontier: addresses that are still to be fetched.  An address is put first
 and noted as seen afterwards: a crash in between means that a page is fetched twice, and
@@ -10,12 +10,15 @@ not that it is forgotten.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from multiprocessing import Process
 from pathlib import Path
 
-from persistqueue import Empty, Queue
+from persistqueue import AsyncQueue, QueueShutDown
+
+FETCHERS = 3
 
 SITE = {  # stands for the web: address -> links
     "/": ["/news", "/about"],
@@ -29,18 +32,14 @@ SITE = {  # stands for the web: address -> links
 
 
 class Seen:
-    """Addresses that were put, in a file of one line each."""
+    """Addresses that were put: in memory at once, in a file when they are stored."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+", encoding="utf-8")
         self._file.seek(0)
-        self._known = set(self._file.read().splitlines())
+        self.known = set(self._file.read().splitlines())
 
-    def __contains__(self, address: str) -> bool:
-        return address in self._known
-
-    def add(self, address: str) -> None:
-        self._known.add(address)
+    def note(self, address: str) -> None:
         self._file.write(f"{address}\n")
         self._file.flush()
 
@@ -48,45 +47,74 @@ class Seen:
         self._file.close()
 
 
-def fetch(address: str) -> list[str]:
+async def fetch(address: str) -> list[str]:
+    await asyncio.sleep(0.01)
     return SITE.get(address, [])
 
 
-def crawl(directory: Path, dies_after: int | None = None) -> None:
-    """Fetch until the frontier is empty."""
-    fetched = 0
-    with Queue[str](directory / "frontier") as frontier:
-        seen = Seen(directory / "seen.txt")
+class Crawler:
+    """Fetches until the frontier is empty.
 
-        def meet(address: str) -> None:
-            if address not in seen:
-                frontier.put(address)
-                seen.add(address)
+    Args:
+        dies_after: pages after which it is gone, as suddenly as with kill -9.
+    """
 
-        meet("/")
+    def __init__(self, frontier: AsyncQueue[str], seen: Seen, dies_after: int | None) -> None:
+        self._frontier = frontier
+        self._seen = seen
+        self._left = dies_after
+
+    async def meet(self, address: str) -> None:
+        if address not in self._seen.known:
+            self._seen.known.add(address)  # before the await: other tasks come by here, too
+            await self._frontier.put(address)
+            self._seen.note(address)
+
+    async def fetcher(self) -> None:
         while True:
             try:
-                with frontier.process(block=False) as address:
-                    if fetched == dies_after:
-                        os._exit(9)  # as sudden as kill -9: nothing is closed or given back
-                    for link in fetch(address):
-                        meet(link)
-            except Empty:
-                break
-            fetched += 1
+                async with self._frontier.process() as address:  # given back if this fails
+                    for link in await fetch(address):
+                        await self.meet(link)
+                    self.count()
+            except QueueShutDown:
+                return
             print("fetched", address, flush=True)
-        seen.close()
+
+    def count(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                os._exit(9)  # nothing is closed or given back
+
+    async def run(self) -> None:
+        await self.meet("/")
+        fetchers = [asyncio.create_task(self.fetcher()) for _ in range(FETCHERS)]
+        await self._frontier.join()  # every address was fetched, and its links were put
+        await self._frontier.shutdown()
+        await asyncio.gather(*fetchers)
+
+
+async def crawl(directory: Path, dies_after: int | None = None) -> None:
+    seen = Seen(directory / "seen.txt")
+    async with AsyncQueue[str](directory / "frontier") as frontier:
+        await Crawler(frontier, seen, dies_after).run()
+        print(len(seen.known), "addresses seen,", await frontier.qsize(), "left to fetch")
+    seen.close()
+
+
+def crawl_and_die(directory: Path) -> None:
+    asyncio.run(crawl(directory, dies_after=3))
 
 
 def main(directory: str = "crawler") -> None:
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
-    first = Process(target=crawl, args=(path, 3))
+    first = Process(target=crawl_and_die, args=(path,))
     first.start()
     first.join()
-    with Queue[str](path / "frontier") as frontier:
-        print("it died;", len(frontier), "addresses wait, the next one is", frontier.peek())
-    crawl(path)
+    print("it died, status", first.exitcode)
+    asyncio.run(crawl(path))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,19 @@
 
 ``python examples/demo.py`` starts producers and a consumer on one queue directory,
 kills them with SIGKILL in the middle of their work, starts them again, and then
-counts.  Nobody's word is taken: a producer writes each number into a log
-of its own when ``put`` has returned, a consumer writes each item into another before
-it calls ``task_done``; what is in the first logs must be in the second.
+counts.  Two producers and the consumer use ``AsyncQueue``, with many tasks each; a third
+producer uses ``Queue``.  Nobody's word is taken: a producer writes each number into a log
+of its own when ``put`` has returned, the consumer writes each item into another before
+the item is finished; what is in the first logs must be in the second.
 
-Needs the standard library and persistqueue.  Ends with status 1 if anything is lost.
+Needs persistqueue and aiofiles.  Ends with status 1 if anything is lost.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import itertools
 import logging
 import os
 import random
@@ -20,57 +23,74 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout
 
-from persistqueue import Empty, Queue
+from persistqueue import AsyncEmpty, AsyncQueue, Queue
 
-PRODUCERS = 3  # processes
-THREADS = 4  # of the one consumer process
+PRODUCERS = {"p1": "async-producer", "p2": "async-producer", "p3": "producer"}  # processes
+TASKS = 20  # of each process that uses asyncio
 LINE = len("p1.000:00000000\n")  # every line of every log: producer, its life, number
 
 
 # -- what the processes do --------------------------------------------------------------
 
 
-def produce(directory: Path, name: str, durability: str) -> None:
-    """Put numbered items until told to stop; note each one that ``put`` acknowledged."""
+async def produce(directory: Path, name: str, durability: str) -> None:
+    """Put numbered items, in several tasks, until told to stop; note what ``put`` acknowledged."""
     stop = told_to_stop()
-    number = 0
-    with Queue[str](directory / "queue", durability=durability) as queue:
-        log = open_log(directory / f"put-{name}.log")
+    log = open_log(directory / f"put-{name}.log")
+    numbers = itertools.count()
+
+    async def work() -> None:
         while not stop.is_set():
-            item = f"{name}:{number:08d}"
+            item = f"{name}:{next(numbers):08d}"
+            await queue.put(item)
+            os.write(log, f"{item}\n".encode())
+
+    async with AsyncQueue[str](directory / "queue", durability=durability) as queue:
+        await asyncio.gather(*(work() for _ in range(TASKS)))
+
+
+def produce_without_asyncio(directory: Path, name: str, durability: str) -> None:
+    """Put numbered items, one after another."""
+    stop = told_to_stop()
+    log = open_log(directory / f"put-{name}.log")
+    numbers = itertools.count()
+    with Queue[str](directory / "queue", durability=durability) as queue:
+        while not stop.is_set():
+            item = f"{name}:{next(numbers):08d}"
             queue.put(item)
             os.write(log, f"{item}\n".encode())
-            number += 1
 
 
-def consume(directory: Path, name: str, durability: str) -> None:
-    """Process items, in several threads, until told to stop and nothing is left."""
+async def consume(directory: Path, name: str, durability: str) -> None:
+    """Process items, in several tasks, until told to stop and nothing is left."""
     stop = told_to_stop()
     log = open_log(directory / f"processed-{name}.log")
 
-    def work() -> None:
+    async def work() -> None:
         while True:
             try:
-                item = queue.get(timeout=0.1)
-            except Empty:
+                async with queue.process(timeout=0.1) as item:
+                    os.write(log, f"{item}\n".encode())  # the work itself
+            except AsyncEmpty:
                 if stop.is_set():
                     return
-                continue
-            os.write(log, f"{item}\n".encode())  # the work itself
-            queue.task_done(item=item)
 
-    with (
-        Queue[str](directory / "queue", durability=durability) as queue,
-        ThreadPoolExecutor(THREADS) as pool,
-    ):
-        for each in [pool.submit(work) for _ in range(THREADS)]:
-            each.result()
+    async with AsyncQueue[str](directory / "queue", durability=durability) as queue:
+        await asyncio.gather(*(work() for _ in range(TASKS)))
+
+
+def play(role: str, directory: Path, name: str, durability: str) -> None:
+    """Be one of the processes."""
+    if role == "producer":
+        produce_without_asyncio(directory, name, durability)
+    else:
+        work = produce if role == "async-producer" else consume
+        asyncio.run(work(directory, name, durability))
 
 
 def told_to_stop() -> threading.Event:
@@ -147,10 +167,8 @@ class Process:
 def torment(options: argparse.Namespace, directory: Path) -> Result:
     """Run the processes, kill them, let them finish; return what came of it."""
     start = time.monotonic()
-    producers = [
-        Process("producer", f"p{number}", options, directory) for number in range(1, PRODUCERS + 1)
-    ]
-    consumer = Process("consumer", "c1", options, directory)
+    producers = [Process(role, name, options, directory) for name, role in PRODUCERS.items()]
+    consumer = Process("async-consumer", "c1", options, directory)
     try:
         kill_at_random(options, directory, producers, consumer)
         finish(directory, producers, consumer)
@@ -214,7 +232,7 @@ class Result:
         lost: of these, never processed.
         twice: deliveries of an item that had been delivered before.
         unnoted: processed, but not noted by the producer, which was killed between
-            ``put`` and its log; at most one for each kill.
+            ``put`` and its log; for each kill at most one of each of its tasks.
         left: items still in the queue, which the consumer emptied.
         producer_kills, consumer_kills: processes that were killed.
         seconds: from the first start to the empty queue.
@@ -232,17 +250,18 @@ class Result:
     @property
     def good(self) -> bool:
         """Whether every item was processed and finished, and none that nobody put."""
-        made_up = self.unnoted > self.producer_kills
+        made_up = self.unnoted > self.producer_kills * TASKS
         return self.put > 0 and not (self.lost or self.left or made_up)
 
     def __str__(self) -> str:
         kills = self.producer_kills + self.consumer_kills
         how = "TerminateProcess" if sys.platform == "win32" else "SIGKILL"
         return (
-            f"{self.put:,} items put by {PRODUCERS} producers, {kills} kills with {how} "
-            f"({self.producer_kills} of producers, {self.consumer_kills} of the consumer), "
+            f"{self.put:,} items put by {len(PRODUCERS)} producers (2 asyncio, 1 sync), "
+            f"{kills} kills with {how} ({self.producer_kills} of producers, "
+            f"{self.consumer_kills} of the consumer), "
             f"lost {self.lost:,}, delivered twice {self.twice:,}, "
-            f"{self.put / self.seconds:,.0f} items/s"
+            f"{self.put / self.seconds:,.0f} items/s put and processed"
         )
 
 
@@ -287,11 +306,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     add("--seconds", type=positive, default=6, help="put and kill for so long")
-    add("--items", type=positive, default=20_000, help="or until about so many are put")
+    add("--items", type=positive, default=200_000, help="or until about so many are put")
     add("--kills", type=int, default=8, help="at random moments in between")
     add("--durability", choices=("power", "process"), default="power", help="of the queue")
     add("--dir", type=Path, help="an empty directory to work in, and to keep the logs")
-    add("--role", choices=("producer", "consumer"), help=argparse.SUPPRESS)
+    add("--role", choices=(*PRODUCERS.values(), "async-consumer"), help=argparse.SUPPRESS)
     add("--name", help=argparse.SUPPRESS)
     return command
 
@@ -308,7 +327,7 @@ def demonstrate(options: argparse.Namespace, directory: Path) -> int:
     result = torment(options, directory)
     print(
         f"{result}\n(durability {options.durability!r}; delivered twice: the consumer was killed "
-        "between the work and task_done, or while an item before it was not finished)"
+        "between the work and the end of its block, or while an item before it was not finished)"
     )
     if not result.good:
         print(f"this is not as it must be: {result!r}", file=sys.stderr)
@@ -321,8 +340,7 @@ def main() -> int:
     options = command.parse_args()
     if options.role:
         logging.basicConfig(filename=options.dir / "queue.log")  # not into the progress bar
-        work = produce if options.role == "producer" else consume
-        work(options.dir, options.name, options.durability)
+        play(options.role, options.dir, options.name, options.durability)
         return 0
     if options.dir is None:
         with tempfile.TemporaryDirectory() as temporary:

@@ -1,54 +1,48 @@
 """A service that stops between two jobs when it is told to (Ctrl-C, systemd, docker stop).
 
-``python examples/graceful_shutdown.py [directory]``: the third job sends the process a SIGTERM.
+``python examples/graceful_shutdown.py [directory]``: one of the jobs sends a SIGTERM.
 
-The job that is under way is finished; what waits stays stored for the next start.
+Jobs that are under way are finished; what waits stays stored for the next start.
 """
 
 from __future__ import annotations
 
-import os
+import asyncio
 import signal
 import sys
-import threading
-from typing import Any
 
-from persistqueue import Empty, Queue
+from persistqueue import AsyncQueue
 
-PATIENCE = 0.2  # s until a service that has nothing to do notices that it is to stop
+WORKERS = 3
 
 
-def work(number: int) -> None:
+async def work(number: int) -> None:
     if number == 2:
-        os.kill(os.getpid(), signal.SIGTERM)  # somebody stops the service in the middle of a job
+        signal.raise_signal(signal.SIGTERM)  # somebody stops the service in the middle of a job
+    await asyncio.sleep(0.1)
 
 
-def serve(jobs: Queue[int], stop: threading.Event) -> int:
-    """Work until told to stop; returns how many jobs were done."""
+async def worker(jobs: AsyncQueue[int]) -> int:
+    """Work until the queue is shut down; returns how many jobs were done."""
     done = 0
-    while not stop.is_set():
-        try:
-            with jobs.process(timeout=PATIENCE) as number:
-                work(number)
-        except Empty:
-            continue
+    async for number in jobs:  # finishes a job when it asks for the next one
+        await work(number)
         done += 1
     return done
 
 
-def main(directory: str = "graceful_shutdown") -> None:
-    stop = threading.Event()
-
-    def told_to_stop(*_: Any) -> None:
-        stop.set()  # a handler runs between any two steps of the program: no queue in here
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told_to_stop)
-    with Queue[int](directory) as jobs:
-        jobs.put_many(range(10))
-        done = serve(jobs, stop)
-        print(f"{done} jobs done, {len(jobs)} wait for the next start")
+async def main(directory: str = "graceful_shutdown") -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # add_signal_handler is not on Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    async with AsyncQueue[int](directory) as jobs:
+        await jobs.put_many(range(10))
+        workers = [asyncio.create_task(worker(jobs)) for _ in range(WORKERS)]
+        await stop.wait()
+        await jobs.shutdown(immediate=True)  # the loops of the workers end after this job
+        done = sum(await asyncio.gather(*workers))
+        print(f"{done} jobs done, {await jobs.qsize()} wait for the next start")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Producers and consumers in processes of their own, on one directory.
+"""Producers and consumers in processes of their own, with asyncio and without, on one directory.
 
 ``python examples/several_processes.py [directory]``
 
@@ -8,11 +8,12 @@ Several consuming processes share the items when all of them open the queue with
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from multiprocessing import Process
 from pathlib import Path
 
-from persistqueue import Empty, Queue
+from persistqueue import AsyncEmpty, AsyncQueue, Queue
 
 PRODUCERS, CONSUMERS, ITEMS = 3, 2, 50
 IDLE = 2.0  # s without an item after which a consumer stops
@@ -24,17 +25,19 @@ def produce(path: Path, name: int) -> None:
             q.put(f"{name}-{number}")
 
 
+async def log_items(path: Path, name: int) -> None:
+    with (path / f"consumer-{name}.txt").open("w", encoding="utf-8") as log:
+        async with AsyncQueue[str](path / "items", autosave=True) as q:
+            while True:
+                try:
+                    item = await q.get(timeout=IDLE)
+                except AsyncEmpty:
+                    return
+                log.write(f"{item}\n")
+
+
 def consume(path: Path, name: int) -> None:
-    with (
-        Queue[str](path / "items", autosave=True) as q,
-        (path / f"consumer-{name}.txt").open("w", encoding="utf-8") as log,
-    ):
-        while True:
-            try:
-                item = q.get(timeout=IDLE)
-            except Empty:
-                return
-            log.write(f"{item}\n")
+    asyncio.run(log_items(path, name))
 
 
 def main(directory: str = "several_processes") -> None:

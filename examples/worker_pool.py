@@ -1,4 +1,4 @@
-"""Worker threads that share one queue; a job that fails is tried again, three times.
+"""Worker threads that share one queue, without asyncio; a job that fails is tried three times.
 
 ``python examples/worker_pool.py [directory]``
 """

@@ -48,7 +48,7 @@ class ThreadedQueue(Generic[T]):
         Raises:
             Empty: there is none.
         """
-        item: T = self._shell.peek().item
+        item: T = self._shell.peek()[0].item
         return item
 
     @contextmanager
@@ -98,7 +98,8 @@ class ThreadedQueue(Generic[T]):
 
     def qsize(self) -> int:
         """Return how many items could be taken now."""
-        return self._shell.count()
+        count: int = self._shell.count()
+        return count
 
     def empty(self) -> bool:
         """Return whether nothing could be taken now."""

@@ -164,13 +164,14 @@ class AsyncQueue(FileQueue[T]):
             Everything that ``put`` raises.
         """
         deadline = Deadline.of(block, timeout)
-        driven = self._driven
-        records, turn = [], time.monotonic() + _TURN
+        driven, encode, now = self._driven, self._encode, time.monotonic
+        records: list[bytes] = []
+        turn = now() + _TURN
         for item in items:
-            records.append(await self._encode_there(driven, item) if driven else self._encode(item))
-            if time.monotonic() >= turn:
+            records.append(await self._encode_there(driven, item) if driven else encode(item))
+            if now() >= turn:
                 await sleep(0)
-                turn = time.monotonic() + _TURN
+                turn = now() + _TURN
         self._check_room(len(records))
         if records:
             await self._shell.append(records, deadline)
@@ -217,7 +218,7 @@ class AsyncQueue(FileQueue[T]):
         Raises:
             AsyncEmpty: there is none.
         """
-        item: T = (await self._shell.peek()).item
+        item: T = (await self._shell.peek())[0].item
         return item
 
     @asynccontextmanager
@@ -278,7 +279,8 @@ class AsyncQueue(FileQueue[T]):
 
     async def qsize(self) -> int:
         """Return how many items could be taken now."""
-        return await self._shell.count()
+        count: int = await self._shell.count()
+        return count
 
     async def empty(self) -> bool:
         """Return whether nothing could be taken now."""

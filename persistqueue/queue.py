@@ -57,7 +57,8 @@ class Queue(FileQueue[T], ThreadedQueue[T]):
     _shell: ThreadShell
 
     def _open_shell(self) -> ThreadShell:
-        return ThreadShell(self._store, self.maxsize, AUTOSAVE if self.autosave else AT_TASK_DONE)
+        finish = AUTOSAVE if self.autosave else AT_TASK_DONE
+        return ThreadShell(self._store, self.maxsize, finish)
 
     # -- put ------------------------------------------------------------------------
 

@@ -171,8 +171,8 @@ class SQLiteAckQueue(SQLiteBase[T]):
             return super().get(block, timeout, id, raw)
         deadline = Deadline.of(block, timeout)
         number = min(max(row_id(id), -(2**63)), 2**63 - 1)
-        picks = partial(self._store.guard, partial(self._store.take_next, number))
-        return self._shown(self._shell.take(1, deadline, picks=picks)[0], raw)
+        act = partial(self._store.guard, partial(self._store.take_next, number))
+        return self._shown(self._shell.take(1, deadline, act=act)[0], raw)
 
     # -- finish ---------------------------------------------------------------------
 

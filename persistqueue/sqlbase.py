@@ -112,8 +112,8 @@ class SQLiteBase(SqlFace[T], ThreadedQueue[T]):
     def _take_id(self, number: int) -> Any:
         if not in_range(number):
             raise Empty(f"no row has the id {number}")
-        picks = partial(self._store.guard, partial(self._store.take_id, number))
-        return self._shell.take(1, Deadline(False), picks=picks)[0]
+        act = partial(self._store.guard, partial(self._store.take_id, number))
+        return self._shell.take(1, Deadline(False), act=act)[0]
 
     def get_nowait(self, id: Any = None, raw: bool = False) -> Any:  # noqa: A002
         """Take the next item if there is one now: ``get(block=False)``."""

@@ -8,6 +8,7 @@ blocks until it is done.  All calls of one thread run in one task, as one consum
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -26,6 +27,7 @@ class LoopThread:
         self.loop = asyncio.new_event_loop()
         self._mine = threading.local()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        atexit.register(self._end)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run ``coroutine`` in the task of the calling thread, and return its result."""
@@ -35,6 +37,15 @@ class LoopThread:
         outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self.loop.call_soon_threadsafe(self._mine.errands.put_nowait, (coroutine, outcome))
         return outcome.result()
+
+    def _end(self) -> None:
+        """Let every thread's task end, which would be pending else when Python is at its end."""
+
+        async def cancel() -> None:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+        asyncio.run_coroutine_threadsafe(cancel(), self.loop).result(1)
 
     async def _serve(self, errands: asyncio.Queue[Any]) -> None:
         while True:

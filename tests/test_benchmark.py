@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from benchmark import chart, machine, run_benchmark
 from benchmark.peers import Contest, Goal, tabulate
 from benchmark.progress import Progress
-from benchmark.queues import COLUMNS, Entry, measure
+from benchmark.queues import COLUMNS, ENTRIES, Entry, measure
 from benchmark.report import FORMATS, Report
 from benchmark.side import BenchmarkError, Side
 
@@ -43,7 +44,10 @@ def numbers(cells: list[str]) -> list[float]:
 # -- the table of queue types ---------------------------------------------------------------
 
 
-def test_console_has_a_row_of_seconds_for_the_file_queue(tmp_path: Path) -> None:
+QUEUES = ["File Queue", "AsyncFileQueue"]
+
+
+def test_console_has_a_row_of_seconds_for_each_queue_type(tmp_path: Path) -> None:
     """The console table has upstream's columns, and seconds below each of them."""
     done = run(20, "console", "--dir", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -52,8 +56,10 @@ def test_console_has_a_row_of_seconds_for_the_file_queue(tmp_path: Path) -> None
         "Queue type",
         *COLUMNS,
     ]
-    assert table[2].startswith("File Queue  ")
-    assert all(seconds > 0 for seconds in numbers(table[2].split()[2:]))
+    assert len(QUEUES) == len(table[2:])
+    for name, line in zip(QUEUES, table[2:], strict=True):
+        assert line.startswith(f"{name}  ")
+        assert all(seconds > 0 for seconds in numbers(line.removeprefix(name).split()))
 
 
 def test_rst_is_valid(tmp_path: Path) -> None:
@@ -66,8 +72,8 @@ def test_rst_is_valid(tmp_path: Path) -> None:
     assert not list(document.findall(nodes.system_message))
     rows = [[cell.astext() for cell in row] for row in document.findall(nodes.row)]
     assert rows[0] == ["Queue type", *COLUMNS]
-    assert rows[1][0] == "File Queue"
-    assert all(seconds > 0 for seconds in numbers(rows[1][1:]))
+    assert QUEUES == [row[0] for row in rows[1:]]
+    assert all(seconds > 0 for row in rows[1:] for seconds in numbers(row[1:]))
 
 
 @pytest.mark.parametrize("durability", ["power", "process"])
@@ -78,9 +84,10 @@ def test_json_is_all_there_is_on_stdout(tmp_path: Path, durability: str) -> None
     found = json.loads(done.stdout)
     assert (found["count"], found["durability"], found["unit"]) == (20, durability, "seconds")
     assert sys.version.split()[0] in found["platform"]
-    (row,) = found["rows"]
-    assert row.keys() == {"queue", *COLUMNS}
-    assert all(row[column] > 0 for column in COLUMNS)
+    assert QUEUES == [row["queue"] for row in found["rows"]]
+    for row in found["rows"]:
+        assert row.keys() == {"queue", *COLUMNS}
+        assert all(row[column] > 0 for column in COLUMNS)
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
@@ -123,8 +130,20 @@ def test_a_directory_that_is_not_there_is_an_error(
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_without_aiofiles_the_other_rows_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a missing dependency leaves out is said on stderr; the table has the rest."""
+    without = [replace(entry, needs="not_a_module") for entry in ENTRIES if entry.waits]
+    monkeypatch.setattr("benchmark.queues.ENTRIES", (ENTRIES[0], *without))
+    assert run_benchmark.main(["5", "--dir", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "AsyncFileQueue" not in printed.out
+    assert "no AsyncFileQueue: not_a_module is not installed" in printed.err
+
+
 class LoopQueue(asyncio.Queue):  # type: ignore[type-arg]
-    """What an async queue of this package will look like to the benchmark."""
+    """A queue in memory, with which the benchmark's own steps are counted."""
 
     left: list[tuple[int, int]]
 
@@ -160,7 +179,22 @@ ROWS = [
     "memory with 200 waiting",
     "import of Queue",
     "imports of asyncio or non-stdlib",
+    "async put, 1 caller, process",
+    "async put, 1 caller, power",
+    "async put, 100 callers, process",
+    "async put, 100 callers, power",
+    "async get + task_done, 1 caller, process",
+    "async get + task_done, 100 callers, process",
+    "async put_many of 300, process",
+    "async longest gap, 100 callers, power",
+    "async 100 queues wait",
+    "async exit without close",
 ]
+NOTHING = {  # rows that are held against nothing at all
+    "imports of asyncio or non-stdlib",
+    "async longest gap, 100 callers, power",
+    "async 100 queues wait",
+}
 
 
 def test_peers_measures_every_row(tmp_path: Path) -> None:
@@ -170,14 +204,16 @@ def test_peers_measures_every_row(tmp_path: Path) -> None:
     if "pip cannot install" in done.stderr:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(done.stderr.splitlines()[-1])
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
+    rows = {row["what"]: row for row in json.loads(done.stdout)["rows"]}
     memory = [] if sys.platform == "win32" else ["memory with 200 waiting"]
-    assert [row["what"] for row in rows] == [
-        name for name in ROWS if not name.startswith("memory") or name in memory
-    ]
-    assert {row["verdict"] for row in rows} <= {"ok", "below"}
-    assert all(row["here"] > 0 and row["other"] > 0 for row in rows[:-1])
-    assert (rows[-1]["here"], rows[-1]["verdict"]) == (0, "ok")
+    assert list(rows) == [name for name in ROWS if not name.startswith("memory") or name in memory]
+    assert {row["verdict"] for row in rows.values()} <= {"ok", "below"}
+    for name, row in rows.items():
+        assert row["other"] == 0 if name in NOTHING else row["other"] > 0
+    imports = rows["imports of asyncio or non-stdlib"]
+    assert (imports["here"], imports["verdict"]) == (0, "ok")
+    gap = rows["async longest gap, 100 callers, power"]
+    assert 0 < gap["here"] < 1000  # ms
 
 
 @pytest.mark.parametrize(

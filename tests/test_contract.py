@@ -490,6 +490,22 @@ def test_shutdown_wakes_waiting_calls(open_queue: Open, path: Path) -> None:
             call.outcome()
 
 
+def test_shutdown_leaves_what_another_object_put_to_a_waiting_get(
+    open_queue: Open, path: Path
+) -> None:
+    """A get that waits takes what is there at the shutdown, whoever put it just before."""
+    with open_queue(path) as a, open_queue(path) as b:
+        calls = []
+        for number in range(2):
+            calls.append(Call(a.get))
+            waiting(a, number + 1)
+        b.put("x")
+        a.shutdown()
+        assert "x" == calls[0].outcome()
+        with pytest.raises(QueueShutDown):
+            calls[1].outcome()
+
+
 def test_immediate_shutdown_keeps_what_is_stored(open_queue: Open, path: Path) -> None:
     """shutdown(immediate=True) refuses gets, ends join, and deletes nothing."""
     with open_queue(path) as q:

@@ -38,6 +38,16 @@ def test_a_planted_loss_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "lost 1," in capsys.readouterr().out
 
 
+def test_every_producer_takes_part(tmp_path: Path) -> None:
+    """Both kinds put into the same queue, and the logs of a run can be kept."""
+    options = ["--seconds", "3", "--kills", "2", "--dir", str(tmp_path)]
+    command = [sys.executable, str(EXAMPLES / "demo.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    put = {name: [*tmp_path.glob(f"put-{name}.*.log")] for name in demo.PRODUCERS}
+    assert all(any(log.stat().st_size for log in logs) for logs in put.values())
+
+
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     """Logs of an earlier run would be counted again: the directory must be empty."""
     (tmp_path / "put-p1.000.log").touch()
@@ -66,7 +76,8 @@ def test_a_line_that_was_cut_short_is_no_item(tmp_path: Path) -> None:
         ({"twice": 50}, True),
         ({"lost": 1}, False),
         ({"left": 1}, False),
-        ({"unnoted": 2}, False),
+        ({"unnoted": demo.TASKS}, True),
+        ({"unnoted": demo.TASKS + 1}, False),
         ({"put": 0}, False),
     ],
 )

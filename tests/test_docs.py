@@ -19,10 +19,12 @@ _PRINTS = re.compile(r"\bprint\(.*\)  # (.+)")
 
 #: example -> what it prints last
 EXAMPLES = {
-    "batches.py": "5000 events shipped, 0 left, at most 250 at a time",
-    "crawler.py": "fetched /missing",
+    "crawler.py": "8 addresses seen, 0 left to fetch",
     "graceful_shutdown.py": "3 jobs done, 7 wait for the next start",
+    "producers_and_consumers.py": "60 jobs done, 60 different ones, 3 failed once",
     "several_processes.py": "150 items put, 150 got, 150 different ones",
+    "sync_producer.py": "5000 events shipped, 0 left, at most 250 at a time",
+    "timeouts.py": "8 accepted, 2 sent away, 8 done",
     "worker_pool.py": "0 jobs left, failed for good: [7]",
 }
 
@@ -96,9 +98,10 @@ def test_every_block_says_what_it_is(page: Path) -> None:
 
 
 def test_the_pages_have_blocks() -> None:
-    """The parser finds them: README and guide have several each."""
+    """The parser finds them: README, the guide and the asyncio page have several each."""
     python = [block.page.name for block in BLOCKS if block.language == "python"]
     assert python.count("README.rst") >= 2
+    assert python.count("asyncio.rst") >= 5
     assert python.count("guide.rst") >= 10
 
 

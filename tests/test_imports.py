@@ -35,6 +35,21 @@ with persistqueue.Queue(sys.argv[1]) as queue:
     queue.sync()
 """
 
+USE_ASYNC = """
+import asyncio
+import persistqueue
+async def main():
+    async with persistqueue.AsyncQueue(sys.argv[1]) as queue:
+        await queue.put_many([{"a": 1}, None])
+        await queue.get()
+        await queue.task_done()
+        async with queue.process() as item:
+            pass
+        await queue.join()
+        await queue.sync()
+asyncio.run(main())
+"""
+
 
 def imported(code: str, *arguments: object, without: tuple[str, ...] = ()) -> set[str]:
     """Return the top-level modules that ``code`` imports."""
@@ -99,7 +114,55 @@ def test_upstreams_import_paths_lead_here(name: str) -> None:
     assert getattr(persistqueue, name) is getattr(module, name)
 
 
-@pytest.mark.parametrize("module", ["exceptions", "queue", "serializers"])
+@pytest.mark.parametrize("name", ["AsyncQueue", "Empty", "Full"])
+def test_upstreams_async_import_paths_lead_here(name: str) -> None:
+    """``persistqueue.async_queue`` has the names that code imports from there, and aiofiles."""
+    module = importlib.import_module("persistqueue.async_queue")
+    assert getattr(persistqueue, name) is getattr(module, name)
+    assert module.aiofiles.os is importlib.import_module("aiofiles.os")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from persistqueue import AsyncQueue",
+        "from persistqueue.async_queue import AsyncQueue, Empty, Full",
+        "import persistqueue; persistqueue.AsyncQueue",
+        "import persistqueue.async_queue",
+    ],
+)
+@pytest.mark.parametrize("without", ["aiofiles", "aiofiles.os"])
+def test_without_aiofiles_the_error_names_the_extra(code: str, without: str) -> None:
+    """AsyncQueue without aiofiles is an ImportError that says what to install."""
+    done = start(code, without=(without,))
+    assert 1 == done.returncode
+    assert (
+        'ImportError: AsyncQueue needs the package aiofiles: pip install "persist-queue[async]"'
+        == done.stderr.strip().splitlines()[-1]
+    )
+
+
+def test_without_aiofiles_the_rest_is_there(path: Path) -> None:
+    """The sync half and every error work without aiofiles, those of asyncio included."""
+    code = """
+import persistqueue, sys
+from persistqueue import AsyncEmpty, AsyncFull, AsyncQueueShutDown, Queue
+with Queue(sys.argv[1]) as queue:
+    queue.put(1)
+print(("AsyncQueue" in persistqueue.__all__, hasattr(persistqueue.serializers, "async_pickle")))
+"""
+    assert (False, True) == run(code, path, without=("aiofiles",))
+
+
+def test_using_an_async_queue_needs_aiofiles_alone(path: Path) -> None:
+    """``AsyncQueue`` with everything it does imports aiofiles and the standard library."""
+    import sys
+
+    loaded = imported(USE_ASYNC, path, without=("aiosqlite", "msgpack", "cbor2"))
+    assert {"aiofiles", "persistqueue"} == loaded - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", ["async_queue", "exceptions", "queue", "serializers"])
 def test_a_plain_import_reaches_submodules(module: str) -> None:
     """``import persistqueue`` is enough for ``persistqueue.queue.Queue`` and its like."""
     code = f"import persistqueue; print(repr(persistqueue.{module}.__name__))"

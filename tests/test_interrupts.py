@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -109,3 +110,41 @@ def test_an_interrupted_task_done_can_be_repeated(tmp_path: Path) -> None:
 
     moments = every_moment(tmp_path, prepare, lambda q: q.task_done(), check)
     assert moments > 40
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_an_interrupted_get_of_what_was_given_back(tmp_path: Path, autosave: bool) -> None:
+    """After Ctrl-C in the get of an item that was given back, it is there once, in its place."""
+
+    def check(q: Queue[str], path: Path) -> None:
+        assert 3 == q.qsize()
+        assert ["a", "b", "c"] == q.get_many(9)
+        q.task_done(3)
+
+    def prepare(q: Queue[str]) -> None:
+        q.put_many("abc")
+        for _ in range(2):
+            with suppress(ValueError), q.process(), q.process():
+                raise ValueError
+
+    assert every_moment(tmp_path, prepare, lambda q: q.get(), check, autosave=autosave) > 40
+
+
+def test_an_interrupted_task_done_that_closes_a_gap(tmp_path: Path) -> None:
+    """After Ctrl-C in the task_done of the oldest item, those finished before it stay finished."""
+
+    def check(q: Queue[list[str]], path: Path) -> None:
+        q.qsize()
+        if q.unfinished_tasks == 2:
+            q.task_done()
+        assert 1 == q.unfinished_tasks
+        with Queue[list[str]](path) as again:
+            assert [["d"]] == again.get_many(9)
+
+    def prepare(q: Queue[list[str]]) -> None:
+        q.put_many([name] for name in "abcd")
+        items = q.get_many(3)
+        for item in items[:0:-1]:
+            q.task_done(item=item)
+
+    assert every_moment(tmp_path, prepare, lambda q: q.task_done(), check) > 40

@@ -42,6 +42,43 @@ while True:
     queue.task_done()
 """
 
+ASYNC_PRODUCER = """
+import asyncio, itertools, os, sys
+from persistqueue import AsyncQueue
+
+path, durability, *tasks = sys.argv[1:]
+
+async def work(queue, name, first):
+    for number in itertools.count(int(first)):
+        if number % 5:
+            await queue.put((name, number))
+        else:
+            await queue.put_many([(name, number, part) for part in range(9)])
+        os.write(1, b"%s %d\\n" % (name.encode(), number))
+
+async def main():
+    queue = AsyncQueue(path, chunksize=7, durability=durability)
+    await asyncio.gather(*(work(queue, *task.split()) for task in tasks))
+
+asyncio.run(main())
+"""
+
+ASYNC_CONSUMER = """
+import asyncio, os, sys
+from persistqueue import AsyncQueue
+
+path, durability, autosave = sys.argv[1:]
+
+async def main():
+    queue = AsyncQueue(path, chunksize=7, durability=durability, autosave=autosave == "True")
+    while True:
+        item = await queue.get()
+        os.write(1, repr(item).encode() + b"\\n")
+        await queue.task_done()
+
+asyncio.run(main())
+"""
+
 
 @pytest.fixture(autouse=True)
 def _watched() -> Iterator[None]:
@@ -60,6 +97,8 @@ def items_of(name: str, number: int) -> list[Any]:
 class Slaughter:
     """Rounds of producers and consumers on one path, and what they said they did."""
 
+    consumer = CONSUMER
+
     def __init__(self, path: Path, durability: str, autosave: bool, seed: int) -> None:
         self._path = path
         self._durability = durability
@@ -75,12 +114,9 @@ class Slaughter:
         names = [f"p{number}" for number in range(producers)]
         options = self._path, self._durability
         with ExitStack() as stack:
-            putting = [
-                stack.enter_context(Child(PRODUCER, *options, name, self._next[name]))
-                for name in names
-            ]
+            putting = [stack.enter_context(self._producer(name)) for name in names]
             taking = [
-                stack.enter_context(Child(CONSUMER, *options, self._autosave))
+                stack.enter_context(Child(self.consumer, *options, self._autosave))
                 for _ in range(consumers)
             ]
             for victim in putting:
@@ -88,9 +124,15 @@ class Slaughter:
             for victim in taking:
                 victim.lines(self._chance.randint(1, 25))
             for name, victim in zip(names, putting, strict=True):
-                self._note_puts(name, [int(line) for line in victim.kill()])
+                self._note_producer(name, victim.kill())
             for victim in taking:
                 self.delivered.append([ast.literal_eval(line) for line in victim.kill()])
+
+    def _producer(self, name: str) -> Child:
+        return Child(PRODUCER, self._path, self._durability, name, self._next[name])
+
+    def _note_producer(self, name: str, lines: list[str]) -> None:
+        self._note_puts(name, [int(line) for line in lines])
 
     def _note_puts(self, name: str, numbers: list[int]) -> None:
         assert list(range(self._next[name], self._next[name] + len(numbers))) == numbers
@@ -101,11 +143,52 @@ class Slaughter:
         self._next[name] += 1
 
 
+class AsyncProducers(Slaughter):
+    """Each producer is an event loop with three tasks, which share commits."""
+
+    def _producer(self, name: str) -> Child:
+        tasks = [f"{task} {self._next[task]}" for task in self._tasks(name)]
+        return Child(ASYNC_PRODUCER, self._path, self._durability, *tasks)
+
+    def _note_producer(self, name: str, lines: list[str]) -> None:
+        said = [line.split() for line in lines]
+        for task in self._tasks(name):
+            self._note_puts(task, [int(number) for who, number in said if who == task])
+
+    def _tasks(self, name: str) -> list[str]:
+        return [f"{name}.{task}" for task in range(3)]
+
+
+class AsyncConsumers(Slaughter):
+    """The consumers work in event loops."""
+
+    consumer = ASYNC_CONSUMER
+
+
+class AsyncBoth(AsyncProducers, AsyncConsumers):
+    """All work in event loops."""
+
+
+KINDS = {
+    "sync": Slaughter,
+    "async to sync": AsyncProducers,
+    "sync to async": AsyncConsumers,
+    "async": AsyncBoth,
+}
+each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
 def check(
-    path: Path, rounds: int, durability: str, producers: int, consumers: int, autosave: bool
+    path: Path,
+    rounds: int,
+    durability: str,
+    producers: int,
+    consumers: int,
+    autosave: bool,
+    kind: type[Slaughter] = Slaughter,
 ) -> None:
     """Kill everybody in each round; then look for what is lost, double or out of order."""
-    slaughter = Slaughter(path, durability, autosave, seed=rounds)
+    slaughter = kind(path, durability, autosave, seed=rounds)
     for _ in range(rounds):
         slaughter.round(producers, consumers)
     left = contents(path)
@@ -144,11 +227,23 @@ def test_autosave_consumers(tmp_path: Path) -> None:
     check(tmp_path / "queue", 3, "process", producers=2, consumers=2, autosave=True)
 
 
+@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("kind", [AsyncProducers, AsyncConsumers, AsyncBoth])
+def test_event_loops(tmp_path: Path, kind: type[Slaughter], durability: str) -> None:
+    """What an async put has acknowledged survives kill -9 as well, whoever consumes."""
+    check(tmp_path / "queue", 3, durability, producers=1, consumers=1, autosave=False, kind=kind)
+
+
+def test_event_loops_that_autosave(tmp_path: Path) -> None:
+    """Async consumers with autosave get nothing twice, and lose one item each at the most."""
+    check(tmp_path / "queue", 2, "process", 2, consumers=2, autosave=True, kind=AsyncBoth)
+
+
 @pytest.mark.slow
+@each_kind
 @pytest.mark.parametrize("durability", ["power", "process"])
 @pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
-def test_at_length(tmp_path: Path, durability: str, autosave: bool) -> None:
-    """A hundred rounds of kill -9 lose nothing that was acknowledged."""
-    check(
-        tmp_path / "queue", 100, durability, producers=3, consumers=1 + autosave, autosave=autosave
-    )
+def test_at_length(tmp_path: Path, kind: type[Slaughter], durability: str, autosave: bool) -> None:
+    """Many rounds of kill -9 lose nothing that was acknowledged."""
+    rounds = 100 if kind is Slaughter else 30  # a loop takes a while to start
+    check(tmp_path / "queue", rounds, durability, 3, 1 + autosave, autosave, kind)

@@ -63,8 +63,10 @@ def ci_run() -> list[str]:
 
 
 def test_the_first_command_runs_the_demonstration() -> None:
-    """It is one line, and needs Python alone."""
-    assert "python3 examples/demo.py" == commands()[0]
+    """It is one line, and makes an environment of its own."""
+    command = commands()[0]
+    assert command.endswith("&& .venv/demo/bin/python examples/demo.py")
+    assert {".venv/demo"} == set(re.findall(r"\.venv/\w+", command))
 
 
 def test_ci_runs_the_second_command_of_readme() -> None:

@@ -5,6 +5,7 @@ Missing paths and names are filled in; nothing else is changed.
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 from contextlib import suppress
 from threading import Thread
@@ -264,3 +265,262 @@ def test_multi_threading_sqlite() -> None:
     for t in threads:
         t.join()
     assert list(range(200)) == sorted(done)
+
+
+# -- asyncio ------------------------------------------------------------------------
+
+
+def stored(path: str) -> list[Any]:
+    """Return what is in a file queue."""
+    from persistqueue import Queue
+
+    with Queue[Any](path) as queue:
+        return queue.get_many(99) if queue.qsize() else []
+
+
+def test_async_quick_start() -> None:
+    """Quick start, async queue."""
+    from persistqueue import AsyncQueue
+
+    async def main() -> None:
+        async with AsyncQueue[str]("path/to/queue") as queue:
+            await queue.put("async item")
+            item = await queue.get()
+            await queue.task_done()
+
+        assert "async item" == item
+
+    asyncio.run(main())
+    assert [] == stored("path/to/queue")
+
+
+def test_async_examples_file_based_queue() -> None:
+    """Examples, async queue, the half with files."""
+    from persistqueue import AsyncQueue
+
+    async def example() -> None:
+        # File-based async queue
+        async with AsyncQueue[str]("path/to/queue") as queue:
+            await queue.put("data item")
+            item = await queue.get()
+            await queue.task_done()
+
+        assert "data item" == item
+
+    asyncio.run(example())
+    assert [] == stored("path/to/queue")
+
+
+def test_async_queue_types() -> None:
+    """Available async queue types, AsyncQueue: ``join`` returns when all tasks are completed."""
+    from persistqueue import AsyncQueue
+
+    async def example() -> None:
+        async with AsyncQueue[str]("path/to/queue") as queue:
+            # Put data
+            await queue.put("data item")
+
+            # Get data
+            item = await queue.get()
+
+            # Mark task as done
+            await queue.task_done()
+
+            # Wait for all tasks to complete
+            await queue.join()
+
+        assert "data item" == item
+
+    asyncio.run(example())
+
+
+def test_async_constructor() -> None:
+    """API reference: the constructor takes these arguments by these names, with these defaults."""
+    import inspect
+
+    from persistqueue import AsyncQueue
+    from persistqueue.serializers import pickle
+
+    parameters = inspect.signature(AsyncQueue).parameters.values()
+    known = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert known == [
+        ("path", inspect.Parameter.empty), ("maxsize", 0), ("chunksize", 100), ("tempdir", None),
+        ("serializer", pickle), ("autosave", False),
+    ]  # fmt: skip
+
+
+def test_async_main_methods() -> None:
+    """API reference: each of the main methods is a coroutine and takes what it is said to."""
+    from persistqueue import AsyncQueue
+
+    async def main() -> list[Any]:
+        queue = AsyncQueue[str]("queue", maxsize=2)
+        returned = [
+            await queue.put("a", block=True, timeout=None),
+            await queue.put_nowait("b"),
+            await queue.full(),
+            await queue.get(block=True, timeout=None),
+            await queue.get_nowait(),
+            await queue.task_done(),
+            await queue.task_done(),
+            await queue.join(),
+            await queue.qsize(),
+            await queue.empty(),
+            await queue.close(),
+        ]
+        assert all(
+            asyncio.iscoroutinefunction(getattr(queue, name))
+            for name in (
+                "put", "put_nowait", "get", "get_nowait", "task_done", "join", "qsize", "empty",
+                "full", "close",
+            )
+        )  # fmt: skip
+        return returned
+
+    assert [None, None, True, "a", "b", None, None, None, 0, True, None] == asyncio.run(main())
+
+
+def test_async_basic_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Usage examples, basic usage: one producer and one consumer."""
+    import os
+    import tempfile
+
+    from persistqueue import AsyncQueue
+
+    async def basic_example() -> None:
+        # Create temporary directory
+        with tempfile.TemporaryDirectory() as temp_dir:
+            queue_path = os.path.join(temp_dir, "async_queue")
+
+            async with AsyncQueue[str](queue_path) as queue:
+                # Producer
+                async def producer() -> None:
+                    for i in range(5):
+                        await queue.put(f"Task {i}")
+                        await asyncio.sleep(0.1)
+
+                # Consumer
+                async def consumer() -> None:
+                    for i in range(5):  # noqa: B007
+                        item = await queue.get()
+                        print(f"Process: {item}")
+                        await queue.task_done()
+                        await asyncio.sleep(0.2)
+
+                # Run concurrently
+                await asyncio.gather(producer(), consumer())
+                await queue.join()
+
+    # Run example
+    asyncio.run(basic_example())
+    assert [f"Process: Task {i}" for i in range(5)] == capsys.readouterr().out.splitlines()
+
+
+def test_async_multiple_producers_and_consumers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Usage examples, multiple producers and consumers: each item is processed once."""
+    import os
+    import tempfile
+
+    from persistqueue import AsyncQueue
+
+    async def multi_producer_consumer() -> None:
+        with tempfile.TemporaryDirectory() as temp_dir:
+            queue_path = os.path.join(temp_dir, "multi_queue")
+
+            async with AsyncQueue[str](queue_path) as queue:
+                # Multiple producers
+                async def producer(producer_id: int) -> None:
+                    for i in range(3):
+                        await queue.put(f"Producer{producer_id}-Task{i}")
+                        await asyncio.sleep(0.1)
+
+                # Multiple consumers
+                async def consumer(consumer_id: int) -> None:
+                    for i in range(3):  # noqa: B007
+                        item = await queue.get()
+                        print(f"Consumer{consumer_id}: {item}")
+                        await queue.task_done()
+                        await asyncio.sleep(0.2)
+
+                # Create multiple producers and consumers
+                producers = [producer(i) for i in range(2)]
+                consumers = [consumer(i) for i in range(2)]
+
+                await asyncio.gather(*producers, *consumers)
+                await queue.join()
+
+    asyncio.run(multi_producer_consumer())
+    printed = [line.split(": ") for line in capsys.readouterr().out.splitlines()]
+    assert ["Consumer0"] * 3 + ["Consumer1"] * 3 == sorted(who for who, _ in printed)
+    assert [f"Producer{p}-Task{i}" for p in range(2) for i in range(3)] == sorted(
+        item for _, item in printed
+    )
+
+
+def test_async_timeout_handling(capsys: pytest.CaptureFixture[str]) -> None:
+    """Usage examples, timeout handling: the exception of a timeout can be printed."""
+    import os
+    import tempfile
+
+    from persistqueue import AsyncQueue
+
+    async def timeout_example() -> None:
+        with tempfile.TemporaryDirectory() as temp_dir:
+            queue_path = os.path.join(temp_dir, "timeout_queue")
+
+            async with AsyncQueue[str](queue_path) as queue:
+                # Try to get from empty queue with timeout
+                try:
+                    item = await queue.get(timeout=1.0)
+                    print(f"Got: {item}")
+                except Exception as e:  # noqa: BLE001
+                    print(f"Timeout: {e}")
+
+                # Put data and try again
+                await queue.put("Test data")
+                item = await queue.get(timeout=1.0)
+                print(f"Successfully got: {item}")
+                await queue.task_done()
+
+    asyncio.run(timeout_example())
+    assert "Timeout: the queue is empty\nSuccessfully got: Test data\n" == capsys.readouterr().out
+
+
+def test_migration_guide_async_version() -> None:
+    """Migration guide: the asynchronous half does what the other does."""
+    from persistqueue import AsyncQueue
+
+    # Async version
+    async def version() -> None:
+        async with AsyncQueue[str]("path/to/queue") as queue:
+            await queue.put("data")
+            item = await queue.get()
+            await queue.task_done()
+
+            assert ("data", 0, 0) == (item, await queue.qsize(), queue.unfinished_tasks)
+
+    asyncio.run(version())
+
+
+def test_migration_in_the_middle() -> None:
+    """Notes, compatibility: an AsyncQueue goes on where a Queue stopped, and the other way round."""
+    from persistqueue import AsyncQueue, Queue
+
+    # Sync version
+    queue = Queue[str]("path/to/queue", chunksize=2)
+    for item in ("a", "b", "c", "d"):
+        queue.put(item)
+    assert "a" == queue.get()
+    queue.task_done()
+    del queue
+
+    # Async version
+    async def version() -> None:
+        async with AsyncQueue[str]("path/to/queue") as queue:
+            assert (3, 2) == (await queue.qsize(), queue.info["chunksize"])
+            assert "b" == await queue.get()
+            await queue.task_done()
+            await queue.put("e")
+
+    asyncio.run(version())
+    assert ["c", "d", "e"] == stored("path/to/queue")

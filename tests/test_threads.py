@@ -207,11 +207,11 @@ def test_a_timeout_bounds_the_wait_for_the_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the lock held elsewhere, put(timeout=...) raises QueueLocked in its time, not in 10 s."""
-    monkeypatch.setattr("persistqueue._runtime.deadline._LEAST_PATIENCE", 0.05)
+    monkeypatch.setattr("persistqueue._runtime.batch.LEAST_PATIENCE", 0.05)
     with Queue[int](path) as q:
         waiting = Call(q.get)
         until(lambda: q._shell._line.waiting)
-        with locked(path / ".lock"), pytest.raises(QueueLocked, match=r"lock for 0\.0\d+ s"):
+        with locked(path / ".lock"), pytest.raises(QueueLocked, match=r"lock for 0\.\d+ s"):
             q.put(1, timeout=0.05)
         q.put(2)
         assert 2 == waiting.outcome()  # whoever waits for an item was not disturbed

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-REQUIREMENTS = ("persist-queue==1.1.0", "msgpack", "cbor2")
+REQUIREMENTS = ("persist-queue==1.1.0", "msgpack", "cbor2", "aiofiles", "aiosqlite")
 _WORKER = Path(__file__).with_name("upstream_worker.py")
 
 
@@ -158,7 +158,7 @@ def upstream_fixture(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Upstream]:
     """persist-queue 1.1.0, installed; skips without a package index, fails on CI."""
-    name = f"persist-queue-1.1.0-{sys.implementation.cache_tag}"
+    name = f"persist-queue-1.1.0-with-async-{sys.implementation.cache_tag}"
     cache: pytest.Cache | None = getattr(request.config, "cache", None)
     folder = tmp_path_factory.mktemp(name) if cache is None else cache.mkdir(name)
     if not (site := folder / "site").exists():

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from .._log import warn
 from .._storage.base import Stale
 from ..exceptions import PersistQueueError, QueueLocked
-from .deadline import Deadline
 from .policy import (
     APPEND,
     CALL,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from .takes import Book, Finish
 
 LOCK_PATIENCE = 10.0  # s; what SQLite users know as the busy timeout
+LEAST_PATIENCE = 1.0  # s
 _SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.001  # s between two tries for the lock
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
 
@@ -87,15 +87,17 @@ class Runner:
 
     def run(self, ops: Sequence[Op]) -> None:
         """Run one batch; errors go to its ops."""
-        if ops[0].verb == FLUSH and not (any(op.load for op in ops) or self._store.unsaved()):
-            self.ops, self.happened = ops, True  # a queue is closed, and nothing is left
-            self.interrupt = self.counts = None
-            return
-        looks = self._looks
-        looking = ops[0].verb in looks if len(ops) == 1 else all(op.verb in looks for op in ops)
         self.ops, self.happened = ops, False
         self.interrupt = self.counts = None
         self._taken = 0
+        verb, looks = ops[0].verb, self._looks
+        if len(ops) > 1:
+            looking = all(op.verb in looks for op in ops)
+        elif verb == FLUSH and not (ops[0].load or self._store.unsaved()):
+            self.happened = True  # a queue is closed, and nothing is left
+            return
+        else:
+            looking = verb in looks
         try:
             while not self._transaction(ops, looking):
                 looking = False  # anything looked odd: again, with the lock
@@ -112,8 +114,10 @@ class Runner:
             self.interrupt = interrupt
             if not self.happened:
                 return
-        waiting, unsettled = self._store.counts(exact=False)
-        self.counts = waiting, unsettled + self._takes.unanswered + self._taken
+        counts = self._store.counts(exact=False)
+        if self._counted:
+            counts = counts[0], counts[1] + self._takes.unanswered + self._taken
+        self.counts = counts
 
     def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
         """Run ops apart that failed together: somebody's put that does not fit is his own.
@@ -141,9 +145,7 @@ class Runner:
         store, taken = self._store, self._taken
         try:
             if not store.begin(not looking):
-                most = LOCK_PATIENCE if self._patience is None else self._patience
-                patience = min(most, max(op.deadline.patience for op in ops))
-                begin(lambda: store.begin(not looking), store.abandon, patience)
+                begin(lambda: store.begin(not looking), store.abandon, ops, self._patience)
         except BaseException:
             store.abandon()
             raise
@@ -189,17 +191,16 @@ class Runner:
 
     def _take(self, ops: Sequence[Op]) -> None:
         """Share out what is there.  An error is the takers' own, not the batch's."""
-        if len(ops) > 1 and any(op.picks is not None for op in ops):
+        first, lone = ops[0], len(ops) == 1
+        if not lone and any(op.act for op in ops):
             for op in ops:
                 self._take((op,))
             return
-        picks = ops[0].picks
         try:
-            if picks is not None:
-                taken = picks()
+            if first.act is not None:
+                taken = first.act()
             else:
-                most = ops[0].load if len(ops) == 1 else sum(op.load for op in ops)
-                taken = self._store.take(most)
+                taken = self._store.take(first.load if lone else sum(op.load for op in ops))
         except Stale:
             raise
         except Exception as error:
@@ -207,6 +208,9 @@ class Runner:
             return
         if self._counted:
             self._taken += len(taken)
+        if lone:
+            first.result = taken or NOTHING_THERE
+            return
         for op in ops:
             op.result = taken[: op.load] or NOTHING_THERE
             taken = taken[op.load :]
@@ -249,8 +253,9 @@ class Runner:
     def _call(self, ops: Sequence[Op]) -> None:
         """Call functions of the store; whatever one raises is its caller's own."""
         for op in ops:
+            assert op.act is not None
             try:
-                op.result = op.load()
+                op.result = op.act() if op.load is None else op.act(op.load)
             except Stale:
                 raise
             except Exception as error:
@@ -263,6 +268,8 @@ class Runner:
         """Store what is in memory only, also what was given back after ``close``."""
         self._store.untake([record for op in ops for record in op.load or ()])
         self._store.flush()
+        for op in ops:
+            op.result = True
 
 
 _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
@@ -281,21 +288,30 @@ _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
 
 
 def begin(
-    attempt: Callable[[], bool], abandon: Callable[[], None], patience: float | None = None
+    attempt: Callable[[], bool],
+    abandon: Callable[[], None],
+    ops: Sequence[Op] = (),
+    patience: float | None = None,
 ) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
+    It gives up when all ``ops`` are out of time or cancelled, but not before 1 s, and
+    after ``patience`` seconds (None for ``LOCK_PATIENCE``) in any case.  Others hold a lock
+    for milliseconds: a short timeout, or none at all, is about items and room, and shall
+    not fail because somebody is just committing.
+
     Raises:
-        QueueLocked: somebody else held the lock for ``patience`` seconds (None for
-            ``LOCK_PATIENCE``).
+        QueueLocked: somebody else held the lock for so long.
     """
-    patience = LOCK_PATIENCE if patience is None else patience
-    deadline, nap = Deadline(timeout=patience), _SHORTEST_NAP
+    most = LOCK_PATIENCE if patience is None else patience
+    began, nap = time.monotonic(), _SHORTEST_NAP
     try:
         while not attempt():
-            if deadline.expired():
+            waited = time.monotonic() - began
+            wanted = max((op.deadline.at - began for op in ops), default=most)
+            if waited >= min(max(wanted, LEAST_PATIENCE), most):
                 raise QueueLocked(
-                    f"another process has held the queue's lock for {patience:g} s; "
+                    f"another process has held the queue's lock for {waited:.3g} s; "
                     "nothing was done: is it stopped in the middle of a call?"
                 )
             time.sleep(nap)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 _FOREVER = float("inf")
-_LEAST_PATIENCE = 1.0  # s
 
 
 class Deadline:
@@ -37,15 +36,6 @@ class Deadline:
         """Return the deadline of a call; most calls have none, and share one object."""
         return FOREVER if block and timeout is None else Deadline(block, timeout)
 
-    @property
-    def patience(self) -> float:
-        """Seconds to wait for a store's lock: the time left, but never less than 1 s.
-
-        Others hold it for milliseconds; a short timeout, or none at all, is about items
-        and room, and shall not fail because somebody else is just committing.
-        """
-        return max(self.at - time.monotonic(), _LEAST_PATIENCE) if self.at != _FOREVER else self.at
-
     def remaining(self) -> float | None:
         """Return the seconds left, 0 when it is over, None when it never will be."""
         if self.at == _FOREVER:
@@ -58,3 +48,4 @@ class Deadline:
 
 
 FOREVER = Deadline()
+NOW = Deadline(block=False)

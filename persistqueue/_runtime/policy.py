@@ -33,10 +33,12 @@ APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH, CALL, LOOK = (
     "append", "take", "peek", "untake", "settle", "count", "join", "sync", "flush", "call", "look",
 )  # fmt: skip
 
-# Outcomes of an op that leave it waiting.
-NOTHING_THERE = object()
-NO_ROOM = object()
-UNFINISHED = object()
+
+class Unmet:
+    """An outcome of an op that leaves it waiting."""
+
+
+NOTHING_THERE, NO_ROOM, UNFINISHED = Unmet(), Unmet(), Unmet()
 
 # Where an op is.
 NEW, PENDING, PARKED, FLYING, ANSWERED = range(5)
@@ -48,9 +50,10 @@ class Op:
     Attributes:
         verb: which store verb it needs.
         load: encoded records (append), a number (take), records (untake, settle; flush:
-            those that are given back after ``close``), a function (call, look: what the
-            other verbs cannot say; look stores nothing).
-        picks: take: a function that hands out certain records instead of the next ones.
+            those that are given back after ``close``).
+        act: a function of the store; take: hands out certain records, not the next ones;
+            call and look: does what no verb says (look stores nothing).  A call's load, if
+            it has one, are records that it finishes in a way of its own.
         waits: whether it may be parked.
         owner: the thread or task it belongs to.
         holds: whether its caller answers for each item that it takes.
@@ -61,7 +64,7 @@ class Op:
     """
 
     __slots__ = (
-        "deadline", "error", "gate", "holds", "load", "noted", "owner", "picks", "result", "verb",
+        "act", "deadline", "error", "gate", "holds", "load", "noted", "owner", "result", "verb",
         "waits", "where",
     )  # fmt: skip
 
@@ -69,12 +72,11 @@ class Op:
         self,
         verb: str,
         load: Any = None,
-        *,
         waits: bool = False,
         owner: Any = None,
         holds: bool = False,
         deadline: Deadline = FOREVER,
-        picks: Callable[[], list[Any]] | None = None,
+        act: Callable[..., Any] | None = None,
     ) -> None:
         self.verb = verb
         self.load = load
@@ -82,7 +84,7 @@ class Op:
         self.owner = owner
         self.holds = holds
         self.deadline = deadline
-        self.picks = picks
+        self.act = act
         self.result: Any = None
         self.error: BaseException | None = None
         self.gate: Any = None
@@ -100,6 +102,7 @@ class Line:
     def __init__(self, maxsize: int) -> None:
         self.maxsize = maxsize
         self.count = 0  # items that could be taken, as of the last batch
+        self.parked = False  # whether the last batch left anybody waiting
         self.pending: deque[Op] = deque()
         self._getters: deque[Op] = deque()
         self._putters: deque[Op] = deque()
@@ -167,13 +170,14 @@ class Line:
         for op in batch:
             if op.where != FLYING:  # answered before an interrupt
                 continue
-            if op.error is None and op.waits and op.result in _WAITS:
+            if op.waits and type(op.result) is Unmet and op.error is None:
                 parked.append(op)
             else:
-                if op.result is NOTHING_THERE and self._stopped is not None:
+                if self._stopped is not None and op.result is NOTHING_THERE:
                     op.error = self._stopped_error()
                 op.where = ANSWERED
                 answered.append(op)
+        self.parked = bool(parked)
         if parked:
             answered += self._park(parked)
         if counts is None:
@@ -181,7 +185,7 @@ class Line:
                 self.poke()  # a store that failed for good shall say so to whoever waits
             return answered
         self.count, unsettled = counts
-        while unsettled == 0 and self._joiners:
+        while self._joiners and unsettled == 0:
             self._to_pending(self._joiners.popleft())
         if self._getters or self._putters:
             self._promote()
@@ -220,14 +224,18 @@ class Line:
     def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> list[Op]:
         """Shut down or close: returns the parked ops that are answered by it.
 
-        After a shutdown that is not immediate, gets go on until nothing is there.
+        After a shutdown that is not immediate, gets go on until nothing is there: those
+        that wait become pending, for another object may have put something.
         """
         if self._stopped is not QueueClosed:
             self._stopped = error
         self._immediate = self._immediate or immediate
-        answered = self._answer(self._getters, error=True) + self._answer(self._putters, error=True)
+        answered = self._answer(self._putters, error=True)
         if error is QueueClosed or immediate:
+            answered += self._answer(self._getters, error=True)
             answered += self._answer(self._joiners, error=error is QueueClosed)
+        while self._getters:
+            self._to_pending(self._getters.popleft())
         return answered
 
     def _stopped_error(self) -> QueueShutDown | QueueClosed:
@@ -280,7 +288,7 @@ class Line:
 
     def _to_pending(self, op: Op) -> None:
         op.where = PENDING
-        self.pending.append(op)
-
-
-_WAITS = (NOTHING_THERE, NO_ROOM, UNFINISHED)
+        if op.verb == UNTAKE:  # before the gets that wait: what is given back is older
+            self.pending.appendleft(op)
+        else:
+            self.pending.append(op)

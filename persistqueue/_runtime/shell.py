@@ -6,19 +6,39 @@ its callers wait, and on which thread a batch runs, is for the subclass.
 
 from __future__ import annotations
 
+import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import Empty, Full
+from ..exceptions import Empty, Full, QueueClosed
 from .batch import Runner
-from .policy import ANSWERED, NO_ROOM, NOTHING_THERE, TAKE, UNTAKE, Line, Op
+from .policy import (
+    ANSWERED,
+    APPEND,
+    CALL,
+    COUNT,
+    JOIN,
+    LOOK,
+    NO_ROOM,
+    NOTHING_THERE,
+    PEEK,
+    SETTLE,
+    SYNC,
+    TAKE,
+    UNTAKE,
+    Line,
+    Op,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from .._storage.base import Store
+    from .._storage.base import Record, Store
+    from .deadline import Deadline
     from .takes import Book, Finish
 
 _NOTED = (TAKE, UNTAKE)
+_shells: weakref.WeakSet[Shell] = weakref.WeakSet()
 
 
 class Shell:
@@ -48,19 +68,111 @@ class Shell:
         self._closed = False
         self.unfinished = 0  # items not settled, as of the last batch
         self._reset()
+        _shells.add(self)
 
     def _reset(self) -> None:
         """Begin with nobody waiting and nothing taken."""
         self._line = Line(self._maxsize)
-        self._takes: Book = self._finish_at.book(self._ended)
-        self._runner = Runner(
-            self._store, self._maxsize, self._finish_at, self._takes, self._patience
-        )
+        self.takes: Book = self._finish_at.book(self._ended)
+        self._takes = self.takes
+        self._runner = self._new_runner()
 
-    @property
-    def takes(self) -> Book:
-        """Who took what; for a function that picks some of it."""
-        return self._takes
+    def _new_runner(self) -> Runner:
+        return Runner(self._store, self._maxsize, self._finish_at, self._takes, self._patience)
+
+    # -- verbs: each returns what ``call`` does, a result or an awaitable of one ------
+
+    def append(self, records: list[Any], deadline: Deadline) -> Any:
+        """Store encoded items, all or none, when there is room; give what the store returns."""
+        return self.call(Op(APPEND, records, deadline.waits, None, False, deadline))
+
+    def take(
+        self,
+        most: int,
+        deadline: Deadline,
+        holds: bool = False,
+        act: Callable[[], list[Record]] | None = None,
+    ) -> Any:
+        """Wait for an item, then take up to ``most`` of what is there: a list of records.
+
+        Args:
+            holds: the caller settles or gives back each record.
+            act: the store's function that hands out certain records, not the next ones.
+        """
+        # By position: keywords cost 0.2 us here.
+        return self.call(Op(TAKE, most, deadline.waits, self._caller(), holds, deadline, act))
+
+    def peek(self) -> Any:
+        """Look at the next record without taking it: a list of one."""
+        return self.call(Op(PEEK))
+
+    def count(self) -> Any:
+        """Count the items that could be taken now."""
+        return self.call(Op(COUNT))
+
+    def join(self) -> Any:
+        """Wait until every item is settled."""
+        return self.call(Op(JOIN, waits=True))
+
+    def sync(self) -> Any:
+        """Make what is stored safe against loss of power."""
+        return self.call(Op(SYNC))
+
+    def task_done(self, count: int) -> Any:
+        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
+        owner = self._caller()
+        return self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
+
+    def all_done(self) -> Any:
+        """Settle everything that the caller took; if that is nothing, everybody's."""
+        owner = self._caller()
+        return self._resolve(SETTLE, lambda into: self._takes.pick_all(owner, into))
+
+    def request(self, act: Callable[[], Any], *, writes: bool) -> Any:
+        """Have a function of the store called in a transaction: gives what it returns."""
+        return self.call(Op(CALL if writes else LOOK, act=act))
+
+    def finish(
+        self, act: Callable[[Sequence[Record]], Any], pick: Callable[[list[Record]], None]
+    ) -> Any:
+        """Finish what ``pick`` picks in a way of the store's own: gives what ``act`` returns."""
+        return self._resolve(CALL, pick, act)
+
+    def item_done(self, item: Any) -> Any:
+        """Settle the record of an item that was handed out."""
+        owner = self._caller()
+        return self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
+
+    def settle(self, records: Sequence[Record]) -> Any:
+        """Settle those of ``records`` that nobody has settled yet."""
+        return self._resolve(SETTLE, lambda into: self._takes.pick(records, into, SETTLE))
+
+    def call(self, op: Op) -> Any:
+        """See one op through and return its result."""
+        raise NotImplementedError
+
+    def _resolve(
+        self,
+        verb: str,
+        pick: Callable[[list[Record]], None],
+        act: Callable[[Sequence[Record]], Any] | None = None,
+    ) -> Any:
+        """Settle or give back what ``pick`` picks; if that fails, it is as before."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _caller() -> Any:
+        """Return the thread or task that calls."""
+        raise NotImplementedError
+
+    # -- what becomes of an op ------------------------------------------------------
+
+    def after_fork(self) -> None:
+        """In a child process: new locks, new descriptors, nobody waiting and nothing taken."""
+        self._reset()
+        if self._closed:
+            self._line.stop(QueueClosed, immediate=True)
+        self._store.forget()
 
     def _wake(self, op: Op) -> None:
         """Let the caller of ``op`` look at it; to do it twice is harmless."""
@@ -80,9 +192,10 @@ class Shell:
             if dropped is not None:
                 dropped.where, dropped.result, dropped.noted = ANSWERED, None, True
             return
-        if runner.counts is not None:
-            self.unfinished = runner.counts[1]
-        self._deliver(self._line.finish(batch, runner.counts))
+        counts = runner.counts
+        if counts is not None:
+            self.unfinished = counts[1]
+        self._deliver(self._line.finish(batch, counts))
 
     def _deliver(self, ops: Iterable[Op]) -> None:
         """Let the callers of answered ops go on; to do it twice is harmless."""
@@ -113,3 +226,12 @@ def outcome_of(op: Op, empty: type[Empty] = Empty, full: type[Full] = Full) -> A
     if result is NO_ROOM:
         raise full("the queue is full")
     return result  # no call behind this: Ctrl-C comes with calls
+
+
+def _after_fork_in_child() -> None:
+    for shell in list(_shells):
+        shell.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -14,6 +14,8 @@ from .policy import SETTLE, TAKE, UNTAKE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    _Key = Callable[[Record], Any]  # what an index is made by
+
 _TOO_MANY = "task_done() called too many times"
 
 
@@ -36,23 +38,18 @@ class Takes:
     def __init__(self, ended: Callable[[Any], bool]) -> None:
         self._ended = ended
         self._all: OrderedDict[Record, None] = OrderedDict()
-        self._by_owner: dict[Any, OrderedDict[Record, None]] = {}
-        self._by_item: dict[int, list[Record]] = {}
+        # By owner and by item, each made when somebody first asks: while one thread alone
+        # takes and calls a bare task_done, nobody does (measured: 0.8 us a get and task_done).
+        self._indexes: dict[_Key, dict[Any, OrderedDict[Record, None]]] = {}
 
     def add(self, records: Iterable[Record], owner: Any) -> None:
         """Note who took ``records``; to do it twice is harmless."""
-        own = self._by_owner.get(owner)
-        if own is None:
-            own = self._by_owner[owner] = OrderedDict()
         for record in records:
             if record not in self._all:
                 record.owner = owner
-                self._all[record] = own[record] = None
-                same = self._by_item.get(id(record.item))
-                if same is None:
-                    self._by_item[id(record.item)] = [record]
-                else:
-                    same.append(record)
+                for key, index in self._indexes.items():
+                    _enter(index, key, record)
+                self._all[record] = None  # last: Ctrl-C may leave it to be added again
 
     def hold(self, records: Iterable[Record], owner: Any) -> None:
         """Note that a block or a loop answers for ``records``: they are known anyway."""
@@ -86,7 +83,7 @@ class Takes:
         Raises:
             ValueError: no record has this very object.
         """
-        same = self._by_item.get(id(item), ())
+        same = self._same(item_of, id(item))
         own = [record for record in same if record.owner is owner]
         record = next(iter(own or same), None)
         if record is None:
@@ -106,37 +103,55 @@ class Takes:
 
     def restore(self, records: Sequence[Record], _verb: str) -> None:
         """Remember again what could not be settled or given back, as the oldest."""
+        self._indexes.clear()
         for record in reversed(records):
             if record not in self._all:
-                self.add((record,), record.owner)
+                self._all[record] = None
                 self._all.move_to_end(record, last=False)
-                self._by_owner[record.owner].move_to_end(record, last=False)
 
     def returned(self, records: Sequence[Record]) -> None:
         """Note that records are back in their places: nothing is left to forget."""
 
     def _oldest(self, owner: Any) -> Record | None:
-        if not self._all:
-            return None
-        first = next(iter(self._all))
-        if first.owner is not owner and not self._ended(first.owner):
-            own = self._by_owner.get(owner)
-            if own:
-                return next(iter(own))
-        return first
+        first = next(iter(self._all), None)
+        if first is None or first.owner is owner or self._ended(first.owner):
+            return first
+        return next(iter(self._same(_owner_of, owner)), first)
+
+    def _same(self, key: _Key, value: Any) -> Iterable[Record]:
+        """Return the records whose key is ``value``, oldest first."""
+        index = self._indexes.get(key)
+        if index is None:
+            index = {}
+            for record in self._all:
+                _enter(index, key, record)
+            self._indexes[key] = index
+        return index.get(value, ())
 
     def _discard(self, record: Record) -> None:
+        for key, index in self._indexes.items():
+            value = key(record)
+            same = index.get(value)
+            if same is not None:
+                same.pop(record, None)
+                if not same:
+                    del index[value]
         self._all.pop(record, None)
-        own = self._by_owner.get(record.owner)
-        if own is not None:
-            own.pop(record, None)
-            if not own:
-                del self._by_owner[record.owner]
-        same = self._by_item.get(id(record.item))
-        if same is not None and record in same:  # Ctrl-C may have come half-way through add
-            same.remove(record)
-            if not same:
-                del self._by_item[id(record.item)]
+        if not self._all:
+            self._indexes.clear()
+
+
+def _enter(index: dict[Any, OrderedDict[Record, None]], key: _Key, record: Record) -> None:
+    index.setdefault(key(record), OrderedDict())[record] = None
+
+
+def _owner_of(record: Record) -> Any:
+    return record.owner
+
+
+def item_of(record: Record) -> int:
+    """Return what tells one object from another."""
+    return id(record.item)
 
 
 class Tally:

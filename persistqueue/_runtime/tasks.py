@@ -1,12 +1,7 @@
 """How asyncio tasks wait for a store, and share its commits.
 
-Everything that is pending goes to the store's own thread in one *hop*: one batch, closed
-by one commit.  What arrives meanwhile goes with the next hop, which the end of this one
-starts; there is no task that could be cancelled in between.  A lone caller so pays one
-hop, a hundred callers share it.
-
-Only the event loop touches the line and the takes; only the thread touches the store.
-They meet in two places: ``_fly`` hands a batch to the thread, ``_land`` takes it back.
+Only the event loop touches the line and the takes; only the store's thread touches the
+store; the ``Lane`` carries batches from one to the other.
 
 Cancellation
     An op whose batch has not begun is withdrawn.  Else its outcome is awaited, however
@@ -18,32 +13,29 @@ Cancellation
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
-import os
-import threading
 import weakref
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 from .._log import warn
 from ..exceptions import PersistQueueError, QueueClosed
-from .batch import Runner, begin
+from .batch import begin
+from .deadline import NOW, Deadline
+from .lane import Lane
 from .policy import (
     ANSWERED,
     APPEND,
     COUNT,
     FLUSH,
     FLYING,
-    JOIN,
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
-    PEEK,
     PENDING,
     SETTLE,
-    SYNC,
     TAKE,
     UNTAKE,
     Op,
@@ -52,16 +44,16 @@ from .shell import Shell, outcome_of
 from .watch import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from .._storage.base import Record, Store
-    from .deadline import Deadline
     from .hops import Hops
     from .takes import Finish
 
+_AT_EXIT = 0.2  # s that queues which nobody closed may delay the end of the process
 _LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
 _OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
-_shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
+_async_shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
 
 
 class TaskShell(Shell):
@@ -82,75 +74,25 @@ class TaskShell(Shell):
     ) -> None:
         self._hops = hops
         super().__init__(store, maxsize, finish, _task_ended, patience)
-        _shells.add(self)
+        _async_shells.add(self)
 
     def _reset(self) -> None:
         super()._reset()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._called = False  # a call of _hop is on its way
-        self._flying: list[Op] | None = None  # what the thread works on
+        self._lane = Lane(self._line, self._runner, self._store, self._hops, self._deliver_batch)
+        self._opened = False  # by open(), without a batch
+        self._poked = False  # a call of _poke is on its way
         # Ops whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
         self._forsaken: deque[Op] = deque()
-        # Protects _loop and _landed, where the thread and a new loop may meet.
-        self._mutex = threading.Lock()
-        self._landed: list[Op] | None = None  # what the thread is through with
 
-    # -- verbs ----------------------------------------------------------------------
+    # -- opening, settling, giving back ---------------------------------------------
 
     async def open(self) -> None:
         """Open the store now; otherwise the first call does."""
         self._bind()
         self._line.admit(Op(COUNT))
-        await self._hops.run(begin, self._store.open, self._store.abandon, self._patience)
+        self._opened = True
+        await self._hops.run(begin, self._store.open, self._store.abandon, (), self._patience)
         self.unfinished = self._store.counts(exact=False)[1]
-
-    async def append(self, records: list[bytes], deadline: Deadline) -> None:
-        """Store encoded items, all or none, when there is room for them."""
-        await self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
-
-    async def take(self, most: int, deadline: Deadline, holds: bool = False) -> list[Record]:
-        """Wait for an item, then take up to ``most`` of what is there.
-
-        Args:
-            holds: the caller settles or gives back each record.
-        """
-        op = Op(
-            TAKE,
-            most,
-            waits=deadline.waits,
-            owner=asyncio.current_task(),
-            holds=holds,
-            deadline=deadline,
-        )
-        return await self.call(op)  # type: ignore[no-any-return]
-
-    async def peek(self) -> Record:
-        """Return the next record without taking it."""
-        record: Record = (await self.call(Op(PEEK)))[0]
-        return record
-
-    async def count(self) -> int:
-        """Return how many items could be taken now."""
-        count: int = await self.call(Op(COUNT))
-        return count
-
-    async def join(self) -> None:
-        """Wait until every item is settled."""
-        await self.call(Op(JOIN, waits=True))
-
-    async def sync(self) -> None:
-        """Make what is stored safe against loss of power."""
-        await self.call(Op(SYNC))
-
-    async def task_done(self, count: int) -> None:
-        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
-        owner = asyncio.current_task()
-        await self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
-
-    async def item_done(self, item: Any) -> None:
-        """Settle the record of an item that was handed out."""
-        owner = asyncio.current_task()
-        await self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
 
     async def settle(self, records: Sequence[Record]) -> None:
         """Settle those of ``records`` that nobody has settled yet, even if cancelled."""
@@ -160,12 +102,15 @@ class TaskShell(Shell):
 
     async def give_back(self, records: Sequence[Record]) -> None:
         """Return records to their places, those that nobody has settled, even if cancelled."""
-        picks = partial(self._takes.pick, records)
+
+        def pick(into: list[Record]) -> None:
+            self._takes.pick(records, into, UNTAKE)
+
         try:
-            await self._resolve(UNTAKE, lambda into: picks(into, UNTAKE), withdraws=False)
+            await self._resolve(UNTAKE, pick, withdraws=False)
         except QueueClosed:
             if self._autosave:  # they are stored nowhere else
-                await self._resolve(FLUSH, lambda into: picks(into, UNTAKE), withdraws=False)
+                await self._resolve(FLUSH, pick, withdraws=False)
                 self._hops.stop()
 
     def give_back_soon(self, records: list[Record]) -> None:
@@ -174,74 +119,92 @@ class TaskShell(Shell):
         op.where, op.result = ANSWERED, records
         self._forsake(op)
 
-    async def _resolve(
-        self, verb: str, pick: Callable[[list[Record]], None], *, withdraws: bool = True
-    ) -> None:
-        """Settle or give back what ``pick`` picks; if that fails, it is as before."""
-        if self._closed and self._autosave and verb == SETTLE:
-            return  # settled when it was taken
-        self._bind()
-        records: list[Record] = []
-        op = Op(verb, records)
-        try:
-            pick(records)
-            await self.call(op, withdraws)
-        except BaseException:  # the task may be cancelled when it is stored already
-            if op.result is None and op.where != FLYING:
-                self._takes.restore(records, verb)
-            raise
+    def _resolve(
+        self,
+        verb: str,
+        pick: Callable[[list[Record]], None],
+        act: Callable[[Sequence[Record]], Any] | None = None,
+        *,
+        withdraws: bool = True,
+    ) -> Coroutine[Any, Any, Any]:
+        return self.call(Op(verb, [], act=act), pick, withdraws)
+
+    @staticmethod
+    def _caller() -> weakref.ref[asyncio.Task[Any]] | None:
+        """Return a reference to the task, which must not live on for what it took."""
+        task = asyncio.current_task()
+        if task is None:
+            return None
+        owner = weakref.ref(task)
+        hash(owner)  # now: it cannot be done any more when the task is gone
+        return owner
 
     # -- one call -------------------------------------------------------------------
 
-    async def call(self, op: Op, withdraws: bool = True) -> Any:
+    async def call(
+        self,
+        op: Op,
+        pick: Callable[[list[Record]], None] | None = None,
+        withdraws: bool = True,
+    ) -> Any:
         """See one op through and return its result.
 
         Args:
+            pick: fills the op's load; what it picked is restored if the op fails.
             withdraws: whether a cancelled task takes an op back that has not begun.
         """
+        if self._closed and self._autosave and op.verb == SETTLE:
+            return None  # settled when it was taken
         timer = None
         try:
-            loop = self._enter(op)
+            loop = self._bind()
+            if pick is not None:
+                pick(op.load)
+                if not op.load:
+                    return None  # settled or given back already
+            self._enter(op)
             gate = op.gate = loop.create_future()
             if op.waits and (remaining := op.deadline.remaining()) is not None:
                 timer = loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
             await gate
+            return outcome_of(op, AsyncEmpty, AsyncFull)
         except GeneratorExit:
             self._forsake(op)
             raise
         except BaseException:  # CancelledError: before the outcome is known, or just after
-            await self._leave(op, withdraws)
+            if op.error is None:
+                await self._leave(op, withdraws)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-        return outcome_of(op, AsyncEmpty, AsyncFull)
+            if pick is not None and op.result is None and op.where not in _UNDER_WAY:
+                self._takes.restore(op.load, op.verb)
 
-    def _enter(self, op: Op) -> asyncio.AbstractEventLoop:
+    def _enter(self, op: Op) -> None:
         """Let an op into the line, and see that the line moves."""
-        loop = self._bind()
         if self._forsaken:
             self._tidy()
         self._line.enter(op)
         if op.where == PARKED:
             watch(self)
-        self._hop_soon(loop)
-        return loop
+        self._lane.hop_soon()
 
     def _wake(self, op: Op) -> None:
         gate, op.gate = op.gate, None
         if gate is None:
             return
-        if gate.get_loop() is not self._loop:  # closed with the call still in it
+        if gate.get_loop().is_closed():  # with the call still in it
             self._forsake(op)
         elif not gate.done():
             gate.set_result(None)
 
     def _expire(self, op: Op) -> None:
         """The op ran out of time: if it is pending or flying, its batch is the last try."""
-        if not op.deadline.expired() and self._loop is not None:
+        loop = self._lane.loop
+        if not op.deadline.expired() and loop is not None:
             remaining = op.deadline.remaining() or 0.0
-            self._loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
+            loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
             return
         op.waits = False
         if op.where == PARKED:
@@ -251,16 +214,18 @@ class TaskShell(Shell):
 
     def _withdraw(self, op: Op) -> None:
         """Take an op out; what was meant for it goes to the next."""
-        if self._line.withdraw(op) and self._loop is not None:
-            self._hop_soon(self._loop)
+        if self._line.withdraw(op):
+            self._lane.hop_soon()
 
     async def _leave(self, op: Op, withdraws: bool) -> None:
         """The caller was cancelled: see that nothing is lost and nobody waits for it."""
         if withdraws:
+            op.waits, op.deadline = False, NOW  # in flight, it is the last try
             self._withdraw(op)
+            if op.where == FLYING:
+                self._forsaken.append(op)  # what it takes is back before the next hop begins
         while op.where in _UNDER_WAY:
-            assert self._loop is not None
-            gate = op.gate = self._loop.create_future()
+            gate = op.gate = asyncio.get_running_loop().create_future()
             try:
                 with contextlib.suppress(asyncio.CancelledError):  # once more: no matter
                     await gate
@@ -269,7 +234,10 @@ class TaskShell(Shell):
                 raise
         taken = self._claim(op)
         if taken:
-            await self.give_back(taken)
+            try:
+                await self.give_back(taken)
+            except Exception:
+                warn("an item could not be given back", traceback=True)
 
     def _claim(self, op: Op) -> list[Record]:
         """Return what an op took, for giving it back: once, since it may be taken again."""
@@ -283,7 +251,7 @@ class TaskShell(Shell):
     def _forsake(self, op: Op) -> None:
         """Nobody waits for this op any more, and nobody can; callable on any thread."""
         self._forsaken.append(op)
-        loop = self._loop
+        loop = self._lane.loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # closed: the next call tidies up
                 loop.call_soon_threadsafe(self._tidy)
@@ -293,8 +261,11 @@ class TaskShell(Shell):
         loop, flying = self._bind(), []
         while self._forsaken:
             op = self._forsaken.popleft()
-            self._withdraw(op)
-            if op.where == FLYING:
+            if op.verb not in _OUTLIVE_THEIR_CALLER:
+                self._withdraw(op)
+                if op.where == ANSWERED:
+                    self._wake(op)
+            if op.where == FLYING and op.verb == TAKE:
                 flying.append(op)
             elif taken := self._claim(op):
                 self._send_back(taken, loop)
@@ -314,7 +285,7 @@ class TaskShell(Shell):
             self._line.enter(op)
         op.gate = loop.create_future()
         op.gate.add_done_callback(lambda _: self._is_back(op))
-        self._hop_soon(loop)
+        self._lane.hop_soon()
 
     def _is_back(self, op: Op) -> None:
         if op.error is not None:
@@ -323,72 +294,15 @@ class TaskShell(Shell):
         if self._closed:
             self._hops.stop()
 
-    # -- hops -----------------------------------------------------------------------
-
-    def _hop_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have what is pending carried to the store, with what this turn of the loop adds."""
-        if self._flying is None and not self._called and self._line.pending:
-            self._called = True
-            loop.call_soon(self._hop)
-
-    def _hop(self) -> None:
-        """Carry everything that is pending to the store's thread, unless it is at work."""
-        self._called = False
-        if self._flying is not None or not self._line.pending:
-            return
-        batch = self._flying = self._line.batch()
-        try:
-            self._hops.start(self._fly, batch)
-        except RuntimeError as error:  # the interpreter is about to end
-            self._fail(batch, error)
-            self._touch_down(batch)
-
-    def _fly(self, batch: list[Op]) -> None:
-        """Run a batch; on the store's thread."""
-        runner = self._runner
-        try:
-            runner.run(batch)
-            if not runner.happened:  # an item's own code raised SystemExit, say
-                self._fail(batch, runner.interrupt)
-            if batch[-1].verb == FLUSH:
-                self._store.close()
-        except BaseException as error:  # whatever it is, somebody waits for it
-            self._fail(batch, error)
-        finally:
-            self._touch_down(batch)
-
-    def _fail(self, batch: list[Op], error: BaseException | None) -> None:
-        for op in batch:
-            op.result, op.error = None, error
-        self._runner.ops, self._runner.happened, self._runner.counts = batch, True, None
-
-    def _touch_down(self, batch: list[Op]) -> None:
-        """Tell the loop that a batch is over."""
-        with self._mutex:
-            self._landed, loop = batch, self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed: the next loop lands it
-                loop.call_soon_threadsafe(self._land)
-
-    def _land(self, again: bool = False) -> None:
-        """Deliver what a batch came to, and carry on with what came meanwhile."""
-        batch = self._landed
-        if batch is None:
-            return
-        try:
-            self._finish(batch, None)
-            if again:
-                self._deliver([op for op in batch if op.where == ANSWERED])
-        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, before Python 3.11
-            if self._loop is not None:
-                self._loop.call_soon(self._land, True)
-            raise
-        self._landed = self._flying = None
+    def _deliver_batch(self, batch: list[Op], again: bool) -> None:
+        """Let the callers of a batch that is over go on."""
+        self._finish(batch, None)
+        if again:
+            self._deliver([op for op in batch if op.where == ANSWERED])
         if self._forsaken:
             self._tidy()
-        if self._line.waiting:
+        if self._line.parked:
             watch(self)
-        self._hop()
 
     # -- the loop -------------------------------------------------------------------
 
@@ -399,39 +313,43 @@ class TaskShell(Shell):
             RuntimeError: another loop that this object serves is running.
         """
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
+        if loop is not self._lane.loop:
             self._move_to(loop)
         return loop
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve a new loop; whoever waited in the old one is gone."""
-        old = self._loop
+        old = self._lane.loop
         if old is not None and old.is_running():
             raise RuntimeError(
                 "this queue object is in use in another running event loop; open one object "
                 "for each loop: any number of them may share a path"
             )
-        with self._mutex:
-            self._loop, self._called = loop, False
+        self._poked = False
         for op in self._line.everybody():
             if op.verb not in _OUTLIVE_THEIR_CALLER:
                 self._line.withdraw(op)
-        self._land()
-        self._hop_soon(loop)
+                op.error = RuntimeError("the queue was used in another event loop meanwhile")
+                self._wake(op)
+        for op in self._lane.flying or ():
+            op.waits = False  # else it would be parked when it lands, for nobody
+        self._lane.move_to(loop)
 
     def look(self) -> bool:
         """Called by the watcher: let waiters try again if somebody else committed."""
-        loop = self._loop
+        loop = self._lane.loop
         if not self._line.waiting or loop is None or loop.is_closed():
             return False
-        if self._flying is None and self._store.changed():
+        if self._lane.flying is None and not self._poked and self._store.changed():
+            self._poked = True
             with contextlib.suppress(RuntimeError):  # closed in the meantime
                 loop.call_soon_threadsafe(self._poke)
         return True
 
     def _poke(self) -> None:
+        self._poked = False
         if self._line.poke():
-            self._hop()
+            self._lane.hop_soon()
 
     # -- the end --------------------------------------------------------------------
 
@@ -439,6 +357,7 @@ class TaskShell(Shell):
         """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
         self._bind()
         self._wake_all(self._line.stop(AsyncQueueShutDown, immediate))
+        self._lane.hop_soon()
 
     async def close(self) -> None:
         """Finish what is under way, wake every waiter, let go of the files."""
@@ -448,8 +367,8 @@ class TaskShell(Shell):
         self._tidy()
         self._closed = True
         self._wake_all(self._line.stop(QueueClosed, immediate=True))
-        if not self._hops.running:
-            return  # it was never used
+        if not self._used:
+            return
         try:
             await self.call(Op(FLUSH), withdraws=False)
         except (PersistQueueError, OSError):
@@ -460,14 +379,26 @@ class TaskShell(Shell):
 
     def abandon(self) -> None:
         """The same for a finaliser, without waiting: nobody uses this object any more."""
-        if self._closed or not self._hops.running:
+        if self._closed or not self._used:
             return
         self._closed = True
+        records: list[Record] = []
+        for op in self._forsaken:
+            self._takes.pick(self._claim(op), records, UNTAKE)
         # A runner of its own: what the other one came to may not have been delivered yet.
-        runner = Runner(self._store, self._maxsize, self._finish_at, self._takes, self._patience)
-        self._hops.start(runner.run, [Op(FLUSH)])
+        runner = self._new_runner()
+        self._hops.start(runner.run, [Op(FLUSH, records)])
         self._hops.start(self._store.close)
         self._hops.stop()
+
+    def linger(self, timeout: float | None) -> None:
+        """Wait up to ``timeout`` seconds for what ``abandon`` began."""
+        self._hops.join(timeout)
+
+    @property
+    def _used(self) -> bool:
+        """Whether the store was opened, or may have been."""
+        return self._opened or self._lane.used
 
     def _wake_all(self, ops: Iterable[Op]) -> None:
         for op in ops:
@@ -475,24 +406,23 @@ class TaskShell(Shell):
 
     def after_fork(self) -> None:
         """In a child process: no loop, no thread, new descriptors, and nothing taken."""
-        self._reset()
         self._hops.forget()
-        if self._closed:
-            self._line.stop(QueueClosed, immediate=True)
-        self._store.forget()
+        super().after_fork()
 
 
 _UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
 
 
-def _task_ended(task: asyncio.Task[Any] | None) -> bool:
+def _task_ended(owner: weakref.ref[asyncio.Task[Any]] | None) -> bool:
+    task = None if owner is None else owner()
     return task is None or task.done() or task.get_loop().is_closed()
 
 
-def _after_fork_in_child() -> None:
-    for shell in list(_shells):
-        shell.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+@atexit.register
+def _at_exit() -> None:
+    """Close what nobody closed, as far as that takes no time."""
+    shells, deadline = list(_async_shells), Deadline(timeout=_AT_EXIT)
+    for shell in shells:
+        shell.abandon()
+    for shell in shells:
+        shell.linger(deadline.remaining())

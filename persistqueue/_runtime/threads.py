@@ -9,9 +9,7 @@ parked sleeps on a gate of its own until it is answered or made the leader.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,18 +19,12 @@ from .deadline import FOREVER, Deadline
 from .policy import (
     ANSWERED,
     APPEND,
-    CALL,
-    COUNT,
     FLUSH,
     FLYING,
-    JOIN,
-    LOOK,
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
-    PEEK,
     SETTLE,
-    SYNC,
     TAKE,
     UNTAKE,
     Op,
@@ -47,7 +39,6 @@ if TYPE_CHECKING:
     from .takes import Finish
 
 _LONGEST_SLEEP = threading.TIMEOUT_MAX  # s; a longer timeout sleeps again
-_shells: weakref.WeakSet[ThreadShell] = weakref.WeakSet()
 
 
 class ThreadShell(Shell):
@@ -57,17 +48,18 @@ class ThreadShell(Shell):
         store: opened here.
     """
 
+    _caller = staticmethod(threading.current_thread)
+
     def __init__(
         self, store: Store, maxsize: int, finish: Finish, patience: float | None = None
     ) -> None:
         super().__init__(store, maxsize, finish, _thread_ended, patience)
         try:
-            begin(store.open, store.abandon, patience)
+            begin(store.open, store.abandon, (), patience)
         except BaseException:
             store.forget()
             raise
         self.unfinished = store.counts(exact=False)[1]
-        _shells.add(self)
 
     def _reset(self) -> None:
         super()._reset()
@@ -80,82 +72,7 @@ class ThreadShell(Shell):
         self._strays: deque[Sequence[Record]] = deque()
         self._let_go = threading.Event()  # the store is closed
 
-    # -- verbs ----------------------------------------------------------------------
-
-    def append(self, records: list[Any], deadline: Deadline) -> Any:
-        """Store encoded items, all or none, when there is room; return what the store does."""
-        return self.call(Op(APPEND, records, waits=deadline.waits, deadline=deadline))
-
-    def take(
-        self,
-        most: int,
-        deadline: Deadline,
-        holds: bool = False,
-        picks: Callable[[], list[Record]] | None = None,
-    ) -> list[Record]:
-        """Wait for an item, then take up to ``most`` of what is there.
-
-        Args:
-            holds: the caller settles or gives back each record.
-            picks: the store's function that hands out certain records, not the next ones.
-        """
-        op = Op(
-            TAKE,
-            most,
-            waits=deadline.waits,
-            owner=threading.current_thread(),
-            holds=holds,
-            deadline=deadline,
-            picks=picks,
-        )
-        return self.call(op)  # type: ignore[no-any-return]
-
-    def request(self, function: Callable[[], Any], *, writes: bool) -> Any:
-        """Have a function of the store called in a transaction, and return its result."""
-        return self.call(Op(CALL if writes else LOOK, function))
-
-    def peek(self) -> Record:
-        """Return the next record without taking it."""
-        record: Record = self.call(Op(PEEK))[0]
-        return record
-
-    def count(self) -> int:
-        """Return how many items could be taken now."""
-        count: int = self.call(Op(COUNT))
-        return count
-
-    def join(self) -> None:
-        """Wait until every item is settled."""
-        self.call(Op(JOIN, waits=True))
-
-    def sync(self) -> None:
-        """Make what is stored safe against loss of power."""
-        self.call(Op(SYNC))
-
-    def task_done(self, count: int) -> None:
-        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
-        owner = threading.current_thread()
-        self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
-
-    def all_done(self) -> None:
-        """Settle everything that the caller took; if that is nothing, everybody's."""
-        owner = threading.current_thread()
-        self._resolve(SETTLE, lambda into: self._takes.pick_all(owner, into))
-
-    def finish(
-        self, act: Callable[[Sequence[Record]], Any], pick: Callable[[list[Record]], None]
-    ) -> Any:
-        """Finish what ``pick`` picks in a way of the store's own; return what that returns."""
-        return self._resolve(CALL, pick, act)
-
-    def item_done(self, item: Any) -> None:
-        """Settle the record of an item that was handed out."""
-        owner = threading.current_thread()
-        self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
-
-    def settle(self, records: Sequence[Record]) -> None:
-        """Settle those of ``records`` that nobody has settled yet."""
-        self._resolve(SETTLE, lambda into: self._takes.pick(records, into, SETTLE))
+    # -- giving back ----------------------------------------------------------------
 
     def give_back(self, records: Sequence[Record]) -> None:
         """Return records to their places, those that nobody has settled.
@@ -214,11 +131,9 @@ class ThreadShell(Shell):
         if self._closed and self._autosave and verb == SETTLE:
             return None  # settled when it was taken
         records: list[Record] = []
-        op = Op(verb, records if act is None else lambda: act(records))
+        op = Op(verb, records, act=act)
         try:
-            with self._mutex:
-                pick(records)
-            return self.call(op)
+            return self.call(op, pick)
         except BaseException:  # Ctrl-C may come when it is stored already
             if op.result is None:
                 with self._mutex:
@@ -227,8 +142,11 @@ class ThreadShell(Shell):
 
     # -- one call -------------------------------------------------------------------
 
-    def call(self, op: Op) -> Any:
+    def call(self, op: Op, pick: Callable[[list[Record]], None] | None = None) -> Any:
         """See one op through and return its result.
+
+        Args:
+            pick: fills the op's load, under the mutex.
 
         When the call is interrupted (Ctrl-C) before its batch, it is withdrawn; after
         that its outcome is awaited and what it took is given back.
@@ -238,6 +156,8 @@ class ThreadShell(Shell):
             self._collect_strays()
         try:
             with self._mutex:
+                if pick is not None:
+                    pick(op.load)
                 if self._leader is None:
                     self._leader, self._leading = op, threading.get_ident()
                     batch = self._line.start(op)
@@ -261,7 +181,7 @@ class ThreadShell(Shell):
 
     def _lead(self, op: Op, batch: list[Op]) -> None:
         """Run a batch for everybody in it, then hand the leadership on."""
-        runner = self._runner
+        runner, line = self._runner, self._line
         try:
             if batch:
                 runner.run(batch)
@@ -270,8 +190,8 @@ class ThreadShell(Shell):
             with self._mutex:
                 if batch:
                     self._finish(batch, op)
-                waits = self._line.waiting and any(other.where == PARKED for other in batch)
-                if self._line.pending:
+                waits = line.parked
+                if line.pending:
                     self._hand_on()
                 else:
                     self._leader, self._leading = None, 0
@@ -358,6 +278,8 @@ class ThreadShell(Shell):
         with self._mutex:
             for op in self._line.stop(QueueShutDown, immediate):
                 self._wake(op)
+            if self._leader is None:
+                self._hand_on()
 
     def close(self) -> None:
         """Finish what is under way, wake every waiter, let go of the files."""
@@ -384,11 +306,9 @@ class ThreadShell(Shell):
 
     def after_fork(self) -> None:
         """In a child process: new locks, new descriptors, and nothing taken."""
-        self._reset()
+        super().after_fork()
         if self._closed:
-            self._line.stop(QueueClosed, immediate=True)
             self._let_go.set()
-        self._store.forget()
 
 
 def _refuse_reentry() -> NoReturn:
@@ -400,12 +320,3 @@ def _refuse_reentry() -> NoReturn:
 
 def _thread_ended(thread: threading.Thread) -> bool:
     return not thread.is_alive()
-
-
-def _after_fork_in_child() -> None:
-    for shell in list(_shells):
-        shell.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class Record:
     """One item that was handed out, and where it is stored."""
 
-    __slots__ = ("end", "item", "owner", "start")
+    __slots__ = ("end", "item", "likeness", "owner", "start")
+
+    likeness: int  # the runtime's, once it is asked for: equal items share it
 
     def __init__(self, start: Any, end: Any, item: Any) -> None:
         self.start = start

@@ -115,6 +115,8 @@ class ChunkFileStore:
     def open(self) -> bool:
         if self._opened:
             return True
+        if self._failed is not None:
+            raise QueueFailed(self._failed)
         if self._lock is None:
             self.make_directory()
             self._lock = DirectoryLock(os.path.join(self.path, ".lock"), self.path)
@@ -132,48 +134,32 @@ class ChunkFileStore:
         return True
 
     def _recover(self) -> None:
-        """See what is there, mend it, and write ``info`` if anything changed."""
+        """See what is there, and have it mended."""
         while self._power and self._new_names:
             self._disk.sync_directory(self._new_names[-1])
             self._new_names.pop()
-        raw = self._info.read(time.monotonic())
-        stored, bad = None, None
-        if raw is not None:
-            try:
-                stored = self._info.decode(raw)
-            except BadInfo as error:
-                raw, bad = None, str(error)
-        state = self._recovery.mend(stored, bad, self.state.chunksize)
-        if state != stored and (state.size or stored is not None):
-            raw = self._info.encode(state)
-            self._info.write(raw, sync=self._power)
+        raw, state = self._recovery.mend(self._info, self.state.chunksize, sync=self._power)
         self._seen, self.state, self._unsynced = raw, state, state.tail.chunk
         self._cursor = Cursor(state, self._autosave, self._chunks.is_there)
-        self._open_ends(state)
-        self._reset()
-
-    def _open_ends(self, state: State) -> None:
-        """Open the chunks at head and tail."""
         self._writer.open(state.head)
         with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
             self._reader.load(state.tail.chunk)
+        self._reset()
 
     # -- a transaction --------------------------------------------------------------
 
     def begin(self, exclusive: bool) -> bool:
-        if self._failed is not None:
-            raise QueueFailed(self._failed)
         if not self._opened and not self.open():
             return False
-        assert self._lock is not None
-        now = time.monotonic()
+        lock, now = self._lock, time.monotonic()
+        assert lock is not None
         if now - self._looked >= RECHECK:
             self._look_around(now)
         if not exclusive and self._info.read(now) == self._seen:
             self._reset()
             return True
         try:
-            if not self._lock.try_acquire(now):
+            if not lock.try_acquire(now):
                 return False
             self._reset()
             self._exclusive = True
@@ -181,16 +167,15 @@ class ChunkFileStore:
             if raw != self._seen:
                 self._refresh(raw)
         except BaseException:  # Ctrl-C, too: it may come right behind the lock
-            self._lock.drop()
+            lock.drop()
             self._exclusive = False
             raise
         return True
 
     def _look_around(self, now: float) -> None:
         """See whether the directory is still the one that was opened."""
-        assert self._lock is not None
         self._looked = now
-        if not self._lock.is_current():
+        if self._lock is None or not self._lock.is_current():
             self._fail("its directory was removed or replaced while it was open")
 
     def _reset(self) -> None:
@@ -198,12 +183,12 @@ class ChunkFileStore:
         self._exclusive = False
         self._head = self.state.head
         self._intended = None
-        self._writer.begin()
+        if self._writer.written:
+            self._writer.begin()
         self._cursor.begin()
 
     def _end(self) -> None:
-        if self._exclusive:
-            assert self._lock is not None
+        if self._exclusive and self._lock is not None:
             self._lock.release()
             self._exclusive = False
 
@@ -227,7 +212,7 @@ class ChunkFileStore:
         self._cursor.follow(old, state)
 
     def _fail(self, what: str) -> NoReturn:
-        self._failed = f"{self.path}: {what}; reopen the queue"
+        self._opened, self._failed = False, f"{self.path}: {what}; reopen the queue"
         raise QueueFailed(self._failed)
 
     # -- verbs ----------------------------------------------------------------------
@@ -256,10 +241,8 @@ class ChunkFileStore:
         try:
             while len(taken) < most and (record := self._next()) is not None:
                 taken.append(record)
-        except Stale:
-            raise
-        except Exception:
-            if not taken:  # else the error comes with the next take
+        except Exception as error:
+            if not taken or isinstance(error, Stale):  # else it comes with the next take
                 raise
         return taken
 
@@ -271,15 +254,16 @@ class ChunkFileStore:
 
     def _next(self) -> Record | None:
         cursor = self._cursor
-        if cursor.spare:
+        if cursor.front is not None or cursor.homeless is not None:
             return cursor.known()
         while True:
-            start, head = cursor.read, self._head
-            if start[:2] >= head[:2]:
+            start = cursor.read
+            chunk, records, offset = start
+            last, count, limit = self._head
+            if chunk >= last and (chunk > last or records >= count):
                 return None
-            limit = head.offset if start.chunk == head.chunk else None
             try:
-                item, offset = self._reader.decode(start.chunk, start.offset, limit)
+                item, offset = self._reader.decode(chunk, offset, limit if chunk == last else None)
             except FileNotFoundError:
                 self._skip(start, "the chunk is missing")
             except Damaged as damage:
@@ -292,21 +276,9 @@ class ChunkFileStore:
         """Step over damage, or say where it is."""
         if not self._exclusive:
             raise Stale
-        name = os.path.basename(self._chunks.chunk_path(start.chunk))
         if not self._skip_corrupt:
-            raise QueueCorrupt(
-                self.path,
-                name,
-                start.offset,
-                start.records,
-                reason,
-                'open it with on_corrupt="skip" to set the record aside and go on',
-            )
-        end = self._recovery.resume(start, self._head, self.state.chunksize)
-        self._chunks.set_aside(
-            start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
-        )
-        warn("%s: %s, record %d: %s; skipped", self.path, name, start.records, reason)
+            raise self._recovery.damage(start, reason)
+        end = self._recovery.skip(start, self._head, self.state.chunksize, reason)
         self.skipped += self.state.ordinal(end) - self.state.ordinal(start)
         self._cursor.skip(start, end)
 
@@ -320,7 +292,7 @@ class ChunkFileStore:
         self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
 
     def unsaved(self) -> bool:
-        return self._cursor.homeless
+        return self._cursor.homeless is not None
 
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - counting is free here
         return self._cursor.counts(self._head)
@@ -329,16 +301,18 @@ class ChunkFileStore:
 
     def commit(self) -> None:
         if self._exclusive:
-            state, done, head = self.state, self._cursor.done(), self._head
-            if head is not state.head or done != state.tail:
-                self._store(State(state.chunksize, done, head))
+            _, tail, old = state = self.state
+            done, head = self._cursor.done(), self._head
+            if head is not old or done != tail:
+                self._store(state.moved(done, head))
             self._end()
 
     def _store(self, new: State) -> None:
         raw = self._info.encode(new)
-        consumed = self._chunks.between(self.state.tail.chunk, new.tail.chunk)
+        tail, done = self.state.tail.chunk, new.tail.chunk
+        consumed = self._chunks.between(tail, done) if done != tail else ()
         try:
-            sync = self._power and self._writer.wrote
+            sync = self._power and bool(self._writer.written)
             if sync:
                 self._writer.sync()
             self._intended = raw
@@ -367,6 +341,7 @@ class ChunkFileStore:
 
     def _distrust(self, error: OSError) -> None:
         """Poison this object: it does not know what is on the disk."""
+        self._opened = False  # begin asks open, which refuses
         self._failed = f"{self.path}: it could not be written ({error}); reopen the queue"
 
     def rollback(self) -> bool:
@@ -385,10 +360,11 @@ class ChunkFileStore:
     # -- the rest -------------------------------------------------------------------
 
     def changed(self) -> bool:
-        lock, self._looks = self._lock, self._looks + 1
-        if lock is not None and self._looks % 8 == 0 and not lock.is_current():
+        self._looks += 1
+        by_name, lock = self._looks % 8 == 0, self._lock
+        if by_name and lock is not None and not lock.is_current():
             return True
-        return self._info.differs(self._seen)
+        return self._info.differs(self._seen, by_name)
 
     def sync(self) -> None:
         head = self.state.head.chunk
@@ -409,7 +385,7 @@ class ChunkFileStore:
 
     def _give_reserve_back(self) -> None:
         """Cut reserved zeros off, if that takes no waiting; opening cuts them, too."""
-        if self._lock is None or not self._opened or self._failed is not None:
+        if self._lock is None or not self._opened:
             return
         now = time.monotonic()
         if self._lock.try_acquire(now) and self._info.read(now) == self._seen:

@@ -14,7 +14,6 @@ at the end of the queue when the queue is closed.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
     from .base import Record
     from .chunkstate import Position, State
+
+    _List = tuple[Record, "_List", int] | None  # the first, those behind it, how many in all
 
 
 class Cursor:
@@ -37,23 +38,24 @@ class Cursor:
         self._autosave = autosave
         self._is_there = is_there
         self._chunksize = state.chunksize
-        self._front: deque[Record] = deque()
-        self._homeless: deque[Record] = deque()
-        self._settled: dict[Position, Position] = {}  # where settled items begin -> end
+        # Linked lists: what undo returns to is one reference, however long they are.
+        self.front: _List = None
+        self.homeless: _List = None
+        self._done = state.tail  # the oldest item that is not settled, without autosave
+        self._settled: dict[Position, Position] = {}  # behind it: where they begin -> end
         self._wide: dict[Position, int] = {}  # of those, what spans so many items more
         # What undo returns to, as of the beginning of the transaction.
-        self._before: tuple[Position, tuple[Record, ...], tuple[Record, ...]]
-        self._settling: list[Position] = []
+        self._before: tuple[Position, _List, _List]
+        self._changes: list[tuple[Position, Position | None, int]] = []  # in _settled, _wide
         self.begin()
 
     # -- a transaction: begin, then verbs, then landed or undo ----------------------
 
     def begin(self) -> None:
         """Remember how things stand."""
-        front, homeless = self._front, self._homeless
-        self._before = self.read, tuple(front) if front else (), tuple(homeless) if homeless else ()
-        if self._settling:
-            self._settling = []
+        self._before = self.read, self.front, self.homeless
+        if self._changes:
+            self._changes = []
 
     def follow(self, old: State, new: State) -> None:
         """Move to the tail that somebody else committed."""
@@ -62,28 +64,24 @@ class Cursor:
         if new.tail == old.tail:
             return
         if self._autosave or new.tail < old.tail or self.read < new.tail:
-            self.read = new.tail
-            self._front.clear()
-        while self._front and self._front[0].start < new.tail:
-            self._front.popleft()
+            self.read, self.front = new.tail, None
+        while self.front is not None and self.front[0].start < new.tail:
+            self.front = self.front[1]
         kept = {start: end for start, end in self._settled.items() if start >= new.tail}
         self._settled = kept
         self._wide = {start: more for start, more in self._wide.items() if start in kept}
+        self._done = new.tail
+        self._advance()
         self.begin()
 
-    @property
-    def spare(self) -> bool:
-        """Whether the next item is in memory already."""
-        return bool(self._front or self._homeless)
-
-    @property
-    def homeless(self) -> bool:
-        """Whether any item is in memory only."""
-        return bool(self._homeless)
-
     def known(self) -> Record:
-        """Return the next item, which is in memory already."""
-        return self._homeless.popleft() if self._homeless else self._front.popleft()
+        """Return the next item, which is in memory already: ``front`` or ``homeless`` is."""
+        if self.homeless is not None:
+            record, self.homeless, _ = self.homeless
+        else:
+            assert self.front is not None
+            record, self.front, _ = self.front
+        return record
 
     def untake(self, records: Iterable[Record]) -> None:
         """Take back what was handed out, to the same places."""
@@ -96,15 +94,18 @@ class Cursor:
         if self._autosave:
             kept = start >= self._tail or self._is_there(start.chunk)
             if kept and record.end == self.place():
-                self._front.appendleft(record)
+                self.front = _in_front(record, self.front)
             else:
-                self._homeless.appendleft(record)
-        elif start >= self._tail and start not in self._settled:
-            earlier = []
-            while self._front and self._front[0].start < start:
-                earlier.append(self._front.popleft())
-            self._front.appendleft(record)
-            self._front.extendleft(reversed(earlier))
+                self.homeless = _in_front(record, self.homeless)
+        elif start >= self._done and start not in self._settled:
+            front, earlier = self.front, []
+            while front is not None and front[0].start < start:
+                earlier.append(front[0])
+                front = front[1]
+            front = _in_front(record, front)
+            for other in reversed(earlier):
+                front = _in_front(other, front)
+            self.front = front
 
     def settle(self, records: Iterable[Record]) -> None:
         """Note that items are finished; what is settled already stays so."""
@@ -112,9 +113,21 @@ class Cursor:
             return
         for record in records:
             start = record.start
-            if start >= self._tail and start not in self._settled:
-                self._settling.append(start)
+            if start == self._done:
+                self._done = record.end
+                if self._settled:
+                    self._advance()
+            elif start > self._done and start not in self._settled:
+                self._changes.append((start, None, 0))
                 self._settled[start] = record.end
+
+    def _advance(self) -> None:
+        """Step over what was settled before the items in front of it."""
+        while (end := self._settled.get(start := self._done)) is not None:
+            self._changes.append((start, end, self._wide.get(start, 0)))
+            self._wide.pop(start, None)
+            del self._settled[start]
+            self._done = end
 
     def skip(self, start: Position, end: Position) -> None:
         """Settle what stands between two places: it is damaged."""
@@ -122,60 +135,66 @@ class Cursor:
         if not self._autosave:
             self._settled[start] = end
             self._wide[start] = self._distance(start, end) - 1
+            self._advance()
 
     def flush(self) -> Sequence[Record]:
         """Return the homeless items: they are about to be stored again."""
-        homeless = list(self._homeless)
-        self._homeless.clear()
+        homeless = []
+        while self.homeless is not None:
+            record, self.homeless, _ = self.homeless
+            homeless.append(record)
         return homeless
 
     def landed(self, new: State) -> None:
         """The transaction is stored, with the tail at ``done()``."""
-        done, self._tail = self._tail, new.tail
-        if not self._settled:
-            return
-        while done != new.tail and (end := self._settled.pop(done, None)) is not None:
-            self._wide.pop(done, None)
-            done = end
+        self._tail = new.tail
 
     def undo(self) -> None:
         """The transaction is not stored: be as before it."""
-        for start in self._settling:
-            self._settled.pop(start, None)
-        self.read, front, homeless = self._before
-        self._front, self._homeless = deque(front), deque(homeless)
-        self._settling = []
+        for start, end, more in reversed(self._changes):
+            if end is None:
+                self._settled.pop(start, None)
+            else:
+                self._settled[start] = end
+                if more:
+                    self._wide[start] = more
+        self._done = self._tail
+        self.read, self.front, self.homeless = self._before
+        self._changes = []
 
     # -- questions ------------------------------------------------------------------
 
     def place(self) -> Position:
         """Return where the next item that is on disk stands."""
-        return self._front[0].start if self._front else self.read
+        return self.read if self.front is None else self.front[0].start
 
     def done(self) -> Position:
         """Return the place of the oldest item that is not settled."""
-        if self._autosave:
-            return self.place()
-        done = self._tail
-        if not self._settled:
-            return done
-        while (end := self._settled.get(done)) is not None:
-            done = end
-        return done
+        return self.place() if self._autosave else self._done
 
     def counts(self, head: Position) -> tuple[int, int]:
         """Return how many items are stored and not handed out, and not settled."""
-        size, read = self._chunksize, self.read
-        stored = head[0] * size + head[1]
-        waiting = stored - read[0] * size - read[1] + len(self._front) + len(self._homeless)
+        size, (last, records, _) = self._chunksize, head
+        chunk, before, _ = self.read
+        waiting = (last - chunk) * size + records - before
+        if self.front is not None:
+            waiting += self.front[2]
+        if self.homeless is not None:
+            waiting += self.homeless[2]
         if self._autosave:
             return waiting, waiting
-        tail = self._tail
-        settled = len(self._settled) + (sum(self._wide.values()) if self._wide else 0)
-        return waiting, stored - tail[0] * size - tail[1] - settled
+        chunk, before, _ = self._done
+        unsettled = (last - chunk) * size + records - before
+        if self._settled:
+            unsettled -= len(self._settled) + sum(self._wide.values())
+        return waiting, unsettled
 
     def _distance(self, start: Position, end: Position) -> int:
         return (end.chunk - start.chunk) * self._chunksize + end.records - start.records
+
+
+def _in_front(record: Record, others: _List) -> _List:
+    return record, others, 1 if others is None else others[2] + 1
 
 
 def _place_of(record: Record) -> Position:

@@ -25,6 +25,10 @@ _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
 class SyncError(OSError):
     """A sync failed: it must not be tried again (the pages may be gone)."""
 
@@ -157,10 +161,9 @@ class Disk:
     def identity(self, path: str) -> tuple[int, int] | None:
         """Return what tells one file from another that has the same name, or None."""
         try:
-            found = os.stat(path)
+            return _identity(os.stat(path))
         except FileNotFoundError:
             return None
-        return found.st_dev, found.st_ino
 
     def names(self, path: str) -> list[str]:
         """Return the names in a directory."""
@@ -234,6 +237,7 @@ class DirectoryLock:
     def __init__(self, path: str, turnstile: str) -> None:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | _NO_LINK, 0o600)
+        self._held = _identity(os.fstat(self._fd))
         self._next = os.open(turnstile, os.O_RDONLY | _BINARY) if sys.platform != "win32" else -1
         self._in_turnstile = False
         self._looked = 0.0
@@ -278,10 +282,9 @@ class DirectoryLock:
     def is_current(self) -> bool:
         """Return whether the name still leads to the file that is locked."""
         try:
-            found, held = os.stat(self._path), os.fstat(self._fd)
+            return _identity(os.stat(self._path)) == self._held
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
 
     def stand_back(self) -> None:
         """Leave the turnstile: the lock was taken, or the caller gave up."""
@@ -327,11 +330,12 @@ if sys.platform == "win32":
             msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 
 else:
+    _LOCK, _FREE = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 
     def try_lock(fd: int) -> bool:
         """Lock an open file unless somebody else holds its lock."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, _LOCK)
         except OSError as error:
             if error.errno in _BUSY:
                 return False
@@ -339,7 +343,7 @@ else:
         return True
 
     def _unlock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        fcntl.flock(fd, _FREE)
 
 
 if sys.platform == "darwin":

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _NO_OP = Struct("<8sLLc")
 _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
-_SUMS = Struct("<LL")
+_SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
 _NOT_DAMAGE = (MemoryError, RecursionError)  # of this process, not of the record
 
@@ -114,15 +114,11 @@ class PickleFraming:
         return _NO_OP.pack(_NO_OP_START, len(payload), crc32(payload), b"0") + payload
 
     def decode(self, block: Block, at: int) -> tuple[Any, int]:
-        data = block.data
-        if not data.startswith(_NO_OP_START, at):
+        if not block.data.startswith(_NO_OP_START, at):
             return self._decode_bare(block, at)
-        start, end, checksum = self._extent(block, at)
-        if end - start > block.longest:
+        payload, end = self._payload(block, at)
+        if len(payload) > block.longest:
             raise too_long(block.longest)
-        payload = data[start:end]
-        if crc32(payload) != checksum:
-            raise Damaged("its checksum does not fit")
         try:
             return pickle.loads(payload), end
         except Exception as error:
@@ -131,10 +127,7 @@ class PickleFraming:
     def boundary(self, block: Block, at: int) -> int:
         """Return where the record ends, without running any code of it."""
         if block.data.startswith(_NO_OP_START, at):
-            start, end, checksum = self._extent(block, at)
-            if crc32(block.data[start:end]) != checksum:
-                raise Damaged("its checksum does not fit")
-            return end
+            return self._payload(block, at)[1]
         self._refuse_disguise(block, at)
         return at + _length_of_pickle(block.stream(block.base + at, None))
 
@@ -162,16 +155,20 @@ class PickleFraming:
     def load_info(self, raw: bytes) -> Any:
         return _Inert(io.BytesIO(raw)).load()
 
-    def _extent(self, block: Block, at: int) -> tuple[int, int, int]:
-        """Return where the pickle behind a no-op starts and ends, and its checksum."""
-        start = at + _NO_OP_SIZE
-        have = len(block.data)
+    def _payload(self, block: Block, at: int) -> tuple[bytes, int]:
+        """Return the pickle behind a no-op, which is whole, and where it ends."""
+        data, start = block.data, at + _NO_OP_SIZE
+        have = len(data)
         if start > have:
             block.need(at, _NO_OP_SIZE)
-        length, checksum = _SUMS.unpack_from(block.data, at + len(_NO_OP_START))
-        if start + length > have:
+        length, checksum = _SUMS.unpack_from(data, at + _SUMS_AT)
+        end = start + length
+        if end > have:
             block.need(at, _NO_OP_SIZE + length)
-        return start, start + length, checksum
+        payload = data[start:end]
+        if crc32(payload) != checksum:
+            raise Damaged("its checksum does not fit")
+        return payload, end
 
     def _decode_bare(self, block: Block, at: int) -> tuple[Any, int]:
         self._refuse_disguise(block, at)

@@ -34,7 +34,6 @@ SIZE = 512
 VERSION = 1
 _MAGIC = b"pqI"
 _TRAILER = Struct("<3sBLL")
-_ZEROS = bytes(SIZE - _TRAILER.size)
 _LONGEST = 4096  # bytes of a native info that are looked at
 _READS_AT = hasattr(os, "pread")
 RECHECK = 0.010  # s after which a name is looked up again
@@ -65,7 +64,6 @@ class InfoFile:
         self._identity: tuple[int, int] | None = None
         self._checked = float("-inf")
         self._in_place = False
-        self._looks = 0
 
     def read(self, now: float) -> bytes | None:
         """Return the bytes as they are now, or None when there is no ``info``.
@@ -73,7 +71,7 @@ class InfoFile:
         The name is looked up again after 10 ms, or each time when whoever writes it
         replaces the file: persist-queue does, and so do foreign serializers.
         """
-        if not self._in_place or now - self._checked >= RECHECK:
+        if now - self._checked >= RECHECK or not self._in_place:
             self._checked = now
             identity = self._disk.identity(self.path)
             if identity is None or identity != self._identity:
@@ -113,7 +111,7 @@ class InfoFile:
         if not self._framing.native:
             return value
         trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
-        return value + trailer + _ZEROS[len(value) :]
+        return (value + trailer).ljust(SIZE, b"\0")
 
     def write(self, raw: bytes, *, sync: bool) -> None:
         """Make ``raw`` the content; with ``sync``, safe against power loss on return."""
@@ -151,20 +149,22 @@ class InfoFile:
             return False
         return raw is None or self.holds(raw)
 
-    def differs(self, raw: bytes | None) -> bool:
+    def differs(self, raw: bytes | None, by_name: bool) -> bool:
         """Return whether ``read`` may return something else now; any thread may ask.
+
+        Args:
+            by_name: look the name up, too, even if this one is overwritten in place.
 
         A descriptor that is closed under this call makes it answer True: "look again".
         Windows has no read at an offset, so there it always answers that.
         """
-        file, self._looks = self._file, self._looks + 1
+        file, in_place = self._file, self._in_place
         try:
-            by_name = not self._in_place or self._looks % 8 == 0
-            if by_name and self._disk.identity(self.path) != self._identity:
+            if (by_name or not in_place) and self._disk.identity(self.path) != self._identity:
                 return True
             if file is None:
                 return False
-            size = SIZE if self._in_place else _LONGEST
+            size = SIZE if in_place else _LONGEST
             return not _READS_AT or self._disk.read(file, size, 0) != raw
         except (OSError, ValueError):
             return True

@@ -15,12 +15,14 @@ from .._log import warn
 from ..exceptions import FormatError, QueueCorrupt
 from .chunkstate import Position, State
 from .framing import Damaged
+from .infofile import BadInfo
 from .reader import ChunkReader
 
 if TYPE_CHECKING:
     from .directory import ChunkDirectory
     from .files import Disk
     from .framing import Framing
+    from .infofile import InfoFile
 
 
 class Recovery:
@@ -32,13 +34,34 @@ class Recovery:
         self._path = chunks.path
         self._framing = framing
 
-    def mend(self, stored: State | None, bad: str | None, chunksize: int) -> State:
-        """Make the directory fit for use, and return the state it is in then.
+    def mend(self, info: InfoFile, chunksize: int, *, sync: bool) -> tuple[bytes | None, State]:
+        """Make the directory fit for use, and write ``info`` if anything changed.
+
+        Args:
+            chunksize: for a queue that does not say.
+            sync: ``info`` shall be safe against power loss.
+
+        Returns:
+            the bytes of ``info`` (None: there is none) and the state that it holds.
+        """
+        raw, stored, bad = info.read(time.monotonic()), None, None
+        if raw is not None:
+            try:
+                stored = info.decode(raw)
+            except BadInfo as error:
+                raw, bad = None, str(error)
+        state = self._mended(stored, bad, chunksize)
+        if state != stored and (state.size or stored is not None):
+            raw = info.encode(state)
+            info.write(raw, sync=sync)
+        return raw, state
+
+    def _mended(self, stored: State | None, bad: str | None, chunksize: int) -> State:
+        """Return the state that the directory is in once it is fit for use.
 
         Args:
             stored: what ``info`` holds, None if there is none or it is ``bad``.
             bad: why ``info`` cannot be used.
-            chunksize: for a queue that does not say.
         """
         if stored is None:
             stored = (
@@ -233,7 +256,30 @@ class Recovery:
 
     # -- damage in the middle -----------------------------------------------------
 
-    def resume(self, start: Position, head: Position, chunksize: int) -> Position:
+    def damage(self, start: Position, reason: str) -> QueueCorrupt:
+        """Return the error that says where a damaged record is."""
+        return QueueCorrupt(
+            self._path,
+            self._name(start),
+            start.offset,
+            start.records,
+            reason,
+            'open it with on_corrupt="skip" to set the record aside and go on',
+        )
+
+    def skip(self, start: Position, head: Position, chunksize: int, reason: str) -> Position:
+        """Set a damaged record aside, and return the place where reading goes on."""
+        end = self._resume(start, head, chunksize)
+        self._chunks.set_aside(
+            start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
+        )
+        warn("%s: %s, record %d: %s; skipped", self._path, self._name(start), start.records, reason)
+        return end
+
+    def _name(self, place: Position) -> str:
+        return os.path.basename(self._chunks.chunk_path(place.chunk))
+
+    def _resume(self, start: Position, head: Position, chunksize: int) -> Position:
         """Return the first place behind a damaged record at which reading can go on.
 
         Whole records must follow such a place.  When they reach the end of the chunk,

@@ -40,18 +40,12 @@ class ChunkWriter:
         self._ahead = ahead
         self._chunk = -1
         self._allocated = 0  # bytes of the chunk that are reserved
-        self._written: list[File] = []  # by this transaction, oldest first
+        self.written: list[File] = []  # by this transaction, oldest first
         self._named = False  # whether a chunk got its first record: its name must be synced
-
-    @property
-    def wrote(self) -> bool:
-        """Whether this transaction wrote anything."""
-        return bool(self._written)
 
     def begin(self) -> None:
         """Forget the last transaction."""
-        if self._written:
-            self._written, self._named = [], False
+        self.written, self._named = [], False
 
     def open(self, head: Position) -> None:
         """Open the head's chunk; like persist-queue, create it if it has no record yet."""
@@ -81,8 +75,8 @@ class ChunkWriter:
         assert self.file is not None
         if head.records == 0:
             self._named = True
-        if not self._written or self._written[-1] is not self.file:
-            self._written.append(self.file)
+        if not self.written or self.written[-1] is not self.file:
+            self.written.append(self.file)
         return self.file
 
     def _next(self, head: Position) -> None:
@@ -93,7 +87,7 @@ class ChunkWriter:
             raise QueueCorrupt(
                 self._path, f"q{head.chunk:05d}", reason="the head's chunk is missing"
             ) from error
-        if before is not None and before not in self._written:
+        if before is not None and before not in self.written:
             before.close()
 
     def _allocate(self, file: File, end: int) -> None:
@@ -103,15 +97,15 @@ class ChunkWriter:
 
     def sync(self) -> None:
         """Make what this transaction wrote safe against loss of power."""
-        for file in self._written:
+        for file in self.written:
             self._disk.sync(file)
         if self._named:
             self._disk.sync_directory(self._path)
 
     def landed(self) -> None:
         """The transaction is stored: full chunks need not stay open."""
-        if len(self._written) > 1:
-            for file in self._written[:-1]:
+        if len(self.written) > 1:
+            for file in self.written[:-1]:
                 file.close()
 
     def undo(self, head: Position) -> None:
@@ -119,15 +113,15 @@ class ChunkWriter:
 
         Only chunks behind the head's are removed: another object may have that one open.
         """
-        for file in self._written:
+        for file in self.written:
             with contextlib.suppress(OSError):
-                if file is self._written[0]:
+                if file is self.written[0]:
                     self._disk.truncate(file, head.offset)
                 else:
                     self._disk.unlink(file.path)
             with contextlib.suppress(OSError):
                 file.close()
-        self._written, self._allocated, self._named = [], 0, False
+        self.written, self._allocated, self._named = [], 0, False
 
     def cut(self, head: Position) -> None:
         """Give reserved zeros back; the caller holds the lock and knows the head."""

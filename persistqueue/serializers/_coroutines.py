@@ -8,11 +8,13 @@ its own: it must not use anything that belongs to another loop.
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+_CALL = "__call__"
 _IS_COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs 10 ms
 
 
@@ -75,6 +77,11 @@ class Driven:
 
 def is_coroutine_function(function: Any) -> bool:
     """Return whether calling ``function`` returns something to be awaited."""
+    while isinstance(function, partial):
+        function = function.func
+    if not hasattr(function, "__code__"):  # an object that can be called
+        kinds = type(function).__mro__
+        function = next((kind.__dict__[_CALL] for kind in kinds if _CALL in kind.__dict__), None)
     code = getattr(function, "__code__", None)
     return bool(getattr(code, "co_flags", 0) & _IS_COROUTINE)
 

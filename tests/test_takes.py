@@ -1,0 +1,98 @@
+"""Who took what: the same answers as from a plain list, and no more steps than needed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from persistqueue._runtime.policy import SETTLE
+from persistqueue._runtime.takes import Takes
+from persistqueue._storage.base import Record
+
+
+class Plain:
+    """What ``Takes`` promises, by looking through one list, oldest first."""
+
+    def __init__(self, ended: set[str]) -> None:
+        self.records: list[Record] = []
+        self._ended = ended
+
+    def oldest(self, owner: str) -> Record | None:
+        if not self.records:
+            return None
+        if self.records[0].owner in self._ended:
+            return self.records[0]
+        own = [record for record in self.records if record.owner == owner]
+        return (own or self.records)[0]
+
+    def of_item(self, item: Any, owner: str) -> Record | None:
+        same = [record for record in self.records if record.item is item]
+        own = [record for record in same if record.owner == owner]
+        return next(iter(own or same), None)
+
+
+def picked(pick: Any, *arguments: Any) -> list[Record]:
+    """Return what a pick picks: nothing if it is refused."""
+    into: list[Record] = []
+    try:
+        pick(*arguments, into)
+    except ValueError:
+        assert not into
+    return into
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_takes_answer_as_a_plain_list_does(seed: int) -> None:
+    """Whatever the order of takes, picks and failures, the right record is picked."""
+    chance = random.Random(seed)
+    ended: set[str] = set()
+    takes, plain = Takes(ended.__contains__), Plain(ended)
+    items, number = [object() for _ in range(4)], 0
+    for _ in range(300):
+        owner, step = chance.choice("abc"), chance.random()
+        if step < 0.45:
+            records = [Record(number, number + 1, chance.choice(items))]
+            number += 1
+            takes.add(records, owner)
+            takes.add(records, owner)  # twice is harmless
+            plain.records += records
+        elif step < 0.65:
+            expected = plain.oldest(owner)
+            assert ([expected] if expected else []) == picked(takes.pick_oldest, 1, owner)
+            plain.records = [record for record in plain.records if record is not expected]
+        elif step < 0.8:
+            item = chance.choice(items)
+            expected = plain.of_item(item, owner)
+            assert ([expected] if expected else []) == picked(takes.pick_item, item, owner)
+            plain.records = [record for record in plain.records if record is not expected]
+        elif step < 0.9 and plain.records:
+            some = chance.sample(plain.records, min(3, len(plain.records)))
+            into: list[Record] = []
+            takes.pick(some, into, SETTLE)
+            assert some == into
+            takes.restore(some, SETTLE)  # settling them failed: they are the oldest now
+            plain.records = some + [record for record in plain.records if record not in some]
+        elif step < 0.92:
+            ended.symmetric_difference_update(owner)
+
+
+def test_a_lone_consumer_needs_no_index() -> None:
+    """While one owner takes and settles in order, records are noted in one place only."""
+    takes = Takes(lambda owner: False)
+    for number in range(3):
+        takes.add([Record(number, number + 1, object())], "a")
+    assert 2 == len(picked(takes.pick_oldest, 2, "a"))
+    assert not takes._indexes
+
+
+def test_indexes_go_with_the_last_record() -> None:
+    """When nothing is left that was taken, nothing is kept of it."""
+    takes = Takes(lambda owner: False)
+    for owner in "ab":
+        takes.add([Record(0, 1, object())], owner)
+    assert ["b"] == [record.owner for record in picked(takes.pick_oldest, 1, "b")]
+    assert takes._indexes
+    assert ["a"] == [record.owner for record in picked(takes.pick_oldest, 1, "b")]
+    assert not takes._indexes
