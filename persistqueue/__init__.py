@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import exceptions as exceptions
     from . import serializers as serializers
+    from .async_pdict import AsyncPDict as AsyncPDict
+    from .async_priorityqueue import AsyncPriorityQueue as AsyncPriorityQueue
     from .async_queue import AsyncQueue as AsyncQueue
+    from .async_sqlackqueue import AsyncFIFOSQLiteAckQueue as AsyncFIFOSQLiteAckQueue
+    from .async_sqlackqueue import AsyncFILOSQLiteAckQueue as AsyncFILOSQLiteAckQueue
+    from .async_sqlackqueue import AsyncSQLiteAckQueue as AsyncSQLiteAckQueue
+    from .async_sqlackqueue import AsyncUniqueAckQ as AsyncUniqueAckQ
+    from .async_sqlqueue import AsyncFIFOSQLiteQueue as AsyncFIFOSQLiteQueue
+    from .async_sqlqueue import AsyncFILOSQLiteQueue as AsyncFILOSQLiteQueue
+    from .async_sqlqueue import AsyncSQLiteQueue as AsyncSQLiteQueue
+    from .async_sqlqueue import AsyncUniqueQ as AsyncUniqueQ
     from .exceptions import AsyncEmpty as AsyncEmpty
     from .exceptions import AsyncFull as AsyncFull
     from .exceptions import AsyncQueueShutDown as AsyncQueueShutDown
@@ -49,9 +59,19 @@ __version__ = "2.0.0.dev0"
 _HOMES = {
     "AckStatus": "sqlackqueue",
     "AsyncEmpty": "exceptions",
+    "AsyncFIFOSQLiteAckQueue": "async_sqlackqueue",
+    "AsyncFIFOSQLiteQueue": "async_sqlqueue",
+    "AsyncFILOSQLiteAckQueue": "async_sqlackqueue",
+    "AsyncFILOSQLiteQueue": "async_sqlqueue",
     "AsyncFull": "exceptions",
+    "AsyncPDict": "async_pdict",
+    "AsyncPriorityQueue": "async_priorityqueue",
     "AsyncQueue": "async_queue",
     "AsyncQueueShutDown": "exceptions",
+    "AsyncSQLiteAckQueue": "async_sqlackqueue",
+    "AsyncSQLiteQueue": "async_sqlqueue",
+    "AsyncUniqueAckQ": "async_sqlackqueue",
+    "AsyncUniqueQ": "async_sqlqueue",
     "Empty": "exceptions",
     "FIFOSQLiteAckQueue": "sqlackqueue",
     "FIFOSQLiteQueue": "sqlqueue",

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from asyncio import sleep
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
-from . import exceptions
 from ._filequeue import NO_ITEM, FileQueue, T
-from ._log import warn
 from ._options import whole
-from ._runtime.deadline import FOREVER, Deadline
+from ._runtime.deadline import Deadline
 from ._runtime.hops import FileHops
 from ._runtime.takes import AT_TASK_DONE, AUTOSAVE
 from ._runtime.tasks import TaskShell
 from ._storage.framing import cannot_encode
+from ._tasked import TaskedQueue
 from .exceptions import Empty, Full
 from .serializers import async_pickle
 from .serializers._coroutines import Driven, is_coroutine_function
@@ -28,10 +26,8 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterable
-    from types import TracebackType
+    from collections.abc import Iterable
 
-    from ._storage.base import Record
     from ._storage.files import File
 
 __all__ = ["AsyncQueue", "Empty", "Full"]
@@ -39,7 +35,7 @@ __all__ = ["AsyncQueue", "Empty", "Full"]
 _TURN = 0.002  # s for which put_many may encode before the loop gets its turn
 
 
-class AsyncQueue(FileQueue[T]):
+class AsyncQueue(FileQueue[T], TaskedQueue[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     The asyncio twin of ``Queue``, on the same files: any number of tasks may share an
@@ -108,18 +104,6 @@ class AsyncQueue(FileQueue[T]):
             return serializer
         self._driven = Driven(serializer)
         return self._driven
-
-    @classmethod
-    async def create(cls, *args: Any, **kwargs: Any) -> AsyncQueue[T]:
-        """Return an open queue; arguments and errors are the constructor's."""
-        return await cls(*args, **kwargs)
-
-    def __await__(self) -> Generator[Any, None, AsyncQueue[T]]:
-        return self._opened().__await__()
-
-    async def _opened(self) -> AsyncQueue[T]:
-        await self._shell.open()
-        return self
 
     # -- put ------------------------------------------------------------------------
 
@@ -199,57 +183,6 @@ class AsyncQueue(FileQueue[T]):
         """Take the oldest item if there is one now: ``get(block=False)``."""
         return await self.get(False)
 
-    async def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
-        """Wait for one item, then take what is there, oldest first.
-
-        Args:
-            max_items: how many at the most, 1 or more.
-            timeout: seconds to wait for the first; None for as long as it takes.
-
-        Raises:
-            Everything that ``get`` raises.
-        """
-        most = whole("max_items", max_items, 1)
-        return [record.item for record in await self._shell.take(most, Deadline.of(True, timeout))]
-
-    async def peek(self) -> T:
-        """Return the oldest item and leave it in the queue.
-
-        Raises:
-            AsyncEmpty: there is none.
-        """
-        item: T = (await self._shell.peek())[0].item
-        return item
-
-    @asynccontextmanager
-    async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:
-        """Take an item for the length of an ``async with`` block.
-
-        It is finished when the block ends, and back in its place when the block
-        raises or is cancelled.  Arguments and errors are those of ``get``.
-        """
-        records = await self._shell.take(1, Deadline.of(block, timeout), holds=True)
-        try:
-            yield records[0].item
-        except GeneratorExit:
-            self._shell.give_back_soon(records)
-            raise
-        except BaseException:
-            try:
-                await self._shell.give_back(records)
-            except Exception:  # noqa: BLE001 - what the block raised must not be hidden
-                warn("%s: an item could not be given back", self.path, traceback=True)
-            raise
-        await self._shell.settle(records)
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        """Take items until the queue is shut down or closed, waiting for more.
-
-        An item is finished when the next one is asked for.  Leaving the loop gives
-        the last one back, unless ``task_done`` was called for it.
-        """
-        return _Loop(self._shell)
-
     # -- finish ---------------------------------------------------------------------
 
     async def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
@@ -271,70 +204,6 @@ class AsyncQueue(FileQueue[T]):
         else:
             await self._shell.task_done(count if count == 1 else whole("count", count, 1))
 
-    async def join(self) -> None:
-        """Wait until every item that was put is finished."""
-        await self._shell.join()
-
-    # -- look -----------------------------------------------------------------------
-
-    async def qsize(self) -> int:
-        """Return how many items could be taken now."""
-        count: int = await self._shell.count()
-        return count
-
-    async def empty(self) -> bool:
-        """Return whether nothing could be taken now."""
-        return await self.qsize() == 0
-
-    async def full(self) -> bool:
-        """Return whether ``put`` would have to wait now."""
-        return 0 < self.maxsize <= await self.qsize()
-
-    # -- end ------------------------------------------------------------------------
-
-    async def sync(self) -> None:
-        """Make everything so far safe against loss of power, at either durability."""
-        await self._shell.sync()
-
-    async def shutdown(self, immediate: bool = False) -> None:
-        """Refuse puts on this object from now on, and gets when nothing is left.
-
-        Waiting callers wake up with ``AsyncQueueShutDown``.  Stored items stay stored.
-
-        Args:
-            immediate: refuse gets at once and let ``join`` return.
-        """
-        self._shell.shutdown(immediate)
-
-    async def close(self) -> None:
-        """Let go of the files; a second call does nothing.
-
-        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
-        taken and not finished comes again when the queue is opened again.
-        """
-        await self._shell.close()
-
-    async def aclose(self) -> None:
-        """Do what ``close`` does, for ``contextlib.aclosing``."""
-        await self.close()
-
-    async def __aenter__(self) -> AsyncQueue[T]:
-        return await self._opened()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __del__(self) -> None:
-        shell = getattr(self, "_shell", None)  # None: the constructor raised
-        if shell is not None:
-            with suppress(Exception):  # nobody is there to hear of it
-                shell.abandon()
-
     # -- names that persist-queue's users look at -----------------------------------
 
     @property
@@ -355,42 +224,6 @@ class AsyncQueue(FileQueue[T]):
         except Exception as error:
             raise cannot_encode(self._framing.name, item, error) from error
         return self._checked(record)
-
-
-class _Loop(Generic[T]):
-    """One ``async for`` over a queue.
-
-    No async generator: leaving the loop would give the last item back only when the event
-    loop gets round to closing the generator.
-    """
-
-    def __init__(self, shell: TaskShell) -> None:
-        self._shell = shell
-        self._held: list[Record] = []
-
-    def __aiter__(self) -> _Loop[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        held, self._held = self._held, []
-        if held:
-            await self._shell.settle(held)
-        try:
-            self._held = await self._shell.take(1, FOREVER, holds=True)
-        except (exceptions.QueueShutDown, exceptions.QueueClosed):
-            raise StopAsyncIteration from None
-        item: T = self._held[0].item
-        return item
-
-    async def aclose(self) -> None:
-        """Give the last item back, as leaving the loop does."""
-        held, self._held = self._held, []
-        if held:
-            await self._shell.give_back(held)
-
-    def __del__(self) -> None:
-        if self._held:
-            self._shell.give_back_soon(self._held)
 
 
 def _if_open(file: File | None) -> File | None:

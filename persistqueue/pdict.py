@@ -15,14 +15,11 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from ._options import DURABILITIES, MAX_ITEM_BYTES, absolute, one_of, whole
+from ._options import MAX_ITEM_BYTES
+from ._pdict import NO_DEFAULT, DictFace, missing
 from ._runtime.takes import AT_TAKE
 from ._runtime.threads import ThreadShell
-from ._sqlqueue import checked_timeout
-from ._storage.dictstore import MISSING, DictStore, stored_key
-from ._storage.rowcodec import RowCodec
-from ._storage.sqlite import MEMORY, Database, database_path
-from ._storage.table import DictTable
+from ._storage.dictstore import MISSING, stored_key
 from .serializers import pickle
 
 if TYPE_CHECKING:
@@ -36,10 +33,16 @@ if TYPE_CHECKING:
 
 __all__ = ["PDict"]
 
-_NO_DEFAULT: Any = object()
+
+if TYPE_CHECKING:
+    _Mapping = MutableMapping[Any, Any]
+else:
+
+    class _Mapping(MutableMapping, dict):  # type checkers take a dict for a MutableMapping already
+        """What people expect of a dict, as persist-queue's is one."""
 
 
-class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass,misc]
+class PDict(DictFace, _Mapping):
     """A dict that survives a restart, in an SQLite database.
 
     It is a ``dict`` for ``isinstance``, and behaves as one; keys come in the order in which
@@ -85,18 +88,17 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
         durability: str = "power",
         max_item_bytes: int = MAX_ITEM_BYTES,
     ) -> None:
-        table = DictTable(str(name))
-        self.path = MEMORY if path == MEMORY else absolute(path)
-        self.name = name
         self.multithreading = multithreading
-        self.timeout = checked_timeout(timeout)
-        self._serializer = serializer
-        longest = whole("max_item_bytes", max_item_bytes, 1)
-        self._codec = RowCodec(serializer, ordered=False, longest=longest)
-        power = one_of("durability", durability, DURABILITIES) == "power"
-        file = database_path(self.path, db_file_name or "data.db", makes_directory=True)
-        database = Database(file, power=power, patience=self.timeout)
-        self._store = DictStore(database, table, self._codec)
+        self._set_up(
+            path,
+            name,
+            timeout=timeout,
+            serializer=serializer,
+            db_file_name=db_file_name,
+            durability=durability,
+            max_item_bytes=max_item_bytes,
+            makes_directory=True,
+        )
         # The shell of a dict is never asked for a verb of queues.
         self._shell = ThreadShell(cast("Store", self._store), 0, AT_TAKE, self.timeout)
 
@@ -105,7 +107,7 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
     def __getitem__(self, key: Any) -> Any:
         found = self._look(partial(self._store.get, stored_key(key)))
         if found is MISSING:
-            raise _missing(key)
+            raise missing(key)
         return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -113,7 +115,7 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
 
     def __delitem__(self, key: Any) -> None:
         if not self._write(partial(self._store.discard, stored_key(key))):
-            raise _missing(key)
+            raise missing(key)
 
     def __contains__(self, key: object) -> bool:
         found: bool = self._look(partial(self._store.has, stored_key(key)))
@@ -130,7 +132,7 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
         found = self._write(partial(self._store.set_default, stored_key(key), data))
         return default if found is MISSING else found
 
-    def pop(self, key: Any, default: Any = _NO_DEFAULT) -> Any:
+    def pop(self, key: Any, default: Any = NO_DEFAULT) -> Any:
         """Take ``key`` out and return its value; ``default`` if it is not there.
 
         Raises:
@@ -139,8 +141,8 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
         found = self._write(partial(self._store.pop, stored_key(key)))
         if found is not MISSING:
             return found
-        if default is _NO_DEFAULT:
-            raise _missing(key)
+        if default is NO_DEFAULT:
+            raise missing(key)
         return default
 
     # -- many keys ------------------------------------------------------------------
@@ -161,8 +163,7 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
         """Set keys in one transaction: all of them or none."""
         pairs = dict(other) if not isinstance(other, PDict) else other.copy()
         pairs.update(values)
-        encode = self._codec.encode
-        rows = [(stored_key(key), encode(value)) for key, value in pairs.items()]
+        rows = self._encoded(pairs)
         if rows:
             self._write(partial(self._store.put, rows))
 
@@ -228,9 +229,6 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
         self.update(other)
         return self
 
-    def __repr__(self) -> str:
-        return f"<PDict {self.name!r} in {self.path!r}>"
-
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a PDict cannot be copied or pickled; copy() returns an ordinary dict")
 
@@ -270,10 +268,6 @@ class PDict(MutableMapping[Any, Any], dict[Any, Any]):  # type: ignore[metaclass
     def _conn(self) -> sqlite3.Connection | None:
         return self._store.connection
 
-    @property
-    def _table_name(self) -> str:
-        return self._store.table.quoted
-
     def _known_keys(self) -> list[Any]:
         keys: list[Any] = self._look(self._store.keys)
         return keys
@@ -305,7 +299,3 @@ class _Values(ValuesView[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return (value for _, value in self._mapping._pairs())  # noqa: SLF001 - its own view
-
-
-def _missing(key: Any) -> KeyError:
-    return KeyError(f"Key: {key} not exists.")

@@ -42,7 +42,7 @@ class PriorityQueue(SQLiteBase[T]):
             TypeError, ValueError: the priority is no such number.
             Everything that ``SQLiteQueue.put`` raises.
         """
-        return self._put(self._prioritised(item, _checked(priority)), block, timeout)
+        return self._put(self._prioritised(item, checked_priority(priority)), block, timeout)
 
     def put_nowait(self, item: T, priority: int = 0) -> int | None:
         """Store an item if there is room now: ``put(item, priority, block=False)``."""
@@ -70,12 +70,13 @@ class PriorityQueue(SQLiteBase[T]):
             ValueError: they are more than ``maxsize``, so they would never fit.
             Everything that ``put`` raises.
         """
-        number = _checked(priority)
+        number = checked_priority(priority)
         return self._put_rows((self._prioritised(item, number) for item in items), block, timeout)
 
     def _prioritised(self, item: T, priority: int) -> tuple[Any, ...]:
         return *self._row(item), priority
 
 
-def _checked(priority: Any) -> int:
+def checked_priority(priority: Any) -> int:
+    """Return a priority, or raise what is wrong with it."""
     return whole("priority", priority, ID_RANGE.start, ID_RANGE.stop - 1)

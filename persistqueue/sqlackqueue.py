@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from threading import current_thread
 from typing import TYPE_CHECKING, Any
 
 from ._filequeue import NO_ITEM, T
@@ -100,6 +99,7 @@ class SQLiteAckQueue(SQLiteBase[T]):
     ) -> None:
         if not auto_commit:
             warnings.warn("an ack queue always has auto_commit=True", stacklevel=2)
+        self.auto_resume = bool(auto_resume)
         self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
         super().__init__(
             path,
@@ -114,12 +114,15 @@ class SQLiteAckQueue(SQLiteBase[T]):
             on_corrupt=on_corrupt,
             max_item_bytes=max_item_bytes,
         )
-        if auto_resume:
-            self._write(partial(self._store.resume, mine_too=False))
 
     def _open(self, database: Any, table: Any) -> None:
         self._store = AckStore(
-            database, table, self._codec, skip_corrupt=self._skips, keep_acked=self.keep_acked
+            database,
+            table,
+            self._codec,
+            skip_corrupt=self._skips,
+            keep_acked=self.keep_acked,
+            resumes=self.auto_resume,
         )
         self._shell = ThreadShell(self._store, self.maxsize, AT_ACK, self.timeout)
 
@@ -214,7 +217,7 @@ class SQLiteAckQueue(SQLiteBase[T]):
         if (item is None) == (id is None):
             raise ValueError("give the item or its id, one of the two")
         if id is None and not is_raw(item):
-            owner = current_thread()
+            owner = self._shell.caller()
             moved = self._resolve(
                 status, lambda into: self._unacked.pick_like(item, owner, into), to_back
             )
@@ -254,7 +257,7 @@ class SQLiteAckQueue(SQLiteBase[T]):
         Programs for persist-queue call it behind ``ack``, ``nack`` or ``ack_failed``.
         """
         if item is not NO_ITEM:
-            owner = current_thread()
+            owner = self._shell.caller()
             self._resolve(ACKED, lambda into: self._unacked.pick_like(item, owner, into))
 
     def resume_unack_tasks(self) -> None:

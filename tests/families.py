@@ -17,7 +17,18 @@ from typing import Any
 
 import pytest
 
-from persistqueue import AsyncQueue, PriorityQueue, Queue, SQLiteAckQueue, SQLiteQueue, UniqueQ
+from persistqueue import (
+    AsyncPriorityQueue,
+    AsyncQueue,
+    AsyncSQLiteAckQueue,
+    AsyncSQLiteQueue,
+    AsyncUniqueQ,
+    PriorityQueue,
+    Queue,
+    SQLiteAckQueue,
+    SQLiteQueue,
+    UniqueQ,
+)
 
 
 class LoopThread:
@@ -140,8 +151,26 @@ def _ack(queue_class: Callable[..., Any]) -> Callable[..., Any]:
     return open_ack
 
 
+def _async_sql(queue_class: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for an async class, behind blocking calls."""
+
+    def open_sql(path: Any, *, autosave: bool = False, chunksize: int = 0, **rest: Any) -> Any:
+        path.mkdir(exist_ok=True)
+        if "Ack" not in queue_class.__name__:
+            rest["auto_commit"] = autosave
+        elif autosave:
+            pytest.skip("an ack queue has nothing like autosave")
+        return BlockingAsyncQueue(run(queue_class.create(path, durability="process", **rest)))
+
+    return open_sql
+
+
 #: Kinds that are first-in first-out when nobody says otherwise.
 SQL_FAMILIES: dict[str, Callable[..., Any]] = {
+    "AsyncPriorityQueue": _async_sql(AsyncPriorityQueue),
+    "AsyncSQLiteAckQueue": _async_sql(AsyncSQLiteAckQueue),
+    "AsyncSQLiteQueue": _async_sql(AsyncSQLiteQueue),
+    "AsyncUniqueQ": _async_sql(AsyncUniqueQ),
     "PriorityQueue": _sql(PriorityQueue),
     "SQLiteAckQueue": _ack(SQLiteAckQueue),
     "SQLiteQueue": _sql(SQLiteQueue),
@@ -152,7 +181,8 @@ _SQL = ("PriorityQueue", "SQLiteAckQueue", "SQLiteQueue", "UniqueQ")
 
 
 def _except(reason: str, *families: str) -> dict[str, str]:
-    return dict.fromkeys(families or _SQL, reason)
+    families = families or _SQL
+    return dict.fromkeys([*families, *(f"Async{family}" for family in families)], reason)
 
 
 _ALL = "a bare task_done finishes all that the caller took"

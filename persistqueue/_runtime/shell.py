@@ -100,7 +100,7 @@ class Shell:
             act: the store's function that hands out certain records, not the next ones.
         """
         # By position: keywords cost 0.2 us here.
-        return self.call(Op(TAKE, most, deadline.waits, self._caller(), holds, deadline, act))
+        return self.call(Op(TAKE, most, deadline.waits, self.caller(), holds, deadline, act))
 
     def peek(self) -> Any:
         """Look at the next record without taking it: a list of one."""
@@ -120,12 +120,12 @@ class Shell:
 
     def task_done(self, count: int) -> Any:
         """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
-        owner = self._caller()
+        owner = self.caller()
         return self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
 
     def all_done(self) -> Any:
         """Settle everything that the caller took; if that is nothing, everybody's."""
-        owner = self._caller()
+        owner = self.caller()
         return self._resolve(SETTLE, lambda into: self._takes.pick_all(owner, into))
 
     def request(self, act: Callable[[], Any], *, writes: bool) -> Any:
@@ -140,7 +140,7 @@ class Shell:
 
     def item_done(self, item: Any) -> Any:
         """Settle the record of an item that was handed out."""
-        owner = self._caller()
+        owner = self.caller()
         return self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
 
     def settle(self, records: Sequence[Record]) -> Any:
@@ -161,7 +161,7 @@ class Shell:
         raise NotImplementedError
 
     @staticmethod
-    def _caller() -> Any:
+    def caller() -> Any:
         """Return the thread or task that calls."""
         raise NotImplementedError
 

@@ -130,7 +130,7 @@ class TaskShell(Shell):
         return self.call(Op(verb, [], act=act), pick, withdraws)
 
     @staticmethod
-    def _caller() -> weakref.ref[asyncio.Task[Any]] | None:
+    def caller() -> weakref.ref[asyncio.Task[Any]] | None:
         """Return a reference to the task, which must not live on for what it took."""
         task = asyncio.current_task()
         if task is None:

@@ -48,7 +48,7 @@ class ThreadShell(Shell):
         store: opened here.
     """
 
-    _caller = staticmethod(threading.current_thread)
+    caller = staticmethod(threading.current_thread)
 
     def __init__(
         self, store: Store, maxsize: int, finish: Finish, patience: float | None = None

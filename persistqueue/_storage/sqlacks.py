@@ -31,13 +31,24 @@ class AckStore(SqlStore):
 
     Args:
         keep_acked: how many acked rows are kept, about; None for all.
+        resumes: opening makes ready what dead owners hold.
     """
 
-    def __init__(self, *args: Any, keep_acked: int | None, **options: Any) -> None:
+    def __init__(self, *args: Any, keep_acked: int | None, resumes: bool, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._resumes = resumes
         self._keep_acked = keep_acked
         self._unpruned = 0  # rows acked since old ones were deleted
         self._owner = Owner(self._database.path)
+
+    def _opened(self) -> None:
+        if self._resumes:
+            assert self._connection is not None
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._exclusive = True
+            self.resume(mine_too=False)
+            self._connection.execute("COMMIT")
+        super()._opened()
 
     # -- counting -------------------------------------------------------------------
 

@@ -1,0 +1,64 @@
+"""What ``PDict`` and ``AsyncPDict`` have in common: arguments and encoding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._options import DURABILITIES, absolute, one_of, whole
+from ._sqlqueue import checked_timeout
+from ._storage.dictstore import DictStore, Stored, stored_key
+from ._storage.rowcodec import RowCodec
+from ._storage.sqlite import MEMORY, Database, database_path
+from ._storage.table import DictTable
+
+if TYPE_CHECKING:
+    import os
+
+NO_DEFAULT: Any = object()
+
+
+class DictFace:
+    """One object on a dict's table."""
+
+    _store: DictStore
+
+    def _set_up(
+        self,
+        path: str | os.PathLike[str],
+        name: str,
+        *,
+        timeout: float,
+        serializer: Any,
+        db_file_name: str | None,
+        durability: str,
+        max_item_bytes: int,
+        makes_directory: bool,
+    ) -> None:
+        """Check the arguments and make the store; nothing is opened."""
+        table = DictTable(str(name))
+        self.path = MEMORY if path == MEMORY else absolute(path)
+        self.name = name
+        self.timeout = checked_timeout(timeout)
+        self._serializer = serializer
+        longest = whole("max_item_bytes", max_item_bytes, 1)
+        self._codec = RowCodec(serializer, ordered=False, longest=longest)
+        power = one_of("durability", durability, DURABILITIES) == "power"
+        file = database_path(self.path, db_file_name or "data.db", makes_directory=makes_directory)
+        database = Database(file, power=power, patience=self.timeout)
+        self._store = DictStore(database, table, self._codec)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"
+
+    @property
+    def _table_name(self) -> str:
+        return self._store.table.quoted
+
+    def _encoded(self, pairs: dict[Any, Any]) -> list[tuple[Stored, Any]]:
+        encode = self._codec.encode
+        return [(stored_key(key), encode(value)) for key, value in pairs.items()]
+
+
+def missing(key: Any) -> KeyError:
+    """Return the error for a key that is not there."""
+    return KeyError(f"Key: {key} not exists.")

@@ -1,0 +1,345 @@
+"""``AsyncSQLiteAckQueue`` and its orders: what is taken is acked, or comes again; for asyncio."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ._async_sqlbase import AsyncSQLiteBase
+from ._filequeue import NO_ITEM, T
+from ._options import MAX_ITEM_BYTES, one_of, whole
+from ._runtime.acks import AT_ACK, Unacked
+from ._runtime.deadline import Deadline
+from ._runtime.tasks import TaskShell
+from ._sqlqueue import in_range, is_raw, row_id
+from ._storage.sqlacks import AckStore
+from ._storage.table import (
+    ACK_FIFO,
+    ACK_FILO,
+    ACK_UNIQUE,
+    ACKED,
+    FAILED,
+    HELD,
+    READY,
+)
+from .exceptions import Empty, Full
+from .serializers import pickle
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ._storage.base import Record
+
+__all__ = [
+    "AsyncFIFOSQLiteAckQueue",
+    "AsyncFILOSQLiteAckQueue",
+    "AsyncSQLiteAckQueue",
+    "AsyncUniqueAckQ",
+    "Empty",
+    "Full",
+]
+
+
+class AsyncSQLiteAckQueue(AsyncSQLiteBase[T]):
+    """A first-in first-out queue whose items stay stored until they are acked, and after.
+
+    ``get`` hands an item out; ``ack`` says that it is done, ``nack`` puts it back,
+    ``ack_failed`` puts it away.  What a worker held when it died is handed out again:
+    delivery is at least once.  Any number of workers may share a queue: each item is held
+    by one of them.
+
+    What survives what: when ``put``, ``ack``, ``nack`` or ``ack_failed`` has returned, it
+    survives loss of power (``durability="power"``) or death of the process (``"process"``).
+
+    Args:
+        path, name, serializer, timeout, db_file_name, maxsize, durability, on_corrupt,
+            max_item_bytes: as of ``AsyncSQLiteQueue``.
+        auto_resume: make ready, when it is opened, what dead workers held.  What an object
+            holds that is alive, in this process or another, is left to it.
+        keep_acked: how many acked items stay stored, about; None for all of them, until
+            ``clear_acked_data``.
+
+    Raises:
+        Everything that ``AsyncSQLiteQueue`` raises.
+    """
+
+    _KIND = ACK_FIFO
+    _store: AckStore
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str = "default",
+        serializer: Any = pickle,
+        auto_resume: bool = True,
+        *,
+        timeout: float = 10.0,
+        db_file_name: str | None = None,
+        maxsize: int = 0,
+        durability: str = "power",
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+        keep_acked: int | None = None,
+    ) -> None:
+        self.auto_resume = bool(auto_resume)
+        self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
+        super().__init__(
+            path,
+            name,
+            serializer,
+            timeout=timeout,
+            db_file_name=db_file_name,
+            maxsize=maxsize,
+            durability=durability,
+            on_corrupt=on_corrupt,
+            max_item_bytes=max_item_bytes,
+        )
+
+    def _build(self, database: Any, table: Any) -> None:
+        self._store = AckStore(
+            database,
+            table,
+            self._codec,
+            skip_corrupt=self._skips,
+            keep_acked=self.keep_acked,
+            resumes=self.auto_resume,
+        )
+        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self._hops, self.timeout)
+
+    # -- put ------------------------------------------------------------------------
+
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item; as ``AsyncSQLiteQueue.put``."""
+        return await self._put(self._row(item), block, timeout)
+
+    async def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return await self.put(item, False)
+
+    async def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit; as ``AsyncSQLiteQueue.put_many``."""
+        return await self._put_rows(self._row, items, block, timeout)
+
+    # -- get ------------------------------------------------------------------------
+
+    async def get(  # type: ignore[override]  # persist-queue has next_in_order before raw
+        self,
+        block: bool = True,
+        timeout: float | None = None,
+        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        next_in_order: bool = False,
+        raw: bool = False,
+    ) -> Any:
+        """Take the next item; it is this object's until it is acked in one way or another.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+            id: take the item with this id instead, if it waits; never waits for it.
+            next_in_order: with ``id``: take the one behind it; behind the last, the first.
+            raw: return a dict of ``pqid`` (the row's id), ``data`` and ``timestamp``.
+
+        Raises:
+            AsyncEmpty: there was none in time, or none with this id waits.
+            ValueError: the timeout is negative; ``next_in_order`` without ``id``.
+            Everything else that ``AsyncSQLiteQueue.get`` raises.
+        """
+        if not isinstance(next_in_order, bool):
+            raise ValueError("'next_in_order' must be True or False")  # noqa: TRY004 - as upstream
+        if next_in_order and id is None:
+            raise ValueError("'next_in_order' needs the 'id' of the item before it")
+        if not next_in_order:
+            return await super().get(block, timeout, id, raw)
+        deadline = Deadline.of(block, timeout)
+        number = min(max(row_id(id), -(2**63)), 2**63 - 1)
+        act = partial(self._store.guard, partial(self._store.take_next, number))
+        return self._shown((await self._shell.take(1, deadline, act=act))[0], raw)
+
+    # -- finish ---------------------------------------------------------------------
+
+    async def ack(self, item: Any = None, id: Any = None) -> int | None:  # noqa: A002
+        """Say that an item is done.
+
+        Args:
+            item: what ``get`` returned; if that very object is not known, an equal one.
+            id: the row's, instead of ``item``; also of an item that nobody holds.
+
+        Returns:
+            the row's id; None if it was acked before, or is not known: nothing changed.
+
+        Raises:
+            ValueError: both or neither are given.
+        """
+        return await self._finish(ACKED, item, id)
+
+    async def ack_failed(self, item: Any = None, id: Any = None) -> int | None:  # noqa: A002
+        """Put an item away as failed; it stays stored.  Else as ``ack``."""
+        return await self._finish(FAILED, item, id)
+
+    async def nack(self, item: Any = None, id: Any = None, *, to: str = "front") -> int | None:  # noqa: A002
+        """Put an item back: somebody shall take it again.  Else as ``ack``.
+
+        Args:
+            item: as of ``ack``.
+            id: as of ``ack``; also of an item that failed.
+            to: ``"front"``, its own place; or ``"back"``, the last one in the queue's order,
+                which gives the row a new id.
+
+        Returns:
+            the row's id, the new one if it has one; None if nothing changed.
+        """
+        back = one_of("to", to, ("front", "back")) == "back"
+        return await self._finish(READY, item, id, to_back=back)
+
+    async def _finish(
+        self,
+        status: int,
+        item: Any,
+        id: Any,  # noqa: A002
+        *,
+        to_back: bool = False,
+    ) -> int | None:
+        if (item is None) == (id is None):
+            raise ValueError("give the item or its id, one of the two")
+        if id is None and not is_raw(item):
+            owner = self._shell.caller()
+            moved = await self._resolve(
+                status, lambda into: self._unacked.pick_like(item, owner, into), to_back
+            )
+        else:
+            number = row_id(item if id is None else id)
+            moved = await self._finish_row(number, status, held=id is None, to_back=to_back)
+        return moved[0] if moved else None
+
+    async def _finish_row(
+        self, number: int, status: int, *, held: bool, to_back: bool
+    ) -> list[int]:
+        if not in_range(number):
+            return []
+        move = partial(self._store.move, number, status, held=held, to_back=to_back)
+
+        def act(_: Sequence[Record]) -> list[int]:
+            return self._store.guard(move)
+
+        moved: list[int] = await self._shell.finish(
+            act, lambda into: self._unacked.pick_place(number, into)
+        )
+        return moved
+
+    async def _resolve(
+        self, status: int, pick: Callable[[list[Record]], None], to_back: bool = False
+    ) -> list[int]:
+        """Give what ``pick`` picks a status; returns the ids of what changed."""
+        finish = partial(self._store.finish, status=status, to_back=to_back)
+
+        def act(records: Sequence[Record]) -> list[int]:
+            return self._store.guard(partial(finish, records)) if records else []
+
+        moved: list[int] = await self._shell.finish(act, pick)
+        return moved
+
+    async def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
+        """``task_done(item=...)`` is ``ack(item)``; without an item nothing happens.
+
+        Programs for persist-queue call it behind ``ack``, ``nack`` or ``ack_failed``.
+        """
+        if item is not NO_ITEM:
+            owner = self._shell.caller()
+            await self._resolve(ACKED, lambda into: self._unacked.pick_like(item, owner, into))
+
+    async def resume_unack_tasks(self) -> None:
+        """Make ready what this object holds, what dead workers held, and what has no owner.
+
+        What other objects hold that are alive is left to them.
+        """
+        await self._shell.finish(
+            lambda _: [self._write_resume()], lambda _: self._unacked.forget_all()
+        )
+
+    def _write_resume(self) -> int:
+        return self._store.guard(partial(self._store.resume, mine_too=True))
+
+    async def clear_acked_data(
+        self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False
+    ) -> int:
+        """Delete acked items, the newest ``keep_latest`` apart.
+
+        Args:
+            max_delete: how many at the most; 0 for no bound.
+            keep_latest: how many stay.
+            clear_ack_failed: delete failed ones as well.
+
+        Returns:
+            how many were deleted.
+        """
+        most = max_delete if max_delete and max_delete > 0 else -1
+        keep = max(keep_latest or 0, 0)
+        deleted: int = await self._write(
+            partial(self._store.clear, most, keep, bool(clear_ack_failed))
+        )
+        return deleted
+
+    # -- look -----------------------------------------------------------------------
+
+    async def unack_count(self) -> int:
+        """Return how many items are handed out, by any worker."""
+        return await self._count_of(HELD)
+
+    async def acked_count(self) -> int:
+        """Return how many acked items are still stored."""
+        return await self._count_of(ACKED)
+
+    async def ready_count(self) -> int:
+        """Return how many items wait that were handed out before."""
+        return await self._count_of(READY)
+
+    async def ack_failed_count(self) -> int:
+        """Return how many items have failed."""
+        return await self._count_of(FAILED)
+
+    async def active_size(self) -> int:
+        """Return how many items wait or are handed out."""
+        waiting: int = await self._shell.request(lambda: self._store.counts()[1], writes=False)
+        return waiting
+
+    async def queue(self) -> list[dict[str, Any]]:
+        """Return everything that is stored, acked items too, in order of id.
+
+        Returns:
+            dicts of ``id``, ``data``, ``timestamp`` and ``status``.
+        """
+        return await super().queue()
+
+    async def _count_of(self, status: int) -> int:
+        count: int = await self._shell.request(
+            partial(self._store.count_status, status), writes=False
+        )
+        return count
+
+    def _raw(self, row: tuple[Any, ...], item: Any, key: str) -> dict[str, Any]:
+        shown = super()._raw(row, item, key)
+        if key == "id":
+            shown["status"] = row[3]
+        return shown
+
+    @property
+    def _unacked(self) -> Unacked:
+        return self._shell.takes  # type: ignore[return-value]  # AT_ACK's book
+
+
+AsyncFIFOSQLiteAckQueue = AsyncSQLiteAckQueue
+
+
+class AsyncFILOSQLiteAckQueue(AsyncSQLiteAckQueue[T]):
+    """A last-in first-out ack queue; else as ``AsyncSQLiteAckQueue``."""
+
+    _KIND = ACK_FILO
+
+
+class AsyncUniqueAckQ(AsyncSQLiteAckQueue[T]):
+    """An ack queue that holds no two equal items, acked ones included; see ``AsyncUniqueQ``."""
+
+    _KIND = ACK_UNIQUE

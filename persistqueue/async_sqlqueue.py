@@ -1,0 +1,131 @@
+"""``AsyncSQLiteQueue`` and its orders: queues in an SQLite database, for asyncio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._async_sqlbase import AsyncSQLiteBase
+from ._filequeue import T
+from ._storage.table import FILO, UNIQUE
+from .exceptions import Empty, Full
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "AsyncFIFOSQLiteQueue",
+    "AsyncFILOSQLiteQueue",
+    "AsyncSQLiteQueue",
+    "AsyncUniqueQ",
+    "Empty",
+    "Full",
+]
+
+
+class AsyncSQLiteQueue(AsyncSQLiteBase[T]):
+    """A first-in first-out queue in an SQLite database.
+
+    The asyncio twin of ``SQLiteQueue``, on the same tables: any number of tasks may share
+    an object, and any number of objects of both kinds, in any number of processes, may
+    share a queue; each item goes to one of them.  The event loop never waits for the
+    disk, and calls that come together share one commit.
+
+    ``async with AsyncSQLiteQueue(path) as q``, or ``q = await AsyncSQLiteQueue.create(path)``;
+    without these the first call opens the queue.  Cancellation loses nothing: a ``get``
+    that is cancelled gives back what it took, in its place.
+
+    What survives what: when ``put`` has returned, the item survives loss of power
+    (``durability="power"``) or death of the process (``"process"``).  By default an item
+    is gone once ``get`` has returned it: at most once.  With ``auto_commit=False`` it is
+    gone when ``task_done`` has returned, and comes again if that never happens: at least
+    once.  Two processes then get the same items: use an ``AsyncSQLiteAckQueue`` for several.
+
+    Args:
+        path: the database's file, which is created if it is missing (its directory is
+            not); or a directory that is there, which holds ``data.db``.  ``":memory:"``
+            for a queue that nobody else sees and that ends with the object.
+        name: of the queue; any text.  Queues of several names share a database.
+        serializer: a module of ``persistqueue.serializers``, or any object with
+            ``dumps(value)`` and ``loads(data)``.
+        auto_commit: finish an item when it is taken.  With False it is finished by
+            ``task_done``, and comes again after a restart if it was not.
+        timeout: seconds to wait for the database's lock.
+        db_file_name: the database's name inside the directory, instead of ``data.db``.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        durability: ``"power"`` or ``"process"``: what an acknowledged call survives.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a row that cannot be decoded, or
+            ``"skip"`` it: set it aside in a table of its own and go on.
+        max_item_bytes: longest encoded item, checked before writing and reading.
+
+    Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
+
+    Opening raises:
+        FormatError: the file is no database, or holds something else.
+        QueueLocked: another process held the lock for ``timeout`` seconds.
+        OSError: the database cannot be created, read or written.
+    """
+
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id; None if a unique queue holds an equal item already.
+
+        Raises:
+            AsyncFull: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            AsyncQueueShutDown, QueueClosed: no more items are taken in.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueFailed: a commit failed, or the file was removed; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        return await self._put(self._row(item), block, timeout)
+
+    async def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return await self.put(item, False)
+
+    async def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids, as ``put`` returns them.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        return await self._put_rows(self._row, items, block, timeout)
+
+
+AsyncFIFOSQLiteQueue = AsyncSQLiteQueue
+
+
+class AsyncFILOSQLiteQueue(AsyncSQLiteQueue[T]):
+    """A last-in first-out queue in an SQLite database; else as ``AsyncSQLiteQueue``."""
+
+    _KIND = FILO
+
+
+class AsyncUniqueQ(AsyncSQLiteQueue[T]):
+    """A first-in first-out queue that holds no two equal items; else as ``AsyncSQLiteQueue``.
+
+    ``put`` of an item that is there already stores nothing and returns None.  Items are
+    equal when they are the same bytes once encoded, with dicts in key order at every depth.
+    """
+
+    _KIND = UNIQUE
