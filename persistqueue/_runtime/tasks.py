@@ -160,7 +160,7 @@ class TaskShell(Shell):
             loop = self._bind()
             if pick is not None:
                 pick(op.load)
-                if not op.load:
+                if not op.load and op.act is None:
                     return None  # settled or given back already
             self._enter(op)
             gate = op.gate = loop.create_future()
