@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from interpreter import start
 
-import persistqueue
 from persistqueue import (
     AsyncEmpty,
     AsyncFIFOSQLiteAckQueue,
@@ -35,6 +34,7 @@ from persistqueue import (
     QueueCorrupt,
     SQLiteAckQueue,
     SQLiteQueue,
+    serializers,
 )
 
 PLAIN = [AsyncFILOSQLiteQueue, AsyncPriorityQueue, AsyncSQLiteQueue, AsyncUniqueQ]
@@ -141,7 +141,7 @@ def test_the_old_layout_is_adopted(kind: Any, table: str, file: Path) -> None:
         connection.execute(
             f"CREATE TABLE {table} (_id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB, timestamp FLOAT)"
         )
-        data = persistqueue.serializers.pickle.dumps("old")
+        data = serializers.pickle.dumps("old")
         connection.execute(f"INSERT INTO {table} (data, timestamp) VALUES (?, 1.0)", (data,))
     connection.close()
 
@@ -170,6 +170,18 @@ def test_damage_and_strangers(file: Path) -> None:
         other.write_text("no database" * 1000)
         with pytest.raises(FormatError):
             await AsyncSQLiteQueue(other)
+
+    asyncio.run(main())
+
+
+def test_async_pickle_is_pickle(file: Path) -> None:
+    """The serializer with coroutine functions that is passed by name stores the same bytes."""
+
+    async def main() -> None:
+        async with AsyncSQLiteQueue(file, serializer=serializers.async_pickle) as q:
+            await q.put({"a": 1})
+        async with AsyncSQLiteQueue(file) as q:
+            assert {"a": 1} == await q.get()
 
     asyncio.run(main())
 

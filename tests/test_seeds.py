@@ -524,3 +524,74 @@ def test_migration_in_the_middle() -> None:
 
     asyncio.run(version())
     assert ["c", "d", "e"] == stored("path/to/queue")
+
+
+def test_async_sqlite_queue() -> None:
+    """Available async queue types, AsyncSQLiteQueue: put, get, update, task_done."""
+    from persistqueue import AsyncSQLiteQueue
+
+    async def example() -> None:
+        async with AsyncSQLiteQueue[Any]("queue.db") as queue:
+            # Put data, returns record ID
+            item_id = await queue.put({"key": "value"})
+
+            # Get data
+            item = await queue.get()
+
+            # Update data
+            await queue.update({"key": "new_value"}, item_id)
+
+            # Mark task as done
+            await queue.task_done()
+
+        assert ({"key": "value"}, 1) == (item, item_id)
+
+    asyncio.run(example())
+
+
+def test_async_sqlite_example(capsys: pytest.CaptureFixture[str]) -> None:
+    """Usage examples, SQLite queue example: on an empty file that exists."""
+    import os
+    import tempfile
+
+    from persistqueue import AsyncSQLiteQueue
+
+    async def sqlite_example() -> None:
+        with tempfile.NamedTemporaryFile(suffix=".db", delete=False) as tmp_file:
+            db_path = tmp_file.name
+
+        try:
+            async with AsyncSQLiteQueue[Any](db_path) as queue:
+                # Put data
+                item_id = await queue.put({"name": "John", "age": 30})
+                print(f"Inserted record ID: {item_id}")
+
+                # Get data
+                item = await queue.get()
+                print(f"Got: {item}")
+
+                # Update data
+                await queue.update({"name": "Jane", "age": 31}, item_id)
+
+                await queue.task_done()
+        finally:
+            os.unlink(db_path)
+
+    asyncio.run(sqlite_example())
+    printed = "Inserted record ID: 1\nGot: {'name': 'John', 'age': 30}\n"
+    assert printed == capsys.readouterr().out
+
+
+def test_async_sqlite_constructor() -> None:
+    """API reference: the constructor takes these arguments by these names, with these defaults."""
+    import inspect
+
+    from persistqueue import AsyncSQLiteQueue
+    from persistqueue.serializers import pickle
+
+    parameters = inspect.signature(AsyncSQLiteQueue).parameters.values()
+    known = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert known == [
+        ("path", inspect.Parameter.empty), ("name", "default"), ("serializer", pickle),
+        ("auto_commit", True),
+    ]  # fmt: skip

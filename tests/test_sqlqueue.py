@@ -266,6 +266,15 @@ def test_a_restart_after_many_gets_begins_at_the_first_unfinished(path: Path) ->
         assert list(range(300, 1000)) == q.get_many(1000)
 
 
+def test_get_many_takes_all_that_is_there(path: Path) -> None:
+    """Not only what was read ahead, whatever was handed out before."""
+    with SQLiteQueue(path, auto_commit=False) as q:
+        q.put_many(range(700))
+        assert list(range(5)) == [q.get() for _ in range(5)]
+        assert 600 == q.get(id=601)
+        assert [n for n in range(5, 700) if n != 600] == q.get_many(1000)
+
+
 def test_another_objects_deletes_are_seen_through_the_window(path: Path) -> None:
     """Rows that were read ahead and are deleted by somebody else are not handed out."""
     with SQLiteQueue(path, auto_commit=False) as a, SQLiteQueue(path) as b:

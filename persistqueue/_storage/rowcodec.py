@@ -11,7 +11,7 @@ import pickle as _pickle
 from typing import Any
 
 from ..exceptions import ItemTooLarge, SerializationError
-from ..serializers import pickle
+from ..serializers import async_pickle, pickle
 from ..serializers._coroutines import is_coroutine_function
 from ..serializers._sorting import canonical
 from .framing import Damaged, cannot_encode, too_long
@@ -34,7 +34,8 @@ class RowCodec:
     """
 
     def __init__(self, serializer: Any, *, ordered: bool, longest: int) -> None:
-        serializer = pickle if serializer is _pickle else serializer
+        if serializer in (_pickle, async_pickle):
+            serializer = pickle  # the same bytes
         self.name = getattr(serializer, "__name__", type(serializer).__qualname__)
         self._longest = longest
         self._ordered = ordered

@@ -190,21 +190,24 @@ class ReservingStore(SqlStore):
         if not self._table.kind.in_order_of_id:
             rows = self._rows(self._table.first, (count + len(self._out),))
             return [row for row in rows if row[0] not in self._out][:count]
-        while not self._window and self._read_ahead(count):
-            pass
+        self._read_ahead(count)
         if keep:
             return list(self._window)[:count]
         return [self._window.popleft() for _ in range(min(count, len(self._window)))]
 
-    def _read_ahead(self, count: int) -> bool:
-        """Fill the window from behind the floor; False: nothing is there."""
-        most = max(count, self._ahead)
-        rows = self._rows(self._table.after, (self._floor, most))
-        self._window.extend(row for row in rows if row[0] not in self._out)
-        if not self._window and rows:
-            self._floor = rows[-1][0]  # all of these are handed out
-        self._ahead = min(2 * most, _LONGEST_WINDOW)
-        return bool(rows)
+    def _read_ahead(self, count: int) -> None:
+        """See that the window holds ``count`` rows, as far as there are as many."""
+        behind = self._window[-1][0] if self._window else self._floor
+        while len(self._window) < count:
+            most = max(count - len(self._window), self._ahead)
+            rows = self._rows(self._table.after, (behind, most))
+            if not rows:
+                break
+            behind = rows[-1][0]
+            self._window.extend(row for row in rows if row[0] not in self._out)
+            if not self._window:
+                self._floor = behind  # all of these are handed out
+            self._ahead = min(2 * most, _LONGEST_WINDOW)
 
     def _unread(self, rows: Sequence[Row], records: Sequence[Record]) -> None:
         """What was read and not handed out (a damaged row is in between) is read again."""
