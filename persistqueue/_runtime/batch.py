@@ -266,11 +266,11 @@ def begin(attempt: Callable[[], bool], abandon: Callable[[], None], ops: Sequenc
     began, nap = time.monotonic(), _SHORTEST_NAP
     try:
         while not attempt():
-            waited = time.monotonic() - began
             wanted = max((op.deadline.at - began for op in ops), default=LOCK_PATIENCE)
-            if waited >= min(max(wanted, LEAST_PATIENCE), LOCK_PATIENCE):
+            patience = min(max(wanted, LEAST_PATIENCE), LOCK_PATIENCE)
+            if time.monotonic() - began >= patience:
                 raise QueueLocked(
-                    f"another process has held the queue's lock for {waited:.3g} s; "
+                    f"another process has held the queue's lock for {patience:.3g} s; "
                     "nothing was done: is it stopped in the middle of a call?"
                 )
             time.sleep(nap)
