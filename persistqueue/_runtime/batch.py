@@ -307,11 +307,11 @@ def begin(
     began, nap = time.monotonic(), _SHORTEST_NAP
     try:
         while not attempt():
-            waited = time.monotonic() - began
             wanted = max((op.deadline.at - began for op in ops), default=most)
-            if waited >= min(max(wanted, LEAST_PATIENCE), most):
+            allowed = min(max(wanted, LEAST_PATIENCE), most)
+            if time.monotonic() - began >= allowed:
                 raise QueueLocked(
-                    f"another process has held the queue's lock for {waited:.3g} s; "
+                    f"another process has held the queue's lock for {allowed:.3g} s; "
                     "nothing was done: is it stopped in the middle of a call?"
                 )
             time.sleep(nap)
