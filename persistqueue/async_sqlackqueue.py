@@ -52,9 +52,9 @@ class AsyncSQLiteAckQueue(AsyncSQLiteBase[T]):
     What survives what: when ``put``, ``ack``, ``nack`` or ``ack_failed`` has returned, it
     survives loss of power (``durability="power"``) or death of the process (``"process"``).
 
+    What is not among the arguments here is as of ``AsyncSQLiteQueue``.
+
     Args:
-        path, name, serializer, timeout, db_file_name, maxsize, durability, on_corrupt,
-            max_item_bytes: as of ``AsyncSQLiteQueue``.
         auto_resume: make ready, when it is opened, what dead workers held.  What an object
             holds that is alive, in this process or another, is left to it.
         keep_acked: how many acked items stay stored, about; None for all of them, until
@@ -145,7 +145,7 @@ class AsyncSQLiteAckQueue(AsyncSQLiteBase[T]):
         Raises:
             AsyncEmpty: there was none in time, or none with this id waits.
             ValueError: the timeout is negative; ``next_in_order`` without ``id``.
-            Everything else that ``AsyncSQLiteQueue.get`` raises.
+            Everything that ``AsyncSQLiteQueue.get`` raises.
         """
         if not isinstance(next_in_order, bool):
             raise ValueError("'next_in_order' must be True or False")  # noqa: TRY004 - as upstream
@@ -168,7 +168,7 @@ class AsyncSQLiteAckQueue(AsyncSQLiteBase[T]):
             id: the row's, instead of ``item``; also of an item that nobody holds.
 
         Returns:
-            the row's id; None if it was acked before, or is not known: nothing changed.
+            the row's id; None if it was acked before, or is not known, and nothing changed.
 
         Raises:
             ValueError: both or neither are given.

@@ -64,9 +64,9 @@ class SQLiteAckQueue(SQLiteBase[T]):
     What survives what: when ``put``, ``ack``, ``nack`` or ``ack_failed`` has returned, it
     survives loss of power (``durability="power"``) or death of the process (``"process"``).
 
+    What is not among the arguments here is as of ``SQLiteQueue``.
+
     Args:
-        path, name, multithreading, timeout, serializer, db_file_name, maxsize,
-            durability, on_corrupt, max_item_bytes: as of ``SQLiteQueue``.
         auto_resume: make ready, now, what dead workers held.  What an object holds that is
             alive, in this process or another, is left to it.
         auto_commit: accepted for persist-queue's sake; always true.
@@ -164,7 +164,7 @@ class SQLiteAckQueue(SQLiteBase[T]):
         Raises:
             Empty: there was none in time, or none with this id waits.
             ValueError: the timeout is negative; ``next_in_order`` without ``id``.
-            Everything else that ``SQLiteQueue.get`` raises.
+            Everything that ``SQLiteQueue.get`` raises.
         """
         if not isinstance(next_in_order, bool):
             raise ValueError("'next_in_order' must be True or False")  # noqa: TRY004 - as upstream
@@ -187,7 +187,7 @@ class SQLiteAckQueue(SQLiteBase[T]):
             id: the row's, instead of ``item``; also of an item that nobody holds.
 
         Returns:
-            the row's id; None if it was acked before, or is not known: nothing changed.
+            the row's id; None if it was acked before, or is not known, and nothing changed.
 
         Raises:
             ValueError: both or neither are given.
