@@ -3,7 +3,7 @@
 ``python examples/timeouts.py [directory]``
 
 The timeout is an argument of the call.  ``asyncio.wait_for`` around a call loses nothing
-either; what it costs is in the guide.
+either; what it costs is in docs/asyncio.rst.
 """
 
 from __future__ import annotations

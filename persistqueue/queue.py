@@ -26,9 +26,10 @@ class Queue(FileQueue[T], ThreadedQueue[T]):
 
     What survives what: when ``put`` or ``put_many`` has returned, the items survive
     loss of power (``durability="power"``) or death of the process (``"process"``).
-    When ``task_done`` has returned, the item stays finished if the process dies; a
-    loss of power may bring it back, never lose it.  Delivery is at least once: what
-    was taken and not finished comes again after a restart.  With ``autosave=True``
+    When ``task_done`` has returned, the item stays finished if the process dies, once
+    all before it are finished: what is stored is the place of the oldest unfinished
+    one, and that and all behind it come again after a restart.  A loss of power may
+    bring more back, never lose any.  Delivery is at least once.  With ``autosave=True``
     it is at most once: what ``get`` has returned is gone (a loss of power may bring
     the last ones back).
 
