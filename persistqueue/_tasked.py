@@ -78,12 +78,9 @@ class TaskedQueue(Generic[T]):
             self._shell.give_back_soon(records)
             raise
         except BaseException:
-            try:
-                await self._shell.give_back(records)
-            except Exception:  # noqa: BLE001 - what the block raised must not be hidden
-                warn("%s: an item could not be given back", self.path, traceback=True)
+            await self._give_back(records)
             raise
-        await self._shell.settle(records)
+        await self._settle(records)
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Take items until the queue is shut down or closed, waiting for more.
@@ -91,7 +88,21 @@ class TaskedQueue(Generic[T]):
         An item is finished when the next one is asked for.  Leaving the loop gives
         the last one back, unless ``task_done`` was called for it.
         """
-        return _Loop(self._shell)
+        return _Loop(self)
+
+    async def _settle(self, records: list[Record]) -> None:
+        """Finish what a block or a loop is through with; where that fails, it comes again."""
+        try:
+            await self._shell.settle(records)
+        except Exception:
+            await self._give_back(records)
+            raise
+
+    async def _give_back(self, records: list[Record]) -> None:
+        try:
+            await self._shell.give_back(records)
+        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
+            warn("%s: an item could not be given back", self.path, traceback=True)
 
     async def join(self) -> None:
         """Wait until every item that was put is finished."""
@@ -129,7 +140,7 @@ class TaskedQueue(Generic[T]):
         self._shell.shutdown(immediate)
 
     async def close(self) -> None:
-        """Let go of the files; a second call does nothing.
+        """Let go of the files; a second call waits for the first.
 
         Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
         taken and not finished comes again when the queue is opened again.
@@ -165,8 +176,9 @@ class _Loop(Generic[T]):
     loop gets round to closing the generator.
     """
 
-    def __init__(self, shell: TaskShell) -> None:
-        self._shell = shell
+    def __init__(self, queue: TaskedQueue[T]) -> None:
+        self._queue = queue  # which must not be dropped while the loop goes on
+        self._shell = queue._shell
         self._held: list[Record] = []
 
     def __aiter__(self) -> _Loop[T]:
@@ -175,7 +187,7 @@ class _Loop(Generic[T]):
     async def __anext__(self) -> T:
         held, self._held = self._held, []
         if held:
-            await self._shell.settle(held)
+            await self._queue._settle(held)
         try:
             self._held = await self._shell.take(1, FOREVER, holds=True)
         except (exceptions.QueueShutDown, exceptions.QueueClosed):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._runtime.threads import ThreadShell
+    from ._storage.base import Record
 
 
 class ThreadedQueue(Generic[T]):
@@ -65,12 +66,9 @@ class ThreadedQueue(Generic[T]):
             self._shell.give_back_soon(records)
             raise
         except BaseException:
-            try:
-                self._shell.give_back(records)
-            except Exception:  # noqa: BLE001 - what the block raised must not be hidden
-                warn("%s: an item could not be given back", self.path, traceback=True)
+            self._give_back(records)
             raise
-        self._shell.settle(records)
+        self._settle(records)
 
     def __iter__(self) -> Iterator[T]:
         """Take items until the queue is shut down or closed, waiting for more.
@@ -88,7 +86,21 @@ class ThreadedQueue(Generic[T]):
             except GeneratorExit:
                 self._shell.give_back_soon(records)
                 raise
+            self._settle(records)
+
+    def _settle(self, records: list[Record]) -> None:
+        """Finish what a block or a loop is through with; where that fails, it comes again."""
+        try:
             self._shell.settle(records)
+        except Exception:
+            self._give_back(records)
+            raise
+
+    def _give_back(self, records: list[Record]) -> None:
+        try:
+            self._shell.give_back(records)
+        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
+            warn("%s: an item could not be given back", self.path, traceback=True)
 
     def join(self) -> None:
         """Wait until every item that was put is finished."""

@@ -187,7 +187,10 @@ class AsyncQueue(FileQueue[T], TaskedQueue[T]):
     # -- finish ---------------------------------------------------------------------
 
     async def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
-        """Finish items that were taken: they do not come again after a restart.
+        """Finish items that were taken.
+
+        After a restart they come again only behind an older item that is not finished:
+        what is stored is the place of the oldest unfinished one.
 
         Without ``item`` this is a count, as in the standard library: the oldest items
         that the calling task took (the oldest of all when it took none, or when

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 _FOREVER = float("inf")
+_AGES = 1e10  # s; a longer timeout is as good, and may be no float
 
 
 class Deadline:
@@ -21,7 +22,7 @@ class Deadline:
     __slots__ = ("at", "waits")
 
     def __init__(self, block: bool = True, timeout: float | None = None) -> None:
-        if timeout is not None and timeout < 0:
+        if timeout is not None and not timeout >= 0:  # NaN is no number, either
             raise ValueError("'timeout' must be a non-negative number")
         self.waits = block and timeout != 0
         if not block:
@@ -29,7 +30,7 @@ class Deadline:
         elif timeout is None:
             self.at = _FOREVER
         else:
-            self.at = time.monotonic() + timeout
+            self.at = time.monotonic() + min(timeout, _AGES)
 
     @staticmethod
     def of(block: bool, timeout: float | None) -> Deadline:

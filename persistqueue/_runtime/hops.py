@@ -59,11 +59,11 @@ class FileHops(Executor):
         jobs = self._jobs
         if jobs is None:
             jobs, before = SimpleQueue(), self._thread
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=_work, args=(jobs, before), name="persistqueue-store", daemon=True
             )
-            self._thread.start()
-            self._jobs = jobs
+            thread.start()  # may raise, and then nothing has changed
+            self._thread, self._jobs = thread, jobs
         jobs.put((function, args))
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

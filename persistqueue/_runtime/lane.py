@@ -4,7 +4,7 @@ One batch, closed by one commit.  What arrives meanwhile goes with the next hop,
 end of this one starts: there is no task that could be cancelled in between, no timer and
 no knob.  A lone caller pays one hop, a hundred callers share it.
 
-The loop and the thread meet in two places: ``_fly`` has a batch from the loop, ``land``
+The loop and the thread meet in two places: ``_fly`` has a batch from the loop, ``_land``
 takes it back.  A loop may be closed in between; the next one lands what it left.
 """
 
@@ -14,6 +14,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
+from ..exceptions import SerializationError
 from .policy import FLUSH, Line, Op
 
 if TYPE_CHECKING:
@@ -94,14 +95,28 @@ class Lane:
         runner = self._runner
         try:
             runner.run(batch)
-            if not runner.happened:  # an item's own code raised SystemExit, say
-                self._fail(batch, runner.interrupt)
+            if not runner.happened:
+                self._run_apart(batch)
             if batch[-1].verb == FLUSH:
                 self._store.close()
         except BaseException as error:  # whatever it is, somebody waits for it
             self._fail(batch, error)
         finally:
             self._touch_down(batch)
+
+    def _run_apart(self, batch: list[Op]) -> None:
+        """Run ops one by one: the code of somebody's item raised ``SystemExit``, say.
+
+        No signal arrives on this thread, so it is the item's own, and no other caller's.
+        """
+        runner = self._runner
+        for op in batch:
+            runner.run([op])
+            if not runner.happened:
+                kind = type(runner.interrupt).__name__
+                op.error = SerializationError(f"an item's own code raised {kind}; it stays stored")
+                op.error.__cause__ = runner.interrupt
+        runner.ops, runner.happened, runner.counts = batch, True, None
 
     def _fail(self, batch: list[Op], error: BaseException | None) -> None:
         for op in batch:
@@ -127,5 +142,11 @@ class Lane:
             if self.loop is not None:
                 self.loop.call_soon(self._land, True)
             raise
+        except BaseException:
+            self._go_on()
+            raise
+        self._go_on()
+
+    def _go_on(self) -> None:
         self.landed = self.flying = None
         self._hop()

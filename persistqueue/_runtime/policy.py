@@ -60,12 +60,13 @@ class Op:
         deadline: when its caller gives up.
         result: its outcome once answered, unless ``error`` is set.
         gate: the shell's: what its caller waits on; ``release()`` lets it go on.
+        number: the line's: how many came before it.
         noted: the shell's: whether it is remembered who took what.
     """
 
     __slots__ = (
-        "act", "deadline", "error", "gate", "holds", "load", "noted", "owner", "result", "verb",
-        "waits", "where",
+        "act", "deadline", "error", "gate", "holds", "load", "noted", "number", "owner", "result",
+        "verb", "waits", "where",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +90,7 @@ class Op:
         self.error: BaseException | None = None
         self.gate: Any = None
         self.noted = False
+        self.number = 0
         self.where = NEW
 
 
@@ -102,6 +104,7 @@ class Line:
     def __init__(self, maxsize: int) -> None:
         self.maxsize = maxsize
         self.count = 0  # items that could be taken, as of the last batch
+        self._arrivals = 0
         self.parked = False  # whether the last batch left anybody waiting
         self.pending: deque[Op] = deque()
         self._getters: deque[Op] = deque()
@@ -123,6 +126,8 @@ class Line:
         """
         if self._stopped is not None:
             self.admit(op)
+        self._arrivals += 1
+        op.number = self._arrivals
         ahead = self._getters if op.verb == TAKE else self._putters if op.verb == APPEND else None
         if op.waits and ahead:
             op.where = PARKED
@@ -146,7 +151,7 @@ class Line:
         It is empty when the op has to wait behind others of its kind.
         """
         if not (self.pending or self._getters or self._putters or self._stopped):
-            op.where = FLYING
+            op.where, op.number = FLYING, self._arrivals  # less than whoever comes later
             return [op]
         self.enter(op)
         return self.batch()
@@ -250,19 +255,38 @@ class Line:
         return {TAKE: self._getters, APPEND: self._putters, JOIN: self._joiners}[op.verb]
 
     def _park(self, ops: list[Op]) -> list[Op]:
-        """Park ops at the front: they were there before whoever waits already.
+        """Park ops, each where its arrival puts it; whoever came later waits behind them.
 
         Returns:
             those that must not wait, because the line was stopped; they are answered.
         """
-        refused: deque[Op] = deque()
-        for op in reversed(ops):
-            op.where, op.result = PARKED, None
-            stays = self._stopped is None or (op.verb == JOIN and not self._immediate)
-            (self._parking(op) if stays else refused).appendleft(op)
+        refused: list[Op] = []
+        for op in ops:
+            if self._stopped is None or (op.verb == JOIN and not self._immediate):
+                self._line_up(op)
+            else:
+                op.result = None
+                refused.append(op)
+        for op in [op for op in self.pending if op.waits and self._waits_behind(op)]:
+            self.pending.remove(op)
+            self._line_up(op)
         joiners = deque(op for op in refused if op.verb == JOIN)
         others = deque(op for op in refused if op.verb != JOIN)
         return self._answer(joiners) + self._answer(others, error=True)
+
+    def _waits_behind(self, op: Op) -> bool:
+        """Return whether an op of the same kind that came earlier is parked."""
+        line = self._parking(op)
+        return bool(line) and line[0].number < op.number
+
+    def _line_up(self, op: Op) -> None:
+        """Park one op in the order of arrival; its place is nearly always at an end."""
+        op.where, op.result = PARKED, None
+        line = self._parking(op)
+        place = len(line)
+        while place and line[place - 1].number > op.number:
+            place -= 1
+        line.insert(place, op)
 
     def _answer(self, line: deque[Op], error: bool = False) -> list[Op]:
         """Answer everybody in ``line``: with nothing, or with why the line was stopped."""

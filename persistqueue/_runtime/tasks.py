@@ -80,7 +80,9 @@ class TaskShell(Shell):
         super()._reset()
         self._lane = Lane(self._line, self._runner, self._store, self._hops, self._deliver_batch)
         self._opened = False  # by open(), without a batch
+        self._closing: asyncio.Event | None = None  # set when the close under way is over
         self._poked = False  # a call of _poke is on its way
+        self._unclaimed: set[Op] = set()  # answered takes whose task has not gone on yet
         # Ops whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
         self._forsaken: deque[Op] = deque()
 
@@ -92,6 +94,10 @@ class TaskShell(Shell):
         self._line.admit(Op(COUNT))
         self._opened = True
         await self._hops.run(begin, self._store.open, self._store.abandon, (), self._patience)
+        if self._closed:  # meanwhile
+            await self._hops.run(self._store.close)
+            self._hops.stop()
+        self._line.admit(Op(COUNT))
         self.unfinished = self._store.counts(exact=False)[1]
 
     async def settle(self, records: Sequence[Record]) -> None:
@@ -167,6 +173,7 @@ class TaskShell(Shell):
             if op.waits and (remaining := op.deadline.remaining()) is not None:
                 timer = loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
             await gate
+            self._unclaimed.discard(op)
             return outcome_of(op, AsyncEmpty, AsyncFull)
         except GeneratorExit:
             self._forsake(op)
@@ -198,6 +205,8 @@ class TaskShell(Shell):
             self._forsake(op)
         elif not gate.done():
             gate.set_result(None)
+            if self._autosave and op.verb == TAKE:
+                self._unclaimed.add(op)
 
     def _expire(self, op: Op) -> None:
         """The op ran out of time: if it is pending or flying, its batch is the last try."""
@@ -244,6 +253,7 @@ class TaskShell(Shell):
         if op.verb != TAKE or op.error is not None or not isinstance(op.result, list):
             return []
         taken, op.result = op.result, None
+        self._unclaimed.discard(op)
         if not op.holds:
             self._takes.hold(taken, op.owner)
         return taken
@@ -360,36 +370,76 @@ class TaskShell(Shell):
         self._lane.hop_soon()
 
     async def close(self) -> None:
-        """Finish what is under way, wake every waiter, let go of the files."""
+        """Finish what is under way, wake every waiter, let go of the files.
+
+        A second call returns when the first one does.
+        """
         if self._closed:
+            if self._closing is not None:
+                await self._closing.wait()
             return
         self._bind()
         self._tidy()
-        self._closed = True
-        self._wake_all(self._line.stop(QueueClosed, immediate=True))
+        self._stop()
         if not self._used:
             return
+        self._closing = asyncio.Event()
         try:
             await self.call(Op(FLUSH), withdraws=False)
         except (PersistQueueError, OSError):
             if self._store.unsaved():
                 raise
         finally:
+            self._closing.set()
+            self._closing = None
             self._hops.stop()
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._wake_all(self._line.stop(QueueClosed, immediate=True))
 
     def abandon(self) -> None:
         """The same for a finaliser, without waiting: nobody uses this object any more."""
         if self._closed or not self._used:
             return
-        self._closed = True
-        records: list[Record] = []
-        for op in self._forsaken:
-            self._takes.pick(self._claim(op), records, UNTAKE)
-        # A runner of its own: what the other one came to may not have been delivered yet.
-        runner = self._new_runner()
-        self._hops.start(runner.run, [Op(FLUSH, records)])
-        self._hops.start(self._store.close)
+        loop = self._lane.loop
+        if loop is not None and loop.is_running():
+            with contextlib.suppress(RuntimeError):  # just closed
+                loop.call_soon_threadsafe(self._end_soon)
+                return
+        self._stop()
+        self._hops.start(self._wind_up)
         self._hops.stop()
+
+    def _end_soon(self) -> None:
+        """Close, on the loop, behind what is under way."""
+        if not self._closed:
+            loop = self._bind()
+            self._tidy()
+            self._stop()
+            op = Op(FLUSH)
+            self._line.enter(op)
+            op.gate = loop.create_future()
+            op.gate.add_done_callback(lambda _: self._hops.stop())
+            self._lane.hop_soon()
+
+    def _wind_up(self) -> None:
+        """Close, on the store's thread, behind what was under way; the loop is gone.
+
+        What was handed out at the take and never arrived is stored nowhere else.
+        """
+        records: list[Record] = []
+        if self._autosave:
+            for op in self._lane.landed or ():
+                if op.verb == TAKE and isinstance(op.result, list) and not op.noted:
+                    records, op.result = records + op.result, None
+            for op in (*self._forsaken, *self._unclaimed):
+                self._takes.pick(self._claim(op), records, UNTAKE)
+            for op in self._line.pending:
+                records += op.load if op.verb in (UNTAKE, FLUSH) and op.load else ()
+        # A runner of its own: what the other one came to was not delivered.
+        self._new_runner().run([Op(FLUSH, records)])
+        self._store.close()
 
     def linger(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds for what ``abandon`` began."""

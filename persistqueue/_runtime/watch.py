@@ -42,10 +42,9 @@ class Watcher:
         with self._mutex:
             self._entries[shell] = [_SHORTEST, time.monotonic() + _SHORTEST]
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="persistqueue-watch", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="persistqueue-watch", daemon=True)
+                thread.start()
+                self._thread = thread
         self._work.set()
 
     def _run(self) -> None:
@@ -98,7 +97,10 @@ _watcher = Watcher()
 
 def watch(shell: Watched) -> None:
     """Look after ``shell`` until its ``look`` returns False."""
-    _watcher.add(shell)
+    try:
+        _watcher.add(shell)
+    except RuntimeError as error:  # no more threads: the next one who waits tries again
+        warn("nobody watches for the commits of other processes: %s", error)
 
 
 def _after_fork_in_child() -> None:

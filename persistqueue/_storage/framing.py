@@ -32,7 +32,12 @@ from typing import IO, TYPE_CHECKING, Any
 from zlib import crc32
 
 from ..exceptions import ItemTooLarge, SerializationError
-from ..serializers._coroutines import Driven, is_coroutine_function
+from ..serializers._coroutines import (
+    Driven,
+    Unawaited,
+    is_coroutine_function,
+    refuse_coroutine,
+)
 from ..serializers._framed import LENGTH
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
 _NOT_DAMAGE = (MemoryError, RecursionError)  # of this process, not of the record
+_NOT_THE_RECORDS = (ImportError, OSError)  # a user's load may ask a service; it may be down
 
 
 class Short(Exception):
@@ -141,7 +147,8 @@ class PickleFraming:
         A bare one shares the first two bytes with it; read as such, a record of ours
         would go unchecked.
         """
-        block.need(at, 2)  # the shortest pickle
+        rest = block.limit - block.base - at
+        block.need(at, max(2, min(len(_NO_OP_START), rest)))  # 2: the shortest pickle
         data = block.data
         start = data[at : at + len(_NO_OP_START)]
         if sum(map(operator.eq, start, _NO_OP_START)) > len(_NO_OP_START) // 2:
@@ -282,7 +289,7 @@ class ForeignFraming:
     def encode(self, item: Any) -> bytes:
         buffer = io.BytesIO()
         try:
-            self._serializer.dump(item, buffer)
+            refuse_coroutine(self._serializer.dump(item, buffer))
         except Exception as error:
             raise cannot_encode(self.name, item, error) from error
         return buffer.getvalue()
@@ -290,8 +297,10 @@ class ForeignFraming:
     def decode(self, block: Block, at: int) -> tuple[Any, int]:
         stream = block.stream(block.base + at, None)
         try:
-            return self._serializer.load(stream), at + stream.tell()
-        except _NOT_DAMAGE as error:
+            item = self._serializer.load(stream)
+            refuse_coroutine(item)
+            return item, at + stream.tell()
+        except (*_NOT_DAMAGE, *_NOT_THE_RECORDS, Unawaited) as error:
             raise _cannot_decode(self.name, error) from error
         except Exception as error:
             raise Damaged(f"{self.name}.load raised {type(error).__name__}: {error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from functools import partial
+from types import CoroutineType
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 
 _CALL = "__call__"
 _IS_COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs 10 ms
+
+
+class Unawaited(TypeError):
+    """A serializer's function returned a coroutine, and was not seen to be of that kind."""
+
+
+def refuse_coroutine(result: Any) -> None:
+    """Raise ``Unawaited`` for a coroutine that nobody would await."""
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise Unawaited(
+            "it returned a coroutine; AsyncQueue takes coroutine functions, and tells them by "
+            "their 'async def': a wrapper around one needs it, too"
+        )
 
 
 class AsyncStream:
@@ -61,7 +76,7 @@ class Driven:
         if is_coroutine_function(self.inner.dump):
             await self.inner.dump(value, AsyncStream(buffer))
         else:
-            self.inner.dump(value, buffer)
+            refuse_coroutine(self.inner.dump(value, buffer))
         return buffer.getvalue()
 
     def dump(self, value: Any, fp: IO[bytes]) -> None:
