@@ -8,8 +8,6 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import persistqueue
-
 from sync_tasks import clean_start, construct, items, opened
 
 if TYPE_CHECKING:
@@ -19,9 +17,11 @@ _TICK = 0.001  # s between two looks at the clock
 
 
 @asynccontextmanager
-async def aopened(path: str, durability: str, chunksize: int = 100) -> AsyncIterator[Any]:
+async def aopened(
+    path: str, durability: str, kind: str = "AsyncQueue", **options: Any
+) -> AsyncIterator[Any]:
     """Open an async queue."""
-    queue = construct(persistqueue.AsyncQueue, path, durability, chunksize)
+    queue = construct(kind, path, durability, **options)
     await queue.qsize()  # both sides open their files at the first call
     try:
         yield queue
@@ -39,7 +39,9 @@ async def _timed(callers: int, one: Callable[[int], Awaitable[None]]) -> float:
     return time.perf_counter() - start
 
 
-def tasks_put(path: str, count: int, durability: str, callers: int) -> float:
+def tasks_put(
+    path: str, count: int, durability: str, callers: int, kind: str = "AsyncQueue"
+) -> float:
     """Put about ``count`` items in all, one by one, from several tasks at once."""
     share = max(1, count // callers)
     batch = items(share)
@@ -49,7 +51,7 @@ def tasks_put(path: str, count: int, durability: str, callers: int) -> float:
             for item in batch:
                 await queue.put(item)
 
-        async with aopened(path, durability) as queue:
+        async with aopened(path, durability, kind) as queue:
             return await _timed(callers, one) / (share * callers)
 
     return asyncio.run(measure())
@@ -74,12 +76,31 @@ def tasks_get(path: str, count: int, durability: str, callers: int) -> float:
     return asyncio.run(measure())
 
 
+def sql_tasks_get(path: str, count: int, durability: str, callers: int) -> float:
+    """Take about ``count`` items in all, which finishes them, one by one, from several tasks."""
+    share = max(1, count // callers)
+
+    async def measure() -> float:
+        async def one(_: int) -> None:
+            for _ in range(share):
+                await queue.get()
+
+        # Without auto_commit persist-queue commits what was put at task_done: that is sooner done.
+        async with aopened(path, durability, "AsyncSQLiteQueue", auto_commit=False) as queue:
+            await asyncio.gather(*map(queue.put, items(share * callers)))
+            await queue.task_done()
+        async with aopened(path, durability, "AsyncSQLiteQueue") as queue:
+            return await _timed(callers, one) / (share * callers)
+
+    return asyncio.run(measure())
+
+
 def async_put_many(path: str, count: int, durability: str, chunksize: int) -> float:
     """Put ``count`` items with one call."""
     batch = items(count)
 
     async def measure() -> float:
-        async with aopened(path, durability, chunksize) as queue:
+        async with aopened(path, durability, chunksize=chunksize) as queue:
             start = clean_start()
             await queue.put_many(batch)
             return (time.perf_counter() - start) / count
@@ -125,7 +146,7 @@ def idle(path: str, queues: int, seconds: float) -> float:
 
     async def measure() -> float:
         waiting = [
-            construct(persistqueue.AsyncQueue, os.path.join(path, str(number)), "process")
+            construct("AsyncQueue", os.path.join(path, str(number)), "process")
             for number in range(queues)
         ]
         gets = [asyncio.create_task(queue.get()) for queue in waiting]
@@ -144,5 +165,6 @@ def idle(path: str, queues: int, seconds: float) -> float:
 
 
 TASKS: dict[str, Callable[..., float]] = {
-    task.__name__: task for task in (tasks_put, tasks_get, async_put_many, loop_gap, idle)
+    task.__name__: task
+    for task in (tasks_put, tasks_get, sql_tasks_get, async_put_many, loop_gap, idle)
 }

@@ -27,6 +27,7 @@ BESIDE = f"{PEER} {PEER_VERSION}"
 THREADS = 16
 CALLERS = 100  # tasks, or queues
 IDLE = 2.0  # s for which idle queues are watched
+WAKES = 12  # puts in one sample that another process waits for
 CHUNKSIZE = 10_000  # of the queue that takes put_many
 
 
@@ -65,6 +66,19 @@ ASYNC_ROWS = (
     ("get + task_done", "tasks_get", "process", CALLERS, Goal("faster", 40, 80)),
 )
 
+SQL_THREADS = {"kind": "SQLiteQueue", "threads": THREADS, "multithreading": True}
+SQL_ROWS: tuple[tuple[str, Goal, str, dict[str, Any]], ...] = (
+    ("SQLite put, power", Goal("faster", 0.9, 1.2), "put", {"kind": "SQLiteQueue"}),
+    ("SQLite get, power", Goal("faster", 0.9, 1.2), "sql_get", {}),
+    (f"SQLite {THREADS} threads put, power", Goal("faster", 3, 8), "threads_put", SQL_THREADS),
+)
+ASYNC_SQL_ROWS = (
+    ("put", "tasks_put", 1, {"kind": "AsyncSQLiteQueue"}, Goal("faster", 2, 3.5)),
+    ("get", "sql_tasks_get", 1, {}, Goal("faster", 2, 3.5)),
+    ("put", "tasks_put", CALLERS, {"kind": "AsyncSQLiteQueue"}, Goal("faster", 60, 100)),
+    ("get", "sql_tasks_get", CALLERS, {}, Goal("faster", 60, 100)),
+)
+
 
 @dataclass
 class Contest:
@@ -90,7 +104,7 @@ class Sizes:
 
     count: int  # operations in one sample
     rounds: int
-    bulk: int  # items in put_many
+    bulk: int  # items in put_many, and rows in an SQLite queue that has many
     waiting: int  # items in the long queue; the short one has ``count``
 
 
@@ -116,6 +130,14 @@ class Arena:
         """Fill the queues that have items waiting."""
         self._here.measure("fill", self._short, count=self._sizes.count)
         self._here.measure("fill", self._long, count=self._sizes.waiting)
+        count, bulk = self._sizes.count, self._sizes.bulk
+        for kind, acked in (("PriorityQueue", 0), ("SQLiteAckQueue", bulk)):
+            self._here.measure("sql_fill", self._of(kind, "few"), count=count, kind=kind)
+            many = self._of(kind, "many")
+            self._here.measure("sql_fill", many, count=bulk, kind=kind, acked=acked)
+
+    def _of(self, kind: str, which: str) -> str:
+        return os.path.join(self._directory, f"{kind}-{which}")
 
     def contests(self) -> list[Contest]:
         """Return the rows, in the order of the report."""
@@ -133,9 +155,15 @@ class Arena:
             *(self._async(*row) for row in ASYNC_ROWS),
             self._async_bulk(),
             *self._loop(),
+            *(self._peer(name, goal, task, "power", **more) for name, goal, task, more in SQL_ROWS),
+            *(self._async_sql(*row) for row in ASYNC_SQL_ROWS),
+            self._sql_bulk(),
+            self._sql_many("PriorityQueue", acked=False),
+            self._sql_many("SQLiteAckQueue", acked=True),
+            self._wake(),
         ]
 
-    def _peer(self, name: str, goal: Goal, task: str, durability: str, **more: int) -> Contest:
+    def _peer(self, name: str, goal: Goal, task: str, durability: str, **more: Any) -> Contest:
         arguments = {"count": self._sizes.count, "durability": durability, **more}
         return Contest(
             name, BESIDE, goal, "us",
@@ -219,6 +247,51 @@ class Arena:
             fresh.end_bare,
         )  # fmt: skip
         return [gap, idle, end]
+
+    def _async_sql(
+        self, what: str, task: str, callers: int, more: dict[str, Any], goal: Goal
+    ) -> Contest:
+        """Return a row in which persist-queue does less: it syncs the disk several times a call."""
+        count = self._sizes.count
+        ours = count if callers == 1 else 10 * count
+        arguments = {"durability": "power", "callers": callers, **more}
+        who = "1 caller" if callers == 1 else f"{callers} callers"
+        return Contest(
+            f"async SQLite {what}, {who}, power", BESIDE, goal, "us",
+            lambda: self._sample(self._here, task, count=ours, **arguments),
+            lambda: self._sample(self._other, task, count=max(1, count // 5), **arguments),
+        )  # fmt: skip
+
+    def _sql_bulk(self) -> Contest:
+        count = self._sizes.bulk
+        arguments = {"count": count, "durability": "power", "kind": "SQLiteQueue"}
+        return Contest(
+            f"SQLite put_many of {count:,}, power", "pickle and executemany by hand",
+            Goal("times", 1.5), "us",
+            lambda: self._sample(self._here, "put_many", **arguments),
+            lambda: self._sample(self._here, "executemany", count=count),
+        )  # fmt: skip
+
+    def _sql_many(self, kind: str, *, acked: bool) -> Contest:
+        """Return a row of gets from a queue with many rows, against one with few."""
+        count, bulk = self._sizes.count, self._sizes.bulk
+        arguments = {"count": count, "kind": kind}
+        return Contest(
+            f"{kind} get with {bulk:,} waiting" + (f", {bulk:,} acked" if acked else ""),
+            f"with {count:,}" + (", none acked" if acked else ""), Goal("times", 1.25), "us",
+            lambda: self._here.measure(
+                "sql_exchange", self._of(kind, "many"), acked=bulk if acked else 0, **arguments
+            ),
+            lambda: self._here.measure("sql_exchange", self._of(kind, "few"), **arguments),
+        )  # fmt: skip
+
+    def _wake(self) -> Contest:
+        count = max(1, min(self._sizes.count // 20, WAKES))
+        return Contest(
+            "SQLite put to get in another process", "none", Goal("above", 20, 5), "ms",
+            lambda: self._sample(self._here, "wake", count=count, durability="power") / 1e3,
+            lambda: 0.0,
+        )  # fmt: skip
 
     def _sample(self, side: Side, task: str, **arguments: Any) -> float:
         """Measure in a folder that is removed afterwards."""

@@ -7,7 +7,7 @@ import gc
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +28,16 @@ class Entry:
     Attributes:
         name: of the row.
         open: returns a new queue, given a path that does not exist and a durability.
-        finish: finishes all ``count`` items that were taken with one ``task_done``.
+        finish: finishes all items that were taken, given their list, with as few calls as it goes.
+        finish_one: finishes one that was taken.
         waits: whether its methods are coroutines.
         needs: a module that it cannot do without.
     """
 
     name: str
     open: Callable[[str, str], Any]
-    finish: Callable[[Any, int], Any] = lambda queue, count: queue.task_done(count)
+    finish: Callable[[Any, list[Any]], Any] = lambda queue, items: queue.task_done(len(items))
+    finish_one: Callable[[Any, Any], Any] = lambda queue, item: queue.task_done()  # noqa: ARG005
     waits: bool = False
     needs: str = "persistqueue"
 
@@ -57,9 +59,60 @@ def _async_file_queue(path: str, durability: str) -> Any:
     return AsyncQueue(path, durability=durability)
 
 
+def _sql(name: str, **options: Any) -> Callable[[str, str], Any]:
+    """Return what opens a queue of the class with this name."""
+
+    def opens(path: str, durability: str) -> Any:
+        import persistqueue  # noqa: PLC0415 - each row imports what it needs
+
+        return getattr(persistqueue, name)(path, durability=durability, **options)
+
+    return opens
+
+
+def _sql_entry(name: str, title: str = "", **options: Any) -> Entry:
+    """Return the row of an SQLite class; ``task_done()`` is for all that was taken, or nothing."""
+    waits = name.startswith("Async")
+    return Entry(
+        title or name,
+        _sql(name, **options),
+        finish=lambda queue, _: queue.task_done(),
+        waits=waits,
+        needs="aiosqlite" if waits else "sqlite3",
+    )
+
+
+def _ack_each(queue: Any, items: list[Any]) -> None:
+    for item in items:
+        queue.ack(item)
+
+
+async def _async_ack_each(queue: Any, items: list[Any]) -> None:
+    for item in items:
+        await queue.ack(item)
+
+
+def _acked(entry: Entry) -> Entry:
+    """Return the row of an ack queue, where each item is acked, at once or at the end."""
+    finish = _async_ack_each if entry.waits else _ack_each
+    return replace(entry, finish=finish, finish_one=lambda queue, item: queue.ack(item))
+
+
 ENTRIES = (
     Entry("File Queue", _file_queue),
     Entry("AsyncFileQueue", _async_file_queue, waits=True, needs="aiofiles"),
+    _sql_entry("SQLiteQueue"),
+    _sql_entry("SQLiteQueue", "SQLiteQueue (auto_commit=False)", auto_commit=False),
+    _sql_entry("FILOSQLiteQueue"),
+    _sql_entry("UniqueQ"),
+    _sql_entry("PriorityQueue"),
+    _acked(_sql_entry("SQLiteAckQueue")),
+    _sql_entry("AsyncSQLiteQueue"),
+    _sql_entry("AsyncSQLiteQueue", "AsyncSQLiteQueue (auto_commit=False)", auto_commit=False),
+    _sql_entry("AsyncFILOSQLiteQueue"),
+    _sql_entry("AsyncUniqueQ"),
+    _sql_entry("AsyncPriorityQueue"),
+    _acked(_sql_entry("AsyncSQLiteAckQueue")),
 )
 
 
@@ -100,12 +153,13 @@ def _with_threads(entry: Entry, column: str, count: int, path: str, durability: 
         queue.put(f"bench{number}")
     if column != "Write":
         many = column == "Write/Read(many task_done)"
+        taken = []
         for _ in range(count):
-            queue.get()
+            taken.append(queue.get())
             if many:
-                queue.task_done()
+                entry.finish_one(queue, taken[-1])
         if not many:
-            entry.finish(queue, count)
+            entry.finish(queue, taken)
     queue.close()
 
 
@@ -115,12 +169,13 @@ async def _with_tasks(entry: Entry, column: str, count: int, path: str, durabili
         await queue.put(f"bench{number}")
     if column != "Write":
         many = column == "Write/Read(many task_done)"
+        taken = []
         for _ in range(count):
-            await queue.get()
+            taken.append(await queue.get())
             if many:
-                await _outcome(queue.task_done())
+                await _outcome(entry.finish_one(queue, taken[-1]))
         if not many:
-            await _outcome(entry.finish(queue, count))
+            await _outcome(entry.finish(queue, taken))
     await _outcome(queue.close())
 
 

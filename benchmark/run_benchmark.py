@@ -37,7 +37,10 @@ def parser() -> argparse.ArgumentParser:
     add("--dir", default=os.curdir, help="where the queues are put: the disk to measure")
     add("--peers", action="store_true", help="measure against persist-queue 1.1.0 instead")
     add("--rounds", type=_positive, default=7, help="samples per side, with --peers")
-    add("--bulk", type=_positive, default=100_000, help="items in put_many, with --peers")
+    add(
+        "--bulk", type=_positive, default=100_000,
+        help="items in put_many, rows in SQLite queues with many, with --peers",
+    )  # fmt: skip
     add("--waiting", type=_positive, default=1_000_000, help="items waiting, with --peers")
     add("--plot", metavar="FILE.png", help="draw a bar chart, with --peers (needs matplotlib)")
     return command

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PEER = "persist-queue"
 PEER_VERSION = "1.1.0"
-BESIDE_PEER = "aiofiles==25.1.0"  # what its AsyncQueue needs
+BESIDE_PEER = ("aiofiles==25.1.0", "aiosqlite==0.22.1")  # what its async queues need
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)  # where this checkout's package is
 CACHE = os.path.join(HERE, ".cache")
@@ -101,12 +101,12 @@ class Side:
 
 
 def installed_peer(cache: str = CACHE) -> str:
-    """Return the folder that holds persist-queue and aiofiles, installed there the first time.
+    """Return the folder of persist-queue and what it needs, installed there the first time.
 
     Raises:
         BenchmarkError: it cannot be installed.
     """
-    folder = os.path.join(cache, f"{PEER}-{PEER_VERSION}-async")
+    folder = os.path.join(cache, f"{PEER}-{PEER_VERSION}-async-sql")
     if not os.path.isdir(folder):
         os.makedirs(cache, exist_ok=True)
         with open(os.path.join(cache, ".gitignore"), "w", encoding="ascii") as file:
@@ -119,7 +119,7 @@ def installed_peer(cache: str = CACHE) -> str:
 
 
 def _pip_install(target: str) -> None:
-    wanted = [f"{PEER}=={PEER_VERSION}", BESIDE_PEER]
+    wanted = [f"{PEER}=={PEER_VERSION}", *BESIDE_PEER]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target]
     done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -6,10 +6,14 @@ import gc
 import inspect
 import os
 import pickle
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import persistqueue
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FILLING = 10_000  # items in one put_many while a queue is filled
+_PRIORITIES = 100  # different ones in a priority queue
+_SETTLED, _SPREAD = 0.15, 0.1  # s after which a waiter looks seldom; several times its period then
 
 
 def items(count: int) -> list[dict[str, Any]]:
@@ -28,17 +34,18 @@ def items(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def construct(queue_type: Any, path: str, durability: str, chunksize: int = 100) -> Any:
-    """Return a new object; upstream's know nothing of ``durability``."""
+def construct(kind: str, path: str, durability: str, **options: Any) -> Any:
+    """Return a new object of a class; upstream's know nothing of ``durability``."""
+    queue_type = getattr(persistqueue, kind)
     if "durability" in inspect.signature(queue_type).parameters:
-        return queue_type(path, chunksize=chunksize, durability=durability)
-    return queue_type(path, chunksize=chunksize)
+        options["durability"] = durability
+    return queue_type(path, **options)
 
 
 @contextmanager
-def opened(path: str, durability: str, chunksize: int = 100) -> Iterator[Any]:
-    """Open a queue; upstream's has no ``close``."""
-    queue = construct(persistqueue.Queue, path, durability, chunksize)
+def opened(path: str, durability: str, kind: str = "Queue", **options: Any) -> Iterator[Any]:
+    """Open a queue; upstream's ``Queue`` has no ``close``."""
+    queue = construct(kind, path, durability, **options)
     try:
         yield queue
     finally:
@@ -53,10 +60,10 @@ def clean_start() -> float:
     return time.perf_counter()
 
 
-def put(path: str, count: int, durability: str) -> float:
+def put(path: str, count: int, durability: str, kind: str = "Queue") -> float:
     """Put ``count`` items, one by one."""
     batch = items(count)
-    with opened(path, durability) as queue:
+    with opened(path, durability, kind) as queue:
         start = clean_start()
         for item in batch:
             queue.put(item)
@@ -75,7 +82,20 @@ def get(path: str, count: int, durability: str) -> float:
         return (time.perf_counter() - start) / count
 
 
-def threads_put(path: str, count: int, durability: str, threads: int) -> float:
+def sql_get(path: str, count: int, durability: str) -> float:
+    """Take ``count`` items, one by one, which finishes them."""
+    with opened(path, durability, "SQLiteQueue") as queue:
+        for item in items(count):
+            queue.put(item)
+        start = clean_start()
+        for _ in range(count):
+            queue.get()
+        return (time.perf_counter() - start) / count
+
+
+def threads_put(
+    path: str, count: int, durability: str, threads: int, kind: str = "Queue", **options: Any
+) -> float:
     """Put about ``count`` items in all from several threads at once."""
     share = max(1, count // threads)
     batch = items(share)
@@ -86,7 +106,7 @@ def threads_put(path: str, count: int, durability: str, threads: int) -> float:
         for item in batch:
             queue.put(item)
 
-    with opened(path, durability) as queue, ThreadPoolExecutor(threads) as pool:
+    with opened(path, durability, kind, **options) as queue, ThreadPoolExecutor(threads) as pool:
         runs = [pool.submit(run) for _ in range(threads)]
         start = clean_start()
         ready.wait()
@@ -95,10 +115,10 @@ def threads_put(path: str, count: int, durability: str, threads: int) -> float:
         return (time.perf_counter() - start) / (share * threads)
 
 
-def put_many(path: str, count: int, durability: str, chunksize: int) -> float:
+def put_many(path: str, count: int, durability: str, kind: str = "Queue", **options: Any) -> float:
     """Put ``count`` items with one call."""
     batch = items(count)
-    with opened(path, durability, chunksize) as queue:
+    with opened(path, durability, kind, **options) as queue:
         start = clean_start()
         queue.put_many(batch)
         return (time.perf_counter() - start) / count
@@ -112,6 +132,25 @@ def plain_file(path: str, count: int) -> float:
         for item in batch:
             pickle.dump(item, file, 4)
     return (time.perf_counter() - start) / count
+
+
+def executemany(path: str, count: int) -> float:
+    """Pickle ``count`` items into a table like ``SQLiteQueue``'s, in one transaction, by hand."""
+    batch = items(count)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(
+            "CREATE TABLE queue_default"
+            " (_id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB, timestamp FLOAT)"
+        )
+        start = clean_start()
+        with database:
+            database.executemany(
+                "INSERT INTO queue_default (data, timestamp) VALUES (?, ?)",
+                ((pickle.dumps(item, 4), time.time()) for item in batch),
+            )
+        return (time.perf_counter() - start) / count
 
 
 def fill(path: str, count: int) -> float:
@@ -137,6 +176,71 @@ def exchange(path: str, count: int, durability: str, timed: str) -> float:
     return {"put": between - start, "get": end - between}[timed] / count
 
 
+def sql_fill(path: str, count: int, kind: str, acked: int = 0) -> float:
+    """Put ``count`` items, for others to measure with, behind ``acked`` ones that are acked."""
+    if acked:
+        with opened(path, "process", kind) as queue:
+            queue.put_many(items(acked))
+        with closing(sqlite3.connect(os.path.join(path, "data.db"))) as database, database:
+            database.execute("UPDATE ack_queue_default SET status = 5")  # one by one takes minutes
+    with opened(path, "process", kind) as queue:
+        step = max(1, min(_FILLING, count // _PRIORITIES))
+        for number, first in enumerate(range(0, count, step)):
+            more = {"priority": number % _PRIORITIES} if kind == "PriorityQueue" else {}
+            queue.put_many(items(min(step, count - first)), **more)
+    return 0.0
+
+
+def sql_exchange(path: str, count: int, kind: str, acked: int = 0) -> float:
+    """Put ``count`` items and take as many; only that is timed.  Rows stay the same in number."""
+    with opened(path, "process", kind) as queue:
+        for number, item in enumerate(items(count)):
+            more = {"priority": number % _PRIORITIES} if kind == "PriorityQueue" else {}
+            queue.put(item, **more)
+        start = clean_start()
+        taken = [queue.get() for _ in range(count)]
+        end = time.perf_counter()
+        if kind == "SQLiteAckQueue":
+            for item in taken:
+                queue.ack(item)
+            queue.clear_acked_data(0, keep_latest=acked)
+    return (end - start) / count
+
+
+# Prints how long ago each item was put, which is when the clock showed what the item is:
+# the clock is the same in all processes.
+_WAITER = """
+import sys, time
+from persistqueue import SQLiteQueue
+path, durability, count = sys.argv[1:]
+with SQLiteQueue(path, durability=durability) as queue:
+    print("waiting", flush=True)
+    for _ in range(int(count)):
+        put = queue.get(timeout=60)
+        print(time.perf_counter() - put, flush=True)
+"""
+
+
+def wake(path: str, count: int, durability: str) -> float:
+    """Return the median time from a put here until another process, which waits, has the item."""
+    with opened(path, durability, "SQLiteQueue") as queue:
+        command = [sys.executable, "-c", _WAITER, path, durability, str(count)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiter:
+            assert waiter.stdout is not None
+            waiter.stdout.readline()
+            delays = []
+            for number in range(count):
+                # Until it looks as seldom as it ever does, and each time in another moment between.
+                time.sleep(_SETTLED + _SPREAD * number / count)
+                queue.put(time.perf_counter())
+                delays.append(float(waiter.stdout.readline()))
+    return median(delays)
+
+
 TASKS: dict[str, Callable[..., float]] = {
-    task.__name__: task for task in (put, get, threads_put, put_many, plain_file, fill, exchange)
-}
+    task.__name__: task
+    for task in (
+        put, get, sql_get, threads_put, put_many, plain_file, executemany,
+        fill, exchange, sql_fill, sql_exchange, wake,
+    )
+}  # fmt: skip

@@ -44,12 +44,27 @@ def numbers(cells: list[str]) -> list[float]:
 # -- the table of queue types ---------------------------------------------------------------
 
 
-QUEUES = ["File Queue", "AsyncFileQueue"]
+QUEUES = [
+    "File Queue",
+    "AsyncFileQueue",
+    "SQLiteQueue",
+    "SQLiteQueue (auto_commit=False)",
+    "FILOSQLiteQueue",
+    "UniqueQ",
+    "PriorityQueue",
+    "SQLiteAckQueue",
+    "AsyncSQLiteQueue",
+    "AsyncSQLiteQueue (auto_commit=False)",
+    "AsyncFILOSQLiteQueue",
+    "AsyncUniqueQ",
+    "AsyncPriorityQueue",
+    "AsyncSQLiteAckQueue",
+]
 
 
 def test_console_has_a_row_of_seconds_for_each_queue_type(tmp_path: Path) -> None:
     """The console table has upstream's columns, and seconds below each of them."""
-    done = run(20, "console", "--dir", tmp_path)
+    done = run(3, "console", "--dir", tmp_path)
     assert done.returncode == 0, done.stderr
     table = done.stdout.partition("\n\n")[2].splitlines()
     assert [cell.strip() for cell in table[0].split("  ") if cell.strip()] == [
@@ -66,7 +81,7 @@ def test_rst_is_valid(tmp_path: Path) -> None:
     """The rst output is a field list and a table to docutils, which finds no fault."""
     core = pytest.importorskip("docutils.core")
     nodes = pytest.importorskip("docutils.nodes")
-    done = run(20, "rst", "--dir", tmp_path)
+    done = run(3, "rst", "--dir", tmp_path)
     assert done.returncode == 0, done.stderr
     document = core.publish_doctree(done.stdout, settings_overrides={"report_level": 1})
     assert not list(document.findall(nodes.system_message))
@@ -79,10 +94,10 @@ def test_rst_is_valid(tmp_path: Path) -> None:
 @pytest.mark.parametrize("durability", ["power", "process"])
 def test_json_is_all_there_is_on_stdout(tmp_path: Path, durability: str) -> None:
     """The json output is one object and nothing else, with what was measured and on what."""
-    done = run(20, "json", "--durability", durability, "--dir", tmp_path)
+    done = run(3, "json", "--durability", durability, "--dir", tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["count"], found["durability"], found["unit"]) == (20, durability, "seconds")
+    assert (found["count"], found["durability"], found["unit"]) == (3, durability, "seconds")
     assert sys.version.split()[0] in found["platform"]
     assert QUEUES == [row["queue"] for row in found["rows"]]
     for row in found["rows"]:
@@ -92,7 +107,7 @@ def test_json_is_all_there_is_on_stdout(tmp_path: Path, durability: str) -> None
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     """The queues that were measured are removed."""
-    assert run(5, "--dir", tmp_path).returncode == 0
+    assert run(3, "--dir", tmp_path).returncode == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,7 +151,7 @@ def test_without_aiofiles_the_other_rows_are_measured(
     """What a missing dependency leaves out is said on stderr; the table has the rest."""
     without = [replace(entry, needs="not_a_module") for entry in ENTRIES if entry.waits]
     monkeypatch.setattr("benchmark.queues.ENTRIES", (ENTRIES[0], *without))
-    assert run_benchmark.main(["5", "--dir", str(tmp_path)]) == 0
+    assert run_benchmark.main(["1", "--dir", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert "AsyncFileQueue" not in printed.out
     assert "no AsyncFileQueue: not_a_module is not installed" in printed.err
@@ -154,8 +169,8 @@ class LoopQueue(asyncio.Queue):  # type: ignore[type-arg]
 def test_a_queue_whose_methods_are_coroutines_is_one_entry(tmp_path: Path) -> None:
     """Such a queue gets its row too: each column puts, takes and finishes what it says."""
 
-    def finish(queue: Any, count: int) -> None:
-        for _ in range(count):
+    def finish(queue: Any, items: list[Any]) -> None:
+        for _ in items:
             queue.task_done()
 
     LoopQueue.left = []
@@ -163,6 +178,60 @@ def test_a_queue_whose_methods_are_coroutines_is_one_entry(tmp_path: Path) -> No
     report = measure([entry], 10, "process", str(tmp_path), Progress(3, io.StringIO()))
     assert [row[0] for row in report.rows] == ["Loop"]
     assert LoopQueue.left == [(10, 10), (0, 0), (0, 0)]
+
+
+class Acked:
+    """A queue in memory that notes what is done with it, in an order of its own."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes
+
+    def put(self, item: str) -> None:
+        self.notes.append("put")
+
+    def get(self) -> int:
+        self.notes.append("get")
+        return self.notes.count("get")
+
+    def ack(self, item: int) -> None:
+        self.notes.append(f"ack {item}")
+
+    def close(self) -> None:
+        self.notes.append("close")
+
+
+class AsyncAcked:
+    """The same with coroutines."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._queue = Acked(notes)
+
+    async def put(self, item: str) -> None:
+        self._queue.put(item)
+
+    async def get(self) -> int:
+        return self._queue.get()
+
+    async def ack(self, item: int) -> None:
+        self._queue.ack(item)
+
+    async def close(self) -> None:
+        self._queue.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("SQLiteAckQueue", Acked), ("AsyncSQLiteAckQueue", AsyncAcked)]
+)
+def test_an_ack_queue_acks_every_item(name: str, kind: Any, tmp_path: Path) -> None:
+    """Each item is acked: at the end in the second column, at once in the third."""
+    notes: list[str] = []
+    [found] = [entry for entry in ENTRIES if entry.name == name]
+    entry = replace(found, open=lambda path, durability: kind(notes))
+    measure([entry], 2, "process", str(tmp_path), Progress(3, io.StringIO()))
+    second = notes.index("close") + 1
+    third = notes.index("close", second) + 1
+    assert notes[second:third] == ["put", "put", "get", "get", "ack 1", "ack 2", "close"]
+    assert notes[third:] == ["put", "put", "get", "ack 3", "get", "ack 4", "close"]
 
 
 # -- the comparison -------------------------------------------------------------------------
@@ -189,17 +258,29 @@ ROWS = [
     "async longest gap, 100 callers, power",
     "async 100 queues wait",
     "async exit without close",
+    "SQLite put, power",
+    "SQLite get, power",
+    "SQLite 16 threads put, power",
+    "async SQLite put, 1 caller, power",
+    "async SQLite get, 1 caller, power",
+    "async SQLite put, 100 callers, power",
+    "async SQLite get, 100 callers, power",
+    "SQLite put_many of 300, power",
+    "PriorityQueue get with 300 waiting",
+    "SQLiteAckQueue get with 300 waiting, 300 acked",
+    "SQLite put to get in another process",
 ]
 NOTHING = {  # rows that are held against nothing at all
     "imports of asyncio or non-stdlib",
     "async longest gap, 100 callers, power",
     "async 100 queues wait",
+    "SQLite put to get in another process",
 }
 
 
 def test_peers_measures_every_row(tmp_path: Path) -> None:
     """The comparison has all rows, each with two numbers, a bound and a verdict."""
-    sizes = ("--rounds", 2, "--bulk", 300, "--waiting", 200)
+    sizes = ("--rounds", 1, "--bulk", 300, "--waiting", 200)
     done = run(40, "json", "--peers", *sizes, "--dir", tmp_path)
     if "pip cannot install" in done.stderr:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(done.stderr.splitlines()[-1])
@@ -214,6 +295,7 @@ def test_peers_measures_every_row(tmp_path: Path) -> None:
     assert (imports["here"], imports["verdict"]) == (0, "ok")
     gap = rows["async longest gap, 100 callers, power"]
     assert 0 < gap["here"] < 1000  # ms
+    assert 0 < rows["SQLite put to get in another process"]["here"] < 1000  # ms
 
 
 @pytest.mark.parametrize(
