@@ -182,7 +182,7 @@ def sql_fill(path: str, count: int, kind: str, acked: int = 0) -> float:
         with opened(path, "process", kind) as queue:
             queue.put_many(items(acked))
         with closing(sqlite3.connect(os.path.join(path, "data.db"))) as database, database:
-            database.execute("UPDATE ack_queue_default SET status = 5")  # one by one takes minutes
+            database.execute("UPDATE ack_queue_default SET status = 5")  # one by one is slow
     with opened(path, "process", kind) as queue:
         step = max(1, min(_FILLING, count // _PRIORITIES))
         for number, first in enumerate(range(0, count, step)):
