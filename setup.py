@@ -52,6 +52,7 @@ setup(
             "pytest>=7.4",
             "ruff>=0.9",
             "setuptools>=77",
+            "uvloop>=0.19; sys_platform != 'win32'",
         ],
         "docs": ["furo>=2024.1.29", "sphinx>=7.2"],
         "bench": ["matplotlib>=3.7"],

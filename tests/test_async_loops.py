@@ -34,7 +34,12 @@ def _watched() -> Iterator[None]:
 
 def run_in_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
     """Do what ``asyncio.run`` does, on uvloop."""
-    return pytest.importorskip("uvloop", reason="uvloop is not installed").run(main)
+    try:
+        import uvloop
+    except ImportError:
+        main.close()
+        pytest.skip("needs the package uvloop")
+    return uvloop.run(main)
 
 
 def run_in_debug_mode(main: Coroutine[Any, Any, Any]) -> Any:

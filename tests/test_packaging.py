@@ -197,8 +197,8 @@ def test_the_extras_are_those_of_the_requirements_files(built: Built) -> None:
     """requirements.txt is the extra "async", extra-requirements.txt the extra "extra"."""
     wanted: dict[str, list[str]] = {}
     for line in built.metadata.get_all("Requires-Dist", []):
-        requirement, _, extra = line.partition("; extra == ")
-        wanted.setdefault(extra.strip("\"'"), []).append(requirement)
+        extra = re.search(r"extra == ['\"](\w+)", line)
+        wanted.setdefault(extra[1] if extra else "", []).append(line.partition(";")[0].strip())
     for extra, file in (("async", "requirements.txt"), ("extra", "extra-requirements.txt")):
         text = (ROOT / file).read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -51,7 +51,6 @@ _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
 _NOT_DAMAGE = (MemoryError, RecursionError)  # of this process, not of the record
-_NOT_THE_RECORDS = (ImportError, OSError)  # a user's load may ask a service; it may be down
 
 
 class Short(Exception):
@@ -300,7 +299,9 @@ class ForeignFraming:
             item = self._serializer.load(stream)
             refuse_coroutine(item)
             return item, at + stream.tell()
-        except (*_NOT_DAMAGE, *_NOT_THE_RECORDS, Unawaited) as error:
+        except OSError:  # the disk's, or that of a service which load asks
+            raise
+        except (*_NOT_DAMAGE, ImportError, Unawaited) as error:
             raise _cannot_decode(self.name, error) from error
         except Exception as error:
             raise Damaged(f"{self.name}.load raised {type(error).__name__}: {error}") from error
