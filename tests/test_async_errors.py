@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 from crashdisk import Fault, FaultyDisk, contents, in_child, watchdog
+from ledger import SOON
 from loops import in_loop, parked
 from test_errors import Unsynced, locked
+from turns import busy_thread, turns
 
 from persistqueue import (
     AsyncEmpty,
@@ -343,6 +345,60 @@ async def test_put_many_of_a_failing_iterable_leaves_no_byte(path: Path) -> None
         with pytest.raises(LookupError, match="no more"):
             await queue.put_many(items())
         assert (before, True) == (files(path), await queue.empty())
+
+
+# -- items that are poison ----------------------------------------------------------
+
+BASE_ERRORS = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
+
+
+class Poison:
+    """An item whose loading raises something that is no ``Exception``, until it is healed."""
+
+    kind: type[BaseException] | None = None
+
+    def __reduce__(self) -> Any:
+        return load_poison, ()
+
+
+def load_poison() -> str:
+    if Poison.kind is not None:
+        raise Poison.kind
+    return "healed"
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+@pytest.mark.parametrize("kind", BASE_ERRORS)
+@in_loop
+async def test_poison_is_its_getters_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException], autosave: bool
+) -> None:
+    """What an item's own code raises on the store's thread is no other caller's, and stops no one."""
+    monkeypatch.setattr(Poison, "kind", kind)
+    async with AsyncQueue[Any](path, autosave=autosave) as queue:
+        await queue.put(Poison())
+        with busy_thread(queue):
+            first = asyncio.create_task(queue.sync())
+            await turns(1)  # what follows shares the next batch
+            puts = [asyncio.create_task(queue.put(number)) for number in range(3)]
+            takes = [asyncio.create_task(call) for call in (queue.get(), queue.peek())]
+            puts += [asyncio.create_task(queue.put(number)) for number in range(3, 6)]
+            takes.append(asyncio.create_task(queue.get_many(9)))
+            size = asyncio.create_task(queue.qsize())
+            await turns(3)
+        tasks = [first, *puts, *takes, size]
+        assert set(tasks) == (await asyncio.wait(tasks, timeout=SOON))[0]
+        assert [False] * len(tasks) == [task.cancelled() for task in tasks]
+        assert [None] * 7 == [task.exception() for task in (first, *puts)]
+        assert 7 == await size
+        for task in takes:
+            error = task.exception()
+            assert (SerializationError, kind) == (type(error), type(error.__cause__))
+        with pytest.raises(SerializationError, match=kind.__name__):
+            await queue.get()
+        await queue.put(6)
+    monkeypatch.setattr(Poison, "kind", None)
+    assert ["healed", *range(7)] == contents(path)
 
 
 # -- disks that fail ----------------------------------------------------------------

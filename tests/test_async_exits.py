@@ -224,6 +224,95 @@ def test_a_process_that_forgets_to_close_ends_by_itself(path: Path, end: str) ->
     assert said == (done.stderr.strip().splitlines() or [""])[-1]
 
 
+IN_FLIGHT = """
+import threading, time, warnings
+warnings.simplefilter("ignore")
+queue = AsyncQueue(path, autosave=True, durability="process")
+loop = asyncio.new_event_loop()
+loop.run_until_complete(work(queue, 3))
+lane = queue._shell._lane
+
+async def begin(call=queue.get):
+    global task
+    task = asyncio.ensure_future(call())
+    task._log_destroy_pending = False
+    await asyncio.sleep(0)
+
+def until_landed():
+    while lane.flying is not None and lane.landed is None:
+        time.sleep(0.001)
+
+def busy():  # until the main thread is through: as a disk that is slow
+    main = threading.main_thread()
+    queue._shell._hops.start(main.join)
+
+async def delivered():  # but the task never goes on
+    while lane.flying is not None:
+        await asyncio.sleep(0)
+    loop.stop()
+"""
+
+# With autosave: what of a get that never returned is under way when the program ends.
+UNRETURNED: dict[str, str] = {
+    "flying": "loop.run_until_complete(begin())",
+    "flying, on a slow disk": "busy(); loop.run_until_complete(begin())",
+    "landed": "loop.run_until_complete(begin()); until_landed()",
+    "closed": "loop.run_until_complete(begin()); loop.close()",
+    "closed, on a slow disk": "busy(); loop.run_until_complete(begin()); loop.close()",
+    "closed and landed": "loop.run_until_complete(begin()); until_landed(); loop.close()",
+    "many": "loop.run_until_complete(begin(lambda: queue.get_many(2))); until_landed()",
+    "dropped": """
+loop.run_until_complete(begin()); until_landed(); loop.close()
+del task, queue, begin
+""",
+    "delivered, and interrupted then": """
+async def interrupted():
+    await begin()
+    while lane.flying is not None:
+        await asyncio.sleep(0)
+    raise KeyboardInterrupt  # before the turn in which the get goes on
+try:
+    loop.run_until_complete(interrupted())
+except KeyboardInterrupt:
+    pass
+""",
+    "stopped": """
+async def consume():
+    while True:
+        print(await queue.get(), flush=True)
+task = loop.create_task(consume())
+task._log_destroy_pending = False
+loop.call_soon(loop.call_soon, loop.stop)
+loop.run_forever()
+""",
+    "loops": """
+async def main():
+    global loops
+    loops = [aiter(queue) for _ in range(3)]
+    for one in loops:
+        await anext(one)
+    loops.clear()
+loop.run_until_complete(main())
+""",
+    "loops, and the event loop is closed": """
+async def main():
+    loops = [aiter(queue) for _ in range(3)]
+    for one in loops:
+        await anext(one)
+loop.run_until_complete(main())
+loop.close()
+""",
+}
+
+
+@pytest.mark.parametrize("case", UNRETURNED)
+def test_what_no_get_returned_is_stored_again_at_the_end(path: Path, case: str) -> None:
+    """With autosave, too, an item that no call handed over is there after a normal exit."""
+    done = start(BEGIN + IN_FLIGHT + UNRETURNED[case], path)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert [3, 4, 5] == sorted([*map(int, done.stdout.split()), *contents(path)])
+
+
 PUTS_IN_FLIGHT = """
 queue = AsyncQueue(path, chunksize=7, durability=sys.argv[2])
 async def put(number):

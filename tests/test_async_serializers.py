@@ -247,6 +247,80 @@ def test_the_sync_queue_refuses_other_shapes_too(path: Path, wrap: Any) -> None:
         q.put("item")
 
 
+def unseen(function: Any) -> Any:
+    """Wrap a coroutine function in a plain one, as decorators do."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+class Disguised(Plain):
+    """Ordinary methods which return a coroutine that nobody would await: for some items."""
+
+    def dump(self, value: Any, fp: Any) -> Any:
+        if value == "bad to dump":
+            return Suspending().dump(value, fp)
+        return super().dump(value, fp)
+
+    def load(self, fp: Any) -> Any:
+        value = super().load(fp)
+        if value == "bad to load":
+            return Suspending().load(fp)
+        return value
+
+
+class DisguisedDump(Disguised):
+    """The same beside a coroutine function."""
+
+    load = Suspending.load  # type: ignore[assignment]
+    waited, _wait = 0, Suspending._wait  # type: ignore[assignment]
+
+
+def test_a_dump_that_is_a_coroutine_in_disguise_opens_nothing(open_queue: Any, path: Path) -> None:
+    """A wrapper that hides coroutine functions is an error at the latest when the queue opens."""
+    inner = Suspending()
+    serializer = types.SimpleNamespace(dump=unseen(inner.dump), load=unseen(inner.load))
+    with pytest.raises(SerializationError, match="returned a coroutine"):
+        with open_queue(path, serializer=serializer) as q:
+            q.put("item")
+    with open_queue(path, serializer=Plain()) as q:
+        assert q.empty()
+
+
+@pytest.mark.parametrize("kind", [Disguised, DisguisedDump])
+def test_a_dump_that_returns_a_coroutine_stores_nothing(
+    open_queue: Any, path: Path, kind: Any
+) -> None:
+    """A put of it is refused, instead of acknowledging what was never written."""
+    if kind is DisguisedDump and open_queue is Queue:
+        pytest.skip("Queue takes no coroutine functions")
+    with open_queue(path, serializer=kind()) as q:
+        for put in (lambda: q.put("bad to dump"), lambda: q.put_many(["a", "bad to dump"])):
+            with pytest.raises(SerializationError, match="returned a coroutine"):
+                put()
+            assert (0, 0, 0) == (q.qsize(), q.unfinished_tasks, chunk(path).stat().st_size)
+        q.put("good")
+        assert ["good"] == q.get_many(9)
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_a_load_that_returns_a_coroutine_hands_nothing_out(
+    open_queue: Any, path: Path, autosave: bool
+) -> None:
+    """A coroutine is never handed out as an item, and the item stays stored."""
+    with open_queue(path, serializer=Disguised(), autosave=autosave) as q:
+        q.put_many(["bad to load", "good"])
+        for call in (q.get, q.peek, lambda: q.get_many(2)):
+            with pytest.raises(SerializationError, match="returned a coroutine"):
+                call()
+        assert 2 == q.qsize()
+    with open_queue(path, serializer=Plain()) as q:
+        assert ["bad to load", "good"] == q.get_many(9)
+
+
 @pytest.mark.parametrize("names", [("async_pickle", "pickle"), ("pickle", "async_pickle")])
 @in_loop
 async def test_async_pickle_is_pickle(path: Path, names: tuple[str, str]) -> None:

@@ -6,15 +6,19 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from crashdisk import descriptors, watchdog
+from crashdisk import contents, descriptors, watchdog
 from interpreter import run as run_python
+from interpreter import start
+from ledger import SOON
+from turns import busy_thread, turns
 from waiting import until
 
-from persistqueue import AsyncQueue, Empty
+from persistqueue import AsyncQueue, Empty, QueueClosed
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +131,121 @@ def test_no_disk_access_on_the_loops_thread(tmp_path: Path) -> None:
     assert {"open", "read", "write", "sync", "unlink", "make_directory"} <= set(elsewhere)
 
 
+# -- threads that cannot be started -------------------------------------------------
+
+
+@pytest.fixture
+def no_store_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next thread that a store asks for not start."""
+    real, refused = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "persistqueue-store" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+FIRST_CALLS: dict[str, Callable[[AsyncQueue[str]], Any]] = {
+    "await": lambda queue: queue._opened(),
+    "put": lambda queue: queue.put("refused"),
+    "get": lambda queue: queue.get(timeout=0),
+    "qsize": lambda queue: queue.qsize(),
+}
+
+
+@pytest.mark.parametrize("call", FIRST_CALLS)
+def test_a_store_without_a_thread_fails_one_call(
+    path: Path, call: str, no_store_thread: None
+) -> None:
+    """Where no thread can be started the call says so; the next ones, which get one, work."""
+
+    async def main() -> None:
+        queue = AsyncQueue[str](path)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await FIRST_CALLS[call](queue)
+        put = asyncio.create_task(queue.put("item"))
+        done, _ = await asyncio.wait([put], timeout=SOON)
+        assert {put} == done
+        await put
+        assert ["item"] == await queue.get_many(9)
+        await queue.close()
+
+    asyncio.run(main())
+
+
+NO_WATCHER = """
+import asyncio, sys, threading
+from persistqueue import AsyncQueue, Queue
+
+real, refused = threading.Thread.start, []
+def start(thread):
+    if thread.name == "persistqueue-watch" and not refused:
+        refused.append(thread)
+        raise RuntimeError("can't start new thread")
+    real(thread)
+threading.Thread.start = start
+told = []
+"""
+
+UNWATCHED_TASKS = """
+async def parked(queue, call):
+    task = asyncio.create_task(call)
+    while not queue._shell._line.waiting:
+        await asyncio.sleep(0)
+    return task
+
+async def main():
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    async with AsyncQueue(sys.argv[1]) as queue, AsyncQueue(sys.argv[1]) as second:
+        get = await parked(queue, queue.get())
+        await queue.put("own")  # needs nobody who watches
+        print((len(refused), await asyncio.wait_for(get, 10), told), flush=True)
+        waiter = queue if sys.argv[2] == "same" else second
+        get = await parked(waiter, waiter.get())
+        with Queue(sys.argv[1]) as other:
+            other.put_many(["another's", "another's"])
+        print(await asyncio.wait_for(get, 10))
+asyncio.run(asyncio.wait_for(main(), 20))
+"""
+
+UNWATCHED_THREADS = """
+def parked(queue):
+    got = []
+    thread = threading.Thread(target=lambda: got.append(queue.get(timeout=10)))
+    thread.start()
+    while not queue._shell._line.waiting:
+        assert thread.is_alive() or got, "it raised"
+    return thread, got
+
+def taken(call):
+    call[0].join()
+    return call[1][0]
+
+with Queue(sys.argv[1]) as queue, Queue(sys.argv[1]) as second:
+    get = parked(queue)
+    queue.put("own")
+    print((len(refused), taken(get), told), flush=True)
+    get = parked(queue if sys.argv[2] == "same" else second)
+    with Queue(sys.argv[1]) as other:
+        other.put_many(["another's", "another's"])
+    print(taken(get))
+"""
+
+
+@pytest.mark.parametrize("use", [UNWATCHED_TASKS, UNWATCHED_THREADS], ids=["AsyncQueue", "Queue"])
+@pytest.mark.parametrize("which", ["same", "second"])
+def test_a_wait_that_nobody_watches_goes_on(path: Path, use: str, which: str) -> None:
+    """Where the watcher cannot be started an object's own put ends its waits all the same.
+
+    The next call that waits, of whichever object, tries again, and hears of others' puts.
+    """
+    done = start(NO_WATCHER + use, path, which)
+    assert ["(1, 'own', [])", "another's"] == done.stdout.splitlines(), done.stderr
+
+
 # -- nothing piles up ---------------------------------------------------------------
 
 needs_descriptors = pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs /dev/fd")
@@ -195,3 +314,90 @@ def test_flat_over_forgetting_outside_a_loop(path: Path) -> None:
     del queue
     gc.collect()
     flat(before)
+
+
+async def several(path: Path, autosave: bool) -> list[int]:
+    """Loop over an object that nobody else has, while the garbage is collected."""
+    items = []
+    async for item in await AsyncQueue.create(path, autosave=autosave, durability="process"):
+        gc.collect()
+        await turns(5)
+        items.append(item)
+        if len(items) == 3:
+            break
+    return items
+
+
+@needs_descriptors
+@pytest.mark.parametrize("autosave", [False, True])
+def test_flat_over_loops_over_a_temporary(tmp_path: Path, autosave: bool) -> None:
+    """A loop keeps the object that it goes over, whoever else drops it, and lets go of it then."""
+
+    async def main() -> None:
+        for number in range(10):
+            path = tmp_path / str(number)
+            async with AsyncQueue[int](path, durability="process") as queue:
+                await queue.put_many(range(6))
+            assert [0, 1, 2] == await asyncio.wait_for(several(path, autosave), SOON)
+            # The last one is given back, and what was dropped is closed, behind our back.
+
+    before = descriptors(), threading.active_count()
+    asyncio.run(main())
+    gc.collect()
+    flat(before)
+    assert [[2, 3, 4, 5]] * 10 == [contents(tmp_path / str(number)) for number in range(10)]
+
+
+# -- closing ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_every_close_returns_when_the_files_are_closed(path: Path, cancelled: bool) -> None:
+    """A close that begins while another is under way returns when that one is over."""
+
+    async def main() -> None:
+        queue = AsyncQueue[str](path)
+        await queue.put("item")
+        with busy_thread(queue):
+            first = asyncio.create_task(queue.close())
+            await turns(2)
+            others = [asyncio.create_task(call()) for call in (queue.close, queue.aclose)]
+            await turns(5)
+            if cancelled:
+                first.cancel()
+                others[0].cancel()
+            await turns(5)
+            assert [False, False] == [first.done(), others[1].done()]
+        await asyncio.wait_for(others[1], SOON)
+        assert first.done()
+        await asyncio.wait([first, *others], timeout=SOON)
+        assert [cancelled] * 2 == [task.cancelled() for task in (first, others[0])]
+        await queue.close()
+
+    asyncio.run(main())
+
+
+@needs_descriptors
+@pytest.mark.parametrize("when", ["closed first", "opened first"])
+def test_opening_that_overlaps_a_close_leaves_nothing(path: Path, when: str) -> None:
+    """An ``await`` of a queue that is closed meanwhile is QueueClosed, and opens no file."""
+
+    async def main() -> None:
+        for number in range(20):
+            queue = AsyncQueue[str](path)
+            with busy_thread(queue):
+                opening = asyncio.create_task(queue._opened())
+                await turns(number)
+                closing = asyncio.create_task(queue.close())
+                await turns(number % 3)
+            await asyncio.wait([opening, closing], timeout=SOON)
+            assert closing.done()
+            with pytest.raises(QueueClosed):
+                await asyncio.wait_for(opening, SOON)
+            queues.append(queue)  # what is collected would be closed by that
+
+    queues: list[AsyncQueue[str]] = []
+    before = descriptors(), threading.active_count()
+    asyncio.run(main())
+    flat(before)
+    assert 20 == len(queues)

@@ -19,6 +19,8 @@ from turns import turns
 
 import persistqueue
 from persistqueue import AsyncQueue
+from persistqueue._runtime import policy
+from persistqueue._runtime.deadline import FOREVER
 from persistqueue.exceptions import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 
 
@@ -123,6 +125,94 @@ async def test_putters_are_served_in_their_order(make: Make) -> None:
     for task in tasks:
         await result(task)
     await ended(q)
+
+
+@in_loop
+async def test_getters_that_begin_a_turn_apart_are_served_in_their_order(make: Make) -> None:
+    """A get that begins while the one before looks for an item waits behind it."""
+    for number in (1, 2, 3):
+        q, taken = make(), []
+
+        async def take(name: int, q: Any = q, taken: list[Any] = taken) -> None:
+            taken.append((name, await q.get()))
+
+        tasks = []
+        for name in range(5):
+            tasks.append(asyncio.create_task(take(name)))
+            await turns(number)
+        await waiting(q, 5)
+        for item in range(5):
+            await q.put(item)
+        await result(asyncio.gather(*tasks))
+        assert [(name, name) for name in range(5)] == taken
+        if isinstance(q, AsyncQueue):
+            await q.task_done(5)  # the next one has the same path
+        await ended(q)
+
+
+@in_loop
+async def test_putters_that_begin_a_turn_apart_are_served_in_their_order(make: Make) -> None:
+    """A put that begins while the one before looks for room waits behind it."""
+    for number in (1, 2, 3):
+        q, tasks = make(1), []
+        await q.put(0)
+        for item in range(1, 6):
+            tasks.append(asyncio.create_task(q.put(item)))
+            await turns(number)
+        await waiting(q, 5)
+        assert list(range(6)) == [await result(q.get()) for _ in range(6)]
+        await result(asyncio.gather(*tasks))
+        if isinstance(q, AsyncQueue):
+            await q.task_done(6)
+        await ended(q)
+
+
+def flown(line: policy.Line, unmet: bool = True) -> list[policy.Op]:
+    """Let what is pending fly and land, and return it; unmet, it found nothing, or no room."""
+    batch = line.batch()
+    for op in batch:
+        if unmet:
+            op.result = policy.NO_ROOM if op.verb == policy.APPEND else policy.NOTHING_THERE
+        else:
+            op.result = []
+    line.finish(batch, (0, 0))
+    return batch
+
+
+@pytest.mark.parametrize("verb", [policy.TAKE, policy.APPEND])
+def test_the_line_keeps_the_order_of_arrival(verb: str) -> None:
+    """An op that arrives while an earlier one flies waits behind it when that is parked."""
+    line = policy.Line(1)
+    load = 1 if verb == policy.TAKE else ["item"]
+    first, second, third = (policy.Op(verb, load, FOREVER) for _ in range(3))
+    assert [first] == line.start(first)
+    line.enter(second)
+    assert policy.PENDING == second.where
+    first.result = policy.NOTHING_THERE if verb == policy.TAKE else policy.NO_ROOM
+    line.finish([first], (0 if verb == policy.TAKE else 1, 1))
+    line.enter(third)
+    assert [policy.PARKED] * 3 == [op.where for op in (first, second, third)]
+    assert [first, second, third] == list(line._parking(first))
+    served = []
+    while line.waiting:
+        line.poke()
+        served += flown(line, unmet=False)
+    assert [first, second, third] == served
+
+
+def test_the_line_parks_what_flew_later_behind_what_flew_before() -> None:
+    """An earlier op that was let go on and found nothing again is the first once more."""
+    line = policy.Line(0)
+    first, second = policy.Op(policy.TAKE, 1, FOREVER), policy.Op(policy.TAKE, 1, FOREVER)
+    line.enter(first)
+    flown(line)
+    line.poke()
+    line.enter(second)
+    assert [first, second] == flown(line)
+    assert [first, second] == list(line._getters)
+    line.poke()
+    assert [first] == flown(line)
+    assert [first, second] == list(line._getters)
 
 
 @in_loop

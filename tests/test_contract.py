@@ -234,6 +234,40 @@ def test_negative_timeouts_are_errors(open_queue: Open, path: Path, block: bool)
         assert 1 == q.qsize()
 
 
+@pytest.mark.parametrize("block", [True, False])
+def test_a_timeout_that_is_not_a_number_is_an_error(
+    open_queue: Open, path: Path, block: bool
+) -> None:
+    """NaN is a ValueError, whether or not the call would wait, and changes nothing."""
+    nan = float("nan")
+    with open_queue(path, maxsize=1) as q:
+        for call in (q.get, q.get_many):
+            with pytest.raises(ValueError, match="'timeout' must be a non-negative number"):
+                Call(call, block, timeout=nan).outcome()
+        q.put("a")
+        with pytest.raises(ValueError, match="'timeout' must be a non-negative number"):
+            Call(q.put, "b", block=block, timeout=nan).outcome()
+        assert ["a"] == q.get_many(9)
+
+
+@pytest.mark.parametrize("timeout", [10**400, float("inf"), 1e300])
+def test_a_timeout_without_an_end_waits_like_none(
+    open_queue: Open, path: Path, timeout: float
+) -> None:
+    """A get and a put wait as long as it takes, however much more the timeout allows."""
+    with open_queue(path, maxsize=1) as q:
+        get = Call(q.get, timeout=timeout)
+        waiting(q, 1)
+        q.put("a")
+        assert "a" == get.outcome()
+        q.put("b")
+        put = Call(q.put, "c", timeout=timeout)
+        waiting(q, 1)
+        assert ["b"] == q.get_many(1, timeout)
+        put.outcome()
+        assert "c" == q.get(timeout=timeout)
+
+
 def test_put_waits_for_room(open_queue: Open, path: Path) -> None:
     """A put on a full queue goes on when an item is taken."""
     with open_queue(path, maxsize=1) as q:

@@ -34,6 +34,7 @@ from persistqueue import (
     exceptions,
     serializers,
 )
+from persistqueue._filequeue import FileQueue
 from persistqueue._runtime import batch
 from persistqueue._storage.files import Disk, File, SyncError
 
@@ -434,6 +435,55 @@ def test_a_failed_sync_poisons_the_object_until_it_is_reopened(path: Path) -> No
     queue.close()
     with Queue[Any](path) as reopened:
         assert "acknowledged" == reopened.get()
+
+
+class Refusing(Disk):
+    """A disk that has no room for the next so many writes."""
+
+    refusals = 0
+
+    def write(self, file: File, data: bytes, offset: int) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.path)
+        super().write(file, data, offset)
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Refusing:
+    """The disk that queues of both families work on."""
+    disk = Refusing()
+    monkeypatch.setattr(FileQueue, "_disk", disk)
+    return disk
+
+
+def in_a_block(queue: Any, disk: Refusing) -> None:
+    with queue.process():
+        disk.refusals = 1
+
+
+def in_a_loop(queue: Any, disk: Refusing) -> None:
+    for _ in queue:
+        disk.refusals = 1
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("way", [in_a_block, in_a_loop])
+def test_an_item_that_cannot_be_finished_comes_again(
+    open_queue: Any, path: Path, refusing: Refusing, way: Any, durability: str
+) -> None:
+    """Where a block or a loop cannot store that its item is finished, the item is there again."""
+    with open_queue(path, durability=durability) as queue:
+        queue.put_many("abc")
+        for _ in range(2):
+            with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+                way(queue, refusing)
+            assert (0, 3, 3) == (refusing.refusals, queue.qsize(), queue.unfinished_tasks)
+        assert ["a", "b", "c"] == queue.get_many(9, timeout=0)
+        queue.task_done(3)
+        queue.join()
+    with open_queue(path) as queue:
+        assert queue.empty()
 
 
 def test_a_held_lock_is_waited_for_and_then_named(

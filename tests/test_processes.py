@@ -527,7 +527,7 @@ def test_everything_is_private(path: Path) -> None:
 
 
 def test_idle_waiters_cost_little(tmp_path: Path) -> None:
-    """Gets that wait on a hundred idle queues look at each some thirty times a second."""
+    """Gets that wait on a hundred idle queues look at each some forty times a second."""
     queues = [Queue[str](tmp_path / str(number), durability="process") for number in range(100)]
     gets = [Call(queue.get) for queue in queues]
     until(lambda: threading.active_count() > 100, "every get")
@@ -535,7 +535,7 @@ def test_idle_waiters_cost_little(tmp_path: Path) -> None:
     before = [queue._store._looks for queue in queues]
     threading.Event().wait(0.5)
     looks = [queue._store._looks - number for queue, number in zip(queues, before, strict=True)]
-    assert max(looks) <= 25  # every 33 ms, and not all at once after a machine that was busy
+    assert max(looks) <= 30  # every 25 ms, and not all at once after a machine that was busy
     assert sum(looks) > 0
     for queue in queues:
         with Queue[str](queue.path, durability="process") as other:

@@ -1,7 +1,7 @@
 """Notices what other processes commit, while somebody waits.
 
 One daemon thread for the whole process looks at every store that has waiters: a
-hundred idle queues cost a hundred small reads every 33 ms, not a hundred threads
+hundred idle queues cost a hundred small reads every 25 ms, not a hundred threads
 that wake up.  A new waiter is looked after every millisecond at first.
 """
 
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from .._log import warn
 
-_SHORTEST, _LONGEST = 0.001, 0.033  # s between two looks at one store
+_SHORTEST, _LONGEST = 0.001, 0.025  # s between two looks at one store
 
 
 class Watched(Protocol):
