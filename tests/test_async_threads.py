@@ -199,14 +199,14 @@ async def parked(queue, call):
 
 async def main():
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
-    async with AsyncQueue(sys.argv[1]) as queue, AsyncQueue(sys.argv[1]) as second:
+    async with AsyncQueue(sys.argv[1], autosave=True) as queue, AsyncQueue(sys.argv[1], autosave=True) as second:
         get = await parked(queue, queue.get())
         await queue.put("own")  # needs nobody who watches
         print((len(refused), await asyncio.wait_for(get, 10), told), flush=True)
         waiter = queue if sys.argv[2] == "same" else second
         get = await parked(waiter, waiter.get())
         with Queue(sys.argv[1]) as other:
-            other.put_many(["another's", "another's"])
+            other.put("another's")
         print(await asyncio.wait_for(get, 10))
 asyncio.run(asyncio.wait_for(main(), 20))
 """
@@ -224,13 +224,13 @@ def taken(call):
     call[0].join()
     return call[1][0]
 
-with Queue(sys.argv[1]) as queue, Queue(sys.argv[1]) as second:
+with Queue(sys.argv[1], autosave=True) as queue, Queue(sys.argv[1], autosave=True) as second:
     get = parked(queue)
     queue.put("own")
     print((len(refused), taken(get), told), flush=True)
     get = parked(queue if sys.argv[2] == "same" else second)
     with Queue(sys.argv[1]) as other:
-        other.put_many(["another's", "another's"])
+        other.put("another's")
     print(taken(get))
 """
 
