@@ -15,6 +15,8 @@ from crashdisk import contents, descriptors, watchdog
 from interpreter import run as run_python
 from interpreter import start
 from ledger import SOON
+from loops import eventually
+from test_async_ends import store_threads
 from turns import busy_thread, turns
 from waiting import until
 
@@ -332,6 +334,7 @@ async def several(path: Path, autosave: bool) -> list[int]:
 @pytest.mark.parametrize("autosave", [False, True])
 def test_flat_over_loops_over_a_temporary(tmp_path: Path, autosave: bool) -> None:
     """A loop keeps the object that it goes over, whoever else drops it, and lets go of it then."""
+    before = descriptors(), threading.active_count()
 
     async def main() -> None:
         for number in range(10):
@@ -339,13 +342,34 @@ def test_flat_over_loops_over_a_temporary(tmp_path: Path, autosave: bool) -> Non
             async with AsyncQueue[int](path, durability="process") as queue:
                 await queue.put_many(range(6))
             assert [0, 1, 2] == await asyncio.wait_for(several(path, autosave), SOON)
-            # The last one is given back, and what was dropped is closed, behind our back.
+        # The last one is given back, and what was dropped is closed, behind our back.
+        await eventually(lambda: gc.collect() >= 0 and store_threads() == 0, "the end of all")
+
+    asyncio.run(main())
+    flat(before)
+    assert [[2, 3, 4, 5]] * 10 == [contents(tmp_path / str(number)) for number in range(10)]
+
+
+@needs_descriptors
+@pytest.mark.parametrize("autosave", [False, True])
+def test_flat_over_forgetting_in_the_last_turn(path: Path, autosave: bool) -> None:
+    """An object that is dropped when its event loop ends lets go of its files, and loses nothing."""
+    free = threading.Event()
+
+    async def main() -> None:
+        queue = AsyncQueue[int](path, autosave=autosave, durability="process")
+        await queue.put_many(range(3))
+        async for item in queue:
+            assert 0 == item
+            break  # it is given back, on a disk that is slower than the end of the loop
+        queue._shell._hops.start(free.wait, SOON)
 
     before = descriptors(), threading.active_count()
     asyncio.run(main())
+    free.set()
     gc.collect()
     flat(before)
-    assert [[2, 3, 4, 5]] * 10 == [contents(tmp_path / str(number)) for number in range(10)]
+    assert [0, 1, 2] == sorted(contents(path))
 
 
 # -- closing ------------------------------------------------------------------------

@@ -241,9 +241,9 @@ def test_a_timeout_that_is_not_a_number_is_an_error(
     """NaN is a ValueError, whether or not the call would wait, and changes nothing."""
     nan = float("nan")
     with open_queue(path, maxsize=1) as q:
-        for call in (q.get, q.get_many):
+        for call, first in ((q.get, block), (q.get_many, 9)):
             with pytest.raises(ValueError, match="'timeout' must be a non-negative number"):
-                Call(call, block, timeout=nan).outcome()
+                Call(call, first, timeout=nan).outcome()
         q.put("a")
         with pytest.raises(ValueError, match="'timeout' must be a non-negative number"):
             Call(q.put, "b", block=block, timeout=nan).outcome()
