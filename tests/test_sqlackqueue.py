@@ -416,3 +416,22 @@ def test_acked_rows_are_not_looked_at(path: Path, statement: str) -> None:
         values = (1,) if "?" in sql else ()
         plan = q._conn.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
         assert "index_" in plan[0][3]
+
+
+# -- names of one thing -------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_a_database_behind_a_link_is_the_same(tmp_path: Path) -> None:
+    """Both names lead to one log and one set of owners: workers hold different items."""
+    real, link = tmp_path / "a.db", tmp_path / "link" / "b.db"
+    real.touch()
+    link.parent.mkdir()
+    link.symlink_to(real)
+    with SQLiteAckQueue(real) as a, SQLiteAckQueue(link) as b:
+        a.put_many("xy")
+        assert ["x", "y"] == [a.get(), b.get()]
+        call = Call(b.get)
+        a.put("z")
+        assert "z" == call.outcome()
+        assert ["b.db"] == os.listdir(link.parent)

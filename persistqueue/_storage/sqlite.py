@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from .._log import warn
 from ..exceptions import (
@@ -60,7 +61,7 @@ class Database:
     """
 
     def __init__(self, path: str, *, power: bool, patience: float) -> None:
-        self.path = path
+        self.path = path = path if path == MEMORY else os.path.realpath(path)
         self.patience = patience
         self.power = power
         self.memory = path == MEMORY
@@ -73,8 +74,11 @@ class Database:
         Raises:
             sqlite3.Error: as it is; ``translate`` says what it means.
         """
-        if not self.memory:
-            _create_private(self.path)
+        if self._identity is None:
+            if not self.memory:
+                _create_private(self.path)
+        elif not self.still_there():
+            raise self.removed()
         connection = self._connect()
         try:
             if not self.memory:
@@ -88,6 +92,8 @@ class Database:
 
     def beside(self, function: Callable[[sqlite3.Connection], R], table: str) -> R:
         """Call ``function`` with a connection of its own, for what may take long."""
+        if not self.still_there():
+            raise self.removed()
         try:
             with contextlib.closing(self._connect(self.patience)) as connection:
                 connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -101,8 +107,11 @@ class Database:
             self.beside(_vacuum, table)
 
     def _connect(self, timeout: float = 0.0) -> sqlite3.Connection:
+        path = self.path
+        if uri := not (self.memory or os.name == "nt"):  # it is there: never create it anew
+            path = f"file:{'//' if os.path.isabs(path) else ''}{quote(os.fsencode(path))}?mode=rw"
         return sqlite3.connect(
-            self.path, timeout=timeout, isolation_level=None, check_same_thread=False
+            path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri
         )
 
     def _choose_journal(self, connection: sqlite3.Connection) -> None:
@@ -127,6 +136,13 @@ class Database:
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == self._identity
+
+    def removed(self) -> QueueFailed:
+        """Return the error for a database that is not there any more."""
+        return QueueFailed(
+            f"{self.path} was removed or replaced while it was in use: what is put "
+            "would be lost; open the queue again"
+        )
 
     def sync(self) -> None:
         """Force what is committed to stable storage.
