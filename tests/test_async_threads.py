@@ -334,7 +334,7 @@ async def several(path: Path, autosave: bool) -> list[int]:
 @pytest.mark.parametrize("autosave", [False, True])
 def test_flat_over_loops_over_a_temporary(tmp_path: Path, autosave: bool) -> None:
     """A loop keeps the object that it goes over, whoever else drops it, and lets go of it then."""
-    before = descriptors(), threading.active_count()
+    before, others = (descriptors(), threading.active_count()), store_threads()
 
     async def main() -> None:
         for number in range(10):
@@ -343,7 +343,7 @@ def test_flat_over_loops_over_a_temporary(tmp_path: Path, autosave: bool) -> Non
                 await queue.put_many(range(6))
             assert [0, 1, 2] == await asyncio.wait_for(several(path, autosave), SOON)
         # The last one is given back, and what was dropped is closed, behind our back.
-        await eventually(lambda: gc.collect() >= 0 and store_threads() == 0, "the end of all")
+        await eventually(lambda: gc.collect() >= 0 and store_threads() <= others, "the end of all")
 
     asyncio.run(main())
     flat(before)
