@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .._log import warn
-from .._storage.base import Stale
+from .._storage.base import Stale, Undone
 from ..exceptions import PersistQueueError, QueueLocked
 from .policy import (
     APPEND,
@@ -104,10 +104,11 @@ class Runner:
         except Exception as error:
             if not self.happened:
                 self.happened = True
+                cause = _cause(error)
                 if len(ops) == 1 or isinstance(error, PersistQueueError):
-                    _fail(ops, error)
+                    _fail(ops, cause)
                     return
-                self._one_by_one(ops, error)
+                self._one_by_one(ops, cause)
             else:
                 warn("stored, but cleaning up behind it failed", traceback=True)
         except BaseException as interrupt:
@@ -132,7 +133,7 @@ class Runner:
                     self._transaction((op,), looking=False)
             except Exception as own:
                 if not self.happened:
-                    _fail((op,), own)
+                    _fail((op,), _cause(own))
             except BaseException as interrupt:
                 self.interrupt = interrupt
                 if not self.happened:
@@ -201,7 +202,7 @@ class Runner:
                 taken = first.act()
             else:
                 taken = self._store.take(first.load if lone else sum(op.load for op in ops))
-        except Stale:
+        except (Stale, Undone):
             raise
         except Exception as error:
             _fail(ops, error)
@@ -218,7 +219,7 @@ class Runner:
     def _peek(self, ops: Sequence[Op]) -> None:
         try:
             record = self._store.peek()
-        except Stale:
+        except (Stale, Undone):
             raise
         except Exception as error:
             _fail(ops, error)
@@ -256,7 +257,7 @@ class Runner:
             assert op.act is not None
             try:
                 op.result = op.act() if op.load is None else op.act(op.load)
-            except Stale:
+            except (Stale, Undone):
                 raise
             except Exception as error:
                 _fail((op,), error)
@@ -322,6 +323,10 @@ def begin(
 
 def _verb_of(op: Op) -> str:
     return op.verb
+
+
+def _cause(error: Exception) -> Exception:
+    return error.error if isinstance(error, Undone) else error
 
 
 def _fail(ops: Sequence[Op], error: Exception) -> None:

@@ -32,6 +32,18 @@ class Stale(Exception):
     """What was read without the lock was overtaken: begin again with the lock."""
 
 
+class Undone(Exception):
+    """The store has undone the whole transaction by itself: nothing more may run in it.
+
+    Attributes:
+        error: what went wrong.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Store(Protocol):
     """A place where encoded items are kept in order."""
 

@@ -148,10 +148,6 @@ class DictStore(Transactions):
         """Take everything out."""
         self._execute(self._table.clear)
 
-    def shrink(self) -> None:
-        """Give the space of what was deleted back."""
-        self._database.shrink(self._table.name)
-
     def _decoded(self, text: Any, data: Any) -> Any:
         try:
             return self._codec.decode(data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .owners import Owner
-from .sqlstore import Row, SqlStore
+from .sqlstore import MOST, Row, SqlStore
 from .table import ACKED, FAILED, HELD, NEW, READY
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class AckStore(SqlStore):
         self._owner = Owner(self._database.path)
 
     def _opened(self) -> None:
-        if self._resumes:
+        if self._resumes and not self._suspended:
             assert self._connection is not None
             self._connection.execute("BEGIN IMMEDIATE")
             self._exclusive = True
@@ -163,7 +163,8 @@ class AckStore(SqlStore):
             keep: how many of the newest stay.
             failed_too: count failed ones among them.
         """
-        return max(self._execute(self._table.clear[failed_too], (most, keep)).rowcount, 0)
+        bounds = min(most, MOST), min(keep, MOST)
+        return max(self._execute(self._table.clear[failed_too], bounds).rowcount, 0)
 
     def _prune(self, acked: int) -> None:
         """Delete what is more than ``keep_acked``, when it is a tenth more."""

@@ -13,6 +13,7 @@ Counting
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._log import warn
@@ -22,12 +23,13 @@ from .framing import Damaged
 from .transactions import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .rowcodec import RowCodec
     from .sqlite import Database
     from .table import Table
 
+MOST = 2**62  # rows: no more are ever there, and SQLite knows no number above 2**63
 Row = tuple[Any, ...]  # _id, data, timestamp, then priority or status
 
 
@@ -120,6 +122,7 @@ class SqlStore(Transactions):
         return cursor.lastrowid if cursor.rowcount > 0 else None
 
     def take(self, most: int) -> list[Record]:
+        most = min(most, MOST)
         while True:
             rows = self._rows(self._table.first, (most,))
             records = self._decoded(rows)
@@ -127,7 +130,10 @@ class SqlStore(Transactions):
                 break
         if not records:
             return self._none()
-        self._hand_out(records)
+        if len(records) == 1:
+            self._hand_out(records)
+        else:  # all or none: an error here is the taker's own, and the batch goes on
+            self.guard(partial(self._hand_out, records))
         return records
 
     def _none(self) -> list[Record]:
@@ -186,10 +192,6 @@ class SqlStore(Transactions):
                     raise self._corrupt(row, error) from error
         return decoded
 
-    def shrink(self) -> None:
-        """Rebuild the database without what was deleted, and give the space back."""
-        self._database.shrink(self._table.name)
-
     # -- decoding -------------------------------------------------------------------
 
     def _decoded(self, rows: Sequence[Row]) -> list[Record]:
@@ -214,15 +216,18 @@ class SqlStore(Transactions):
     def _set_aside(self, row: Row, error: Damaged) -> None:
         if not self._exclusive:
             raise Stale
-        self._execute(self._table.create_aside)
-        self._execute(self._table.set_aside, (row[0],))
-        self._execute(self._table.delete, (row[0],))
+        self.guard(partial(self._move_aside, row[0]))
         self._more(-1, -1)
         self.skipped += 1
         warn(
             "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
             self._database.path, row[0], self._table.name, error, self._table.aside,
         )  # fmt: skip
+
+    def _move_aside(self, number: int) -> None:
+        self._execute(self._table.create_aside)
+        self._execute(self._table.set_aside, (number,))
+        self._execute(self._table.delete, (number,))
 
     def _corrupt(self, row: Row, error: Damaged) -> QueueCorrupt:
         return QueueCorrupt(
@@ -232,7 +237,3 @@ class SqlStore(Transactions):
             reason=f"the row cannot be decoded ({error})",
             advice='open the queue with on_corrupt="skip" to set it aside and go on',
         )
-
-    def beside(self, function: Callable[[Any], Any]) -> Any:
-        """Call ``function`` with a connection of its own; callable on any thread."""
-        return self._database.beside(function, self._table.name)

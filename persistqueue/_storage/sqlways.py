@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .sqlstore import Row, SqlStore
+from .sqlstore import MOST, Row, SqlStore
 from .table import MOST_COUNTED
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ class ReservingStore(SqlStore):
     # -- what is in memory follows what is stored -----------------------------------
 
     def _opened(self) -> None:
-        self._forgotten()
+        if self._suspended:  # by a fork: what is handed out stays so
+            self._forget_ahead()
+        else:
+            self._forgotten()
         super()._opened()
 
     def _forgotten(self) -> None:
@@ -130,6 +133,7 @@ class ReservingStore(SqlStore):
         return super().update(number, data)
 
     def take(self, most: int) -> list[Record]:
+        most = min(most, MOST)
         self._refresh()
         records: list[Record] = []
         while not records and (rows := self._next(most)):

@@ -1,0 +1,241 @@
+"""Full disks and databases that go away: an error says what happened, and nothing else did."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from persistqueue import (
+    AsyncPDict,
+    AsyncSQLiteAckQueue,
+    AsyncSQLiteQueue,
+    PDict,
+    PersistQueueError,
+    QueueFailed,
+    SQLiteAckQueue,
+    SQLiteQueue,
+)
+
+BIG = "x" * 200_000
+
+
+def fill(connection: Any, pages: int = 3) -> None:
+    """Let the database grow by a few pages more, and no further."""
+    now = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count={now + pages}")
+
+
+def forbid(q: Any, what: str, row: int, how: str) -> None:
+    """Let SQLite fail when it deletes or updates a row; ROLLBACK undoes the transaction, too."""
+    q._store.connection.execute(
+        f"CREATE TRIGGER no BEFORE {what} ON {q._table_name} WHEN OLD._id = {row} "
+        f"BEGIN SELECT RAISE({how}, 'forbidden'); END"
+    )
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether it is what Python says of a full disk."""
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
+async def together(q: Any, *calls: Any) -> list[Any]:
+    """Return what calls come to that share one batch."""
+    first = asyncio.ensure_future(q.qsize())
+    await asyncio.sleep(0)  # it is on its way, and the others go together behind it
+    return (await asyncio.gather(first, *calls, return_exceptions=True))[1:]
+
+
+def test_full_disk_in_a_shared_batch(path: Path) -> None:
+    """An update that does not fit fails alone; who shares its batch is served once, and right."""
+
+    async def main() -> None:
+        async with AsyncSQLiteQueue[str](path) as q:
+            ids = await q.put_many(["a", "b", "c", "d"])
+            fill(q._store.connection)
+            update, get, put, second = await together(
+                q, q.update(BIG, ids[3]), q.get(), q.put("small"), q.get()
+            )
+            assert is_full(update)
+            assert ["a", 5, "b"] == [get, put, second]
+            assert ["c", "d", "small"] == [row["data"] for row in await q.queue()]
+
+    asyncio.run(main())
+
+
+def test_full_disk_for_an_ack_queue(path: Path) -> None:
+    """The same where rows are marked."""
+
+    async def main() -> None:
+        async with AsyncSQLiteAckQueue[str](path) as q:
+            ids = await q.put_many(["a", "b", "c"])
+            fill(q._store.connection)
+            taken = await q.get()
+            update, get, put, _ = await together(
+                q, q.update(BIG, ids[2]), q.get(), q.put("small"), q.ack(taken)
+            )
+            assert is_full(update)
+            assert ["b", 4] == [get, put]
+            assert (2, 1, 1) == (await q.qsize(), await q.unack_count(), await q.acked_count())
+
+    asyncio.run(main())
+
+
+def test_full_disk_for_a_dict(path: Path) -> None:
+    """A value that does not fit fails alone, and what else was set in its batch is stored."""
+
+    async def main() -> None:
+        d = await AsyncPDict(path, "dict")
+        await d.set("a", 1)
+        fill(d._store.connection)
+        first = asyncio.ensure_future(d.get("a"))
+        await asyncio.sleep(0)
+        outcomes = await asyncio.gather(
+            first, d.set("b", BIG), d.set("c", 3), return_exceptions=True
+        )
+        assert is_full(outcomes[1])
+        assert {"a": 1, "c": 3} == await d.copy()
+        await d.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [SQLiteQueue, SQLiteAckQueue])
+def test_full_disk_for_a_lone_call(kind: Any, path: Path) -> None:
+    """An update, a put and many puts raise the same error, and change nothing."""
+    with kind(path) as q:
+        ids = q.put_many(["a", "b"])
+        fill(q._conn)
+        calls: list[Callable[[], Any]] = [
+            lambda: q.update(BIG, ids[0]),
+            lambda: q.put(BIG),
+            lambda: q.put_many(["small", BIG]),
+        ]
+        for call in calls:
+            with pytest.raises(OSError, match="No space left on device"):
+                call()
+        assert ["a", "b"] == [q.get(), q.get()]
+
+
+def test_full_disk_for_a_lone_dict(path: Path) -> None:
+    """A dict that cannot set all of an update's keys raises OSError and sets none."""
+    with PDict(path, "dict") as d:
+        d["a"] = 1
+        fill(d._conn)
+        with pytest.raises(OSError, match="No space left on device"):
+            d.update(a=2, b=BIG)
+        assert {"a": 1} == d.copy()
+
+
+@pytest.mark.parametrize("how", ["ABORT", "ROLLBACK"])
+def test_get_that_fails_half_way(how: str, path: Path) -> None:
+    """A get_many whose third row cannot be deleted takes none, whatever SQLite undoes itself."""
+    with SQLiteQueue[str](path) as q:
+        q.put_many(["a", "b", "c", "d"])
+        forbid(q, "DELETE", 3, how)
+        with pytest.raises(PersistQueueError, match="forbidden"):
+            q.get_many(4)
+        assert 4 == q.qsize()
+        assert ["a", "b", "c", "d"] == [row["data"] for row in q.queue()]
+        assert ["a", "b"] == q.get_many(2)
+
+
+@pytest.mark.parametrize("how", ["ABORT", "ROLLBACK"])
+def test_ack_get_that_fails_half_way(how: str, path: Path) -> None:
+    """The same for a queue that marks rows."""
+    with SQLiteAckQueue[str](path) as q:
+        q.put_many(["a", "b", "c"])
+        forbid(q, "UPDATE", 3, how)
+        with pytest.raises(PersistQueueError, match="forbidden"):
+            q.get_many(3)
+        assert (3, 0) == (q.qsize(), q.unack_count())
+
+
+@pytest.mark.parametrize("how", ["ABORT", "ROLLBACK"])
+def test_get_that_fails_in_a_shared_batch(how: str, path: Path) -> None:
+    """Gets that fail take nothing, and the put beside them is stored once."""
+
+    async def main() -> None:
+        async with AsyncSQLiteQueue[str](path) as q:
+            await q.put_many(["a", "b"])
+            forbid(q, "DELETE", 1, how)
+            outcomes = await together(q, q.put("c"), q.get(), q.get_many(2), q.put("d"))
+            assert [3, 4] == [outcomes[0], outcomes[3]]
+            assert all("forbidden" in str(error) for error in outcomes[1:3])
+            assert ["a", "b", "c", "d"] == [row["data"] for row in await q.queue()]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("options", [{}, {"auto_commit": False}])
+def test_removed_while_open(options: Any, path: Path) -> None:
+    """No call serves a removed database, and none creates an empty one in its place."""
+    with SQLiteQueue[str](path, **options) as q:
+        q.put_many(["a", "b"])
+        (path / "data.db").unlink()
+        calls: list[Callable[[], Any]] = [
+            q.queue,
+            q.shrink_disk_usage,
+            lambda: q.get(block=False),
+            q.qsize,
+            q._store.all_rows,
+            q._store.shrink,
+        ]
+        for call in calls:
+            with pytest.raises(QueueFailed, match="removed or replaced"):
+                call()
+        assert not (path / "data.db").exists()
+
+
+def test_dict_removed_while_open(path: Path) -> None:
+    """A dict does not go on reading a removed database."""
+    with PDict(path, "dict") as d:
+        d["a"] = 1
+        (path / "data.db").unlink()
+        calls: list[Callable[[], Any]] = [lambda: d["a"], lambda: len(d), d.copy]
+        for call in calls:
+            with pytest.raises(QueueFailed, match="removed or replaced"):
+                call()
+        assert not (path / "data.db").exists()
+
+
+def test_removed_just_before_it_is_read_beside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that goes away between the look and the opening is not created anew."""
+    with SQLiteQueue[str](path) as q:
+        q.put("a")
+        monkeypatch.setattr(q._store.database, "still_there", lambda: True)
+        (path / "data.db").unlink()
+        with pytest.raises(FileNotFoundError):
+            q._store.all_rows()
+        assert not (path / "data.db").exists()
+
+
+def test_odd_names(tmp_path: Path) -> None:
+    """A path may hold what means something in a URI."""
+    path = tmp_path / "a?mode=ro#b%20c d"
+    with SQLiteQueue[str](path) as q:
+        q.put("a")
+        assert ["a"] == [row["data"] for row in q.queue()]
+    assert (path / "data.db").is_file()
+
+
+@pytest.mark.parametrize("auto_commit", [True, False])
+@pytest.mark.parametrize("number", [2**62, 2**63, 2**64])
+def test_get_many_of_any_number(auto_commit: bool, number: int, path: Path) -> None:
+    """However many are asked for, what is there comes."""
+    with SQLiteQueue[str](path, auto_commit=auto_commit) as q:
+        q.put_many(["a", "b"])
+        assert ["a", "b"] == q.get_many(number)
+
+
+def test_clear_any_number(path: Path) -> None:
+    """However many acked rows are to go or to stay, it is no error."""
+    with SQLiteAckQueue[str](path) as q:
+        q.put("a")
+        q.ack(q.get())
+        assert 0 == q.clear_acked_data(keep_latest=2**64)
+        assert 1 == q.clear_acked_data(max_delete=2**64, keep_latest=0)
