@@ -14,7 +14,7 @@ from ._runtime.deadline import FOREVER, Deadline
 from ._runtime.sqlitehops import SqliteHops
 from ._runtime.takes import AT_TAKE, AT_TASK_DONE
 from ._runtime.tasks import TaskShell
-from ._sqlqueue import SqlFace, in_range, row_id, to_update
+from ._sqlqueue import SqlFace, in_range, no_row, row_id, to_update
 from ._storage.sqlways import DeletingStore, ReservingStore
 from ._tasked import TaskedQueue
 from .serializers import pickle
@@ -124,9 +124,13 @@ class AsyncSQLiteBase(SqlFace[T], TaskedQueue[T]):
 
     async def _take_id(self, number: int) -> Any:
         if not in_range(number):
-            raise AsyncEmpty(f"no row has the id {number}")
+            raise AsyncEmpty(no_row(number))
         act = partial(self._store.guard, partial(self._store.take_id, number))
-        return (await self._shell.take(1, Deadline(False), act=act))[0]
+        try:
+            taken = await self._shell.take(1, Deadline(False), act=act)
+        except AsyncEmpty:
+            raise AsyncEmpty(no_row(number)) from None
+        return taken[0]
 
     async def get_nowait(self, id: Any = None, raw: bool = False) -> Any:  # noqa: A002
         """Take the next item if there is one now: ``get(block=False)``."""
@@ -167,7 +171,7 @@ class AsyncSQLiteBase(SqlFace[T], TaskedQueue[T]):
 
         Args:
             item: the new item, or what ``get(raw=True)`` returned with a new ``data``.
-            id: of the row, when ``item`` is not such a dict.
+            id: of the row; with it, ``item`` is the new item whatever it is.
 
         Returns:
             the id.

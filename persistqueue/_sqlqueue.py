@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
-from ._filequeue import T
+from ._filequeue import NO_ITEM, T
 from ._options import DURABILITIES, ON_CORRUPT, absolute, one_of, whole
 from ._storage.rowcodec import RowCodec
 from ._storage.sqlite import MEMORY, Database, database_path
@@ -17,10 +18,15 @@ from ._storage.table import FIFO, ID_RANGE, Table
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable, Sequence
 
+    from ._runtime.acks import Unacked
     from ._storage.base import Record
+    from ._storage.sqlacks import AckStore
     from ._storage.sqlstore import SqlStore
     from ._storage.table import Kind
+
+    Finishing = tuple[Callable[[Sequence[Record]], list[int]], Callable[[list[Record]], None]]
 
 
 class SqlFace(Generic[T]):
@@ -113,6 +119,91 @@ class SqlFace(Generic[T]):
         return [self._raw(row, item, "id") for row, item in self._store.decoded_rows(rows)]
 
 
+class AckFace:
+    """One object on an ack queue's table: what becomes of what it handed out.
+
+    A way to finish is a pair, for the shell: what finds the record, and what the store does.
+    """
+
+    _store: AckStore
+    _shell: Any
+
+    def _finishing(self, status: int, item: Any, id: Any, to_back: bool = False) -> Finishing:  # noqa: A002
+        """Give what is named by the item or by its id a status.
+
+        An object that was handed out is known by identity, whatever is in it; then a raw
+        dict says which row it is; then an equal object is looked for.
+        """
+        by_id = id is not None
+        if by_id == (item is not NO_ITEM) and not (by_id and item is None):
+            raise ValueError("give the item or its id, one of the two")
+        owner, book = self._shell.caller(), self._unacked
+        number = row_id(id) if by_id else None
+        known = False  # whether the object itself says which record it is
+
+        def pick(into: list[Record]) -> None:
+            nonlocal known, number
+            if not by_id:
+                book.pick_same(item, owner, into)
+                if not into and is_raw(item):
+                    number = row_id(item)
+                elif not into:
+                    book.pick_alike(item, owner, into)
+            known = bool(into)
+            if number is not None:
+                book.pick_place(number, into)
+
+        def act(records: Sequence[Record]) -> list[int]:
+            if known:
+                return self._store.finish(records, status, to_back=to_back)
+            if number is None or not in_range(number):
+                return []
+            return self._store.move(number, status, held=not by_id, to_back=to_back)
+
+        return (lambda records: self._store.guard(partial(act, records))), pick
+
+    def _resuming(self) -> Finishing:
+        """Make ready what nobody alive but this object holds."""
+        resume = partial(self._store.resume, mine_too=True)
+        return (lambda _: [self._store.guard(resume)]), self._unacked.pick_every
+
+    def _clearing(self, most: int, keep: int, failed_too: bool) -> Callable[[], int]:
+        """Delete old acked rows."""
+        most = most if most and most > 0 else -1
+        return partial(self._store.clear, most, max(keep or 0, 0), bool(failed_too))
+
+    def _following(self, next_in_order: bool, id: Any) -> Callable[[], Any] | None:  # noqa: A002
+        """Take the row behind this one; None for an ordinary get.
+
+        Raises:
+            ValueError: there is no id to go on from.
+        """
+        if not isinstance(next_in_order, bool):
+            raise ValueError("'next_in_order' must be True or False")  # noqa: TRY004 - as upstream
+        if not next_in_order:
+            return None
+        if id is None:
+            raise ValueError("'next_in_order' needs the 'id' of the item before it")
+        number = min(max(row_id(id), ID_RANGE[0]), ID_RANGE[-1])
+        return partial(self._store.guard, partial(self._store.take_next, number))
+
+    def _raw(self, row: tuple[Any, ...], item: Any, key: str) -> dict[str, Any]:
+        shown: dict[str, Any] = super()._raw(row, item, key)  # type: ignore[misc]  # SqlFace's
+        if key == "id":
+            shown["status"] = row[3]
+        return shown
+
+    @property
+    def _unacked(self) -> Unacked:
+        book: Unacked = self._shell.takes  # AT_ACK's
+        return book
+
+
+def no_row(number: int) -> str:
+    """Return what to say of an id that nothing can be taken by."""
+    return f"there is no row with the id {number} that could be taken"
+
+
 def checked_timeout(timeout: float) -> float:
     """Return the patience with locks, in seconds."""
     if timeout < 0:
@@ -140,8 +231,15 @@ def row_id(given: Any) -> int:
 
 
 def is_raw(item: Any) -> bool:
-    """Return whether an item is what ``get(raw=True)`` returned."""
-    return isinstance(item, dict) and "pqid" in item
+    """Return whether an item is what ``get(raw=True)`` returned, or its id alone.
+
+    An item of one's own may be a dict with such a key, too.
+    """
+    return isinstance(item, dict) and (item.keys() >= _RAW or item.keys() == _ID_ALONE)
+
+
+_RAW = {"pqid", "data", "timestamp"}
+_ID_ALONE = {"pqid"}
 
 
 def in_range(number: int) -> bool:
@@ -155,10 +253,8 @@ def to_update(item: Any, given: Any) -> tuple[int, Any]:
     Raises:
         ValueError: there is no id.
     """
-    found = None
-    if is_raw(item):
-        found, item = item["pqid"], item.get("data")
-    found = found if given is None else given
-    if found is None:
-        raise ValueError("update needs an id, or what get(raw=True) returned")
-    return row_id(found), item
+    if given is None:
+        if not (isinstance(item, dict) and item.get("pqid") is not None and "data" in item):
+            raise ValueError("update needs an id, or what get(raw=True) returned")
+        given, item = item["pqid"], item["data"]
+    return row_id(given), item

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ._filequeue import NO_ITEM, T
 from ._options import MAX_ITEM_BYTES, one_of, whole
-from ._runtime.acks import AT_ACK, Unacked
+from ._runtime.acks import AT_ACK
 from ._runtime.deadline import Deadline
 from ._runtime.threads import ThreadShell
-from ._sqlqueue import in_range, is_raw, row_id
+from ._sqlqueue import AckFace
 from ._storage.sqlacks import AckStore
 from ._storage.table import (
     ACK_FIFO,
@@ -28,9 +28,7 @@ from .sqlbase import SQLiteBase
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
-
-    from ._storage.base import Record
+    from collections.abc import Iterable
 
 __all__ = [
     "AckStatus",
@@ -53,7 +51,7 @@ class AckStatus:
     ack_failed = "9"
 
 
-class SQLiteAckQueue(SQLiteBase[T]):
+class SQLiteAckQueue(AckFace, SQLiteBase[T]):
     """A first-in first-out queue whose items stay stored until they are acked, and after.
 
     ``get`` hands an item out; ``ack`` says that it is done, ``nack`` puts it back,
@@ -166,20 +164,15 @@ class SQLiteAckQueue(SQLiteBase[T]):
             ValueError: the timeout is negative; ``next_in_order`` without ``id``.
             Everything that ``SQLiteQueue.get`` raises.
         """
-        if not isinstance(next_in_order, bool):
-            raise ValueError("'next_in_order' must be True or False")  # noqa: TRY004 - as upstream
-        if next_in_order and id is None:
-            raise ValueError("'next_in_order' needs the 'id' of the item before it")
-        if not next_in_order:
+        act = self._following(next_in_order, id)
+        if act is None:
             return super().get(block, timeout, id, raw)
-        deadline = Deadline.of(block, timeout)
-        number = min(max(row_id(id), -(2**63)), 2**63 - 1)
-        act = partial(self._store.guard, partial(self._store.take_next, number))
-        return self._shown(self._shell.take(1, deadline, act=act)[0], raw)
+        taken = self._shell.take(1, Deadline.of(block, timeout), act=act)
+        return self._shown(taken[0], raw)
 
     # -- finish ---------------------------------------------------------------------
 
-    def ack(self, item: Any = None, id: Any = None) -> int | None:  # noqa: A002
+    def ack(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
         """Say that an item is done.
 
         Args:
@@ -194,11 +187,11 @@ class SQLiteAckQueue(SQLiteBase[T]):
         """
         return self._finish(ACKED, item, id)
 
-    def ack_failed(self, item: Any = None, id: Any = None) -> int | None:  # noqa: A002
+    def ack_failed(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
         """Put an item away as failed; it stays stored.  Else as ``ack``."""
         return self._finish(FAILED, item, id)
 
-    def nack(self, item: Any = None, id: Any = None, *, to: str = "front") -> int | None:  # noqa: A002
+    def nack(self, item: Any = NO_ITEM, id: Any = None, *, to: str = "front") -> int | None:  # noqa: A002
         """Put an item back: somebody shall take it again.  Else as ``ack``.
 
         Args:
@@ -211,45 +204,11 @@ class SQLiteAckQueue(SQLiteBase[T]):
             the row's id, the new one if it has one; None if nothing changed.
         """
         back = one_of("to", to, ("front", "back")) == "back"
-        return self._finish(READY, item, id, to_back=back)
+        return self._finish(READY, item, id, back)
 
-    def _finish(self, status: int, item: Any, id: Any, *, to_back: bool = False) -> int | None:  # noqa: A002
-        if (item is None) == (id is None):
-            raise ValueError("give the item or its id, one of the two")
-        if id is None and not is_raw(item):
-            owner = self._shell.caller()
-            moved = self._resolve(
-                status, lambda into: self._unacked.pick_like(item, owner, into), to_back
-            )
-        else:
-            number = row_id(item if id is None else id)
-            moved = self._finish_row(number, status, held=id is None, to_back=to_back)
+    def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
+        moved: list[int] = self._shell.finish(*self._finishing(status, item, id, to_back))
         return moved[0] if moved else None
-
-    def _finish_row(self, number: int, status: int, *, held: bool, to_back: bool) -> list[int]:
-        if not in_range(number):
-            return []
-        move = partial(self._store.move, number, status, held=held, to_back=to_back)
-
-        def act(_: Sequence[Record]) -> list[int]:
-            return self._store.guard(move)
-
-        moved: list[int] = self._shell.finish(
-            act, lambda into: self._unacked.pick_place(number, into)
-        )
-        return moved
-
-    def _resolve(
-        self, status: int, pick: Callable[[list[Record]], None], to_back: bool = False
-    ) -> list[int]:
-        """Give what ``pick`` picks a status; returns the ids of what changed."""
-        finish = partial(self._store.finish, status=status, to_back=to_back)
-
-        def act(records: Sequence[Record]) -> list[int]:
-            return self._store.guard(partial(finish, records)) if records else []
-
-        moved: list[int] = self._shell.finish(act, pick)
-        return moved
 
     def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
         """``task_done(item=...)`` is ``ack(item)``; without an item nothing happens.
@@ -257,18 +216,14 @@ class SQLiteAckQueue(SQLiteBase[T]):
         Programs for persist-queue call it behind ``ack``, ``nack`` or ``ack_failed``.
         """
         if item is not NO_ITEM:
-            owner = self._shell.caller()
-            self._resolve(ACKED, lambda into: self._unacked.pick_like(item, owner, into))
+            self._finish(ACKED, item, None)
 
     def resume_unack_tasks(self) -> None:
         """Make ready what this object holds, what dead workers held, and what has no owner.
 
         What other objects hold that are alive is left to them.
         """
-        self._shell.finish(lambda _: [self._write_resume()], lambda _: self._unacked.forget_all())
-
-    def _write_resume(self) -> int:
-        return self._store.guard(partial(self._store.resume, mine_too=True))
+        self._shell.finish(*self._resuming())
 
     def clear_acked_data(
         self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False
@@ -283,9 +238,7 @@ class SQLiteAckQueue(SQLiteBase[T]):
         Returns:
             how many were deleted.
         """
-        most = max_delete if max_delete and max_delete > 0 else -1
-        keep = max(keep_latest or 0, 0)
-        deleted: int = self._write(partial(self._store.clear, most, keep, bool(clear_ack_failed)))
+        deleted: int = self._write(self._clearing(max_delete, keep_latest, clear_ack_failed))
         return deleted
 
     # -- look -----------------------------------------------------------------------
@@ -321,16 +274,6 @@ class SQLiteAckQueue(SQLiteBase[T]):
     def _count_of(self, status: int) -> int:
         count: int = self._shell.request(partial(self._store.count_status, status), writes=False)
         return count
-
-    def _raw(self, row: tuple[Any, ...], item: Any, key: str) -> dict[str, Any]:
-        shown = super()._raw(row, item, key)
-        if key == "id":
-            shown["status"] = row[3]
-        return shown
-
-    @property
-    def _unacked(self) -> Unacked:
-        return self._shell.takes  # type: ignore[return-value]  # AT_ACK's book
 
 
 FIFOSQLiteAckQueue = SQLiteAckQueue

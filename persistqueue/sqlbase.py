@@ -10,7 +10,7 @@ from ._options import MAX_ITEM_BYTES, whole
 from ._runtime.deadline import FOREVER, Deadline
 from ._runtime.takes import AT_TAKE, AT_TASK_DONE
 from ._runtime.threads import ThreadShell
-from ._sqlqueue import SqlFace, in_range, row_id, to_update
+from ._sqlqueue import SqlFace, in_range, no_row, row_id, to_update
 from ._storage.sqlways import DeletingStore, ReservingStore
 from ._threaded import ThreadedQueue
 from .exceptions import Empty
@@ -111,9 +111,13 @@ class SQLiteBase(SqlFace[T], ThreadedQueue[T]):
 
     def _take_id(self, number: int) -> Any:
         if not in_range(number):
-            raise Empty(f"no row has the id {number}")
+            raise Empty(no_row(number))
         act = partial(self._store.guard, partial(self._store.take_id, number))
-        return self._shell.take(1, Deadline(False), act=act)[0]
+        try:
+            taken = self._shell.take(1, Deadline(False), act=act)
+        except Empty:
+            raise Empty(no_row(number)) from None
+        return taken[0]
 
     def get_nowait(self, id: Any = None, raw: bool = False) -> Any:  # noqa: A002
         """Take the next item if there is one now: ``get(block=False)``."""
@@ -155,7 +159,7 @@ class SQLiteBase(SqlFace[T], ThreadedQueue[T]):
 
         Args:
             item: the new item, or what ``get(raw=True)`` returned with a new ``data``.
-            id: of the row, when ``item`` is not such a dict.
+            id: of the row; with it, ``item`` is the new item whatever it is.
 
         Returns:
             the id.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from persistqueue import (
     PDict,
     QueueClosed,
     QueueCorrupt,
+    QueueLocked,
     SQLiteAckQueue,
     SQLiteQueue,
     serializers,
@@ -245,6 +247,44 @@ def test_acks(kind: Any, file: Path) -> None:
             assert [5, 5] == [row["status"] for row in await q.queue()]
             with pytest.raises(ValueError, match="needs the 'id'"):
                 await q.get(next_in_order=True)
+
+    asyncio.run(main())
+
+
+def test_items_that_look_like_something_else(file: Path) -> None:
+    """None, and a dict with a key "pqid", are items; an id that is not there is named."""
+
+    async def main() -> None:
+        async with AsyncSQLiteAckQueue[Any](file) as q:
+            assert [1, 2, 3] == await q.put_many([{"pqid": 2}, None, "last"])
+            first, nothing, _ = await q.get_many(3)
+            assert [1, 2] == [await q.ack(first), await q.nack(nothing)]
+            assert 3 == await q.ack_failed({"pqid": 3})
+            assert await q.ack({"pqid": 2, "data": None}) is None
+            assert 2 == await q.update({"pqid": 1, "data": 1}, id=2)
+            assert {"pqid": 1, "data": 1} == await q.get()
+            with pytest.raises(ValueError, match="one of the two"):
+                await q.ack()
+            with pytest.raises(AsyncEmpty, match="no row with the id 99"):
+                await q.get(id=99)
+            await q.resume_unack_tasks()
+            assert 2 == (await q.get(raw=True, id=3, next_in_order=True))["pqid"]
+
+    asyncio.run(main())
+
+
+def test_a_resume_that_fails_changes_nothing(file: Path) -> None:
+    """What was held can still be acked."""
+
+    async def main() -> None:
+        async with AsyncSQLiteAckQueue[str](file, timeout=0) as q:
+            await q.put("a")
+            item = await q.get()
+            with closing(sqlite3.connect(file, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(QueueLocked):
+                    await q.resume_unack_tasks()
+            assert 1 == await q.ack(item)
 
     asyncio.run(main())
 

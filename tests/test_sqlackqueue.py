@@ -14,9 +14,15 @@ from persistqueue import (
     AckStatus,
     Empty,
     FILOSQLiteAckQueue,
+    QueueCorrupt,
+    QueueLocked,
+    SerializationError,
     SQLiteAckQueue,
+    SQLiteQueue,
     UniqueAckQ,
+    serializers,
 )
+from persistqueue._storage.owners import Owner
 
 KINDS = [FILOSQLiteAckQueue, SQLiteAckQueue, UniqueAckQ]
 
@@ -154,14 +160,32 @@ def test_by_id(path: Path) -> None:
         assert 2 == q.ack(id={"pqid": 2})
 
 
-def test_none_is_acked_by_id(path: Path) -> None:
-    """None is an item like any other; its raw dict or id says which."""
+def test_none_is_an_item(path: Path) -> None:
+    """None is an item like any other, for every verb; beside an id it is no item."""
     with SQLiteAckQueue(path) as q:
-        q.put_many([None, None])
+        q.put_many([None] * 5)
         assert 1 == q.ack(q.get(raw=True))
-        assert q.get() is None
+        assert q.ack(None) is None
+        assert [None] * 4 == q.get_many(4)
+        assert [2, 3, 4] == [q.nack(None), q.ack(None), q.ack_failed(None)]
         q.task_done(item=None)
-        assert {"acked": 2} == counts(q)
+        assert 2 == q.ack(None, id=2)
+        assert {"acked": 4, "failed": 1} == counts(q)
+
+
+def test_an_item_may_have_a_key_pqid(path: Path) -> None:
+    """What was handed out wins; then what get(raw=True) returned, or an id in a dict; then likeness."""
+    items: list[Any] = [{"pqid": 2, "job": "A"}, {"pqid": 1}, {"pqid": "x"}, {"pqid": 9, "n": 1}]
+    raw = {"pqid": 1, "data": 0, "timestamp": 0}
+    with SQLiteAckQueue(path) as q:
+        q.put_many([*items, raw, "last"])
+        got = q.get_many(6)
+        for verb in (q.ack, q.nack, q.ack_failed):
+            assert verb({"pqid": 9, "n": 2}) is None
+        assert [2, 3, 5] == [q.ack(got[1]), q.ack_failed(got[2]), q.ack(got[4])]
+        assert [1, 4] == [q.ack(got[0]), q.ack({"pqid": 9, "n": 1})]
+        assert 6 == q.ack({"pqid": 6})
+        assert {"acked": 5, "failed": 1} == counts(q)
 
 
 # -- order --------------------------------------------------------------------------
@@ -317,6 +341,18 @@ def test_keep_acked_bounds_what_is_kept(path: Path) -> None:
             assert {"acked": q.acked_count()} == counts(q) or keep == 0
 
 
+def test_keep_acked_bounds_short_lives(path: Path) -> None:
+    """The first ack of an object deletes what those before it left."""
+    kept = []
+    for _ in range(6):
+        with SQLiteAckQueue(path, keep_acked=10, durability="process") as q:
+            q.put_many("abcd")
+            for item in q.get_many(4):
+                q.ack(item)
+            kept.append(q.acked_count())
+    assert [4, 8, 10, 10, 10, 10] == kept
+
+
 # -- owners -------------------------------------------------------------------------
 
 _HOLD = """
@@ -379,6 +415,43 @@ def test_resume_takes_back_ones_own(path: Path) -> None:
         assert 1 == q.ack("a")
 
 
+def test_a_resume_that_fails_changes_nothing(path: Path) -> None:
+    """What was held can still be acked."""
+    with SQLiteAckQueue(path, timeout=0) as q, SQLiteQueue(path) as other:
+        q.put("a")
+        item = q.get()
+        other._conn.execute("BEGIN IMMEDIATE")
+        with pytest.raises(QueueLocked):
+            q.resume_unack_tasks()
+        other._conn.execute("ROLLBACK")
+        assert 1 == q.ack(item)
+
+
+def test_owners_that_held_nothing_are_swept_up(path: Path) -> None:
+    """A dead owner's file goes with the next object that opens; a living one's stays."""
+    with SQLiteAckQueue(path) as q:
+        q.put("a")
+        q.ack(q.get())
+        dead = path / f"data.db-owner-{'0' * 32}"
+        other = path / "data.db-owner-somebody"
+        dead.touch()
+        other.touch()
+        living = q._store._owner.name
+        with SQLiteAckQueue(path):
+            left = {name for name in os.listdir(path) if "owner" in name}
+        assert {other.name, f"data.db-owner-{living}"} == left
+
+
+def test_an_owner_of_another_user_is_alive(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that may not be opened says nothing, so nothing is taken from it."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr("persistqueue._storage.owners.os.open", refuse)
+    assert not Owner(str(path / "data.db")).is_dead("0" * 32)
+
+
 def test_raw_travels_between_objects(path: Path) -> None:
     """What one object handed out as a raw dict, another may ack."""
     with SQLiteAckQueue(path) as a, SQLiteAckQueue(path) as b:
@@ -416,6 +489,89 @@ def test_acked_rows_are_not_looked_at(path: Path, statement: str) -> None:
         values = (1,) if "?" in sql else ()
         plan = q._conn.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
         assert "index_" in plan[0][3]
+
+
+# -- rows that are not what they should be ------------------------------------------
+
+_ODD_ROWS = ["1", "1.5", "NULL", "CAST(x'80ff' AS TEXT)", "'text'", "x'4b01284b02756275622e'"]
+# A pickle that sets the state of an int: an AttributeError that is about no class.
+_STATE_OF_AN_INT = "x'80044b017d8c01614b0273622e'"
+
+
+@pytest.mark.parametrize("value", [*_ODD_ROWS, _STATE_OF_AN_INT])
+@pytest.mark.parametrize("kind", [SQLiteAckQueue, SQLiteQueue])
+def test_whatever_a_row_holds_is_damage(kind: Any, path: Path, value: str) -> None:
+    """Wrong types, text that is none, pickles that come to nothing: named, and skipped."""
+    with kind(path) as q:
+        q.put_many("ab")
+        q._conn.execute(f"UPDATE {q._table_name} SET data = {value} WHERE _id = 1")
+        with pytest.raises(QueueCorrupt, match="queue_default, record 1"):
+            q.get()
+    with kind(path, on_corrupt="skip") as q:
+        assert "b" == q.get()
+        assert 1 == q.skipped
+
+
+@pytest.mark.parametrize("data", [b"cnowhere\nThing\n.", b"cos\nThing\n."])
+def test_a_class_that_is_missing_stays(path: Path, data: bytes) -> None:
+    """An item whose module or class is not there is no damage."""
+    with SQLiteAckQueue(path, on_corrupt="skip") as q:
+        q.put("a")
+        q._conn.execute(f"UPDATE {q._table_name} SET data = ?", (data,))
+        with pytest.raises(SerializationError, match="row 1"):
+            q.get()
+        assert (1, 0) == (q.qsize(), q.skipped)
+
+
+def test_text_stays_text(path: Path) -> None:
+    """A serializer that makes text gets text."""
+
+    class Text:
+        dumps = staticmethod(str)
+        loads = staticmethod(lambda text: [text])
+
+    with SQLiteQueue(path, serializer=Text) as q:
+        q.put("ä")
+        assert [["ä"]] == [row["data"] for row in q.queue()]
+        assert ["ä"] == q.get()
+    with SQLiteQueue(path, "json", serializer=serializers.json) as q:
+        q.put("ä")
+        assert "ä" == q.get()
+
+
+def test_names_differ_in_the_case_of_other_letters(path: Path) -> None:
+    """SQLite folds A to Z alone: these are two queues, those are one."""
+    for kind in (SQLiteQueue, SQLiteAckQueue):
+        with kind(path, name="ä") as a, kind(path, name="Ä") as b, kind(path, name="x") as x:
+            a.put("a")
+            b.put("b")
+            x.put("x")
+            assert ["a", "b"] == [a.get(), b.get()]
+            with kind(path, name="X") as same:
+                assert "x" == same.get()
+
+
+def test_an_id_that_is_not_there_is_named(path: Path) -> None:
+    """The error of get(id=...) says so."""
+    for kind in (SQLiteQueue, SQLiteAckQueue):
+        with kind(path) as q:
+            q.put("a")
+            for number in (99, 2**70):
+                with pytest.raises(Empty, match=f"no row with the id {number}"):
+                    q.get(id=number)
+
+
+def test_update_with_an_id_takes_any_dict(path: Path) -> None:
+    """The item is the item then; without an id, a dict needs both pqid and data."""
+    with SQLiteQueue[Any](path) as q:
+        number = q.put("a")
+        assert number == q.update({"pqid": 77, "data": 1}, id=number)
+        assert [{"pqid": 77, "data": 1}] == [row["data"] for row in q.queue()]
+        for wrong in ({"pqid": number}, {"pqid": None, "data": 1}, "b"):
+            with pytest.raises(ValueError, match="needs an id"):
+                q.update(wrong)
+        assert number == q.update({"pqid": number, "data": "b"})
+        assert "b" == q.get()
 
 
 # -- names of one thing -------------------------------------------------------------

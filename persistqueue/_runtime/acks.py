@@ -22,23 +22,28 @@ class Unacked(Takes):
     Not finding one is no error: it was acked before, or never was here.
     """
 
-    def pick_like(self, item: Any, owner: Any, into: list[Record]) -> None:
-        """Pick the record of this very object, or else of an equal one; the caller's first."""
-        same = list(self._same(item_of, id(item)))
-        if not same:
-            candidates = self._same(_likeness_of, likeness(item))
-            same = [record for record in candidates if alike(record.item, item)]
-        own = [record for record in same if record.owner is owner]
-        self._pick_first(own or same, into)
+    def pick_same(self, item: Any, owner: Any, into: list[Record]) -> None:
+        """Pick the record of this very object; the caller's first."""
+        self._pick_own(list(self._same(item_of, id(item))), owner, into)
+
+    def pick_alike(self, item: Any, owner: Any, into: list[Record]) -> None:
+        """Pick the record of an equal object; the caller's first."""
+        candidates = self._same(_likeness_of, likeness(item))
+        self._pick_own([one for one in candidates if alike(one.item, item)], owner, into)
 
     def pick_place(self, place: Any, into: list[Record]) -> None:
         """Pick the record at this place."""
         self._pick_first(self._same(_place_of, place), into)
 
-    def forget_all(self) -> None:
-        """Forget everything: it is handed out to nobody any more."""
-        for record in list(self._all):
+    def pick_every(self, into: list[Record]) -> None:
+        """Pick everything."""
+        into += self._all
+        for record in into:
             self._discard(record)
+
+    def _pick_own(self, records: list[Record], owner: Any, into: list[Record]) -> None:
+        own = [record for record in records if record.owner is owner]
+        self._pick_first(own or records, into)
 
     def _pick_first(self, records: Iterable[Record], into: list[Record]) -> None:
         record = next(iter(records), None)

@@ -7,10 +7,12 @@ one are adopted by whichever name is opened first.  Anything else is refused unt
 
 from __future__ import annotations
 
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING
 
 from .._log import warn
 from ..exceptions import FormatError
+from .rowcodec import as_text
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 VERSION = 1
 VERSION_TABLE = "persistqueue_format"  # a later version that cannot be read here leaves it
 _OLD_COLUMNS = ["_id", "data", "timestamp"]
+_FOLDED = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
@@ -28,6 +31,7 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     Raises:
         FormatError: something else has its name, or a newer version wrote the database.
     """
+    connection.text_factory = as_text
     if _is_ready(connection, table, path):
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -42,18 +46,18 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
 def _is_ready(connection: sqlite3.Connection, table: Layout, path: str) -> bool:
     there = _objects(connection)
     _refuse_newer(connection, there, path)
-    if table.name.lower() not in there or _old_of(connection, table, there):
+    if _folded(table.name) not in there or _old_of(connection, table, there):
         return False
     found = _checked_columns(connection, table, path)
     return all(column in found for column in table.added) and all(
-        index.lower() in there for index in table.indexes
+        _folded(index) in there for index in table.indexes
     )
 
 
 def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     there = _objects(connection)
     old = _old_of(connection, table, there)
-    if table.name.lower() not in there:
+    if _folded(table.name) not in there:
         connection.execute(table.rename() if old else table.create)
     elif old:
         for statement in table.adopt():
@@ -65,14 +69,19 @@ def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
         if column not in found:
             connection.execute(table.add_column(column))
     for index, statement in table.indexes.items():
-        if index.lower() not in there:
+        if _folded(index) not in there:
             connection.execute(statement)
 
 
 def _objects(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return what the database holds: names in lower case, as SQLite compares them."""
+    """Return what the database holds, by folded names."""
     rows = connection.execute("SELECT name, type FROM sqlite_master").fetchall()
-    return {name.lower(): kind for name, kind in rows}
+    return {_folded(name): kind for name, kind in rows}
+
+
+def _folded(name: str) -> str:
+    """Return a name as SQLite compares names: the case of A to Z alone does not count."""
+    return name.translate(_FOLDED)
 
 
 def _old_of(connection: sqlite3.Connection, table: Layout, there: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 
 from .files import try_lock
@@ -57,6 +58,8 @@ class Owner:
             fd = os.open(self._file(name), _FLAGS)
         except FileNotFoundError:
             return True
+        except PermissionError:  # another user's; who knows
+            return False
         try:
             dead = try_lock(fd)
         finally:
@@ -64,6 +67,18 @@ class Owner:
         if dead:
             self._remove(name)
         return dead
+
+    def sweep(self) -> None:
+        """Remove what dead owners left, also those that hold nothing.
+
+        Only where nobody can appear meanwhile: under the database's lock.
+        """
+        directory, file = os.path.split(self._database)
+        owners = re.compile(re.escape(file) + "-owner-([0-9a-f]{32})")
+        with contextlib.suppress(OSError):  # a directory that may not be read; no locks
+            for entry in os.listdir(directory):
+                if found := owners.fullmatch(entry):
+                    self.is_dead(found[1])
 
     def disappear(self) -> None:
         """Let go of the lock and the name."""

@@ -16,8 +16,22 @@ from ..serializers._coroutines import is_coroutine_function
 from ..serializers._sorting import canonical
 from .framing import Damaged, cannot_encode, too_long
 
-# The row is whole, and this process lacks something.
+# The row is whole, and this process lacks something.  (An AttributeError may be either.)
 _NOT_DAMAGE = (ImportError, AttributeError, MemoryError, RecursionError)
+
+
+class NotText(bytes):
+    """What a row holds as text and is none: bytes that are not UTF-8."""
+
+    __slots__ = ()
+
+
+def as_text(raw: bytes) -> Any:
+    """Make a str of what SQLite holds as text; it checks nothing (a ``text_factory``)."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return NotText(raw)
 
 
 class RowCodec:
@@ -45,6 +59,7 @@ class RowCodec:
         if is_coroutine_function(dumps) or is_coroutine_function(loads):
             raise TypeError(f"{self.name} has coroutine functions: give its ordinary twin")
         self._dumps, self._loads = dumps, loads
+        self._pickles = serializer is pickle
         self._sorts = _takes_sort_keys(dumps)
 
     def encode(self, item: Any) -> Any:
@@ -80,17 +95,48 @@ class RowCodec:
             Damaged: it holds none.
             SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
         """
-        if data is not None and len(data) > self._longest:
+        if not isinstance(data, (bytes, str)):
+            raise Damaged(f"not {self.name}: a row holds bytes or text, not {data!r}")
+        if isinstance(data, NotText):
+            raise Damaged(f"not {self.name}: text that is not UTF-8")
+        if len(data) > self._longest:
             raise too_long(self._longest)
         try:
             return self._loads(data)
         except _NOT_DAMAGE as error:
+            if isinstance(error, AttributeError) and self._pickles and _finds_classes(data):
+                raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
             raise SerializationError(
                 f"{self.name} cannot decode the item here "
                 f"({type(error).__name__}: {error}); it stays stored"
             ) from error
         except Exception as error:
             raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
+
+
+class _ClassMissing(Exception):
+    """A pickle names a class that is not there."""
+
+
+class _Finder(_pickle.Unpickler):
+    """Tells what is missing from what is damaged."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError) as error:
+            raise _ClassMissing from error
+
+
+def _finds_classes(data: Any) -> bool:
+    """Return whether a pickle that cannot be loaded finds every class that it names."""
+    try:
+        _Finder(io.BytesIO(data)).load()
+    except _ClassMissing:
+        return False
+    except Exception:  # noqa: BLE001 - it is known that this fails
+        return True
+    return True
 
 
 def _from_streams(serializer: Any, name: str) -> tuple[Any, Any]:

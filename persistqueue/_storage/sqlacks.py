@@ -38,7 +38,8 @@ class AckStore(SqlStore):
         super().__init__(*args, **options)
         self._resumes = resumes
         self._keep_acked = keep_acked
-        self._unpruned = 0  # rows acked since old ones were deleted
+        # Rows acked since old ones were deleted; before this object came: enough.
+        self._unpruned = keep_acked or 0
         self._owner = Owner(self._database.path)
 
     def _opened(self) -> None:
@@ -188,6 +189,8 @@ class AckStore(SqlStore):
             mine = owner is not None and owner == self._owner.name
             if owner is None or (mine and mine_too) or (not mine and self._owner.is_dead(owner)):
                 resumed += self._execute(self._table.resume, (owner,)).rowcount
+        if not self._database.memory:
+            self._owner.sweep()
         self._more(resumed, 0)
         return resumed
 
