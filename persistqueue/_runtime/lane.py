@@ -48,6 +48,7 @@ class Lane:
         self._hops = hops
         self._deliver = deliver
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.gone = False  # nobody uses the queue any more: nothing goes, nothing lands
         self.used = False  # whether a batch has ever gone
         self.flying: list[Op] | None = None  # what the thread works on
         self._called = False  # a call of _hop is on its way
@@ -80,7 +81,7 @@ class Lane:
     def _hop(self) -> None:
         """Carry everything that is pending to the store's thread, unless it is at work."""
         self._called = False
-        if self.flying is not None or not self._line.pending:
+        if self.flying is not None or self.gone or not self._line.pending:
             return
         batch = self.flying = self._line.batch()
         self.used, self._crowded = True, len(batch) > 1
@@ -134,7 +135,7 @@ class Lane:
     def _land(self, again: bool = False) -> None:
         """Deliver what a batch came to, and carry on with what came meanwhile."""
         batch = self.landed
-        if batch is None:
+        if batch is None or self.gone:
             return
         try:
             self._deliver(batch, again)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import sys
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -262,7 +263,9 @@ class TaskShell(Shell):
         """Nobody waits for this op any more, and nobody can; callable on any thread."""
         self._forsaken.append(op)
         loop = self._lane.loop
-        if loop is not None:
+        if self._lane.gone:
+            self._wind_up_soon()
+        elif loop is not None:
             with contextlib.suppress(RuntimeError):  # closed: the next call tidies up
                 loop.call_soon_threadsafe(self._tidy)
 
@@ -400,33 +403,19 @@ class TaskShell(Shell):
 
     def abandon(self) -> None:
         """The same for a finaliser, without waiting: nobody uses this object any more."""
-        if self._closed or not self._used:
-            return
-        loop = self._lane.loop
-        if loop is not None and loop.is_running():
-            with contextlib.suppress(RuntimeError):  # just closed
-                loop.call_soon_threadsafe(self._end_soon)
-                return
-        self._stop()
-        self._hops.start(self._wind_up)
-        self._hops.stop()
+        if not self._closed and self._used:
+            self._closed = self._lane.gone = True
+            self._wind_up_soon()
 
-    def _end_soon(self) -> None:
-        """Close, on the loop, behind what is under way."""
-        if not self._closed:
-            loop = self._bind()
-            self._tidy()
-            self._stop()
-            op = Op(FLUSH)
-            self._line.enter(op)
-            op.gate = loop.create_future()
-            op.gate.add_done_callback(lambda _: self._hops.stop())
-            self._lane.hop_soon()
+    def _wind_up_soon(self) -> None:
+        if not sys.is_finalizing():  # no thread starts any more; atexit has done it
+            self._hops.start(self._wind_up)
+            self._hops.stop()
 
     def _wind_up(self) -> None:
-        """Close, on the store's thread, behind what was under way; the loop is gone.
+        """Close, on the store's thread, behind what was under way; the loop may be gone.
 
-        What was handed out at the take and never arrived is stored nowhere else.
+        What was settled when it was taken, and never arrived, is stored nowhere else.
         """
         records: list[Record] = []
         if self._autosave:
@@ -435,7 +424,7 @@ class TaskShell(Shell):
                     records, op.result = records + op.result, None
             for op in (*self._forsaken, *self._unclaimed):
                 self._takes.pick(self._claim(op), records, UNTAKE)
-            for op in self._line.pending:
+            for op in self._line.batch():
                 records += op.load if op.verb in (UNTAKE, FLUSH) and op.load else ()
         # A runner of its own: what the other one came to was not delivered.
         self._new_runner().run([Op(FLUSH, records)])

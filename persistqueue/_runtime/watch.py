@@ -40,11 +40,11 @@ class Watcher:
             entry[0] = _SHORTEST
             return
         with self._mutex:
-            self._entries[shell] = [_SHORTEST, time.monotonic() + _SHORTEST]
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="persistqueue-watch", daemon=True)
-                thread.start()
+                thread.start()  # may raise, and then the next one tries again
                 self._thread = thread
+            self._entries[shell] = [_SHORTEST, time.monotonic() + _SHORTEST]
         self._work.set()
 
     def _run(self) -> None:

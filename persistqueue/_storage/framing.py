@@ -319,7 +319,12 @@ class ForeignFraming:
         return self.encode(value)
 
     def load_info(self, raw: bytes) -> Any:
-        return self._serializer.load(io.BytesIO(raw))
+        value = self._serializer.load(io.BytesIO(raw))
+        try:
+            refuse_coroutine(value)
+        except Unawaited as error:
+            raise SerializationError(f"{self.name} cannot decode info: {error}") from error
+        return value
 
 
 Framing = PickleFraming | PlainFraming | ForeignFraming

@@ -22,7 +22,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from ..exceptions import FormatError
+from ..exceptions import FormatError, SerializationError
 from .chunkstate import State, parse
 from .framing import Damaged, Short, recognise
 
@@ -94,6 +94,8 @@ class InfoFile:
         self._in_place = self._framing.native and len(value) < len(raw)
         try:
             return parse(self._framing.load_info(value))
+        except (SerializationError, OSError):  # not the file's fault
+            raise
         except Exception as error:
             self._in_place = False
             other = recognise(value)
