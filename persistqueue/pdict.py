@@ -52,6 +52,7 @@ class PDict(DictFace, _Mapping):
     (``"process"``); ``update`` sets all or nothing.
 
     Keys are stored as text, as persist-queue stores them: ``1`` and ``"1"`` are one key.
+    ``True`` and ``1`` are one key, and of a float 15 digits count.
     A key is a str, bytes, an int, a float or a bool.  A value that was changed in memory
     is stored when it is set again.  Give ``copy()``, an ordinary dict, to what reads a
     dict's memory without asking it: ``json.dumps`` sees nothing in a ``PDict``.

@@ -104,6 +104,16 @@ def test_a_number_and_its_text_are_one_key(path: Path) -> None:
         assert ["1"] == list(d)
 
 
+def test_which_keys_are_one(path: Path) -> None:
+    """True and 1, and floats that share 15 digits, are one key; 1 and 1.0 are two."""
+    with PDict(path, "d") as d:
+        d.update({True: "a", 0.1 + 0.2: "b"})
+        assert ["a", "b"] == [d[1], d[0.3]]
+        assert 1.0 not in d
+        d[1] = d[0.3] = "c"
+        assert {1: "c", 0.3: "c"} == d.copy()
+
+
 @pytest.mark.parametrize(
     ("key", "error"),
     [(None, TypeError), ((1, 2), TypeError), (float("nan"), ValueError), ("\ud800", ValueError)],
