@@ -192,6 +192,17 @@ def test_what_is_unacked_stays_unacked(path: Path) -> None:
         assert (0, 2) == (q.unack_count(), q.acked_count())
 
 
+def test_unacked_where_nothing_can_be_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on a file system without locks, where rows have no owner."""
+    with SQLiteAckQueue[str](path) as q:
+        monkeypatch.setattr(q._store._owner, "_supported", False)
+        q.put_many(["a", "b"])
+        assert "a" == q.get()
+        child(lambda: None)
+        assert "b" == q.get()
+        assert 0 == q.qsize()
+
+
 def test_in_memory(path: Path) -> None:
     """A queue in memory keeps its items over a fork, on both sides."""
     with SQLiteQueue[str](":memory:") as q:
@@ -285,6 +296,17 @@ def test_fork_beside_a_call_that_does_not_end(path: Path, monkeypatch: pytest.Mo
         assert ["another"] == [row["data"] for row in q.queue()]
 
 
+def test_opened_between_the_closing_and_the_fork(path: Path) -> None:
+    """A child is refused a database that something opened again just before the fork."""
+    with SQLiteQueue[str](path) as q:
+        q.put("a")
+        q._store.suspend = lambda: None  # type: ignore[method-assign]
+        child(lambda: refused(path))
+        del q._store.suspend
+        child(lambda: q.put("b"))
+        assert ["a", "b"] == [q.get(), q.get()]
+
+
 def test_removed_after_the_fork(path: Path) -> None:
     """A database that is removed between a fork and the next call is not created anew."""
     with SQLiteQueue[str](path) as q:
@@ -312,21 +334,24 @@ def test_async_queue(path: Path) -> None:
             finally:
                 os._exit(status)
         await q.put("1")
+        assert b"." == os.read(ready, 1)
         await q.close()
         os.write(go, b".")
         assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])  # noqa: ASYNC222
         q = await AsyncSQLiteQueue[str](path)
-        assert ["0", "1", "2", "3"] == sorted([await q.get() for _ in range(4)])
+        assert ["0", "1", "2", "3"] == sorted(row["data"] for row in await q.queue())
         await q.close()
 
     async def use(q: AsyncSQLiteQueue[str]) -> None:
         await q.put("2")
+        os.write(say, b".")
         os.read(gone, 1)
         await q.put("3")
 
+    ready, say = os.pipe()
     gone, go = os.pipe()
     try:
         asyncio.run(parent())
     finally:
-        os.close(gone)
-        os.close(go)
+        for end in (ready, say, gone, go):
+            os.close(end)

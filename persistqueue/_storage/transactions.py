@@ -112,15 +112,17 @@ class _Gate:
 
     def after_fork_in_child(self) -> None:
         """Refuse what was not closed; be as new."""
-        inherited = [database for _, database in self._at_work.values()]
-        inherited += [store.database for store in list(self._stores) if store.connection]
-        for database in inherited:
-            identity = None if database.memory else _identity(database)
-            if identity is not None:
-                self._refused.add(identity)
         self._changed = threading.Condition()
+        for _, database in self._at_work.values():
+            self.forbid(database)
         self._at_work.clear()
         self._forking.clear()
+
+    def forbid(self, database: Database) -> None:
+        """Refuse a database from now on: its file is the parent's as well."""
+        identity = None if database.memory else _identity(database)
+        if identity is not None:
+            self._refused.add(identity)
 
 
 def _identity(database: Database) -> tuple[int, int] | None:
@@ -245,8 +247,9 @@ class Transactions:
     def forget(self) -> None:
         if not self._database.memory:
             connection, self._connection = self._connection, None
-            if connection is not None:
+            if connection is not None:  # it was in use
                 _inherited.append(connection)  # closing it might take the parent's locks away
+                gate.forbid(self._database)
         self._suspended, self._failed = False, ""
         self._forgotten()
 
@@ -384,6 +387,9 @@ class Transactions:
 
     def unsaved(self) -> bool:
         return False
+
+    def probe(self) -> tuple[int, bytes] | None:
+        return None  # a look costs one stat of the log
 
     def changed(self) -> bool:
         return self._watch.changed()
