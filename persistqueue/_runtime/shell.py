@@ -167,6 +167,10 @@ class Shell:
 
     # -- what becomes of an op ------------------------------------------------------
 
+    def probe(self) -> tuple[int, bytes] | None:
+        """Return what the watcher may read to see that nobody has committed."""
+        return self._store.probe()
+
     def after_fork(self) -> None:
         """In a child process: new locks, new descriptors, nobody waiting and nothing taken."""
         self._reset()

@@ -103,6 +103,9 @@ class Store(Protocol):
     def changed(self) -> bool:
         """Return whether somebody else may have committed; callable at any time."""
 
+    def probe(self) -> tuple[int, bytes] | None:
+        """Return a descriptor and what stands at its start until somebody commits, if so."""
+
     def sync(self) -> None:
         """Make everything committed so far safe against loss of power."""
 

@@ -361,10 +361,13 @@ class ChunkFileStore:
 
     def changed(self) -> bool:
         self._looks += 1
-        by_name, lock = self._looks % 8 == 0, self._lock
+        by_name, lock = self._looks % 8 == 0 or self.probe() is not None, self._lock
         if by_name and lock is not None and not lock.is_current():
             return True
         return self._info.differs(self._seen, by_name)
+
+    def probe(self) -> tuple[int, bytes] | None:
+        return self._info.probe(self._seen)
 
     def sync(self) -> None:
         head = self.state.head.chunk

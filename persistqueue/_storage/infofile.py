@@ -171,6 +171,13 @@ class InfoFile:
         except (OSError, ValueError):
             return True
 
+    def probe(self, raw: bytes | None) -> tuple[int, bytes] | None:
+        """Return the descriptor and ``raw``, if a read is enough to see a change."""
+        file = self._file
+        if file is None or raw is None or not self._in_place or not _READS_AT:
+            return None
+        return file.fd, raw
+
     def sync(self) -> None:
         """Force what was written to stable storage."""
         if self._file is not None:
