@@ -18,6 +18,14 @@ from .._log import warn
 _SHORTEST, _LONGEST = 0.001, 0.025  # s between two looks at one store
 
 
+if sys.platform != "win32":
+    _read = os.pread
+else:
+
+    def _read(_fd: int, _size: int, _offset: int) -> bytes:
+        return b""  # there is no read at an offset
+
+
 class Watched(Protocol):
     """A shell with waiters."""
 
@@ -44,11 +52,11 @@ class _Entry:
         Every eighth time it is not: names are looked up, and whether anybody still waits.
         """
         self.glances += 1
-        if sys.platform == "win32" or self.probe is None or self.glances % 8 == 0:
-            return False  # Windows has no read at an offset
+        if self.probe is None or self.glances % 8 == 0:
+            return False
         fd, seen = self.probe
         try:
-            return os.pread(fd, len(seen), 0) == seen
+            return _read(fd, len(seen), 0) == seen
         except OSError:  # closed, or another file by now
             return False
 
