@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from persistqueue import (
     AsyncSQLiteQueue,
     PDict,
     PersistQueueError,
+    QueueCorrupt,
     QueueFailed,
     SQLiteAckQueue,
     SQLiteQueue,
@@ -239,3 +242,15 @@ def test_clear_any_number(path: Path) -> None:
         q.ack(q.get())
         assert 0 == q.clear_acked_data(keep_latest=2**64)
         assert 1 == q.clear_acked_data(max_delete=2**64, keep_latest=0)
+
+
+@pytest.mark.parametrize("call", ["get_nowait", "queue"])
+def test_text_that_is_no_utf_8_is_damage_of_its_row(path: Path, call: str) -> None:
+    """A row that another program spoilt with text in no encoding is named, not a riddle."""
+    with SQLiteQueue(path) as q:
+        q.put(1)
+        with contextlib.closing(sqlite3.connect(path / "data.db")) as other:
+            other.execute("UPDATE queue_default SET data = CAST(x'ff80fe' AS TEXT)")
+            other.commit()
+        with pytest.raises(QueueCorrupt, match=r"queue_default, record 1: .*UTF-8"):
+            getattr(q, call)()

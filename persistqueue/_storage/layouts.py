@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from .._log import warn
 from ..exceptions import FormatError
-from .rowcodec import as_text
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,7 +30,6 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     Raises:
         FormatError: something else has its name, or a newer version wrote the database.
     """
-    connection.text_factory = as_text
     if _is_ready(connection, table, path):
         return
     connection.execute("BEGIN IMMEDIATE")

@@ -24,6 +24,7 @@ from ..exceptions import (
     QueueFailed,
     QueueLocked,
 )
+from .rowcodec import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +111,11 @@ class Database:
         path = self.path
         if uri := not (self.memory or os.name == "nt"):  # it is there: never create it anew
             path = f"file:{'//' if os.path.isabs(path) else ''}{quote(os.fsencode(path))}?mode=rw"
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri
         )
+        connection.text_factory = as_text  # what is no UTF-8 is damage of one row
+        return connection
 
     def _choose_journal(self, connection: sqlite3.Connection) -> None:
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
