@@ -120,6 +120,11 @@ class Runner:
             counts = counts[0], counts[1] + self._takes.unanswered + self._taken
         self.counts = counts
 
+    def conclude(self, ops: Sequence[Op]) -> None:
+        """Let ``ops``, which carry results or errors, be the last batch."""
+        self.ops, self.happened = ops, True
+        self.interrupt = self.counts = None
+
     def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
         """Run ops apart that failed together: somebody's put that does not fit is his own.
 

@@ -117,12 +117,12 @@ class Lane:
                 kind = type(runner.interrupt).__name__
                 op.error = SerializationError(f"an item's own code raised {kind}; it stays stored")
                 op.error.__cause__ = runner.interrupt
-        runner.ops, runner.happened, runner.counts = batch, True, None
+        runner.conclude(batch)
 
     def _fail(self, batch: list[Op], error: BaseException | None) -> None:
         for op in batch:
             op.result, op.error = None, error
-        self._runner.ops, self._runner.happened, self._runner.counts = batch, True, None
+        self._runner.conclude(batch)
 
     def _touch_down(self, batch: list[Op]) -> None:
         """Tell the loop that a batch is over."""

@@ -160,6 +160,10 @@ class Shell:
         """Settle or give back what ``pick`` picks; if that fails, it is as before."""
         raise NotImplementedError
 
+    def _is_settled(self, verb: str) -> bool:
+        """Return whether a call has nothing to store: settled is what was taken."""
+        return self._autosave and verb == SETTLE
+
     @staticmethod
     def caller() -> Any:
         """Return the thread or task that calls."""

@@ -160,8 +160,8 @@ class TaskShell(Shell):
             pick: fills the op's load; what it picked is restored if the op fails.
             withdraws: whether a cancelled task takes an op back that has not begun.
         """
-        if self._closed and self._autosave and op.verb == SETTLE:
-            return None  # settled when it was taken
+        if self._closed and self._is_settled(op.verb):
+            return None
         timer = None
         try:
             loop = self._bind()
@@ -264,7 +264,8 @@ class TaskShell(Shell):
         self._forsaken.append(op)
         loop = self._lane.loop
         if self._lane.gone:
-            self._wind_up_soon()
+            if self._autosave:  # what it took is stored nowhere else
+                self._wind_up_soon()
         elif loop is not None:
             with contextlib.suppress(RuntimeError):  # closed: the next call tidies up
                 loop.call_soon_threadsafe(self._tidy)

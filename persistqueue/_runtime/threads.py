@@ -24,7 +24,6 @@ from .policy import (
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
-    SETTLE,
     TAKE,
     UNTAKE,
     Op,
@@ -128,8 +127,8 @@ class ThreadShell(Shell):
         act: Callable[[Sequence[Record]], Any] | None = None,
     ) -> Any:
         """Settle or give back what ``pick`` picks; if that fails, it is as before."""
-        if self._closed and self._autosave and verb == SETTLE:
-            return None  # settled when it was taken
+        if self._closed and self._is_settled(verb):
+            return None
         records: list[Record] = []
         op = Op(verb, records, act=act)
         try:
