@@ -1,4 +1,4 @@
-"""What every SQLite queue for asyncio does; the twin of ``sqlbase``."""
+"""``AsyncSQLBase``: what every queue in an SQL table does, for asyncio; twin of ``sqlbase``."""
 
 from __future__ import annotations
 
@@ -9,64 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from ._async_errors import AsyncEmpty
 from ._filequeue import NO_ITEM, T
-from ._options import MAX_ITEM_BYTES, whole
+from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
-from ._runtime.sqlitehops import SqliteHops
-from ._runtime.takes import AT_TAKE, AT_TASK_DONE
-from ._runtime.tasks import TaskShell
 from ._sqlqueue import SqlFace, in_range, no_row, row_id, to_update
-from ._storage.sqlways import DeletingStore, ReservingStore
 from ._tasked import TaskedQueue
-from .serializers import pickle
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable
 
-    import aiosqlite
+    from ._runtime.hops import Hops
 
 _TURN = 0.002  # s for which put_many may encode before the loop gets its turn
 
 
-class AsyncSQLiteBase(SqlFace[T], TaskedQueue[T]):
-    """A queue in a table of an SQLite database; the arguments are ``AsyncSQLiteQueue``'s."""
+class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
+    """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        name: str = "default",
-        serializer: Any = pickle,
-        auto_commit: bool = True,
-        *,
-        timeout: float = 10.0,
-        db_file_name: str | None = None,
-        maxsize: int = 0,
-        durability: str = "power",
-        on_corrupt: str = "raise",
-        max_item_bytes: int = MAX_ITEM_BYTES,
-    ) -> None:
-        database, table = self._set_up(
-            path,
-            name,
-            timeout=timeout,
-            auto_commit=auto_commit,
-            serializer=serializer,
-            db_file_name=db_file_name,
-            maxsize=maxsize,
-            durability=durability,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
-            makes_directory=False,
-        )
-        self._hops = SqliteHops()
-        self._build(database, table)
-
-    def _build(self, database: Any, table: Any) -> None:
-        """Make the store, with the shell that fits how items are finished."""
-        finish = AT_TAKE if self.auto_commit else AT_TASK_DONE
-        way = DeletingStore if self.auto_commit else ReservingStore
-        self._store = way(database, table, self._codec, skip_corrupt=self._skips)
-        self._shell = TaskShell(self._store, self.maxsize, finish, self._hops, self.timeout)
+    _hops: Hops
 
     # -- put ------------------------------------------------------------------------
 
@@ -198,11 +157,6 @@ class AsyncSQLiteBase(SqlFace[T], TaskedQueue[T]):
         )
         return rows
 
-    async def shrink_disk_usage(self) -> None:
-        """Give the space of deleted rows back to the file system; takes a while."""
-        await self._shell.count()
-        await self._hops.run(self._store.shrink)
-
     async def _write(self, function: Any) -> Any:
         return await self._shell.request(partial(self._store.guard, function), writes=True)
 
@@ -218,6 +172,51 @@ class AsyncSQLiteBase(SqlFace[T], TaskedQueue[T]):
         """The same."""
         return self.size
 
-    @property
-    def _conn(self) -> aiosqlite.Connection | None:  # type: ignore[override]
-        return self._hops.connection(self._store.connection)
+
+class AsyncPlainPuts(AsyncSQLBase[T]):
+    """``put`` of an item that needs nothing beside it."""
+
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id; None if a unique queue holds an equal item already.
+
+        Raises:
+            AsyncFull: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            AsyncQueueShutDown, QueueClosed: no more items are taken in.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueFailed: a commit failed, or the file was removed; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        return await self._put(self._row(item), block, timeout)
+
+    async def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return await self.put(item, False)
+
+    async def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids, as ``put`` returns them.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        return await self._put_rows(self._row, items, block, timeout)

@@ -35,8 +35,55 @@ class SqlFace(Generic[T]):
     _KIND: Kind = FIFO
     _store: SqlStore
 
+    _codec: RowCodec
+
     path: str
     name: str
+    maxsize: int
+
+    @property
+    def skipped(self) -> int:
+        """Damaged rows that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
+
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; queue() lists what is there")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"
+
+    # -- names that persist-queue's users look at -----------------------------------
+
+    @property
+    def _table_name(self) -> str:
+        return self._store.table.quoted
+
+    # -- for the methods ------------------------------------------------------------
+
+    def _row(self, item: T) -> tuple[Any, ...]:
+        return self._codec.encode(item), time.time()
+
+    def _check_room(self, count: int) -> None:
+        if 0 < self.maxsize < count:
+            raise ValueError(f"{count} items never fit in a queue of maxsize {self.maxsize}")
+
+    def _shown(self, record: Record, raw: bool) -> Any:
+        return self._raw(record.end, record.item, "pqid") if raw else record.item
+
+    def _raw(self, row: tuple[Any, ...], item: Any, key: str) -> dict[str, Any]:
+        """Return a row as users see it."""
+        shown = {key: row[0], "data": item, "timestamp": row[2]}
+        if self._KIND.priority:
+            shown["priority"] = row[3]
+        return shown
+
+    def _listed(self, rows: list[Any]) -> list[dict[str, Any]]:
+        """Return what ``queue()`` shows of all rows."""
+        return [self._raw(row, item, "id") for row, item in self._store.decoded_rows(rows)]
+
+
+class SqliteFace(SqlFace[T]):
+    """One object on a queue's table in an SQLite database."""
 
     def _set_up(
         self,
@@ -75,48 +122,9 @@ class SqlFace(Generic[T]):
         return database, table
 
     @property
-    def skipped(self) -> int:
-        """Damaged rows that this object set aside (``on_corrupt="skip"``)."""
-        return self._store.skipped
-
-    def __contains__(self, item: object) -> bool:
-        raise TypeError("'in' would have to take every item out; queue() lists what is there")
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"
-
-    # -- names that persist-queue's users look at -----------------------------------
-
-    @property
     def _conn(self) -> sqlite3.Connection | None:
-        return self._store.connection
-
-    @property
-    def _table_name(self) -> str:
-        return self._store.table.quoted
-
-    # -- for the methods ------------------------------------------------------------
-
-    def _row(self, item: T) -> tuple[Any, ...]:
-        return self._codec.encode(item), time.time()
-
-    def _check_room(self, count: int) -> None:
-        if 0 < self.maxsize < count:
-            raise ValueError(f"{count} items never fit in a queue of maxsize {self.maxsize}")
-
-    def _shown(self, record: Record, raw: bool) -> Any:
-        return self._raw(record.end, record.item, "pqid") if raw else record.item
-
-    def _raw(self, row: tuple[Any, ...], item: Any, key: str) -> dict[str, Any]:
-        """Return a row as users see it."""
-        shown = {key: row[0], "data": item, "timestamp": row[2]}
-        if self._KIND.priority:
-            shown["priority"] = row[3]
-        return shown
-
-    def _listed(self, rows: list[Any]) -> list[dict[str, Any]]:
-        """Return what ``queue()`` shows of all rows."""
-        return [self._raw(row, item, "id") for row, item in self._store.decoded_rows(rows)]
+        connection: sqlite3.Connection | None = self._store.connection
+        return connection
 
 
 class AckFace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._async_sqlbase import AsyncSQLiteBase
+from ._async_sqlitebase import AsyncSQLiteBase
 from ._filequeue import T
 from ._storage.table import PRIORITY
 from .exceptions import Empty, Full

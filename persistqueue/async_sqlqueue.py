@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ._async_sqlbase import AsyncSQLiteBase
+from ._async_sqlbase import AsyncPlainPuts
+from ._async_sqlitebase import AsyncSQLiteBase
 from ._filequeue import T
 from ._storage.table import FILO, UNIQUE
 from .exceptions import Empty, Full
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = [
     "AsyncFIFOSQLiteQueue",
@@ -22,7 +18,7 @@ __all__ = [
 ]
 
 
-class AsyncSQLiteQueue(AsyncSQLiteBase[T]):
+class AsyncSQLiteQueue(AsyncPlainPuts[T], AsyncSQLiteBase[T]):
     """A first-in first-out queue in an SQLite database.
 
     The asyncio twin of ``SQLiteQueue``, on the same tables: any number of tasks may share
@@ -65,51 +61,6 @@ class AsyncSQLiteQueue(AsyncSQLiteBase[T]):
         QueueLocked: another process held the lock for ``timeout`` seconds.
         OSError: the database cannot be created, read or written.
     """
-
-    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
-        """Store an item.
-
-        Args:
-            item: anything that the serializer takes; None is an item like any other.
-            block: wait for room if the queue is full.
-            timeout: seconds to wait for room; None for as long as it takes.
-
-        Returns:
-            the row's id; None if a unique queue holds an equal item already.
-
-        Raises:
-            AsyncFull: there was no room in time.
-            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
-            AsyncQueueShutDown, QueueClosed: no more items are taken in.
-            QueueLocked: another process held the database's lock for too long.
-            OSError: it could not be written (a full disk, say); nothing was stored.
-            QueueFailed: a commit failed, or the file was removed; reopen the queue.
-            ValueError: the timeout is negative.
-        """
-        return await self._put(self._row(item), block, timeout)
-
-    async def put_nowait(self, item: T) -> int | None:
-        """Store an item if there is room now: ``put(item, block=False)``."""
-        return await self.put(item, False)
-
-    async def put_many(
-        self, items: Iterable[T], block: bool = True, timeout: float | None = None
-    ) -> list[int | None]:
-        """Store items in their order with one commit: all of them or none.
-
-        Args:
-            items: read to its end before anything is stored.
-            block: wait until there is room for all.
-            timeout: seconds to wait for room; None for as long as it takes.
-
-        Returns:
-            the rows' ids, as ``put`` returns them.
-
-        Raises:
-            ValueError: they are more than ``maxsize``, so they would never fit.
-            Everything that ``put`` raises.
-        """
-        return await self._put_rows(self._row, items, block, timeout)
 
 
 AsyncFIFOSQLiteQueue = AsyncSQLiteQueue

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._filequeue import NO_ITEM, T
-from ._options import MAX_ITEM_BYTES, one_of, whole
+from ._ackbase import AckBase
+from ._filequeue import T
+from ._options import MAX_ITEM_BYTES, whole
 from ._runtime.acks import AT_ACK
-from ._runtime.deadline import Deadline
 from ._runtime.threads import ThreadShell
-from ._sqlqueue import AckFace
-from ._storage.sqlacks import AckStore
+from ._storage.sqlitestores import SqliteAckStore
 from ._storage.table import (
     ACK_FIFO,
     ACK_FILO,
     ACK_UNIQUE,
-    ACKED,
-    FAILED,
-    HELD,
-    READY,
 )
 from .exceptions import Empty, Full
 from .serializers import pickle
@@ -28,7 +22,6 @@ from .sqlbase import SQLiteBase
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
 
 __all__ = [
     "AckStatus",
@@ -51,7 +44,7 @@ class AckStatus:
     ack_failed = "9"
 
 
-class SQLiteAckQueue(AckFace, SQLiteBase[T]):
+class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
     """A first-in first-out queue whose items stay stored until they are acked, and after.
 
     ``get`` hands an item out; ``ack`` says that it is done, ``nack`` puts it back,
@@ -76,7 +69,6 @@ class SQLiteAckQueue(AckFace, SQLiteBase[T]):
     """
 
     _KIND = ACK_FIFO
-    _store: AckStore
 
     def __init__(
         self,
@@ -114,7 +106,7 @@ class SQLiteAckQueue(AckFace, SQLiteBase[T]):
         )
 
     def _open(self, database: Any, table: Any) -> None:
-        self._store = AckStore(
+        self._store = SqliteAckStore(
             database,
             table,
             self._codec,
@@ -123,157 +115,6 @@ class SQLiteAckQueue(AckFace, SQLiteBase[T]):
             resumes=self.auto_resume,
         )
         self._shell = ThreadShell(self._store, self.maxsize, AT_ACK, self.timeout)
-
-    # -- put ------------------------------------------------------------------------
-
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
-        """Store an item; as ``SQLiteQueue.put``."""
-        return self._put(self._row(item), block, timeout)
-
-    def put_nowait(self, item: T) -> int | None:
-        """Store an item if there is room now: ``put(item, block=False)``."""
-        return self.put(item, False)
-
-    def put_many(
-        self, items: Iterable[T], block: bool = True, timeout: float | None = None
-    ) -> list[int | None]:
-        """Store items in their order with one commit; as ``SQLiteQueue.put_many``."""
-        return self._put_rows(map(self._row, items), block, timeout)
-
-    # -- get ------------------------------------------------------------------------
-
-    def get(  # type: ignore[override]  # persist-queue has next_in_order before raw
-        self,
-        block: bool = True,
-        timeout: float | None = None,
-        id: Any = None,  # noqa: A002 - persist-queue's name for it
-        next_in_order: bool = False,
-        raw: bool = False,
-    ) -> Any:
-        """Take the next item; it is this object's until it is acked in one way or another.
-
-        Args:
-            block: wait for an item if there is none.
-            timeout: seconds to wait for one; None for as long as it takes.
-            id: take the item with this id instead, if it waits; never waits for it.
-            next_in_order: with ``id``: take the one behind it; behind the last, the first.
-            raw: return a dict of ``pqid`` (the row's id), ``data`` and ``timestamp``.
-
-        Raises:
-            Empty: there was none in time, or none with this id waits.
-            ValueError: the timeout is negative; ``next_in_order`` without ``id``.
-            Everything that ``SQLiteQueue.get`` raises.
-        """
-        act = self._following(next_in_order, id)
-        if act is None:
-            return super().get(block, timeout, id, raw)
-        taken = self._shell.take(1, Deadline.of(block, timeout), act=act)
-        return self._shown(taken[0], raw)
-
-    # -- finish ---------------------------------------------------------------------
-
-    def ack(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
-        """Say that an item is done.
-
-        Args:
-            item: what ``get`` returned; if that very object is not known, an equal one.
-            id: the row's, instead of ``item``; also of an item that nobody holds.
-
-        Returns:
-            the row's id; None if it was acked before, or is not known, and nothing changed.
-
-        Raises:
-            ValueError: both or neither are given.
-        """
-        return self._finish(ACKED, item, id)
-
-    def ack_failed(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
-        """Put an item away as failed; it stays stored.  Else as ``ack``."""
-        return self._finish(FAILED, item, id)
-
-    def nack(self, item: Any = NO_ITEM, id: Any = None, *, to: str = "front") -> int | None:  # noqa: A002
-        """Put an item back: somebody shall take it again.  Else as ``ack``.
-
-        Args:
-            item: as of ``ack``.
-            id: as of ``ack``; also of an item that failed.
-            to: ``"front"``, its own place; or ``"back"``, the last one in the queue's order,
-                which gives the row a new id.
-
-        Returns:
-            the row's id, the new one if it has one; None if nothing changed.
-        """
-        back = one_of("to", to, ("front", "back")) == "back"
-        return self._finish(READY, item, id, back)
-
-    def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
-        moved: list[int] = self._shell.finish(*self._finishing(status, item, id, to_back))
-        return moved[0] if moved else None
-
-    def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
-        """``task_done(item=...)`` is ``ack(item)``; without an item nothing happens.
-
-        Programs for persist-queue call it behind ``ack``, ``nack`` or ``ack_failed``.
-        """
-        if item is not NO_ITEM:
-            self._finish(ACKED, item, None)
-
-    def resume_unack_tasks(self) -> None:
-        """Make ready what this object holds, what dead workers held, and what has no owner.
-
-        What other objects hold that are alive is left to them.
-        """
-        self._shell.finish(*self._resuming())
-
-    def clear_acked_data(
-        self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False
-    ) -> int:
-        """Delete acked items, the newest ``keep_latest`` apart.
-
-        Args:
-            max_delete: how many at the most; 0 for no bound.
-            keep_latest: how many stay.
-            clear_ack_failed: delete failed ones as well.
-
-        Returns:
-            how many were deleted.
-        """
-        deleted: int = self._write(self._clearing(max_delete, keep_latest, clear_ack_failed))
-        return deleted
-
-    # -- look -----------------------------------------------------------------------
-
-    def unack_count(self) -> int:
-        """Return how many items are handed out, by any worker."""
-        return self._count_of(HELD)
-
-    def acked_count(self) -> int:
-        """Return how many acked items are still stored."""
-        return self._count_of(ACKED)
-
-    def ready_count(self) -> int:
-        """Return how many items wait that were handed out before."""
-        return self._count_of(READY)
-
-    def ack_failed_count(self) -> int:
-        """Return how many items have failed."""
-        return self._count_of(FAILED)
-
-    def active_size(self) -> int:
-        """Return how many items wait or are handed out."""
-        return self.unfinished_tasks
-
-    def queue(self) -> list[dict[str, Any]]:
-        """Return everything that is stored, acked items too, in order of id.
-
-        Returns:
-            dicts of ``id``, ``data``, ``timestamp`` and ``status``.
-        """
-        return super().queue()
-
-    def _count_of(self, status: int) -> int:
-        count: int = self._shell.request(partial(self._store.count_status, status), writes=False)
-        return count
 
 
 FIFOSQLiteAckQueue = SQLiteAckQueue

@@ -1,4 +1,4 @@
-"""``SQLiteBase``: what every SQLite queue for threads does."""
+"""``SQLBase``: what every queue in an SQL table does, for threads; ``SQLiteBase``: in SQLite."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ._options import MAX_ITEM_BYTES, whole
 from ._runtime.deadline import FOREVER, Deadline
 from ._runtime.takes import AT_TAKE, AT_TASK_DONE
 from ._runtime.threads import ThreadShell
-from ._sqlqueue import SqlFace, in_range, no_row, row_id, to_update
-from ._storage.sqlways import DeletingStore, ReservingStore
+from ._sqlqueue import SqlFace, SqliteFace, in_range, no_row, row_id, to_update
+from ._storage.sqlitestores import SqliteDeletingStore, SqliteReservingStore
 from ._threaded import ThreadedQueue
 from .exceptions import Empty
 from .serializers import pickle
@@ -20,50 +20,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-__all__ = ["SQLBase", "SQLiteBase"]
+__all__ = ["PlainPuts", "SQLBase", "SQLiteBase"]
 
 
-class SQLiteBase(SqlFace[T], ThreadedQueue[T]):
-    """A queue in a table of an SQLite database; the arguments are those of ``SQLiteQueue``."""
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        name: str = "default",
-        multithreading: bool = False,
-        timeout: float = 10.0,
-        auto_commit: bool = True,
-        serializer: Any = pickle,
-        db_file_name: str | None = None,
-        *,
-        maxsize: int = 0,
-        durability: str = "power",
-        on_corrupt: str = "raise",
-        max_item_bytes: int = MAX_ITEM_BYTES,
-    ) -> None:
-        self.multithreading = multithreading
-        database, table = self._set_up(
-            path,
-            name,
-            timeout=timeout,
-            auto_commit=auto_commit,
-            serializer=serializer,
-            db_file_name=db_file_name,
-            maxsize=maxsize,
-            durability=durability,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
-            makes_directory=True,
-        )
-        self._open(database, table)
-
-    def _open(self, database: Any, table: Any) -> None:
-        """Open the store, with the shell that fits how items are finished."""
-        way, finish = (
-            (DeletingStore, AT_TAKE) if self.auto_commit else (ReservingStore, AT_TASK_DONE)
-        )
-        self._store = way(database, table, self._codec, skip_corrupt=self._skips)
-        self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
+class SQLBase(SqlFace[T], ThreadedQueue[T]):
+    """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
 
     # -- put ------------------------------------------------------------------------
 
@@ -180,17 +141,11 @@ class SQLiteBase(SqlFace[T], ThreadedQueue[T]):
         Returns:
             dicts of ``id``, ``data`` and ``timestamp``.
         """
-        if self.memory_sql:
-            rows = self._shell.request(self._store.all_rows, writes=False)
-        else:
-            self._shell.count()  # raises if the queue is closed
-            rows = self._store.all_rows()
-        return self._listed(rows)
+        return self._listed(self._all_rows())
 
-    def shrink_disk_usage(self) -> None:
-        """Give the space of deleted rows back to the file system; takes a while."""
-        self._shell.count()
-        self._store.shrink()
+    def _all_rows(self) -> list[Any]:
+        self._shell.count()  # raises if the queue is closed
+        return self._store.all_rows()
 
     def _write(self, function: Any) -> Any:
         return self._shell.request(partial(self._store.guard, function), writes=True)
@@ -208,4 +163,103 @@ class SQLiteBase(SqlFace[T], ThreadedQueue[T]):
         return self.qsize()
 
 
-SQLBase = SQLiteBase
+class PlainPuts(SQLBase[T]):
+    """``put`` of an item that needs nothing beside it."""
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id; None if a unique queue holds an equal item already.
+
+        Raises:
+            Full: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            QueueShutDown, QueueClosed: no more items are taken in.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueFailed: a commit failed, or the file was removed; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        return self._put(self._row(item), block, timeout)
+
+    def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return self.put(item, False)
+
+    def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids, as ``put`` returns them.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        return self._put_rows(map(self._row, items), block, timeout)
+
+
+class SQLiteBase(SqliteFace[T], SQLBase[T]):
+    """A queue in a table of an SQLite database; the arguments are those of ``SQLiteQueue``."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str = "default",
+        multithreading: bool = False,
+        timeout: float = 10.0,
+        auto_commit: bool = True,
+        serializer: Any = pickle,
+        db_file_name: str | None = None,
+        *,
+        maxsize: int = 0,
+        durability: str = "power",
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+    ) -> None:
+        self.multithreading = multithreading
+        database, table = self._set_up(
+            path,
+            name,
+            timeout=timeout,
+            auto_commit=auto_commit,
+            serializer=serializer,
+            db_file_name=db_file_name,
+            maxsize=maxsize,
+            durability=durability,
+            on_corrupt=on_corrupt,
+            max_item_bytes=max_item_bytes,
+            makes_directory=True,
+        )
+        self._open(database, table)
+
+    def _open(self, database: Any, table: Any) -> None:
+        """Open the store, with the shell that fits how items are finished."""
+        finish = AT_TAKE if self.auto_commit else AT_TASK_DONE
+        way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
+        self._store = way(database, table, self._codec, skip_corrupt=self._skips)
+        self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
+
+    def _all_rows(self) -> list[Any]:
+        if not self.memory_sql:
+            return super()._all_rows()
+        rows: list[Any] = self._shell.request(self._store.all_rows, writes=False)
+        return rows
+
+    def shrink_disk_usage(self) -> None:
+        """Give the space of deleted rows back to the file system; takes a while."""
+        self._shell.count()
+        self._store.shrink()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._filequeue import T
 from ._storage.table import FILO, UNIQUE
 from .exceptions import Empty, Full
-from .sqlbase import SQLiteBase
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from .sqlbase import PlainPuts, SQLiteBase
 
 __all__ = ["Empty", "FIFOSQLiteQueue", "FILOSQLiteQueue", "Full", "SQLiteQueue", "UniqueQ"]
 
 
-class SQLiteQueue(SQLiteBase[T]):
+class SQLiteQueue(PlainPuts[T], SQLiteBase[T]):
     """A first-in first-out queue in an SQLite database.
 
     Any number of threads may share an object, and any number of objects and processes
@@ -51,51 +46,6 @@ class SQLiteQueue(SQLiteBase[T]):
         OSError: the database cannot be created, read or written.
         ValueError, TypeError, AttributeError: an argument is wrong.
     """
-
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
-        """Store an item.
-
-        Args:
-            item: anything that the serializer takes; None is an item like any other.
-            block: wait for room if the queue is full.
-            timeout: seconds to wait for room; None for as long as it takes.
-
-        Returns:
-            the row's id; None if a unique queue holds an equal item already.
-
-        Raises:
-            Full: there was no room in time.
-            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
-            QueueShutDown, QueueClosed: no more items are taken in.
-            QueueLocked: another process held the database's lock for too long.
-            OSError: it could not be written (a full disk, say); nothing was stored.
-            QueueFailed: a commit failed, or the file was removed; reopen the queue.
-            ValueError: the timeout is negative.
-        """
-        return self._put(self._row(item), block, timeout)
-
-    def put_nowait(self, item: T) -> int | None:
-        """Store an item if there is room now: ``put(item, block=False)``."""
-        return self.put(item, False)
-
-    def put_many(
-        self, items: Iterable[T], block: bool = True, timeout: float | None = None
-    ) -> list[int | None]:
-        """Store items in their order with one commit: all of them or none.
-
-        Args:
-            items: read to its end before anything is stored.
-            block: wait until there is room for all.
-            timeout: seconds to wait for room; None for as long as it takes.
-
-        Returns:
-            the rows' ids, as ``put`` returns them.
-
-        Raises:
-            ValueError: they are more than ``maxsize``, so they would never fit.
-            Everything that ``put`` raises.
-        """
-        return self._put_rows(map(self._row, items), block, timeout)
 
 
 FIFOSQLiteQueue = SQLiteQueue

@@ -25,7 +25,7 @@ from persistqueue import (
     SQLiteQueue,
     UniqueQ,
 )
-from persistqueue._storage import transactions
+from persistqueue._storage import forkgate
 from persistqueue.serializers import json
 
 KINDS = [FILOSQLiteQueue, PriorityQueue, SQLiteAckQueue, SQLiteQueue, UniqueQ]
@@ -282,7 +282,7 @@ def test_fork_from_inside_a_call(path: Path) -> None:
 
 def test_fork_beside_a_call_that_does_not_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork waits for another thread's call for a bounded time; then the child is refused."""
-    monkeypatch.setattr(transactions, "_FORK_PATIENCE", 0.05)
+    monkeypatch.setattr(forkgate, "_FORK_PATIENCE", 0.05)
     serializer, inside, go_on = Forking(), threading.Event(), threading.Event()
     with SQLiteQueue[str](path, serializer=serializer) as q:
         q.put("item")

@@ -22,7 +22,7 @@ from persistqueue import (
     UniqueAckQ,
     serializers,
 )
-from persistqueue._storage.owners import Owner
+from persistqueue._storage.owners import FileOwner
 
 KINDS = [FILOSQLiteAckQueue, SQLiteAckQueue, UniqueAckQ]
 
@@ -449,7 +449,7 @@ def test_an_owner_of_another_user_is_alive(path: Path, monkeypatch: pytest.Monke
         raise PermissionError
 
     monkeypatch.setattr("persistqueue._storage.owners.os.open", refuse)
-    assert not Owner(str(path / "data.db")).is_dead("0" * 32)
+    assert not FileOwner(str(path / "data.db")).is_dead("0" * 32)
 
 
 def test_raw_travels_between_objects(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import QueueCorrupt, SerializationError
 from .framing import Damaged
-from .transactions import Transactions
+from .sqlitetransactions import SqliteTransactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ def shown_key(text: Any, was: str | None) -> Any:
     return text
 
 
-class DictStore(Transactions):
+class DictStore(SqliteTransactions):
     """The table of one dict.
 
     Args:

@@ -10,24 +10,51 @@ import contextlib
 import os
 import re
 import uuid
+from typing import Protocol
 
 from .files import try_lock
+
+
+class Owner(Protocol):
+    """One object's name among those that hold rows of a database."""
+
+    @property
+    def name(self) -> str | None:
+        """What rows that this object holds carry; None where nobody can own anything."""
+
+    def appear(self) -> str | None:
+        """Take a name, and be alive from now on."""
+
+    def is_dead(self, name: str) -> bool:
+        """Return whether the owner of that name is gone."""
+
+    def sweep(self) -> None:
+        """Remove what dead owners left, also those that hold nothing."""
+
+    def disappear(self) -> None:
+        """Let go of the name."""
+
+    def forget(self) -> None:
+        """Be nobody; the name is a parent process's."""
+
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class Owner:
-    """One object's name among those that hold rows of a database.
+class FileOwner:
+    """An owner that holds a lock on a file beside the database.
 
     Args:
         database: the database's path.
+        memory: it is in memory: nobody else can see what is held.
     """
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, *, memory: bool = False) -> None:
         self._database = database
         self._name: str | None = None
         self._fd = -1
-        self._supported = True
+        self._supported = not memory
+        self._memory = memory
 
     @property
     def name(self) -> str | None:
@@ -73,6 +100,8 @@ class Owner:
 
         Only where nobody can appear meanwhile: under the database's lock.
         """
+        if self._memory:
+            return
         directory, file = os.path.split(self._database)
         owners = re.compile(re.escape(file) + "-owner-([0-9a-f]{32})")
         with contextlib.suppress(OSError):  # a directory that may not be read; no locks

@@ -6,9 +6,9 @@ owner, so that another worker's start takes back only what dead workers held.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .owners import Owner
 from .sqlstore import MOST, Row, SqlStore
 from .table import ACKED, FAILED, HELD, NEW, READY
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .base import Record
+    from .owners import Owner
 
 # From which status a row may become another: when it is named by what get() returned, and
 # when it is named by its id alone (which may be a row that nobody holds).
@@ -40,15 +41,15 @@ class AckStore(SqlStore):
         self._keep_acked = keep_acked
         # Rows acked since old ones were deleted; before this object came: enough.
         self._unpruned = keep_acked or 0
-        self._owner = Owner(self._database.path)
+        self._owner = self._new_owner()
+
+    def _new_owner(self) -> Owner:
+        """Return who holds what this object hands out."""
+        raise NotImplementedError
 
     def _opened(self) -> None:
         if self._resumes and not self._suspended:
-            assert self._connection is not None
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._exclusive = True
-            self.resume(mine_too=False)
-            self._connection.execute("COMMIT")
+            self._alone(partial(self.resume, mine_too=False))
         super()._opened()
 
     # -- counting -------------------------------------------------------------------
@@ -73,14 +74,14 @@ class AckStore(SqlStore):
     # -- verbs ----------------------------------------------------------------------
 
     def _hand_out(self, records: list[Record]) -> None:
-        owner = None if self._database.memory else self._owner.appear()
-        self._many(self._table.mark, [(HELD, owner, record.start) for record in records])
+        self._mark([record.start for record in records], HELD, self._owner.appear())
         self._more(-len(records), 0)
 
     def take_next(self, number: int) -> list[Record]:
         """Hand out the row behind this id in the queue's order; behind the last, the first."""
         while True:
-            rows = self._rows(self._table.after, (number, 1)) or self._rows(self._table.first, (1,))
+            rows = self._rows(self._table.take_after, (number, 1))
+            rows = rows or self._rows(self._table.take_first, (1,))
             records = self._decoded(rows)
             if records or not rows:
                 break
@@ -132,7 +133,7 @@ class AckStore(SqlStore):
             if to_back:
                 moved.append(self._put_behind(number, data, timestamp))
             else:
-                self._execute(self._table.mark, (status, None, number))
+                self._mark((number,), status, None)
                 moved.append(number)
             self._more(
                 (status < HELD) - (was < HELD),
@@ -142,11 +143,15 @@ class AckStore(SqlStore):
             self._prune(len(moved))
         return moved
 
+    def _mark(self, ids: Sequence[int], status: int, owner: str | None) -> None:
+        """Give rows a status and an owner."""
+        self._many(self._table.mark, [(status, owner, number) for number in ids])
+
     def _put_behind(self, number: int, data: Any, timestamp: float) -> int:
         """Give a row the last place, ready; returns its new id."""
         if self._table.kind.newest_first:
             new: int = self._one(self._table.lowest_id) - 1
-            self._execute(self._table.mark, (READY, None, number))
+            self._mark((number,), READY, None)
             self._execute(self._table.to_the_front, (new, number))
             return new
         self._execute(self._table.delete, (number,))
@@ -189,8 +194,7 @@ class AckStore(SqlStore):
             mine = owner is not None and owner == self._owner.name
             if owner is None or (mine and mine_too) or (not mine and self._owner.is_dead(owner)):
                 resumed += self._execute(self._table.resume, (owner,)).rowcount
-        if not self._database.memory:
-            self._owner.sweep()
+        self._owner.sweep()
         self._more(resumed, 0)
         return resumed
 

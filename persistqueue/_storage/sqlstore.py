@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .rowcodec import RowCodec
-    from .sqlite import Database
     from .table import Table
 
 MOST = 2**62  # rows: no more are ever there, and SQLite knows no number above 2**63
@@ -43,9 +42,7 @@ class SqlStore(Transactions):
         skip_corrupt: set aside what cannot be decoded, instead of raising.
     """
 
-    def __init__(
-        self, database: Database, table: Table, codec: RowCodec, *, skip_corrupt: bool
-    ) -> None:
+    def __init__(self, database: Any, table: Table, codec: RowCodec, *, skip_corrupt: bool) -> None:
         super().__init__(database, table)
         self._table: Table = table
         self._codec = codec
@@ -106,25 +103,42 @@ class SqlStore(Transactions):
 
     def append(self, records: Sequence[Any]) -> Sequence[int | None]:
         """Insert rows and return their ids; None for what a unique queue holds already."""
+        ids: Sequence[int | None]
         if len(records) == 1 or self._table.kind.unique:
             ids = [self._insert(row) for row in records]
             stored = len(ids) - ids.count(None)
-            self._more(stored, stored)
-            return ids
-        self._many(self._table.insert, records)
-        # AUTOINCREMENT, in one transaction: nobody's ids are in between.
-        last = self._one("SELECT last_insert_rowid()")
-        self._more(len(records), len(records))
-        return range(last - len(records) + 1, last + 1)
+        else:
+            ids = self._insert_many(records)
+            stored = len(ids)
+        self._more(stored, stored)
+        return ids
 
     def _insert(self, row: Row) -> int | None:
+        """Insert a row and return its id; None if it is there already."""
         cursor = self._execute(self._table.insert, row)
         return cursor.lastrowid if cursor.rowcount > 0 else None
+
+    def _insert_many(self, rows: Sequence[Row]) -> Sequence[int]:
+        """Insert rows and return their ids."""
+        self._many(self._table.insert, rows)
+        # AUTOINCREMENT, in one transaction: nobody's ids are in between.
+        last: int = self._one("SELECT last_insert_rowid()")
+        return range(last - len(rows) + 1, last + 1)
+
+    def _put_back(self, row: Row) -> bool:
+        """Insert a row under its id; False if somebody has that, or an equal one is there."""
+        return self._execute(self._table.put_back, row).rowcount > 0
+
+    def _delete(self, ids: Sequence[int]) -> int:
+        """Delete rows; returns how many there were."""
+        if len(ids) == 1:
+            return self._execute(self._table.delete, ids).rowcount
+        return max(self._many(self._table.delete, [(number,) for number in ids]).rowcount, 0)
 
     def take(self, most: int) -> list[Record]:
         most = min(most, MOST)
         while True:
-            rows = self._rows(self._table.first, (most,))
+            rows = self._rows(self._table.take_first, (most,))
             records = self._decoded(rows)
             if records or not rows:
                 break
@@ -144,7 +158,7 @@ class SqlStore(Transactions):
 
     def take_id(self, number: int) -> list[Record]:
         """Hand out the row with this id, if it is there and waits."""
-        records = self._decoded(self._rows(self._table.by_id, (number,)))
+        records = self._decoded(self._rows(self._table.take_by_id, (number,)))
         if records:
             self._hand_out(records)
         return records
@@ -174,12 +188,7 @@ class SqlStore(Transactions):
 
     def all_rows(self) -> list[Row]:
         """Return every row in order of id, read beside whatever is under way."""
-        if self._database.memory:
-            return self._rows(self._table.all_rows)
-        rows: list[Row] = self.beside(
-            lambda connection: connection.execute(self._table.all_rows).fetchall()
-        )
-        return rows
+        return self._rows_beside(self._table.all_rows)
 
     def decoded_rows(self, rows: Sequence[Row]) -> list[tuple[Row, Any]]:
         """Return rows with their items; damaged ones are left out if they may be skipped."""

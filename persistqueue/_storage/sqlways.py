@@ -22,17 +22,14 @@ class DeletingStore(SqlStore):
     """Deletes a row when it is handed out; giving it back inserts it again."""
 
     def _hand_out(self, records: list[Record]) -> None:
-        if len(records) == 1:
-            self._execute(self._table.delete, (records[0].start,))
-        else:
-            self._many(self._table.delete, [(record.start,) for record in records])
+        self._delete([record.start for record in records])
         self._more(-len(records), -len(records))
 
     def untake(self, records: Sequence[Record]) -> None:
         for record in records:
-            stored = self._execute(self._table.put_back, record.end).rowcount > 0
+            stored = self._put_back(record.end)
             if not stored and not self._table.kind.unique:  # somebody has its id: a new one
-                stored = self._execute(self._table.insert, record.end[1:]).rowcount > 0
+                stored = self._insert(record.end[1:]) is not None
             self._more(stored, stored)
 
     def settle(self, records: Sequence[Record]) -> None:
@@ -180,10 +177,10 @@ class ReservingStore(SqlStore):
 
     def settle(self, records: Sequence[Record]) -> None:
         ids = {record.start for record in records}
-        deleted = self._many(self._table.delete, [(number,) for number in ids]).rowcount
+        deleted = self._delete(list(ids)) if ids else 0
         self._before[1].update(ids & self._out)
         self._out -= ids
-        self._more(0, -max(deleted, 0))
+        self._more(0, -deleted)
         if deleted != len(ids):
             self._known = False
 

@@ -145,6 +145,8 @@ class Table:
         self.first = f"{select}{live} ORDER BY {order} LIMIT ?"
         self.after = f"{select}{live}{also}_id {behind} ? ORDER BY {order} LIMIT ?"
         self.by_id = f"{select}{live}{also}_id = ?"
+        # The same for rows that are about to be handed out.
+        self.take_first, self.take_after, self.take_by_id = self.first, self.after, self.by_id
         self.ids_after = f"SELECT _id FROM {table} WHERE _id > ? ORDER BY _id LIMIT ?"
         self.ids = f"SELECT _id FROM {table} LIMIT ?"
         self.all_rows = f"{select} ORDER BY _id"

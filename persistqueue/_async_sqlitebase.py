@@ -1,0 +1,74 @@
+"""``AsyncSQLiteBase``: what every SQLite queue for asyncio does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._async_sqlbase import AsyncSQLBase
+from ._filequeue import T
+from ._options import MAX_ITEM_BYTES
+from ._runtime.sqlitehops import SqliteHops
+from ._runtime.takes import AT_TAKE, AT_TASK_DONE
+from ._runtime.tasks import TaskShell
+from ._sqlqueue import SqliteFace
+from ._storage.sqlitestores import SqliteDeletingStore, SqliteReservingStore
+from .serializers import pickle
+
+if TYPE_CHECKING:
+    import os
+
+    import aiosqlite
+
+_TURN = 0.002  # s for which put_many may encode before the loop gets its turn
+
+
+class AsyncSQLiteBase(SqliteFace[T], AsyncSQLBase[T]):
+    """A queue in a table of an SQLite database; the arguments are ``AsyncSQLiteQueue``'s."""
+
+    _hops: SqliteHops
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str = "default",
+        serializer: Any = pickle,
+        auto_commit: bool = True,
+        *,
+        timeout: float = 10.0,
+        db_file_name: str | None = None,
+        maxsize: int = 0,
+        durability: str = "power",
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+    ) -> None:
+        database, table = self._set_up(
+            path,
+            name,
+            timeout=timeout,
+            auto_commit=auto_commit,
+            serializer=serializer,
+            db_file_name=db_file_name,
+            maxsize=maxsize,
+            durability=durability,
+            on_corrupt=on_corrupt,
+            max_item_bytes=max_item_bytes,
+            makes_directory=False,
+        )
+        self._hops = SqliteHops()
+        self._build(database, table)
+
+    def _build(self, database: Any, table: Any) -> None:
+        """Make the store, with the shell that fits how items are finished."""
+        finish = AT_TAKE if self.auto_commit else AT_TASK_DONE
+        way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
+        self._store = way(database, table, self._codec, skip_corrupt=self._skips)
+        self._shell = TaskShell(self._store, self.maxsize, finish, self._hops, self.timeout)
+
+    async def shrink_disk_usage(self) -> None:
+        """Give the space of deleted rows back to the file system; takes a while."""
+        await self._shell.count()
+        await self._hops.run(self._store.shrink)
+
+    @property
+    def _conn(self) -> aiosqlite.Connection | None:  # type: ignore[override]
+        return self._hops.connection(self._store.connection)
