@@ -278,7 +278,11 @@ class Seeking:
         return json.loads(data[:length])
 
 
-@pytest.mark.parametrize("serializer", [Zipped(), Lines, Lines(), Seeking()], ids=repr)
+@pytest.mark.parametrize(
+    "serializer",
+    [Zipped(), Lines, Lines(), Seeking()],
+    ids=["Zipped()", "Lines", "Lines()", "Seeking()"],
+)
 @pytest.mark.parametrize("chunksize", [1, 3, 100])
 def test_a_users_object_serves_as_serializer(path: Path, serializer: Any, chunksize: int) -> None:
     """Any object with ``dump`` and ``load`` works, over chunks and reopening."""
