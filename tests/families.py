@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import persistqueue
 from persistqueue import (
     AsyncPriorityQueue,
     AsyncQueue,
@@ -176,6 +177,21 @@ SQL_FAMILIES: dict[str, Callable[..., Any]] = {
     "SQLiteQueue": _sql(SQLiteQueue),
     "UniqueQ": _sql(UniqueQ),
 }
+
+#: The sync classes of all kinds; the async class of a kind has "Async" in front.
+SQL_KINDS = (
+    "FILOSQLiteAckQueue", "FILOSQLiteQueue", "PriorityQueue", "SQLiteAckQueue", "SQLiteQueue",
+    "UniqueAckQ", "UniqueQ",
+)  # fmt: skip
+
+
+def open_sql(name: str, path: Any, **arguments: Any) -> Any:
+    """Open a queue of the class with this name, for blocking calls."""
+    kind = getattr(persistqueue, name)
+    if not name.startswith("Async"):
+        return kind(path, **arguments)
+    return BlockingAsyncQueue(run(kind.create(path, **arguments)))
+
 
 _SQL = ("PriorityQueue", "SQLiteAckQueue", "SQLiteQueue", "UniqueQ")
 
