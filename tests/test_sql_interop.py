@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import logging
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from families import SQL_KINDS, open_sql
 from upstream import Upstream, upstream_fixture  # noqa: F401
 
-import persistqueue
 from persistqueue import (
     FILOSQLiteQueue,
     PDict,
@@ -23,47 +26,86 @@ from persistqueue import (
     serializers,
 )
 
-KINDS = [
-    "FILOSQLiteAckQueue", "FILOSQLiteQueue", "PriorityQueue", "SQLiteAckQueue", "SQLiteQueue",
-    "UniqueAckQ", "UniqueQ",
-]  # fmt: skip
+KINDS = list(SQL_KINDS)
 SERIALIZERS = ["cbor2", "json", "msgpack", "pickle"]
 ITEMS: list[Any] = [0, "text", "ü🎉", {"b": 1, "a": {"n": None}}, 1.5, True, "x" * 10_000]
 
-each_kind = pytest.mark.parametrize("kind", KINDS)
+BOTH = [*KINDS, *(f"Async{kind}" for kind in KINDS)]
+each_kind = pytest.mark.parametrize("kind", BOTH)
 each_serializer = pytest.mark.parametrize("name", SERIALIZERS)
 
 _THEIRS = """
 import ast, importlib, sys
 import persistqueue
-kind, path, name, items, count = sys.argv[1:]
-serializer = importlib.import_module("persistqueue.serializers." + name)
-q = getattr(persistqueue, kind)(path, serializer=serializer)
-ids = [q.put(item) for item in ast.literal_eval(items)]
-print(ascii((ids, [q.get(block=False) for _ in range(int(count))], q.size)))
+queues, items, count = map(ast.literal_eval, sys.argv[1:])
+for kind, path, name in queues:
+    serializer = importlib.import_module("persistqueue.serializers." + name)
+    q = getattr(persistqueue, kind)(path, serializer=serializer)
+    ids = [q.put(item) for item in items]
+    print(ascii((ids, [q.get(block=False) for _ in range(count)], q.size)))
 """
 
 
-def theirs(upstream: Upstream, kind: str, path: Path, name: str, items: Any, count: int) -> Any:
-    """Have 1.1.0 put items, then get some: returns ids, what it got, and its size."""
-    done = upstream.run(_THEIRS, kind, path, name, ascii(items), count)
+def all_theirs(upstream: Upstream, queues: list[Any], items: Any, count: int) -> list[Any]:
+    """Have 1.1.0 put items into queues, then get some: ids, what it got, and the size of each.
+
+    Args:
+        queues: kind, path and serializer of each.
+    """
+    done = upstream.run(_THEIRS, ascii([(kind, str(path), name) for kind, path, name in queues]),
+                        ascii(items), count)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return ast.literal_eval(done.stdout)
+    return [ast.literal_eval(line) for line in done.stdout.splitlines()]
+
+
+def theirs(upstream: Upstream, kind: str, path: Path, name: str, items: Any, count: int) -> Any:
+    """The same for one queue."""
+    return all_theirs(upstream, [(kind, path, name)], items, count)[0]
 
 
 def ours(kind: str, path: Path, name: str) -> Any:
-    return getattr(persistqueue, kind)(path, serializer=getattr(serializers, name))
+    """Open a queue of ours; "Async" in front of the kind is its async class."""
+    return open_sql(kind, path, serializer=getattr(serializers, name))
 
 
 def in_order(kind: str, items: list[Any]) -> list[Any]:
-    return items[::-1] if kind.startswith("FILO") else items
+    return items[::-1] if "FILO" in kind else items
+
+
+@pytest.fixture(scope="module")
+def of_theirs(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
+    """A directory that 1.1.0 wrote, and its ids, for each kind and serializer."""
+    folder = tmp_path_factory.mktemp("theirs")
+    cases = list(itertools.product(KINDS, SERIALIZERS))
+    queues = [(kind, folder / f"{kind}-{name}", name) for kind, name in cases]
+    answers = all_theirs(upstream, queues, ITEMS, 0)
+    return {
+        case: (queue[1], ids)
+        for case, queue, (ids, _, _) in zip(cases, queues, answers, strict=True)
+    }
+
+
+@pytest.fixture(scope="module")
+def what_they_got(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
+    """What 1.1.0 gets of what ours put, for each kind of both families and each serializer."""
+    folder = tmp_path_factory.mktemp("ours")
+    cases = list(itertools.product(BOTH, SERIALIZERS))
+    queues = []
+    for kind, name in cases:
+        queues.append((kind.removeprefix("Async"), folder / f"{kind}-{name}", name))
+        queues[-1][1].mkdir()
+        with ours(kind, queues[-1][1], name) as q:
+            q.put_many(ITEMS)
+    answers = all_theirs(upstream, queues, [], len(ITEMS))
+    return {case: answer[1:] for case, answer in zip(cases, answers, strict=True)}
 
 
 @each_serializer
 @each_kind
-def test_ours_reads_theirs(upstream: Upstream, path: Path, kind: str, name: str) -> None:
+def test_ours_reads_theirs(of_theirs: Any, tmp_path: Path, kind: str, name: str) -> None:
     """What 1.1.0 put comes out in its order, with its ids; then ours goes on."""
-    ids, _, _ = theirs(upstream, kind, path, name, ITEMS, 0)
+    written, ids = of_theirs[kind.removeprefix("Async"), name]
+    path = shutil.copytree(written, tmp_path / "copy")
     with ours(kind, path, name) as q:
         assert ids == [row["id"] for row in q.queue()]
         assert len(ITEMS) == q.qsize()
@@ -73,12 +115,9 @@ def test_ours_reads_theirs(upstream: Upstream, path: Path, kind: str, name: str)
 
 @each_serializer
 @each_kind
-def test_theirs_reads_ours(upstream: Upstream, path: Path, kind: str, name: str) -> None:
+def test_theirs_reads_ours(what_they_got: Any, kind: str, name: str) -> None:
     """What ours put comes out of 1.1.0 in order."""
-    with ours(kind, path, name) as q:
-        q.put_many(ITEMS)
-    _, got, size = theirs(upstream, kind, path, name, [], len(ITEMS))
-    assert (in_order(kind, ITEMS), 0) == (got, size)
+    assert (in_order(kind, ITEMS), 0) == what_they_got[kind, name]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "Ack" not in kind])
@@ -216,6 +255,86 @@ def test_old_rows_go_behind_what_is_there(kind: Any, table: str, tmp_path: Path)
     for _ in range(2):
         with kind(file) as q:
             assert expected == [row["data"] for row in q.queue()]
+
+
+_THEIR_ASYNC = """
+import ast, asyncio, importlib, os, sys
+import persistqueue.async_sqlqueue
+queues, items, count = map(ast.literal_eval, sys.argv[1:])
+
+async def main():
+    for kind, path, name in queues:
+        serializer = importlib.import_module("persistqueue.serializers." + name)
+        q = getattr(persistqueue.async_sqlqueue, kind)(path, "ignored", serializer)
+        ids = [await q.put(item) for item in items]
+        print(ascii((ids, [await q.get(block=False) for _ in range(count)], await q.qsize())))
+    sys.stdout.flush()
+    os._exit(0)  # it never closes
+
+asyncio.run(main())
+"""
+OLD_ASYNC = [
+    ("AsyncFILOSQLiteQueue", "filo_queue"), ("AsyncSQLiteQueue", "queue"),
+    ("AsyncUniqueQ", "unique_queue"),
+]  # fmt: skip
+
+
+def their_async(upstream: Upstream, queues: list[Any], items: Any, count: int) -> list[Any]:
+    """Do as ``all_theirs``, with the async classes of 1.1.0."""
+    done = upstream.run(_THEIR_ASYNC, ascii([(kind, str(file), name) for kind, file, name in queues]),
+                        ascii(items), count)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [ast.literal_eval(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def of_their_async(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files that 1.1.0's async classes wrote: each took one item out of its own."""
+    folder = tmp_path_factory.mktemp("old")
+    queues = [
+        (kind, folder / f"{kind}-{name}", name) for kind, _ in OLD_ASYNC for name in SERIALIZERS
+    ]
+    expected = [
+        ([1, 2, 3, 4, 5, 6, 7], in_order(kind, ITEMS)[:1], 6) for kind, _, _ in queues
+    ]  # fmt: skip
+    assert expected == their_async(upstream, queues, ITEMS, 1)
+    return folder
+
+
+@each_serializer
+@pytest.mark.parametrize(("kind", "table"), OLD_ASYNC)
+@pytest.mark.parametrize("twin", [False, True], ids=["sync", "async"])
+def test_what_their_async_classes_wrote_is_adopted(
+    of_their_async: Path, tmp_path: Path, kind: str, table: str, twin: bool, name: str
+) -> None:
+    """Rows keep ids and order under the name that is opened first; their table is gone."""
+    file = Path(shutil.copy(of_their_async / f"{kind}-{name}", tmp_path / "old.db"))
+    kind = kind if twin else kind.removeprefix("Async")
+    with ours(kind, file, name) as q:
+        left = ITEMS[:-1] if "FILO" in kind else ITEMS[1:]
+        assert left == [row["data"] for row in q.queue()]
+        assert [ITEMS.index(item) + 1 for item in left] == [row["id"] for row in q.queue()]
+        assert len(ITEMS) + 1 == q.put("more")
+        if "Unique" in kind:  # what it has stored is known again
+            assert q.put({"a": {"n": None}, "b": 1}) is None
+        assert in_order(kind, [*left, "more"]) == q.get_many(99)
+    with closing(sqlite3.connect(file)) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert f"{table}_default" in names
+    assert table not in names
+
+
+def test_their_async_classes_go_on_beside_ours(upstream: Upstream, tmp_path: Path) -> None:
+    """What they put after the adoption is moved behind what is there when ours opens again."""
+    queues = [(kind, tmp_path / kind, "pickle") for kind, _ in OLD_ASYNC]
+    their_async(upstream, queues, ["first"], 0)
+    for kind, file, name in queues:
+        with ours(kind, file, name) as q:
+            q.put("second")
+    assert [([1], [], 1)] * 3 == their_async(upstream, queues, ["third"], 0)
+    for kind, file, name in queues:
+        with ours(kind, file, name) as q:
+            assert in_order(kind, ["first", "second", "third"]) == q.get_many(9)
 
 
 def test_somebody_elses_table_is_left_alone(tmp_path: Path) -> None:
