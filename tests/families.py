@@ -185,12 +185,12 @@ SQL_KINDS = (
 )  # fmt: skip
 
 
-def open_sql(name: str, path: Any, **arguments: Any) -> Any:
+def open_sql(kind: str, path: Any, **arguments: Any) -> Any:
     """Open a queue of the class with this name, for blocking calls."""
-    kind = getattr(persistqueue, name)
-    if not name.startswith("Async"):
-        return kind(path, **arguments)
-    return BlockingAsyncQueue(run(kind.create(path, **arguments)))
+    queue_class = getattr(persistqueue, kind)
+    if not kind.startswith("Async"):
+        return queue_class(path, **arguments)
+    return BlockingAsyncQueue(run(queue_class.create(path, **arguments)))
 
 
 _SQL = ("PriorityQueue", "SQLiteAckQueue", "SQLiteQueue", "UniqueQ")

@@ -13,18 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import SQL_KINDS, open_sql
 from waiting import Call, until
 
-from persistqueue import (
-    FILOSQLiteQueue,
-    PriorityQueue,
-    SQLiteAckQueue,
-    SQLiteQueue,
-    UniqueAckQ,
-    UniqueQ,
-)
+from persistqueue import PriorityQueue, SQLiteAckQueue, SQLiteQueue
 
-KINDS = [FILOSQLiteQueue, PriorityQueue, SQLiteAckQueue, SQLiteQueue, UniqueAckQ, UniqueQ]
+KINDS = [*SQL_KINDS, *(f"Async{kind}" for kind in SQL_KINDS)]
 _HOME = str(Path(__file__).parents[1])
 
 _CONSUME = """
@@ -32,12 +26,31 @@ import sys
 import persistqueue
 kind, path = sys.argv[1:]
 q = getattr(persistqueue, kind)(path, durability="process")
+print(q.qsize(), flush=True)
 got = []
-while (item := q.get(timeout=20)) != "end":
+while "end" not in str(item := q.get(timeout=20)):
     got.append(item)
     if hasattr(q, "ack"):
         q.ack(item)
 print(got)
+"""
+
+_ASYNC_CONSUME = """
+import asyncio, sys
+import persistqueue
+kind, path = sys.argv[1:]
+
+async def main():
+    async with getattr(persistqueue, kind)(path, durability="process") as q:
+        print(await q.qsize(), flush=True)
+        got = []
+        while "end" not in str(item := await q.get(timeout=20)):
+            got.append(item)
+            if hasattr(q, "ack"):
+                await q.ack(item)
+    print(got)
+
+asyncio.run(main())
 """
 
 _ECHO = """
@@ -47,6 +60,19 @@ ping = persistqueue.SQLiteQueue(sys.argv[1], "ping", durability="process")
 pong = persistqueue.SQLiteQueue(sys.argv[1], "pong", durability="process")
 while (item := ping.get()) is not None:
     pong.put(item)
+"""
+
+_ASYNC_ECHO = """
+import asyncio, sys
+import persistqueue
+
+async def main():
+    ping = persistqueue.AsyncSQLiteQueue(sys.argv[1], "ping", durability="process")
+    pong = persistqueue.AsyncSQLiteQueue(sys.argv[1], "pong", durability="process")
+    while (item := await ping.get()) is not None:
+        await pong.put(item)
+
+asyncio.run(main())
 """
 
 _PUT_FOR_EVER = """
@@ -61,7 +87,7 @@ while True:
 """
 
 
-def spawn(code: str, *arguments: object) -> subprocess.Popen[str]:
+def spawn(code: str, *arguments: object) -> Any:
     """Start ``code`` in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -69,66 +95,75 @@ def spawn(code: str, *arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A database's file, which both families take for one."""
+    file = tmp_path / "jobs.db"
+    file.touch()
+    return file
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_item_goes_to_one_process(kind: Any, path: Path) -> None:
+def test_each_item_goes_to_one_process(kind: str, file: Path) -> None:
     """Two consumers and two producing threads: every item once, none lost."""
-    with kind(path, durability="process") as q:
-        consumers = [spawn(_CONSUME, kind.__name__, path) for _ in range(2)]
+    program = _ASYNC_CONSUME if kind.startswith("Async") else _CONSUME
+    with open_sql(kind, file, durability="process") as q:
+        consumers = [spawn(program, kind, file) for _ in range(2)]
+        assert ["0\n", "0\n"] == [consumer.stdout.readline() for consumer in consumers]
         calls = [Call(q.put_many, range(start, 200, 2)) for start in (0, 1)]
         for n in range(200, 300):
             q.put(n)
         for call in calls:
             call.outcome()
-        if kind in (UniqueQ, UniqueAckQ):
-            until(lambda: q.qsize() == 0)
-            q.put("end")
-            until(lambda: any(consumer.poll() is not None for consumer in consumers))
-            q.clear_acked_data(keep_latest=0) if kind is UniqueAckQ else None
-            for row in q.queue():
-                q.ack(id=row["id"])
-            q.clear_acked_data(keep_latest=0) if kind is UniqueAckQ else None
-            q.put("end")
-        elif kind is PriorityQueue:
-            q.put_many(["end", "end"], priority=1)
-        elif kind is FILOSQLiteQueue:
-            until(lambda: q.qsize() == 0)
-            q.put_many(["end", "end"])
-        else:
-            q.put_many(["end", "end"])
+        until(lambda: q.qsize() == 0)
+        q.put_many(["end of one", "end of the other"])
         got = [ast.literal_eval(consumer.communicate(timeout=30)[0]) for consumer in consumers]
     assert list(range(300)) == sorted(got[0] + got[1])
 
 
-def test_ping_pong_of_two_processes(path: Path) -> None:
-    """No wake-up is lost: each answer comes, and the median of a turn is under 40 ms."""
-    with SQLiteQueue(path, "ping", durability="process") as ping:
-        pong = SQLiteQueue(path, "pong", durability="process")
-        other = spawn(_ECHO, path)
-        for n in range(100):
+def often(few: int) -> pytest.MarkDecorator:
+    """Run a test for both families, and with the ball going to and fro as often as promised."""
+    kinds = ["SQLiteQueue", "AsyncSQLiteQueue"]
+    at_length = [pytest.param(kind, 10_000, marks=pytest.mark.slow) for kind in kinds]
+    return pytest.mark.parametrize(
+        ("kind", "rounds"), [(kinds[0], few), (kinds[1], few // 4), *at_length]
+    )
+
+
+@often(100)
+def test_ping_pong_of_two_processes(kind: str, file: Path, rounds: int) -> None:
+    """No wake-up from another process is lost: each answer comes."""
+    with (
+        open_sql(kind, file, name="ping", durability="process") as ping,
+        open_sql(kind, file, name="pong", durability="process") as pong,
+    ):
+        other = spawn(_ASYNC_ECHO if kind.startswith("Async") else _ECHO, file)
+        for n in range(rounds):
             ping.put(n)
             assert n == pong.get(timeout=20)
         ping.put(None)
         assert 0 == other.wait(20)
         other.communicate()
-        pong.close()
 
 
-def test_ping_pong_of_two_threads(path: Path) -> None:
-    """A put wakes the getter that waits, a thousand times, over two objects and tables."""
-    with SQLiteQueue(path, "ping", durability="process") as ping:
-        pong = SQLiteQueue(path, "pong", durability="process")
+@often(1000)
+def test_ping_pong_of_two_threads(kind: str, file: Path, rounds: int) -> None:
+    """A put wakes the getter that waits, over two objects and tables."""
+    with (
+        open_sql(kind, file, name="ping", durability="process") as ping,
+        open_sql(kind, file, name="pong", durability="process") as pong,
+    ):
 
         def echo() -> None:
             while (item := ping.get()) is not None:
                 pong.put(item)
 
         call = Call(echo)
-        for n in range(1000):
+        for n in range(rounds):
             ping.put(n)
             assert n == pong.get(timeout=20)
         ping.put(None)
         call.outcome()
-        pong.close()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
@@ -138,7 +173,6 @@ def test_what_was_acknowledged_survives_kill_9(kind: Any, path: Path, durability
     """Every put that had returned is there, and at most one more."""
     for round_number in range(3):
         worker = spawn(_PUT_FOR_EVER, kind.__name__, path, durability)
-        assert worker.stdout is not None
         lines = [worker.stdout.readline() for _ in range(random.randrange(1, 40))]
         worker.kill()
         last = int((worker.communicate()[0].splitlines() or lines)[-1])
