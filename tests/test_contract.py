@@ -6,6 +6,7 @@ The rules are the standard library's (queue.Queue, asyncio.Queue) where it has t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,47 @@ from families import EXCEPTIONS, FILE_FAMILIES, SQL_FAMILIES
 from waiting import Call, until
 
 import persistqueue
-from persistqueue import Empty, Full, QueueClosed, QueueShutDown
+from persistqueue import Empty, Full, QueueClosed, QueueShutDown, serializers
 
 Open = Callable[..., Any]
 
 
-@pytest.fixture(params=sorted(FILE_FAMILIES | SQL_FAMILIES))
-def open_queue(request: pytest.FixtureRequest) -> Open:
-    """Opens a queue of each family, if the contract is its own."""
+FAMILIES = FILE_FAMILIES | SQL_FAMILIES
+#: None, numbers, text, and what else comes back equal.
+_PLAIN = [None, 0, "", "text", "ü" * 5000, 1.5, {"n": {"m": None}}, True]
+ITEMS: dict[str, list[Any]] = {
+    "cbor2": [*_PLAIN, b"bytes", {"n": [1, {"m": None}]}, 2**70],
+    "json": [*_PLAIN, {"n": [1, {"m": None}]}, 2**70],
+    "msgpack": [*_PLAIN, b"bytes", 2**63],
+    "pickle": [*_PLAIN, b"bytes", {"n": [1, {"m": None}]}, (1, 2), 2**70],
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test for each family and serializer: a fourth of them unless all are asked for.
+
+    Each test is run for each family, and with each serializer; the one that a family is
+    run with changes from test to test.
+    """
+    if "case" not in metafunc.fixturenames:
+        return
+    turn = list(metafunc.module.__dict__).index(metafunc.function.__name__)
+    cases = []
+    for number, family in enumerate(sorted(FAMILIES)):
+        for other, name in enumerate(sorted(ITEMS)):
+            marks = [] if (turn + number - other) % len(ITEMS) == 0 else [pytest.mark.product]
+            cases.append(pytest.param((family, name), id=f"{family}-{name}", marks=marks))
+    metafunc.parametrize("case", cases)
+
+
+@pytest.fixture
+def open_queue(case: tuple[str, str], request: pytest.FixtureRequest) -> Open:
+    """Opens a queue of a family with a serializer, if the contract is the family's own."""
+    family, name = case
     exceptions = EXCEPTIONS.get(request.node.originalname, {})
-    if request.param in exceptions:
-        pytest.skip(exceptions[request.param])
-    return (FILE_FAMILIES | SQL_FAMILIES)[request.param]
-
-
-ITEMS = [None, 0, "", "text", b"bytes", {"n": [1, {"m": None}]}, (1, 2), "ü" * 5000, 2**70]
+    if family in exceptions:
+        pytest.skip(exceptions[family])
+    return partial(FAMILIES[family], serializer=getattr(serializers, name))
 
 
 def waiting(q: Any, number: int) -> None:
@@ -40,12 +67,15 @@ def waiting(q: Any, number: int) -> None:
 # -- order and content --------------------------------------------------------------
 
 
-def test_items_come_out_as_they_went_in(open_queue: Open, path: Path) -> None:
+def test_items_come_out_as_they_went_in(
+    open_queue: Open, path: Path, case: tuple[str, str]
+) -> None:
     """Every item comes back equal and in the order of the puts, None like any other."""
+    items = ITEMS[case[1]]
     with open_queue(path) as q:
-        for item in ITEMS:
+        for item in items:
             q.put(item)
-        assert ITEMS == [q.get() for _ in ITEMS]
+        assert items == [q.get() for _ in items]
 
 
 @pytest.mark.parametrize("chunksize", [1, 2, 3, 100])
