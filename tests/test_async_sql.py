@@ -435,7 +435,7 @@ def test_a_program_that_forgets_to_close_ends_at_once(file: Path) -> None:
     done = start(_FORGETS, file)
     ended = time.time()
     assert 0 == done.returncode, done.stderr
-    assert ended - float(done.stdout) < 2
+    assert ended - float(done.stdout) < 10  # 0.1 s, 0.6 s at the worst on a busy machine
     with SQLiteQueue(file) as q:
         assert list(range(10)) == q.get_many(99)
 
