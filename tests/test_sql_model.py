@@ -152,7 +152,7 @@ class SqlLife(RuleBasedStateMachine):
         options = {"priority": priority} if self.kind == "PriorityQueue" else {}
         self.stored(self.q.put(item, **options), item, options.get("priority", 0))
 
-    @rule(picks=st.lists(PICK, max_size=9))
+    @rule(picks=st.lists(PICK, max_size=15))
     def put_many(self, picks: list[int]) -> None:
         self.put_many_through(self.q, picks)
 
@@ -172,6 +172,12 @@ class SqlLife(RuleBasedStateMachine):
             with pytest.raises(Empty):
                 self.q.get_nowait()
 
+    @rule(count=st.integers(2, 6))
+    def get_one_by_one(self, count: int) -> None:
+        """As a consumer does; then rows are read ahead."""
+        for _ in self.waiting()[:count]:
+            self.get_many(1)
+
     @rule()
     def get_raw(self) -> None:
         for number in self.waiting()[:1]:
@@ -190,7 +196,9 @@ class SqlLife(RuleBasedStateMachine):
                 self.q.get(id=number)
 
     def some_id(self, pick: int) -> int:
-        """Return a row's id, or one that no row has."""
+        """Return the id of what is next, or of any row, or one that no row has."""
+        if pick < 3 and len(self.waiting()) > pick:
+            return self.waiting()[pick]
         return [*sorted(self.rows), self.last_id + 1][-1 - pick % (len(self.rows) + 1)]
 
     @rule()
