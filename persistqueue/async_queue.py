@@ -12,7 +12,7 @@ from ._runtime.deadline import Deadline
 from ._runtime.hops import FileHops
 from ._runtime.takes import AT_TASK_DONE, AUTOSAVE
 from ._runtime.tasks import TaskShell
-from ._storage.framing import cannot_encode
+from ._storage.block import cannot_encode
 from ._tasked import TaskedQueue
 from .exceptions import Empty, Full
 from .serializers import async_pickle

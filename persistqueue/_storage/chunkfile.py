@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, NoReturn
 from .._log import warn
 from ..exceptions import QueueCorrupt, QueueFailed
 from .base import Record, Stale
+from .block import Damaged
 from .chunkstate import Position, State
 from .cursor import Cursor
 from .directory import ChunkDirectory
 from .files import DirectoryLock, Disk, File, SyncError
-from .framing import Damaged, Framing
 from .infofile import RECHECK, BadInfo, InfoFile
 from .reader import ChunkReader
 from .recovery import Recovery
@@ -39,6 +39,8 @@ from .writer import ChunkWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .framing import Framing
 
 
 class ChunkFileStore:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import QueueCorrupt, SerializationError
-from .framing import Damaged
+from .block import Damaged
 from .sqlitetransactions import SqliteTransactions
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ import operator
 import pickle
 from struct import Struct
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
-from ..exceptions import ItemTooLarge, SerializationError
+from ..exceptions import SerializationError
 from ..serializers._coroutines import (
     Driven,
     Unawaited,
@@ -39,68 +39,22 @@ from ..serializers._coroutines import (
     refuse_coroutine,
 )
 from ..serializers._framed import LENGTH
+from .block import Block, Damaged, Short, cannot_decode, cannot_encode, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..serializers import Serializer
+    from .signedframing import SignedFraming
 
 _NO_OP = Struct("<8sLLc")
 _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
+_TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for what is immutable and holds others
+_FEW_TUPLES = 2
 _NOT_DAMAGE = (MemoryError, RecursionError)  # of this process, not of the record
-
-
-class Short(Exception):
-    """The block ends before the record does: ``need`` bytes are wanted from its start."""
-
-    def __init__(self, need: int) -> None:
-        super().__init__(need)
-        self.need = need
-
-
-class Damaged(Exception):
-    """No record can be read here, and more bytes would not help."""
-
-
-class Block:
-    """A piece of a chunk in memory.
-
-    Attributes:
-        data: the bytes.
-        base, end: offsets in the chunk at which they begin and end.
-        limit: offset in the chunk at which readable bytes end.
-        longest: payloads longer than this are not loaded.
-        stream: opens so many bytes of the chunk from an offset, None for up to ``limit``.
-    """
-
-    __slots__ = ("base", "chunk", "data", "end", "limit", "longest", "stream")
-
-    def __init__(
-        self,
-        chunk: int,
-        base: int,
-        data: bytes,
-        limit: int,
-        longest: int,
-        stream: Callable[[int, int | None], IO[bytes]],
-    ) -> None:
-        self.chunk = chunk
-        self.base = base
-        self.data = data
-        self.end = base + len(data)
-        self.limit = limit
-        self.longest = longest
-        self.stream = stream
-
-    def need(self, at: int, size: int) -> None:
-        """Raise unless ``size`` bytes are there from ``at``."""
-        if at + size > len(self.data):
-            if self.base + at + size > self.limit:
-                raise Damaged(f"{size} bytes expected, {self.limit - self.base - at} there")
-            raise Short(size)
 
 
 class PickleFraming:
@@ -127,7 +81,7 @@ class PickleFraming:
         try:
             return pickle.loads(payload), end
         except Exception as error:
-            raise _cannot_decode(self.name, error) from error
+            raise cannot_decode(self.name, error) from error
 
     def boundary(self, block: Block, at: int) -> int:
         """Return where the record ends, without running any code of it."""
@@ -159,6 +113,7 @@ class PickleFraming:
         return pickle.dumps(value, 4)
 
     def load_info(self, raw: bytes) -> Any:
+        _refuse_tuples(raw)
         return _Inert(io.BytesIO(raw)).load()
 
     def _payload(self, block: Block, at: int) -> tuple[bytes, int]:
@@ -185,7 +140,7 @@ class PickleFraming:
             end = self.boundary(block, at)  # Damaged if it is no pickle at all
             if end - at > block.longest:
                 raise too_long(block.longest) from None
-            raise _cannot_decode(self.name, error) from error
+            raise cannot_decode(self.name, error) from error
 
 
 class PlainFraming:
@@ -225,7 +180,7 @@ class PlainFraming:
         try:
             return self._loads(block.data[start:stop]), end
         except _NOT_DAMAGE as error:
-            raise _cannot_decode(self.name, error) from error
+            raise cannot_decode(self.name, error) from error
         except Exception as error:
             raise Damaged(f"not {self.name}: {error}") from error
 
@@ -238,7 +193,11 @@ class PlainFraming:
 
     def load_info(self, raw: bytes) -> Any:
         block = Block(0, 0, raw, len(raw), len(raw), lambda at, _: io.BytesIO(raw[at:]))
-        return self.decode(block, 0)[0]
+        start, stop, _ = self._find(block, 0)
+        try:
+            return self._loads(raw[start:stop])
+        except Exception as error:  # a few bytes: also what is nested too deep is its fault
+            raise Damaged(f"not {self.name}: {error}") from error
 
 
 def _wrap_length(payload: bytes) -> bytes:
@@ -302,7 +261,7 @@ class ForeignFraming:
         except OSError:  # the disk's, or that of a service which load asks
             raise
         except (*_NOT_DAMAGE, ImportError, Unawaited) as error:
-            raise _cannot_decode(self.name, error) from error
+            raise cannot_decode(self.name, error) from error
         except Exception as error:
             raise Damaged(f"{self.name}.load raised {type(error).__name__}: {error}") from error
 
@@ -327,7 +286,7 @@ class ForeignFraming:
         return value
 
 
-Framing = PickleFraming | PlainFraming | ForeignFraming
+Framing: TypeAlias = "PickleFraming | PlainFraming | ForeignFraming | SignedFraming"
 
 
 def framing_of(serializer: Any) -> Framing:
@@ -342,6 +301,10 @@ def framing_of(serializer: Any) -> Framing:
             raise AttributeError(
                 f"a serializer needs dump(value, fp) and load(fp); {serializer!r} has no {verb}"
             )
+    if getattr(serializer, "signs", None) is True:
+        from .signedframing import SignedFraming
+
+        return SignedFraming(serializer)
     name = _name_of(serializer)
     ours = name.removeprefix("persistqueue.serializers.")
     if name in ("pickle", "_pickle") or (ours != name and ours in ("pickle", "async_pickle")):
@@ -356,9 +319,11 @@ def framing_of(serializer: Any) -> Framing:
 
 
 def recognise(raw: bytes) -> str | None:
-    """Return which shipped serializer can have written these bytes of an ``info``."""
+    """Return which of our serializers can have written these bytes of an ``info``."""
     if b"chunksize" not in raw:
         return None
+    if raw.startswith(b"pqS1"):
+        return "signed"
     if raw[:1] == b"\x80":
         return "pickle"
     if raw[:1] == b"{":
@@ -366,19 +331,26 @@ def recognise(raw: bytes) -> str | None:
     return {b"\x84": "msgpack", b"\xa4": "cbor2"}.get(raw[4:5])
 
 
-def too_long(longest: int) -> ItemTooLarge:
-    """Return the error for a stored item that is not to be loaded."""
-    return ItemTooLarge(
-        f"the next stored item is longer than max_item_bytes={longest}; "
-        "it stays stored: open the queue with a larger bound to get it"
-    )
-
-
 class _Inert(pickle.Unpickler):
     """Reads plain values; whatever would call into a class is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def _refuse_tuples(raw: bytes) -> None:
+    """Refuse an ``info`` with tuples, which it never holds.
+
+    A few bytes of pickle make a tuple of tuples that is the same object a million
+    million times: as a key of a dict it would be hashed for years.
+    """
+    if len(raw) - len(raw.translate(None, _TUPLES)) - raw.count(b"tail") <= _FEW_TUPLES:
+        return  # whatever they stand for: that many cannot do it
+    import pickletools
+
+    for opcode, _, _ in pickletools.genops(raw):
+        if opcode.code.encode("latin-1") in _TUPLES:
+            raise Damaged("it holds tuples")
 
 
 def _name_of(serializer: Any) -> str:
@@ -399,16 +371,3 @@ def _length_of_pickle(stream: IO[bytes]) -> int:
     except Exception as error:
         raise Damaged(f"not a pickle: {error}") from error
     return stream.tell()
-
-
-def cannot_encode(name: str, item: Any, error: Exception) -> SerializationError:
-    """Return the error for an item that a serializer refuses."""
-    kind = type(item).__qualname__
-    return SerializationError(f"{name} cannot encode this item of type {kind}: {error}")
-
-
-def _cannot_decode(name: str, error: Exception) -> SerializationError:
-    return SerializationError(
-        f"{name} cannot decode an item that is stored whole "
-        f"({type(error).__name__}: {error}); it stays stored"
-    )

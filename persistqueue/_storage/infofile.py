@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from ..exceptions import FormatError, SerializationError
+from .block import Damaged, Short
 from .chunkstate import State, parse
-from .framing import Damaged, Short, recognise
+from .framing import recognise
 
 if TYPE_CHECKING:
     from .files import Disk, File

@@ -10,11 +10,13 @@ import io
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
+from .block import Block, Damaged, Short, too_long
 from .files import Disk, File, Window
-from .framing import Block, Damaged, Framing, Short, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .framing import Framing
 
 _BLOCK = 64 * 1024  # bytes read at a time
 _FRAME = 64  # bytes that any framing adds to an item, at the most

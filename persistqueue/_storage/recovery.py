@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from .._log import warn
 from ..exceptions import FormatError, QueueCorrupt
+from .block import Damaged
 from .chunkstate import Position, State
-from .framing import Damaged
 from .infofile import BadInfo
 from .reader import ChunkReader
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..exceptions import ItemTooLarge, SerializationError
 from ..serializers import async_pickle, pickle
-from ..serializers._coroutines import is_coroutine_function
+from ..serializers._inmemory import in_memory, takes_sort_keys
 from ..serializers._sorting import canonical
-from .framing import Damaged, cannot_encode, too_long
+from .block import Damaged, cannot_encode, too_long
 
 # The row is whole, and this process lacks something.  (An AttributeError may be either.)
 _NOT_DAMAGE = (ImportError, AttributeError, MemoryError, RecursionError)
@@ -53,14 +53,9 @@ class RowCodec:
         self.name = getattr(serializer, "__name__", type(serializer).__qualname__)
         self._longest = longest
         self._ordered = ordered
-        dumps, loads = getattr(serializer, "dumps", None), getattr(serializer, "loads", None)
-        if dumps is None or loads is None:
-            dumps, loads = _from_streams(serializer, self.name)
-        if is_coroutine_function(dumps) or is_coroutine_function(loads):
-            raise TypeError(f"{self.name} has coroutine functions: give its ordinary twin")
-        self._dumps, self._loads = dumps, loads
+        self._dumps, self._loads = in_memory(serializer, self.name)
         self._pickles = serializer is pickle
-        self._sorts = _takes_sort_keys(dumps)
+        self._sorts = takes_sort_keys(self._dumps)
 
     def encode(self, item: Any) -> Any:
         """Return the bytes (or, with some serializers, the text) of a row.
@@ -103,6 +98,8 @@ class RowCodec:
             raise too_long(self._longest)
         try:
             return self._loads(data)
+        except SerializationError:  # signed by a key that is not known here, above all
+            raise
         except _NOT_DAMAGE as error:
             if isinstance(error, AttributeError) and self._pickles and _finds_classes(data):
                 raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
@@ -137,32 +134,3 @@ def _finds_classes(data: Any) -> bool:
     except Exception:  # noqa: BLE001 - it is known that this fails
         return True
     return True
-
-
-def _from_streams(serializer: Any, name: str) -> tuple[Any, Any]:
-    """Make ``dumps`` and ``loads`` of ``dump`` and ``load``."""
-    if not (hasattr(serializer, "dump") and hasattr(serializer, "load")):
-        raise AttributeError(
-            f"{name} is no serializer: it needs dumps(value) and loads(data), "
-            "or dump(value, fp) and load(fp)"
-        )
-
-    def dumps(value: Any) -> bytes:
-        buffer = io.BytesIO()
-        serializer.dump(value, buffer)
-        return buffer.getvalue()
-
-    def loads(data: bytes) -> Any:
-        return serializer.load(io.BytesIO(data))
-
-    if is_coroutine_function(serializer.dump) or is_coroutine_function(serializer.load):
-        raise TypeError(f"{name} has coroutine functions: give its ordinary twin")
-    return dumps, loads
-
-
-def _takes_sort_keys(function: Any) -> bool:
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return False
-    takes_any = bool(code.co_flags & 0x08)  # inspect.CO_VARKEYWORDS
-    return takes_any or "sort_keys" in code.co_varnames

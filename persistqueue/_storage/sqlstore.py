@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .._log import warn
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from .base import Record, Stale
-from .framing import Damaged
+from .block import Damaged
 from .transactions import Transactions
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ Each is a module with ``dump(value, fp)``, ``dumps(value)``, ``load(fp)`` and
 imported when it is first asked for; msgpack and cbor2 need the ``extra`` extra.
 
 Any object with ``dump(value, fp)`` and ``load(fp)`` may serve as a serializer.
-``load`` reads exactly one value and leaves ``fp`` behind it.
+``load`` reads exactly one value and leaves ``fp`` behind it.  ``signed(inner, key)``
+makes a serializer of another one that accepts nothing but what a holder of the key wrote.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import importlib
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from . import async_pickle, json, pickle
     from . import cbor2 as cbor2
     from . import msgpack as msgpack
+    from ._signed import signed as signed
 
 # Without cbor2 and msgpack, so that a star import needs neither of those libraries.
-__all__ = ["Serializer", "async_pickle", "json", "pickle"]
+__all__ = ["Serializer", "async_pickle", "json", "pickle", "signed"]
 
 _MODULES = frozenset({"async_pickle", "cbor2", "json", "msgpack", "pickle"})
 
@@ -36,7 +36,9 @@ class Serializer(Protocol):
         """Read one value from ``fp`` and leave ``fp`` behind it."""
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name == "signed":  # a function; it imports hashlib, which most programs do not need
+        return importlib.import_module(f"{__name__}._signed").signed
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
