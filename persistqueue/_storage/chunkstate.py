@@ -82,6 +82,8 @@ def parse(value: Any) -> State:
     state = State(chunksize, tail, head)
     if state.tail > state.head or type(size) is not int or state.size != size:
         raise ValueError(f"'size' is {_say(size)}, but head and tail are {state.size} items apart")
+    if size > MOST_RECORDS:
+        raise ValueError("'size' is more than a disk can hold")
     return state
 
 

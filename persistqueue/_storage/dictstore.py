@@ -50,16 +50,16 @@ def stored_key(key: Any) -> Stored:
     raise TypeError(f"a key must be a str, bytes, int, float or bool, not {type(key).__name__}")
 
 
-def shown_key(text: Any, was: str | None) -> Any:
+def shown_key(text: Any, was: Any) -> Any:
     """Return a stored key as what it was."""
     try:
         if was == "bool":
             return bool(int(text))
         if was == "int":
             return int(text)
-        if was is not None and was.startswith("float "):
+        if isinstance(was, str) and was.startswith("float "):
             return float(was[6:])
-    except ValueError:
+    except (TypeError, ValueError):
         pass  # another program changed the key: it is its text
     return text
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .files import Disk, File
 
-_CHUNK = re.compile(r"q([0-9]{5,})")
+_CHUNK = re.compile(r"q([0-9]{5}|[1-9][0-9]{5,18})")  # what chunk_path returns, no other
 _PIECE = 1 << 20  # bytes looked at, at a time
 _FEW = 100  # chunks that are tried one by one, without listing the directory
 

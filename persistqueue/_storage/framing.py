@@ -40,6 +40,7 @@ from ..serializers._coroutines import (
 )
 from ..serializers._framed import LENGTH
 from .block import Block, Damaged, Short, cannot_decode, cannot_encode, too_long
+from .infoguard import refuse_tags, refuse_tuples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,6 @@ _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
-_TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for what is immutable and holds others
-_FEW_TUPLES = 2
 _NOT_DAMAGE = (MemoryError, RecursionError)  # of this process, not of the record
 
 
@@ -113,7 +112,7 @@ class PickleFraming:
         return pickle.dumps(value, 4)
 
     def load_info(self, raw: bytes) -> Any:
-        _refuse_tuples(raw)
+        refuse_tuples(raw)
         return _Inert(io.BytesIO(raw)).load()
 
     def _payload(self, block: Block, at: int) -> tuple[bytes, int]:
@@ -195,6 +194,8 @@ class PlainFraming:
         block = Block(0, 0, raw, len(raw), len(raw), lambda at, _: io.BytesIO(raw[at:]))
         start, stop, _ = self._find(block, 0)
         try:
+            if self.name == "cbor2":
+                refuse_tags(raw[start:stop])
             return self._loads(raw[start:stop])
         except Exception as error:  # a few bytes: also what is nested too deep is its fault
             raise Damaged(f"not {self.name}: {error}") from error
@@ -336,21 +337,6 @@ class _Inert(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")
-
-
-def _refuse_tuples(raw: bytes) -> None:
-    """Refuse an ``info`` with tuples, which it never holds.
-
-    A few bytes of pickle make a tuple of tuples that is the same object a million
-    million times: as a key of a dict it would be hashed for years.
-    """
-    if len(raw) - len(raw.translate(None, _TUPLES)) - raw.count(b"tail") <= _FEW_TUPLES:
-        return  # whatever they stand for: that many cannot do it
-    import pickletools
-
-    for opcode, _, _ in pickletools.genops(raw):
-        if opcode.code.encode("latin-1") in _TUPLES:
-            raise Damaged("it holds tuples")
 
 
 def _name_of(serializer: Any) -> str:

@@ -44,6 +44,7 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
 def _is_ready(connection: sqlite3.Connection, table: Layout, path: str) -> bool:
     there = _objects(connection)
     _refuse_newer(connection, there, path)
+    _refuse_no_table(there, table.name, path)
     if _folded(table.name) not in there or _old_of(connection, table, there):
         return False
     found = _checked_columns(connection, table, path)
@@ -54,6 +55,7 @@ def _is_ready(connection: sqlite3.Connection, table: Layout, path: str) -> bool:
 
 def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     there = _objects(connection)
+    _refuse_no_table(there, table.name, path)
     old = _old_of(connection, table, there)
     if _folded(table.name) not in there:
         connection.execute(table.rename() if old else table.create)
@@ -72,9 +74,12 @@ def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
 
 
 def _objects(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return what the database holds, by folded names."""
-    rows = connection.execute("SELECT name, type FROM sqlite_master").fetchall()
-    return {_folded(name): kind for name, kind in rows}
+    """Return what the database holds, by folded names: its types.
+
+    What is called a table and has no page of its own is a virtual one: a "view" here.
+    """
+    rows = connection.execute("SELECT name, type, rootpage FROM sqlite_master").fetchall()
+    return {_folded(name): kind if page or kind != "table" else "view" for name, kind, page in rows}
 
 
 def _folded(name: str) -> str:
@@ -103,12 +108,34 @@ def _checked_columns(connection: sqlite3.Connection, table: Layout, path: str) -
             f"{path}: the table {table.name} has the columns {', '.join(found)}; this version "
             f"({VERSION}) knows {', '.join(wanted)}. Nothing was changed."
         )
+    if wanted[0] == "_id" and not _numbers_rows(connection, table.name):
+        raise FormatError(
+            f"{path}: _id is not the number of a row in the table {table.name}: it is not one "
+            "that this package or persist-queue created. Nothing was changed."
+        )
     return found
+
+
+def _numbers_rows(connection: sqlite3.Connection, name: str) -> bool:
+    """Return whether ``_id`` is SQLite's own number of a row, so always a whole number."""
+    keys = "SELECT name FROM pragma_table_info(?) WHERE pk"
+    indexes = "SELECT 1 FROM pragma_index_list(?) WHERE origin = 'pk'"
+    return connection.execute(keys, (name,)).fetchall() == [("_id",)] and not (
+        connection.execute(indexes, (name,)).fetchall()
+    )
+
+
+def _refuse_no_table(there: dict[str, str], name: str, path: str) -> None:
+    """Refuse a view or a virtual table: reading one may run what a stranger wrote, for ever."""
+    kind = there.get(_folded(name), "table")
+    if kind != "table":
+        raise FormatError(f"{path}: {name} is not an ordinary table ({kind}). Nothing was changed.")
 
 
 def _refuse_newer(connection: sqlite3.Connection, there: dict[str, str], path: str) -> None:
     if VERSION_TABLE not in there:
         return
+    _refuse_no_table(there, VERSION_TABLE, path)
     row = connection.execute(f"SELECT * FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - a constant
     if row is not None and row[0] != VERSION:
         raise FormatError(

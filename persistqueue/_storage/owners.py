@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import uuid
 from typing import Protocol
 
@@ -39,6 +40,7 @@ class Owner(Protocol):
 
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NAME = re.compile("[0-9a-f]{32}")
 
 
 class FileOwner:
@@ -78,9 +80,14 @@ class FileOwner:
         return self._name
 
     def is_dead(self, name: str) -> bool:
-        """Return whether the owner of that name is gone; removes what it left."""
+        """Return whether the owner of that name is gone; removes what it left.
+
+        A name that nobody was ever given is nobody's, and leads to no file: it may be a path.
+        """
         if name == self._name:
             return False
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or self._is_no_file(name):
+            return True
         try:
             fd = os.open(self._file(name), _FLAGS)
         except FileNotFoundError:
@@ -121,6 +128,12 @@ class FileOwner:
         fd, self._name, self._fd = self._fd, None, -1
         if fd >= 0:
             os.close(fd)
+
+    def _is_no_file(self, name: str) -> bool:
+        try:
+            return not stat.S_ISREG(os.lstat(self._file(name)).st_mode)
+        except OSError:  # opening it says what it is
+            return False
 
     def _file(self, name: str) -> str:
         return f"{self._database}-owner-{name}"

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import stat
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -109,11 +110,15 @@ class Database:
 
     def _connect(self, timeout: float = 0.0) -> sqlite3.Connection:
         path = self.path
+        if not self.memory:
+            _refuse_no_file(path)
         if uri := not (self.memory or os.name == "nt"):  # it is there: never create it anew
             path = f"file:{'//' if os.path.isabs(path) else ''}{quote(os.fsencode(path))}?mode=rw"
         connection = sqlite3.connect(
             path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri
         )
+        # What a stranger wrote into the schema calls no function that could do harm.
+        connection.execute("PRAGMA trusted_schema=OFF")
         connection.text_factory = as_text  # what is no UTF-8 is damage of one row
         return connection
 
@@ -233,6 +238,8 @@ def database_path(path: str, file_name: str, *, makes_directory: bool) -> str:
         return os.path.join(path, file_name)
     if not makes_directory:
         return path
+    if os.path.lexists(path) and not os.path.islink(path):
+        raise OSError(errno.EINVAL, "neither a directory nor a regular file", path)
     os.makedirs(path, 0o700, exist_ok=True)
     return os.path.join(path, file_name)
 
@@ -249,6 +256,26 @@ def _create_private(path: str) -> None:
         os.close(os.open(path, flags, 0o600))
     except FileExistsError:
         return
+
+
+def _refuse_no_file(path: str) -> None:
+    """Refuse what is no regular file in the place of one of the database's files.
+
+    SQLite would wait for ever for somebody to open the other end of a pipe, and follow a
+    link to somebody's file.
+
+    Raises:
+        OSError: that.
+    """
+    for name in (path, f"{path}-journal", f"{path}-wal", f"{path}-shm"):
+        try:
+            mode = os.lstat(name).st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
 
 
 def _sync(path: str) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .sqlstore import MOST, Row, SqlStore
-from .table import MOST_COUNTED
+from .table import ID_RANGE, MOST_COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .base import Record
 
 _LONGEST_WINDOW = 256  # rows that are read ahead
-_LOWEST = -(2**63)  # no id is below
+_LOWEST = float("-inf")  # every id is above
 _CHUNK = 500  # values in one statement; SQLite takes 999 at least
 
 
@@ -54,7 +54,7 @@ class ReservingStore(SqlStore):
         self._ahead = 1  # rows to read next time
         self._floor = _LOWEST
         # Ids handed out and returned by this transaction, and the floor before it.
-        self._before: tuple[set[int], set[int], int] = (set(), set(), _LOWEST)
+        self._before: tuple[set[int], set[int], float] = (set(), set(), _LOWEST)
 
     # -- what is in memory follows what is stored -----------------------------------
 
@@ -171,7 +171,7 @@ class ReservingStore(SqlStore):
             if record.start in self._out:
                 self._out.remove(record.start)
                 self._before[1].add(record.start)
-                self._floor = min(self._floor, record.start - 1)
+                self._floor = min(self._floor, _below(record.start))
                 self._more(1, 0)
         self._window.clear()
 
@@ -214,3 +214,8 @@ class ReservingStore(SqlStore):
         """What was read and not handed out (a damaged row is in between) is read again."""
         if len(records) < len(rows):
             self._window.clear()
+
+
+def _below(number: int) -> float:
+    """Return what only this id, and those behind it, are above."""
+    return number - 1 if number > ID_RANGE[0] else _LOWEST
