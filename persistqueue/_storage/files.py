@@ -56,6 +56,8 @@ class File:
 class Disk:
     """Every call that reaches the disk.  Errors are the ``OSError`` they are."""
 
+    _access = os.O_RDWR
+
     def open(self, path: str, *, create: bool = False) -> File:
         """Open a regular file for reading and writing, following no link.
 
@@ -63,7 +65,7 @@ class Disk:
             FileNotFoundError: it is not there and ``create`` is false.
             OSError: it is a link, a directory, a device, a pipe.
         """
-        flags = os.O_RDWR | _BINARY | _NO_LINK | (os.O_CREAT if create else 0)
+        flags = self._access | _BINARY | _NO_LINK | (os.O_CREAT if create else 0)
         fd = os.open(path, flags, 0o600)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
@@ -186,6 +188,12 @@ class Disk:
                 error.errno, "a file queue needs a directory, this is a file", path
             ) from None
         return changed
+
+
+class ReadOnlyDisk(Disk):
+    """Opens files for reading only: the system refuses whatever would change one."""
+
+    _access = os.O_RDONLY
 
 
 class Window(io.RawIOBase):

@@ -12,23 +12,35 @@ import time
 from typing import TYPE_CHECKING
 
 from .._log import warn
-from ..exceptions import FormatError, QueueCorrupt
+from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt
 from .block import Damaged
 from .chunkstate import Position, State
 from .infofile import BadInfo
 from .reader import ChunkReader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .directory import ChunkDirectory
     from .files import Disk
     from .framing import Framing
     from .infofile import InfoFile
 
+_PIECE = 1 << 20  # bytes that are searched at a time
+_OVERLAP = 16  # bytes; what tells a record's beginning is shorter
+
 
 class Recovery:
-    """Scans and mends one directory of chunk files."""
+    """Scans and mends one directory of chunk files.
 
-    def __init__(self, disk: Disk, chunks: ChunkDirectory, framing: Framing) -> None:
+    Args:
+        longest: longer records than this are taken for damage; None for no bound.
+    """
+
+    def __init__(
+        self, disk: Disk, chunks: ChunkDirectory, framing: Framing, longest: int | None = None
+    ) -> None:
+        self._longest = longest
         self._disk = disk
         self._chunks = chunks
         self._path = chunks.path
@@ -179,13 +191,13 @@ class Recovery:
         Returns:
             how many, and the offset behind the last of them.
         """
-        reader = ChunkReader(self._disk, self._chunks.chunk_path, self._framing, None)
+        reader = ChunkReader(self._disk, self._chunks.chunk_path, self._framing, self._longest)
         count = 0
         try:
             while count != most:
                 offset = reader.boundary(chunk, offset, None)
                 count += 1
-        except (Damaged, FileNotFoundError):
+        except (Damaged, FileNotFoundError, ItemTooLarge):
             pass
         finally:
             reader.close()
@@ -269,7 +281,7 @@ class Recovery:
 
     def skip(self, start: Position, head: Position, chunksize: int, reason: str) -> Position:
         """Set a damaged record aside, and return the place where reading goes on."""
-        end = self._resume(start, head, chunksize)
+        end = self.resume(start, head, chunksize)
         self._chunks.set_aside(
             start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
         )
@@ -279,7 +291,7 @@ class Recovery:
     def _name(self, place: Position) -> str:
         return os.path.basename(self._chunks.chunk_path(place.chunk))
 
-    def _resume(self, start: Position, head: Position, chunksize: int) -> Position:
+    def resume(self, start: Position, head: Position, chunksize: int) -> Position:
         """Return the first place behind a damaged record at which reading can go on.
 
         Whole records must follow such a place.  When they reach the end of the chunk,
@@ -291,16 +303,24 @@ class Recovery:
             return Position(min([*there, head.chunk]), 0, 0)
         in_head = start.chunk == head.chunk
         total = head.records if in_head else chunksize
-        limit = min(head.offset, self._chunks.length(start.chunk)) if in_head else None
-        data = self._chunks.read(start.chunk, start.offset, limit)
+        length = self._chunks.length(start.chunk)
+        limit = min(head.offset, length) if in_head else length
         most = total - start.records - 1
-        at = self._framing.candidate(data, 1) if most else -1
-        while at > 0:
-            offset = start.offset + at
+        for offset in self._candidates(start, limit) if most else ():
             left, stop = self.scan(start.chunk, offset, most)
             if left:
-                to_the_end = stop >= start.offset + len(data)
-                before = total - left if to_the_end else start.records + 1
+                before = total - left if stop >= limit else start.records + 1
                 return Position(start.chunk, before, offset)
-            at = self._framing.candidate(data, at + 1)
         return head if in_head else Position(start.chunk + 1, 0, 0)
+
+    def _candidates(self, start: Position, limit: int) -> Iterator[int]:
+        """Yield the offsets behind ``start`` at which a record may begin, piece by piece."""
+        behind = start.offset
+        for base in range(start.offset, limit, _PIECE):
+            data = self._chunks.read(start.chunk, base, min(base + _PIECE + _OVERLAP, limit))
+            at = self._framing.candidate(data, 1)
+            while at > 0:
+                if base + at > behind:
+                    behind = base + at
+                    yield behind
+                at = self._framing.candidate(data, at + 1)

@@ -31,7 +31,7 @@ class SignedFraming:
 
     def __init__(self, serializer: Signed | None, *, strict: bool = False) -> None:
         self._signed = serializer
-        self._strict = strict and serializer is not None
+        self.strict = strict and serializer is not None
         self._purpose = f"{INFO} {serializer.inner_name}" if serializer else INFO
 
     def encode(self, item: Any) -> bytes:
@@ -53,7 +53,7 @@ class SignedFraming:
         data, end = self._whole(block, at)
         try:
             record = unseal(data)
-            if self._strict:
+            if self.strict:
                 signed = self._known()
                 signed.verify(record, signed.inner_name)
         except BadSignature as error:

@@ -111,7 +111,7 @@ class Database:
     def _connect(self, timeout: float = 0.0) -> sqlite3.Connection:
         path = self.path
         if not self.memory:
-            _refuse_no_file(path)
+            refuse_no_file(path)
         if uri := not (self.memory or os.name == "nt"):  # it is there: never create it anew
             path = f"file:{'//' if os.path.isabs(path) else ''}{quote(os.fsencode(path))}?mode=rw"
         connection = sqlite3.connect(
@@ -258,7 +258,7 @@ def _create_private(path: str) -> None:
         return
 
 
-def _refuse_no_file(path: str) -> None:
+def refuse_no_file(path: str) -> None:
     """Refuse what is no regular file in the place of one of the database's files.
 
     SQLite would wait for ever for somebody to open the other end of a pipe, and follow a

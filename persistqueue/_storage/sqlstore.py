@@ -225,7 +225,7 @@ class SqlStore(Transactions):
     def _set_aside(self, row: Row, error: Damaged) -> None:
         if not self._exclusive:
             raise Stale
-        self.guard(partial(self._move_aside, row[0]))
+        self.guard(partial(self.move_aside, row[0]))
         self._more(-1, -1)
         self.skipped += 1
         warn(
@@ -233,7 +233,8 @@ class SqlStore(Transactions):
             self._database.path, row[0], self._table.name, error, self._table.aside,
         )  # fmt: skip
 
-    def _move_aside(self, number: int) -> None:
+    def move_aside(self, number: int) -> None:
+        """Move a row to the table of its own in which damage is kept."""
         self._execute(self._table.create_aside)
         self._execute(self._table.set_aside, (number,))
         self._execute(self._table.delete, (number,))

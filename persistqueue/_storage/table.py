@@ -69,6 +69,7 @@ PRIORITY = Kind("priority_queue", priority=True)
 ACK_FIFO = Kind("ack_queue", ack=True)
 ACK_FILO = Kind("ack_filo_queue", newest_first=True, ack=True)
 ACK_UNIQUE = Kind("ack_unique_queue", unique=True, ack=True)
+KINDS = (FIFO, FILO, UNIQUE, PRIORITY, ACK_FIFO, ACK_FILO, ACK_UNIQUE)
 
 
 def identifier(name: str) -> str:
@@ -275,6 +276,15 @@ class DictTable:
         self.count = f"SELECT COUNT(*) FROM {table}"
         self.keys = f"SELECT key, type FROM {table} ORDER BY rowid"
         self.items = f"SELECT key, type, data FROM {table} ORDER BY rowid"
+        self.aside = f"corrupt:{self.name}"
+        self.create_aside = (
+            f"CREATE TABLE IF NOT EXISTS {identifier(self.aside)} AS SELECT * FROM {table} LIMIT 0"
+        )
+        self.set_aside = (
+            f"INSERT INTO {identifier(self.aside)} (key, data, type)"
+            f" SELECT key, data, type FROM {table} WHERE rowid = ?"
+        )
+        self.delete_row = f"DELETE FROM {table} WHERE rowid = ?"
         self.last = f"SELECT key, type, data FROM {table} ORDER BY rowid DESC LIMIT 1"
 
     def add_column(self, column: str) -> str:

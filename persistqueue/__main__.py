@@ -1,0 +1,51 @@
+"""``python -m persistqueue``: look at queues, mend them, see what is next.
+
+A command is a module of ``_commands`` with ``add_arguments(parser)`` and ``run(arguments)``,
+which returns the exit status; the first paragraph of its docstring is its help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ._commands import COMMANDS
+from .exceptions import PersistQueueError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, and return its exit status: 0, 1 for what is wrong, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(
+        prog="python -m persistqueue",
+        description="Look at queues on disk, mend them, see what is next in them.",
+        epilog="Exit status: 0 fine, 1 damage or no queue, 2 wrong arguments.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        title, _, rest = (command.__doc__ or "").partition("\n")
+        name = command.__name__.rpartition(".")[2]
+        sub = commands.add_parser(
+            name,
+            help=title,
+            description=f"{title}\n{rest}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    chosen = parser.parse_args(arguments)
+    try:
+        status: int = chosen.run(chosen)
+    except (PersistQueueError, OSError, ImportError) as error:
+        print(f"persistqueue: {error}", file=sys.stderr)  # noqa: T201 - it is a command
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""The commands of ``python -m persistqueue``, one module each."""
+
+from __future__ import annotations
+
+from . import check, peek, repair
+
+COMMANDS = (check, repair, peek)

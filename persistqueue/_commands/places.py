@@ -1,0 +1,57 @@
+"""What is in a path: a file queue, databases, or neither."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from ..exceptions import PersistQueueError
+from . import databases, filequeues
+
+
+class NoQueue(PersistQueueError):
+    """There is no queue in this path."""
+
+
+class Places(NamedTuple):
+    """What is there.
+
+    Attributes:
+        directory: a file queue's, if it is one.
+        files: databases.
+    """
+
+    directory: str | None
+    files: list[str]
+
+
+def places(path: str) -> Places:
+    """Return what is in a path.
+
+    Raises:
+        NoQueue: nothing that is ours.
+        OSError: it cannot be read.
+    """
+    path = os.path.abspath(path)
+    if not os.path.isdir(path):
+        os.stat(path)
+        if databases.is_database(path):
+            return Places(None, [path])
+        raise NoQueue(
+            f"{path}: neither a file queue's directory nor an SQLite database"
+            + ("; give the directory it is in" if filequeues.is_part(path) else "")
+        )
+    found = Places(path if filequeues.is_file_queue(path) else None, _databases(path))
+    if found.directory is None and not found.files:
+        raise NoQueue(f"{path}: no queue is in this directory")
+    return found
+
+
+def _databases(directory: str) -> list[str]:
+    found = []
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
+        if not filequeues.is_part(path) and os.path.isfile(path) and os.path.getsize(path):
+            with open(path, "rb") as file:
+                found += [path] if file.read(16) == databases.MAGIC else []
+    return found

@@ -1,0 +1,139 @@
+"""save what can be read, and put the rest aside
+
+Deletes nothing: damaged bytes of a file queue are copied to files named *.corrupt-<time>,
+damaged rows of a database are moved to the table corrupt:<table>. The order of the items
+stays. Takes the queue's lock; stop the programs that use the queue first, or items that
+they have in hand may come twice. Runs no item's pickle. See what it would do with --dry-run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._storage import salvage
+from .._storage.dictstore import DictStore
+from .._storage.files import Disk
+from .._storage.infofile import BadInfo
+from .._storage.rowcodec import RowCodec
+from .._storage.sqlite import Database
+from .._storage.sqlitestores import SqliteDeletingStore
+from .._storage.table import DictTable
+from ..exceptions import QueueCorrupt, QueueLocked
+from ..serializers import pickle
+from . import choice, databases, filequeues
+from .places import places
+from .progress import Progress
+from .report import shown
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .report import Report
+
+_PATIENCE = 10.0  # s to wait for a database's lock
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    choice.add_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Mend what is there; returns the exit status."""
+    found = places(arguments.path)
+    serializer, longest = choice.named(arguments.serializer), arguments.max_item_bytes
+    status = 0
+    with Progress("repairing") as progress:
+        if found.directory is not None:
+            report, _ = filequeues.look(found.directory, serializer, longest, progress)
+            status |= _repair(
+                report,
+                arguments.dry_run,
+                partial(_mend_directory, found.directory, serializer, progress),
+            )
+        for file in found.files:
+            report, bad = databases.look(file, serializer, longest, progress)
+            mend = partial(_mend_database, file, bad)
+            status |= _repair(report, arguments.dry_run, mend)
+    return status
+
+
+def _repair(report: Report, dry_run: bool, mend: Any) -> int:
+    name = shown(report.path)
+    for what in report.damage.first:
+        print(f"{name}: {what}")
+    if report.fine:
+        print(f"{name}: nothing to repair")
+        return 0
+    if dry_run:
+        print(f"{name}: would put this aside and keep all else; nothing was done")
+        return 1
+    status: int = mend()
+    return status
+
+
+def _mend_directory(path: str, serializer: Any, progress: Any) -> int:
+    place = filequeues.place_of(path, serializer, None, Disk())
+    try:
+        done = salvage.repair(place, progress)
+    except BadInfo as bad:
+        raise QueueCorrupt(path, "info", reason=str(bad)) from bad
+    print(f"{shown(path)}: kept {done.kept:,} items, put aside what {done.damaged:,} were")
+    return 0
+
+
+def _mend_database(path: str, bad: list[databases.BadRow]) -> int:
+    """Move rows aside, table by table, each in one transaction."""
+    moved = 0
+    for found in {row.found.table.name: row.found for row in bad}.values():
+        rows = [row for row in bad if row.found.table.name == found.table.name]
+        moved += _move_rows(path, found, [row for row in rows if row.damaged])
+    print(f"{shown(path)}: moved {moved:,} rows aside")
+    left = sum(not row.damaged for row in bad)
+    if left:
+        print(f"{shown(path)}: {left:,} rows are whole and cannot be read here: they stay")
+    if not bad:
+        print(
+            f"{shown(path)}: the database itself is damaged: SQLite's own tool saves what can be "
+            "saved (sqlite3 data.db .recover | sqlite3 new.db)"
+        )
+    return 0 if moved == len(bad) and moved else 1
+
+
+def _move_rows(path: str, found: databases.Found, rows: list[databases.BadRow]) -> int:
+    database = Database(path, power=True, patience=_PATIENCE)
+    codec = RowCodec(pickle, ordered=False, longest=1)  # nothing is decoded
+    store: Any = (
+        DictStore(database, found.table, codec)
+        if isinstance(found.table, DictTable)
+        else SqliteDeletingStore(database, found.table, codec, skip_corrupt=True)
+    )
+    moved = 0
+    try:
+        _begin(store, path)
+        try:
+            for row in rows:
+                if databases.still_bad(store.connection, row):
+                    store.move_aside(row.number)
+                    moved += 1
+            store.commit()
+        except BaseException:
+            store.rollback()
+            raise
+    except sqlite3.Error as error:
+        raise database.translate(error, found.table.name) from error
+    finally:
+        store.close()
+    return moved
+
+
+def _begin(store: Any, path: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not store.begin(True):
+        if time.monotonic() > deadline:
+            raise QueueLocked(f"{path}: another process holds the lock; nothing was done")
+        time.sleep(0.005)
