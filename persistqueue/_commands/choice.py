@@ -108,7 +108,7 @@ def recognise_rows(rows: Sequence[Any]) -> Any:
         fits = sum(_fits(check, row) for row in rows)
         if fits > most:
             best, most = serializer, fits
-        if 2 * most > len(rows):
+        if 2 * most >= len(rows):
             break  # the strict ones come first: cbor2 reads the beginning of nearly anything
     return best
 

@@ -52,6 +52,8 @@ def place_of(path: str, serializer: Any, longest: int | None, disk: Disk | None 
         UnknownSerializer: it is none of ours, and none was given.
     """
     serializer = serializer or choice.named(_recognised(path))
+    if serializer is None and _is_empty(path):
+        serializer = choice.named("pickle")  # whichever it will be
     if serializer is None:
         raise choice.UnknownSerializer(
             f"{path}: it cannot be seen which serializer wrote it: say --serializer"
@@ -172,6 +174,12 @@ def _sizes(path: str) -> dict[str, int]:
         if stat.S_ISREG(status.st_mode) and _OURS.fullmatch(name):
             found[name] = status.st_size
     return found
+
+
+def _is_empty(path: str) -> bool:
+    """Return whether nobody has put anything yet."""
+    chunks = ChunkDirectory(ReadOnlyDisk(), path)
+    return "info" not in os.listdir(path) and not any(map(chunks.solid, chunks.chunks()))
 
 
 def _recognised(path: str) -> str | None:

@@ -16,6 +16,7 @@ from .._storage.block import Damaged
 from .._storage.dictstore import shown_key
 from .._storage.infofile import BadInfo
 from .._storage.rowcodec import RowCodec
+from .._storage.signedframing import SignedFraming
 from ..exceptions import PersistQueueError, QueueCorrupt
 from . import choice, databases, filequeues
 from .places import places
@@ -24,6 +25,8 @@ from .report import Report, shown
 if TYPE_CHECKING:
     import argparse
     import sqlite3
+
+_KEY_WANTED = "it is signed: give --serializer module:object (an object with the key), or --raw"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _show_records(path: str, serializer: Any, arguments: argparse.Namespace) -> None:
     place = filequeues.place_of(path, serializer, arguments.max_item_bytes)
+    if isinstance(place.framing, SignedFraming) and not place.framing.strict and not arguments.raw:
+        raise choice.UnknownSerializer(_KEY_WANTED)
     try:
         _, state = filequeues.stored_state(place)
         if state is None:
@@ -94,5 +99,5 @@ def _show_rows(
 
 def _decoded(serializer: Any, data: Any, arguments: argparse.Namespace) -> Any:
     if serializer == "signed":
-        raise choice.UnknownSerializer("it is signed: give --serializer module:object, or --raw")
+        raise choice.UnknownSerializer(_KEY_WANTED)
     return RowCodec(serializer, ordered=False, longest=arguments.max_item_bytes).decode(data)

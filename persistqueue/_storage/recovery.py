@@ -298,7 +298,8 @@ class Recovery:
         their number tells how many the damage took; before another damage it is taken
         for one, and the count is put right behind the last damage of the chunk.
         """
-        if start.chunk != head.chunk and not self._chunks.is_there(start.chunk):
+        missing = self._disk.identity(self._chunks.chunk_path(start.chunk)) is None
+        if start.chunk != head.chunk and missing:  # not one that cannot be looked at just now
             there = [chunk for chunk in self._chunks.chunks() if start.chunk < chunk < head.chunk]
             return Position(min([*there, head.chunk]), 0, 0)
         in_head = start.chunk == head.chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -113,7 +114,7 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
         for start, _, reason in damage:
             place.recovery.skip(start, state.head, state.chunksize, reason)
         if damage:
-            _rewrite(place, raw, state)
+            _rewrite(place, raw, state, kept)
         return Salvaged(kept, state.size - kept)
     finally:
         lock.close()
@@ -131,12 +132,12 @@ def _locked(path: str) -> DirectoryLock:
     return lock
 
 
-def _rewrite(place: Place, raw: bytes | None, state: State) -> None:
+def _rewrite(place: Place, raw: bytes | None, state: State, kept: int) -> None:
     """Write the whole records once more, and make the first of them the tail."""
     writer = ChunkWriter(place.disk, place.path, place.chunks.chunk_path, ahead=False)
     head = state.head
     try:
-        for records in _batches(place, state):
+        for records in _batches(place, state, kept):
             head = writer.append(records, state, head)
         writer.sync()
         place.info.write(place.info.encode(state.moved(state.head, head)), sync=True)
@@ -150,16 +151,19 @@ def _rewrite(place: Place, raw: bytes | None, state: State) -> None:
         place.chunks.remove(chunk)
 
 
-def _batches(place: Place, state: State) -> Iterator[list[bytes]]:
-    """Yield the bytes of whole records, about a mebibyte at a time."""
-    records, size = [], 0
+def _batches(place: Place, state: State, kept: int) -> Iterator[list[bytes]]:
+    """Yield the bytes of ``kept`` whole records, about a mebibyte at a time."""
+    records: list[bytes] = []
+    size = 0
     for stretch in place.walk(state):
         if stretch.reason:
             continue
         records.append(place.record(stretch, state.head))
         size += len(records[-1])
+        kept -= 1
         if size >= _BATCH:
             yield records
             records, size = [], 0
-    if records:
-        yield records
+    if kept:
+        raise OSError(errno.EIO, "other records can be read than a moment ago", place.path)
+    yield records

@@ -106,5 +106,7 @@ class SignedFraming:
 
     def _known(self) -> Signed:
         if self._signed is None:
-            raise SerializationError("a signed item cannot be decoded without its key")
+            raise SerializationError(
+                "without its key, what is signed can be neither decoded nor written"
+            )
         return self._signed
