@@ -22,7 +22,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(.*\.)?T"),  # a type variable
     ("py:class", r"_?queue\..*|os\.PathLike|(Async)?Iter.*|Generator|Any|IO"),
-    ("py:class", r"collections\.abc\.\w+View"),
+    ("py:class", r"collections\.abc\.(\w+View|Mapping)"),
+    ("py:class", r".*\._signed\.Signed"),  # what signed() returns: a serializer
     ("py:class", r"asyncio\..*"),  # the standard library's
     ("py:exc", r"Everything that .* raises\."),  # a sentence in place of a list
 ]

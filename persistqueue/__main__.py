@@ -7,6 +7,7 @@ which returns the exit status; the first paragraph of its docstring is its help.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)
     chosen = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status: int = chosen.run(chosen)
     except (PersistQueueError, OSError, ImportError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import pickle as standard_pickle
@@ -20,6 +21,7 @@ from crashdisk import Fault, FaultyDisk, UnsyncedDisk
 
 from persistqueue import PDict, Queue, SQLiteAckQueue, SQLiteQueue, UniqueQ, serializers
 from persistqueue.__main__ import main
+from persistqueue._commands import progress
 from persistqueue._commands.report import Findings
 from persistqueue._storage.framing import framing_of
 from persistqueue._storage.salvage import Place, repair
@@ -541,6 +543,44 @@ def test_help_says_what_a_command_does(name: str, capsys: pytest.CaptureFixture[
     assert 0 == end.value.code
     assert "PATH" in text
     assert len(text.splitlines()) > 12
+
+
+class Terminal(io.StringIO):
+    """What says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_bar_is_shown_on_a_terminal_and_wiped(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_AFTER", 0.0)
+    screen = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress.Progress("checking") as bar:
+        bar(500, 1000)
+    shown = screen.getvalue()
+    assert terminal == ("50% 500 of 1,000" in shown)
+    assert terminal == shown.endswith("\r\033[K")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of POSIX")
+def test_a_name_that_is_no_text_can_be_shown(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"jobs\xff\n")
+    fill(path)
+    damage(path / "q00001", 30)
+    for arguments in (["check"], ["repair"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "persistqueue", *arguments, str(path)],
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert b"Traceback" not in done.stderr
+        assert b"jobs" in done.stdout
 
 
 def test_the_module_is_a_program(path: Path) -> None:

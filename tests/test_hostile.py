@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from persistqueue import (
+    Empty,
     FormatError,
     PDict,
     PriorityQueue,
@@ -180,6 +181,51 @@ def test_a_dicts_key_may_be_called_anything(path: Path, kind: Any, key: Any) -> 
     with closing(PDict(path, "d")) as d:
         assert ["value"] == list(d.values())
         assert 1 == len(list(d))
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1; DROP TABLE queue_default", "1 OR 1", b"1", 1.5, True, [1], {}, {"pqid": "x"}, {"pqid": [1]}, 2**70, -(2**70), object()],
+    ids=repr,
+)  # fmt: skip
+def test_an_id_of_any_type_takes_nothing_else(path: Path, number: Any) -> None:
+    with closing(SQLiteQueue(path)) as q:
+        q.put("item")
+        with pytest.raises((TypeError, ValueError, Empty)):
+            q.get(block=False, id=number)
+        assert ["item"] == [row["data"] for row in q.queue()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a\0b",
+        "\ud800",
+        '"; DROP TABLE queue_default; --',
+        "a\nb",
+        "a" * 5000,
+        None,
+        5,
+        b"x",
+        (),
+    ],
+    ids=lambda name: repr(name)[:30],
+)
+@pytest.mark.parametrize("queue_class", [SQLiteQueue, SQLiteAckQueue, PriorityQueue, PDict])
+def test_a_name_of_any_type_is_a_name_or_a_value_error(
+    path: Path, name: Any, queue_class: Any
+) -> None:
+    with closing(SQLiteQueue(path)) as q:
+        q.put("item")
+    try:
+        other = queue_class(path, name=name)
+    except ValueError as error:
+        assert "character" in str(error)
+    else:
+        other.close()
+    with closing(SQLiteQueue(path)) as q:
+        assert "item" == q.get_nowait()
 
 
 def test_deep_rows_are_not_lost(path: Path) -> None:
