@@ -470,6 +470,23 @@ def test_repair_moves_rows_aside(path: Path, capsys: pytest.CaptureFixture[str])
     assert [(7, b"\x80"), (290, b"\x80")] == aside
 
 
+def test_repair_does_not_claim_what_it_cannot_do(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What SQLite finds wrong, and rows that this process cannot read, stay as they are."""
+    with closing(SQLiteQueue(path, serializer=serializers.json)) as q:
+        q.put_many(range(3000))
+    with closing(sqlite3.connect(path / "data.db")) as connection, connection:
+        connection.execute("UPDATE queue_default SET data = ? WHERE _id = 5", (b"[" * 200_000,))
+    before = (path / "data.db").read_bytes()
+    assert "stay" in command(capsys, "repair", path)[1]
+    assert 1 == command(capsys, "repair", path)[0]
+    assert before == (path / "data.db").read_bytes()
+    (path / "data.db").write_bytes(before[:8192] + bytes(8192) + before[16384:])
+    assert 1 == command(capsys, "check", path)[0]
+    assert 1 == command(capsys, "repair", path)[0]
+
+
 def test_repair_waits_for_the_lock_and_gives_up(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

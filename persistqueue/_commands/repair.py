@@ -3,7 +3,8 @@
 Deletes nothing: damaged bytes of a file queue are copied to files named *.corrupt-<time>,
 damaged rows of a database are moved to the table corrupt:<table>. The order of the items
 stays. Takes the queue's lock; stop the programs that use the queue first, or items that
-they have in hand may come twice. Runs no item's pickle. See what it would do with --dry-run.
+they have in hand may come twice. Run it as the user whose queue it is: new files are its
+own. Runs no item's pickle. See what it would do with --dry-run.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
         for file in found.files:
             report, bad = databases.look(file, serializer, longest, progress)
-            mend = partial(_mend_database, file, bad)
+            mend = partial(_mend_database, file, bad, report.damage.count - len(bad))
             status |= _repair(report, arguments.dry_run, mend)
     return status
 
@@ -86,8 +87,12 @@ def _mend_directory(path: str, serializer: Any, progress: Any) -> int:
     return 0
 
 
-def _mend_database(path: str, bad: list[databases.BadRow]) -> int:
-    """Move rows aside, table by table, each in one transaction."""
+def _mend_database(path: str, bad: list[databases.BadRow], others: int) -> int:
+    """Move rows aside, table by table, each in one transaction.
+
+    Args:
+        others: things that are wrong with the database, not with a row.
+    """
     moved = 0
     for found in {row.found.table.name: row.found for row in bad}.values():
         rows = [row for row in bad if row.found.table.name == found.table.name]
@@ -96,12 +101,12 @@ def _mend_database(path: str, bad: list[databases.BadRow]) -> int:
     left = sum(not row.damaged for row in bad)
     if left:
         print(f"{shown(path)}: {left:,} rows are whole and cannot be read here: they stay")
-    if not bad:
+    if others:
         print(
-            f"{shown(path)}: the database itself is damaged: SQLite's own tool saves what can be "
-            "saved (sqlite3 data.db .recover | sqlite3 new.db)"
+            f"{shown(path)}: what is wrong beside rows stays; if SQLite itself finds damage, its "
+            "own tool saves what can be saved (sqlite3 data.db .recover | sqlite3 new.db)"
         )
-    return 0 if moved == len(bad) and moved else 1
+    return 0 if moved == len(bad) and not others else 1
 
 
 def _move_rows(path: str, found: databases.Found, rows: list[databases.BadRow]) -> int:
