@@ -7,16 +7,18 @@ import os
 import pickle as standard_pickle
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crashdisk import Fault, FaultyDisk
 from families import FILE_FAMILIES, SQL_FAMILIES
 
 from persistqueue import (
     FormatError,
     PDict,
+    PersistQueueError,
     Queue,
     QueueCorrupt,
     SerializationError,
@@ -359,3 +361,30 @@ def test_an_item_that_cannot_be_encoded_is_not_stored(path: Path) -> None:
         with pytest.raises(SerializationError, match="json"):
             q.put(object())
         assert 0 == q.qsize()
+
+
+@pytest.mark.parametrize("how", ["half", "instead", "rest"])
+def test_no_failing_call_to_the_disk_loses_an_acknowledged_item(tmp_path: Path, how: str) -> None:
+    """Records and ``info`` are written, torn and rebuilt as those of any shipped serializer."""
+    at, hit = 0, True
+    while hit:
+        at += 1
+        here = tmp_path / str(at)
+        disk = FaultyDisk(Fault(at, how))
+        stored = []
+        on_it = type("OnDisk", (Queue,), {"_disk": disk})
+        with suppress(OSError, PersistQueueError):
+            q = on_it(here, serializer=SIGNED, chunksize=2)
+            try:
+                for number in range(4):
+                    q.put(number)
+                    stored.append(number)
+            finally:
+                with suppress(OSError, PersistQueueError):
+                    q.close()
+        hit = disk.hit
+        with Queue(here, serializer=SIGNED, durability="process") as q:
+            left = [q.get_nowait() for _ in range(q.qsize())]
+        assert left[: len(stored)] == stored, at
+        assert left == list(range(len(left))), at
+    assert at > 20
