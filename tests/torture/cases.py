@@ -1,0 +1,191 @@
+"""The classes under torture, each behind the same blocking calls.  One line adds a class.
+
+``put``, ``put_many``, ``get``, ``get_many``, ``qsize`` and ``close`` are a queue's own;
+``Case.finish`` says how an item is finished.  A dict is a bag: ``put`` sets a key,
+``get`` is ``popitem``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crashdisk import drain
+from families import BlockingAsyncQueue, run
+
+import persistqueue
+from persistqueue import Empty
+
+
+@dataclass(frozen=True)
+class Case:
+    """A class, and how its items are finished.
+
+    Attributes:
+        kind: the sync class's name.
+        done: what finishes an item: "task_done", "ack", or "get" itself.
+        newest_first: whether the last item that was put comes first.
+        twin: whether it is the async class.
+    """
+
+    kind: str
+    done: str = "task_done"
+    newest_first: bool = False
+    twin: bool = False
+
+    @property
+    def class_name(self) -> str:
+        return f"{'Async' * self.twin}{self.kind}"
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        return f"{self.class_name}-{self.done}"
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether what ``get`` has returned never comes again."""
+        return self.done == "get"
+
+    @property
+    def on_files(self) -> bool:
+        return self.kind == "Queue"
+
+    @property
+    def shared(self) -> bool:
+        """Whether two consuming processes never get the same item."""
+        return self.done != "task_done"
+
+    def open(self, path: Path, durability: str = "process", **options: Any) -> Any:
+        """Open it in a directory, which is made if it is missing."""
+        options["durability"] = durability
+        if self.kind == "PDict":
+            options["name"] = "bag"
+        elif self.on_files:
+            options = {"chunksize": 7, "autosave": self.at_most_once, **options}
+        elif self.done != "ack":
+            options["auto_commit"] = self.at_most_once
+        kind = getattr(persistqueue, self.class_name)
+        if self.twin:
+            path.mkdir(parents=True, exist_ok=True)  # else it would be the database's file
+            opened = BlockingAsyncQueue(run(kind.create(path, **options)))
+        else:
+            opened = kind(path, **options)
+        return Bag(opened) if self.kind == "PDict" else opened
+
+    def finish(self, q: Any, item: Any) -> None:
+        """Say that an item is done."""
+        if self.done == "ack":
+            q.ack(item)
+        elif self.done == "task_done":
+            q.task_done(item=item)
+
+    def contents(self, path: Path, **options: Any) -> list[Any]:
+        """Return everything that is handed out after a restart, in order.
+
+        Raises:
+            AssertionError: SQLite finds the database damaged.
+        """
+        q = self.open(path, **options)
+        try:
+            left = drain(q)
+            if not self.on_files:
+                assert "ok" == verdict(path)
+        finally:
+            q.close()
+        return left
+
+
+class Bag:
+    """A persistent dict as a queue that hands out the newest first."""
+
+    def __init__(self, d: Any) -> None:
+        self._d = d
+
+    def put(self, item: Any) -> None:
+        self.put_many([item])
+
+    def put_many(self, items: Iterable[Any]) -> None:
+        self._d.update({repr(item): item for item in items})
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        while True:
+            try:
+                return self._d.popitem()[1]
+            except KeyError:
+                if not block or timeout is not None:
+                    raise Empty from None
+                time.sleep(0.001)  # a dict has nothing to wait with
+
+    def get_many(self, most: int, timeout: float | None = None) -> list[Any]:
+        """Take what is there, one by one."""
+        taken = [self.get(timeout=timeout)]
+        while len(taken) < most:
+            try:
+                taken.append(self.get(block=False))
+            except Empty:
+                break
+        return taken
+
+    def qsize(self) -> int:
+        return len(list(self._d.items()))
+
+    def sync(self) -> None:
+        self._d.sync()
+
+    def close(self) -> None:
+        self._d.close()
+
+
+def verdict(path: Path) -> str:
+    """Return what SQLite says of the database in a directory: "ok", if all is well."""
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(path / "data.db")) as connection:
+        found: str = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    return found
+
+
+_SYNC = [
+    Case("Queue"),
+    Case("Queue", "get"),
+    Case("SQLiteQueue"),
+    Case("SQLiteQueue", "get"),
+    Case("FILOSQLiteQueue", newest_first=True),
+    Case("FILOSQLiteQueue", "get", newest_first=True),
+    Case("UniqueQ"),
+    Case("UniqueQ", "get"),
+    Case("PriorityQueue"),
+    Case("PriorityQueue", "get"),
+    Case("SQLiteAckQueue", "ack"),
+    Case("FILOSQLiteAckQueue", "ack", newest_first=True),
+    Case("UniqueAckQ", "ack"),
+    Case("PDict", "get", newest_first=True),
+]
+CASES = {
+    case.name: case for case in [*_SYNC, *(replace(case, twin=True) for case in _SYNC)]
+}  # fmt: skip
+
+
+def tortured(
+    quick: Iterable[str], few: int, many: int, fits: Callable[[Case], bool] = lambda case: True
+) -> pytest.MarkDecorator:
+    """Give a test ``case`` and ``amount``: some cases and few in the suite, all under the marker.
+
+    Args:
+        quick: the names of the cases that are always tested.
+        few, many: the amounts.
+        fits: whether a case is one for the test.
+    """
+    chosen = [pytest.param(CASES[name], few, id=f"{name}-few") for name in quick]
+    chosen += [
+        pytest.param(case, many, id=name, marks=pytest.mark.torture)
+        for name, case in CASES.items()
+        if fits(case)
+    ]
+    return pytest.mark.parametrize(("case", "amount"), chosen)

@@ -1,0 +1,52 @@
+"""What the tests of this folder share: figures, a directory in memory, silence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crashdisk import watchdog
+
+LINES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
+    """Takes what a test counted: ``figures(rounds=3, lost=0)``; shown when the tests are over."""
+    counted: dict[str, Any] = {}
+    began = time.monotonic()
+    yield counted.update
+    if request.node.get_closest_marker("torture"):
+        numbers = "  ".join(f"{name.replace('_', ' ')} {n}" for name, n in counted.items())
+        name = request.node.nodeid.rpartition("/")[2].replace("test_", "").replace(".py::", ": ")
+        line = f"{name}: {numbers}  ({time.monotonic() - began:.0f} s)"
+        request.config.stash.setdefault(LINES, []).append(line)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print one line of figures for each test that went the whole length."""
+    if lines := config.stash.get(LINES, []):
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(lines))
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A directory in memory where that can be had, for what needs no disk."""
+    place = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=place if os.access(place, os.W_OK) else None) as path:
+        yield Path(path)
+
+
+@pytest.fixture(autouse=True)
+def bounded(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Let nothing hang, and do without ten thousand warnings of what was repaired."""
+    caplog.set_level(logging.CRITICAL, "persistqueue")
+    with watchdog(1800 if request.node.get_closest_marker("torture") else 60):
+        yield

@@ -1,0 +1,95 @@
+"""Producers and consumers that are killed with SIGKILL at random moments, class by class.
+
+The oracle is the log in ``workers.py``: what a worker noted, its call had returned.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cases import Case, tortured
+from workers import Item, Log
+from zygote import Zygote
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+QUICK = ["Queue-task_done", "AsyncQueue-get", "SQLiteQueue-task_done", "AsyncSQLiteAckQueue-ack"]
+
+
+class Slaughter:
+    """Rounds in which everybody is killed, on one queue."""
+
+    def __init__(self, case: Case, place: Path, durability: str) -> None:
+        self._case, self._durability = case, durability
+        self._path, self.log = place / "queue", place / "log"
+        self._chance = random.Random(case.name)
+        self.producers: list[str] = []
+        self.deaths = 0  # of consuming threads, each with an item in hand at the most
+
+    def round(self, zygote: Zygote, number: int) -> None:
+        """Start everybody, and kill each at a moment of its own."""
+        consumers = self._chance.randint(1, 2) if self._case.shared else 1
+        threads = 1 if self._case.on_files else self._chance.randint(1, 2)
+        victims = [self._start(zygote, "produce", name=f"p{number}", count=-1)]
+        self.producers += [f"p{number}.1", f"p{number}.2"]
+        for consumer in range(consumers):
+            name = f"c{number}.{consumer}"
+            victims.append(self._start(zygote, "consume", name=name, threads=threads))
+            self.deaths += threads
+        self._chance.shuffle(victims)
+        for victim in victims:
+            time.sleep(self._chance.uniform(0, self._chance.choice([0.005, 0.02, 0.05])))
+            zygote.kill(victim)
+
+    def _start(self, zygote: Zygote, worker: str, **arguments: Any) -> int:
+        arguments |= {"case": self._case.name, "durability": self._durability}
+        return zygote.fork(worker, path=str(self._path), log=str(self.log), **arguments)
+
+
+def out_of_order(items: list[Item]) -> int:
+    """Return how often an item of a producing thread comes before an earlier one of it."""
+    last: dict[str, Item] = {}
+    count = 0
+    for item in items:
+        count += last.get(item[0], item) > item
+        last[item[0]] = item
+    return count
+
+
+@tortured(QUICK, 12, 250)
+def test_kill_9(case: Case, amount: int, tmp_path: Path, figures: Any) -> None:
+    """What was acknowledged is delivered; what was finished is not delivered again."""
+    slaughter = Slaughter(case, tmp_path, "power" if amount % 2 else "process")
+    with Zygote() as zygote:
+        for number in range(amount):
+            slaughter.round(zygote, number)
+    log, left = Log(slaughter.log), case.contents(tmp_path / "queue")
+    put, doubtful = set(log.put), log.doubtful(slaughter.producers)
+    delivered = [item for items in log.got.values() for item in items]
+    seen = Counter([*delivered, *left])
+    lost, strange = put - set(seen), set(seen) - put - doubtful
+    twice = {*log.again, *(log.finished & set(left))}
+    if case.at_most_once:
+        twice |= {item for item, count in seen.items() if count > 1}
+    figures(
+        rounds=amount, killed=amount + slaughter.deaths, acknowledged=len(put),
+        finished=len(log.finished), **{"in hand and gone" if case.at_most_once else "lost": len(lost)},
+        twice=len(twice), unopenable=0,
+    )  # fmt: skip
+    assert len(put) > amount, "they were killed before they did anything"
+    assert set() == strange, "an item came that nobody put"
+    assert set() == twice, "an item came again that was finished"
+    assert len(lost) <= (slaughter.deaths if case.at_most_once else 0), "lost"
+    assert len(left) == len(set(left)), "stored twice"
+    if not case.at_most_once:  # at most once: a part of them may have been in somebody's hand
+        whole = Counter((name, number) for name, number, _ in doubtful & set(seen))
+        assert set(whole.values()) <= {1, 9}, "a put_many is stored in part"
+    if not case.newest_first:
+        assert [0] * len(log.got) == [out_of_order(items) for items in log.got.values()]
+        assert 0 == out_of_order(left)

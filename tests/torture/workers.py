@@ -1,0 +1,121 @@
+"""What producers and consumers do, each in a process of its own, and the log that they keep.
+
+A worker notes a call when it has returned: a line in a file that is only ever appended to.
+What is in the log was acknowledged; a kill -9 takes nothing of it back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from cases import CASES
+
+Item = tuple[str, int, int]
+
+
+def items_of(name: str, number: int) -> list[Item]:
+    """Return what a producer puts at once under a number: one item, or nine."""
+    return [(name, number, part) for part in range(1 if number % 5 else 9)]
+
+
+def produce(case: str, path: str, log: str, name: str, count: int, durability: str) -> None:
+    """Put in two threads, for ever or ``count`` times each."""
+    q, note = CASES[case].open(Path(path), durability), Noted(log)
+
+    def work(thread: str) -> None:
+        for number in itertools.count() if count < 0 else range(count):
+            items = items_of(thread, number)
+            if len(items) == 1:
+                q.put(items[0])
+            else:
+                q.put_many(items)
+            note("put", thread, number)
+
+    in_threads(work, [f"{name}.1", f"{name}.2"])
+    q.close()
+
+
+def consume(case: str, path: str, log: str, name: str, threads: int, durability: str) -> None:
+    """Get, note, finish, note, for ever."""
+    kind, note = CASES[case], Noted(log)
+    q = kind.open(Path(path), durability)
+
+    def work(thread: str) -> None:
+        while True:
+            item = q.get()
+            note("got", thread, *item)
+            kind.finish(q, item)
+            note("done", thread, *item)
+
+    in_threads(work, [f"{name}.{number}" for number in range(threads)])
+
+
+def in_threads(work: Callable[[str], None], names: Iterable[str]) -> None:
+    """Call ``work`` in a thread for each name; an error in one of them ends the process."""
+
+    def guarded(name: str) -> None:
+        try:
+            work(name)
+        except BaseException:  # noqa: BLE001 - the others may never end
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+    threads = [threading.Thread(target=guarded, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+class Noted:
+    """The log of acknowledgements, for writing."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def __call__(self, *words: Any) -> None:
+        os.write(self._fd, (" ".join(map(str, words)) + "\n").encode())
+
+
+class Log:
+    """The log of acknowledgements, as it was found.
+
+    Attributes:
+        put: items whose put had returned.
+        got: what each consuming thread was given, in order.
+        finished: items of which a consumer was told that they are done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.put: list[Item] = []
+        self.got: dict[str, list[Item]] = {}
+        self.finished: set[Item] = set()
+        self.again: list[Item] = []  # finished, and got all the same
+        numbers: Counter[str] = Counter()
+        for line in path.read_text().splitlines() if path.exists() else ():
+            verb, who, *rest = line.split()
+            if verb == "put":
+                assert numbers[who] == int(rest[0])
+                numbers[who] += 1
+                self.put += items_of(who, int(rest[0]))
+                continue
+            item = (rest[0], int(rest[1]), int(rest[2]))
+            if verb == "got":
+                self.got.setdefault(who, []).append(item)
+                self.again += [item] * (item in self.finished)
+            else:
+                self.finished.add(item)
+        self._numbers = numbers
+
+    def doubtful(self, producers: Iterable[str]) -> set[Item]:
+        """Return the items of the next put of each producing thread."""
+        return {item for who in producers for item in items_of(who, self._numbers[who])}
