@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from families import FILE_FAMILIES
 
+pytest.register_assert_rewrite("failures", "powercuts")  # checks that several test files share
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -10,7 +10,6 @@ must be there.
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import random
 import shutil
@@ -38,7 +37,6 @@ CHANGES = frozenset(
 #: The calls that change nothing that a program can see.
 LOOKS = frozenset({"read", "size", "identity", "names", "sync", "sync_directory"})
 
-SECTOR = 512
 CHUNKSIZE = 3
 KILLED = 77  # exit status of a child that died at a crash point
 
@@ -167,191 +165,7 @@ def on_disk(disk: Disk) -> type[Queue[Any]]:
 unsynced = on_disk(UnsyncedDisk())
 
 
-# -- power --------------------------------------------------------------------------
-
-
-class Change(NamedTuple):
-    """A write (``data`` at ``at``), or a truncation to ``at`` (``data`` is None)."""
-
-    at: int
-    data: bytes | None
-
-
-class Inode:
-    """A file's bytes: those on the platter, and changes that are in the cache only."""
-
-    def __init__(self, durable: bytes = b"", pending: tuple[Change, ...] = ()) -> None:
-        self.durable = durable
-        self.pending = pending
-
-    def sync(self) -> None:
-        """Bring everything to the platter."""
-        self.durable, self.pending = self.after(lambda at: True, len(self.pending)), ()
-
-    def after(self, survives: Callable[[int], bool], sizes: int) -> bytes:
-        """Return the bytes that a power cut leaves.
-
-        Args:
-            survives: whether a sector of a pending write reached the platter.
-            sizes: how many of the pending changes reached the file's length.
-        """
-        data, size = bytearray(self.durable), len(self.durable)
-        for number, change in enumerate(self.pending):
-            if change.data is None:
-                if number < sizes:
-                    del data[change.at :]
-                    size = change.at
-                continue
-            for start, piece in _sectors(change.at, change.data):
-                if survives(start):
-                    data.extend(bytes(max(start + len(piece) - len(data), 0)))
-                    data[start : start + len(piece)] = piece
-            if number < sizes:
-                size = max(size, change.at + len(change.data))
-        del data[size:]
-        return bytes(data).ljust(size, b"\0")
-
-
-def _sectors(at: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split bytes where the disk would."""
-    end = at + len(data)
-    while at < end:
-        stop = min(at - at % SECTOR + SECTOR, end)
-        yield at, data[: stop - at]
-        at, data = stop, data[stop - at :]
-
-
-class Moment(NamedTuple):
-    """What platter and cache hold at a crash point.
-
-    ``names`` are the directory's entries that are durable, ``renames`` the changes to
-    them that are not, oldest first: a journal keeps their order.
-    """
-
-    step: int
-    inodes: dict[int, Inode]
-    names: dict[str, int]
-    renames: tuple[tuple[str, int | None], ...]
-
-    def files(self, chance: random.Random | None = None, share: float = 0.0) -> dict[str, bytes]:
-        """Return the files that a power cut leaves.
-
-        Args:
-            chance: decides what of the cache reached the platter; None for nothing.
-            share: how probable that is for a sector.
-        """
-        names = dict(self.names)
-        for name, inode in self.renames[: chance.randint(0, len(self.renames)) if chance else 0]:
-            if inode is None:
-                names.pop(name, None)
-            else:
-                names[name] = inode
-        return {
-            name: self._left(self.inodes[inode], chance, share) for name, inode in names.items()
-        }
-
-    def _left(self, inode: Inode, chance: random.Random | None, share: float) -> bytes:
-        if chance is None or not inode.pending:
-            return inode.after(lambda at: False, 0)
-        sizes = chance.randint(0, len(inode.pending))
-        return inode.after(lambda at: chance.random() < share, sizes)
-
-
-class PowerDisk(NumberedDisk):
-    """Does everything, and keeps what a loss of power at each change would leave.
-
-    A write or truncation is volatile until its file is synced, a new name, rename or
-    removal until its directory is.  Only what is in ``directory`` is looked at.
-
-    Attributes:
-        step: set by whoever drives the queue; noted with each moment.
-        moments: what was there before each change, and at the end of each step.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self.step = 0
-        self.moments: list[Moment] = []
-        self._directory = str(directory)
-        self._numbers = itertools.count()
-        self._inodes: dict[int, Inode] = {}
-        self._durable: dict[str, int] = {}
-        self._names: dict[str, int] = {}
-        self._renames: list[tuple[str, int | None]] = []
-        self._open: dict[int, int] = {}  # descriptor -> inode
-        for path in directory.glob("*"):
-            self._durable[path.name] = self._names[path.name] = number = next(self._numbers)
-            self._inodes[number] = Inode(path.read_bytes())
-
-    def note(self) -> None:
-        """Keep what a loss of power would leave now."""
-        inodes = {
-            number: Inode(node.durable, node.pending) for number, node in self._inodes.items()
-        }
-        self.moments.append(Moment(self.step, inodes, dict(self._durable), tuple(self._renames)))
-
-    def happen(
-        self, name: str, call: Callable[..., Any], args: tuple[Any, ...], options: Any
-    ) -> Any:
-        if name in CHANGES:
-            self.note()
-        elif name not in LOOKS:
-            raise NotImplementedError(f"say in crashdisk.py what a loss of power does to {name}")
-        done = call(*args, **options)
-        follow = getattr(self, f"_{name}_done", None)
-        if follow is not None:
-            follow(done, *args, **options)
-        return done
-
-    def _open_done(self, file: File, path: str, *, create: bool = False) -> None:
-        name = self._name(path)
-        if name not in self._names:
-            self._bind(name, next(self._numbers))
-            self._inodes[self._names[name]] = Inode()
-        self._open[file.fd] = self._names[name]
-
-    def _allocate_done(self, done: bool, file: File, size: int) -> None:
-        if done:
-            self._inode(file).pending += (Change(size, b""),)
-
-    def _write_done(self, done: None, file: File, data: bytes, offset: int) -> None:
-        self._inode(file).pending += (Change(offset, data),)
-
-    def _truncate_done(self, done: None, file: File, size: int) -> None:
-        self._inode(file).pending += (Change(size, None),)
-
-    def _sync_done(self, done: None, file: File) -> None:
-        self._inode(file).sync()
-
-    def _sync_directory_done(self, done: None, path: str) -> None:
-        if path == self._directory:
-            self._durable, self._renames = dict(self._names), []
-
-    def _replace_done(self, done: None, source: str, target: str) -> None:
-        # One entry of the journal: both names change or none, so the new name goes last
-        # and the old one, which no reader looks for, may stay behind.
-        inode = self._names[self._name(source)]
-        self._bind(self._name(target), inode)
-        self._bind(self._name(source), None)
-
-    def _unlink_done(self, done: None, path: str) -> None:
-        if self._name(path) in self._names:
-            self._bind(self._name(path), None)
-
-    def _bind(self, name: str, inode: int | None) -> None:
-        if inode is None:
-            del self._names[name]
-        else:
-            self._names[name] = inode
-        self._renames.append((name, inode))
-
-    def _inode(self, file: File) -> Inode:
-        return self._inodes[self._open[file.fd]]
-
-    def _name(self, path: str) -> str:
-        directory, name = os.path.split(path)
-        assert directory == self._directory, f"{path} is outside of {self._directory}"
-        return name
+# -- files --------------------------------------------------------------------------
 
 
 def lay_out(files: dict[str, bytes], directory: Path) -> None:

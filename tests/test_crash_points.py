@@ -5,17 +5,14 @@ is followed by a loss of power; see ``crashdisk`` for the disks and the script.
 from __future__ import annotations
 
 import ast
-import contextlib
-import errno
 import itertools
 import logging
 import os
-import random
 import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import pytest
 from crashdisk import (
@@ -27,14 +24,9 @@ from crashdisk import (
     Fault,
     FaultyDisk,
     Model,
-    Moment,
     NumberedDisk,
-    PowerDisk,
     Step,
     contents,
-    copied,
-    descriptors,
-    drain,
     erased,
     files_of,
     in_child,
@@ -44,6 +36,8 @@ from crashdisk import (
     random_script,
     unsynced,
 )
+from failures import FailingBesideAnother, calls_of, check_failures
+from powercuts import check_power, check_process, crashes_of, moments_of, twice
 
 from persistqueue import Queue, QueueFailed, serializers
 from persistqueue._storage.files import SyncError
@@ -95,145 +89,7 @@ def serializer_of(name: str) -> Any:
     return getattr(serializers, name)
 
 
-def calls_of(script: list[Step], path: Path, autosave: bool, **options: Any) -> list[str]:
-    """Return the names of the disk calls that a script comes to."""
-    disk = NumberedDisk()
-    driver = Driver(on_disk(disk), path, Model(autosave), **options)
-    for step in script:
-        driver.run(step)
-    return disk.names_called
-
-
 # -- a call fails -------------------------------------------------------------------
-
-
-class Failing:
-    """Runs a script in which one disk call goes wrong, and checks what is left."""
-
-    def __init__(
-        self, path: Path, fault: Fault, autosave: bool, interrupt: bool, **options: Any
-    ) -> None:
-        self._path = path
-        self._serializer = options["serializer"]
-        self._interrupt = interrupt
-        self._disk = FaultyDisk(fault, KeyboardInterrupt if interrupt else None)
-        self._driver = Driver(on_disk(self._disk), path, Model(autosave), **options)
-        self._driver.short = lambda: self._disk.calls >= fault.at > self._calls
-        self._calls = 0  # when the step began
-
-    def run(self, script: list[Step]) -> None:
-        """Run the whole script, then see what a new process finds."""
-        try:
-            for step in script:
-                self._step(step)
-        finally:
-            self._disk.heal()
-            self._driver.close()
-        assert contents(self._path, serializer=self._serializer) == self._driver.model.stored
-
-    def _step(self, step: Step) -> None:
-        self._calls = self._disk.calls
-        try:
-            self._driver.run(step)
-        except (OSError, KeyboardInterrupt) as error:
-            assert self._disk.hit, "a call failed before its disk did"
-            assert isinstance(error, KeyboardInterrupt) == self._interrupt
-            self._disk.heal()
-            self._after_failure(step, isinstance(error, SyncError))
-
-    def _after_failure(self, step: Step, unknown: bool) -> None:
-        driver, model = self._driver, self._driver.model
-        if step.verb == "open":
-            driver.run(step)
-        elif step.verb == "close":
-            model.apply(step)
-        elif self._interrupt and step.verb.startswith("get") and model.autosave:
-            # All is given back; what is in no chunk any more, in memory only.
-            assert driver.queue is not None
-            assert drain(driver.queue) == model.stored
-            model.stored.clear()
-        else:
-            failed = self._has_failed()
-            assert failed or not unknown, "a failed sync must not be forgotten"
-            done = self._follow(step, either=failed or self._interrupt)
-            if failed:
-                self._reopen()
-            elif step.verb == "task_done" and not done:
-                driver.run(step)
-            assert driver.queue is not None
-            assert driver.queue.qsize() == len(driver.model.waiting())
-
-    def _has_failed(self) -> bool:
-        assert self._driver.queue is not None
-        try:
-            self._driver.queue.qsize()
-        except QueueFailed:
-            return True
-        return False
-
-    def _follow(self, step: Step, either: bool) -> bool:
-        """Look what is stored: nothing of the step, or all of it if nobody can know.
-
-        Returns:
-            whether it is stored.
-        """
-        before = self._driver.model
-        with copied(self._path) as twin:
-            stored = contents(twin, serializer=self._serializer)
-        if stored != before.stored:
-            assert either, "a call failed, and something of it is stored"
-            after = before.copy()
-            after.apply(step)
-            assert stored == after.stored
-            self._driver.model = after
-            return True
-        before.skip(step)
-        return False
-
-    def _reopen(self) -> None:
-        with contextlib.suppress(QueueFailed):
-            self._driver.close()
-        self._driver.run(Step("open"))
-
-
-class FailingBesideAnother(Failing):
-    """Another object on the path, opened just before, puts an item after the failure."""
-
-    def _step(self, step: Step) -> None:
-        with unsynced(self._path, serializer=self._serializer, chunksize=CHUNKSIZE) as other:
-            before = self._disk.hit
-            super()._step(step)
-            if self._disk.hit and not before:
-                other.put("beside")
-                self._driver.model.stored.append("beside")
-
-
-def check_failures(
-    path: Path,
-    script: list[Step],
-    hows: tuple[str, ...],
-    autosave: bool,
-    interrupt: bool = False,
-    kind: type[Failing] = Failing,
-    **options: Any,
-) -> None:
-    """Run a script once for each of its disk calls, in which that call goes wrong."""
-    names = calls_of(script, path / "clean", autosave, **options)
-    before = descriptors()
-    problems = []
-    for at, name in enumerate(names, 1):
-        for how in hows:
-            if how == "half" and name != "write":
-                continue
-            fault = Fault(at, how, (errno.EIO, errno.ENOSPC)[at % 2])
-            try:
-                kind(path / f"{at}-{how}", fault, autosave, interrupt, **options).run(script)
-            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - goes into the report
-                problems.append((at, name, how, repr(error)[:200]))
-            if (now := descriptors()) != before:
-                problems.append((at, name, how, f"{now - before} descriptors stay open"))
-                before = now
-    assert not problems, "\n".join(map(str, problems))
 
 
 @pytest.mark.parametrize(
@@ -412,80 +268,6 @@ def test_death_in_recovery(tmp_path: Path, damage: str) -> None:
 # -- the power fails ----------------------------------------------------------------
 
 
-class Bounds(NamedTuple):
-    """What has to be there when a number of steps is finished and the next is under way."""
-
-    put: int  # items that were acknowledged
-    putting: int  # items of the step under way
-    oldest: int  # the first that is not finished, on the platter for certain
-    newest: int  # the same, if everything is on the platter
-    synced: int  # items before the last sync()
-
-
-def bounds_of(script: list[Step], model: Model, power: bool) -> list[Bounds]:
-    """Return the bounds for each number of finished steps."""
-    bounds: list[Bounds] = []
-    oldest, synced = model.put - len(model.stored), model.put if power else 0
-    for done, step in itertools.pairwise([Step("open"), *script, Step("peek")]):
-        put = model.put
-        if done.verb == "sync":
-            synced = put
-        if done.verb == "sync" or (power and done.verb in ("put", "put_many")):
-            oldest = put - len(model.stored)
-        model.apply(step)
-        bounds.append(Bounds(put, model.put - put, oldest, model.put - len(model.stored), synced))
-    return bounds
-
-
-def moments_of(path: Path, script: list[Step], model: Model, **options: Any) -> list[Moment]:
-    """Run a script and return what a loss of power would leave at each crash point."""
-    disk = PowerDisk(path)
-    driver = Driver(on_disk(disk), path, model, **options)
-    for step in script:
-        driver.run(step)
-        disk.step += 1
-        disk.note()
-    return disk.moments
-
-
-def crashes_of(moments: list[Moment], variants: int) -> Iterator[tuple[int, dict[str, bytes]]]:
-    """Yield different states that losses of power leave, each with the steps finished."""
-    seen = set()
-    for number, moment in enumerate(moments):
-        for variant in range(variants + 1):
-            chance = random.Random(f"{number}/{variant}") if variant else None
-            files = moment.files(chance, share=(0.5, 0.9, 0.1)[variant % 3])
-            key = (moment.step, *sorted(files.items()))
-            if key not in seen:
-                seen.add(key)
-                yield moment.step, files
-
-
-def check_power(path: Path, script: list[Step], variants: int, model: Model, **options: Any) -> int:
-    """Cut the power everywhere in a script of durability "power"; return the states checked.
-
-    The queue is in ``path / "run"``, and holds what ``model`` says.
-    """
-    bounds = bounds_of(script, model.copy(), power=True)
-    moments = moments_of(path / "run", script, model, durability="power", **options)
-    states, cut = 0, path / "cut"
-    for states, (step, files) in enumerate(crashes_of(moments, variants), 1):
-        lay_out(files, cut)
-        stored = contents(cut, serializer=options["serializer"])
-        put, putting, oldest, newest, _ = bounds[step]
-        allowed = [
-            [item_of(number) for number in range(first, last)]
-            for first in range(oldest, newest + 1)
-            for last in {put, put + putting}
-        ]
-        assert stored in allowed, f"state {states}, under way: {[*script, None][step]}"
-        if states % 4 == 0:
-            with unsynced(cut, serializer=options["serializer"]) as queue:
-                queue.put("more")
-            assert contents(cut, serializer=options["serializer"]) == [*stored, "more"]
-    return states
-
-
 @pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
 def test_loss_of_power(tmp_path: Path, autosave: bool) -> None:
     """With durability="power" a loss of power loses no acknowledged item, wherever it comes."""
@@ -505,67 +287,9 @@ def test_loss_of_power_serializers(tmp_path: Path, name: str) -> None:
     assert states > 50
 
 
-def twice(path: Path, seed: int, variants: int) -> int:
-    """Cut the power, go on, and cut it again; return the states checked."""
-    model, script = Model(autosave=seed % 2 == 0), random_script(f"first {seed}")
-    moments = moments_of(path / "first", script, model, durability="power")
-    chance = random.Random(seed)
-    lay_out(chance.choice(moments).files(chance, share=0.5), path / "run")
-    with copied(path / "run") as twin:
-        stored = contents(twin)
-    numbers = [number for number in range(model.put + 7) if item_of(number) in stored]
-    first, put = (numbers[0], numbers[-1] + 1) if numbers else (0, 0)
-    assert len(numbers) == len(stored) == put - first
-    second = Model(not model.autosave, first, put)
-    return check_power(
-        path, random_script(f"second {seed}"), variants, second, serializer=serializers.pickle
-    )
-
-
 def test_loss_of_power_twice(tmp_path: Path) -> None:
     """A queue that a loss of power has left keeps its promises at the next one."""
     assert sum(twice(tmp_path / str(seed), seed, 3) for seed in range(6)) > 200
-
-
-def intact(files: dict[str, bytes]) -> list[int]:
-    """Return the numbers of the pickled items that a state holds whole, by its ``info``."""
-    framing = framing_of(serializers.pickle)
-    info = serializers.pickle.loads(files["info"])
-    tail, head = info["tail"], info["head"]
-    whole = []
-    for chunk in range(tail[0], head[0] + 1):
-        data = files.get(f"q{chunk:05d}", b"")
-        first, last = chunk * CHUNKSIZE, (chunk + 1) * CHUNKSIZE
-        offset = 0
-        for number in range(first, min(last, head[0] * CHUNKSIZE + head[1])):
-            record = framing.encode(item_of(number))
-            if number >= tail[0] * CHUNKSIZE + tail[1]:
-                if data[offset : offset + len(record)] == record:
-                    whole.append(number)
-                elif chunk == head[0] and len(data) < head[2]:
-                    break  # a chunk that ends early: what is behind a hole in it is not looked for
-            offset += len(record)
-    return whole
-
-
-def check_process(path: Path, script: list[Step], variants: int, autosave: bool) -> int:
-    """Cut the power everywhere in a script of durability "process"; return the states checked."""
-    bounds = bounds_of(script, Model(autosave), power=False)
-    moments = moments_of(path / "run", script, Model(autosave), durability="process")
-    numbers = {item_of(number): number for number in range(bounds[-1].put)}
-    states, cut = 0, path / "cut"
-    for states, (step, files) in enumerate(crashes_of(moments, variants), 1):
-        lay_out(files, cut)
-        with unsynced(cut, durability="process", on_corrupt="skip") as queue:
-            stored = [numbers[item] for item in drain(queue)]
-        bound = bounds[step]
-        where = f"state {states}, under way: {[*script, None][step]}"
-        assert stored == sorted(set(stored)), where
-        assert stored[-1:] < [bound.put + bound.putting], where
-        assert set(range(bound.newest, bound.synced)) <= set(stored), where
-        if "info" in files:
-            assert set(intact(files)) <= set(stored), where
-    return states
 
 
 @pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])

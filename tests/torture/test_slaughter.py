@@ -25,8 +25,8 @@ QUICK = ["Queue-task_done", "AsyncQueue-get", "SQLiteQueue-task_done", "AsyncSQL
 class Slaughter:
     """Rounds in which everybody is killed, on one queue."""
 
-    def __init__(self, case: Case, place: Path, durability: str) -> None:
-        self._case, self._durability = case, durability
+    def __init__(self, case: Case, place: Path) -> None:
+        self._case = case
         self._path, self.log = place / "queue", place / "log"
         self._chance = random.Random(case.name)
         self.producers: list[str] = []
@@ -48,7 +48,8 @@ class Slaughter:
             zygote.kill(victim)
 
     def _start(self, zygote: Zygote, worker: str, **arguments: Any) -> int:
-        arguments |= {"case": self._case.name, "durability": self._durability}
+        durability = self._chance.choice(["power", "process"])
+        arguments |= {"case": self._case.name, "durability": durability}
         return zygote.fork(worker, path=str(self._path), log=str(self.log), **arguments)
 
 
@@ -65,7 +66,7 @@ def out_of_order(items: list[Item]) -> int:
 @tortured(QUICK, 12, 250)
 def test_kill_9(case: Case, amount: int, tmp_path: Path, figures: Any) -> None:
     """What was acknowledged is delivered; what was finished is not delivered again."""
-    slaughter = Slaughter(case, tmp_path, "power" if amount % 2 else "process")
+    slaughter = Slaughter(case, tmp_path)
     with Zygote() as zygote:
         for number in range(amount):
             slaughter.round(zygote, number)

@@ -1,0 +1,190 @@
+"""Disk calls that fail, and what a file queue has to make of it.
+
+A script of ``crashdisk`` is run once for each of its calls to the disk; that one goes wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crashdisk import (
+    CHUNKSIZE,
+    Driver,
+    Fault,
+    FaultyDisk,
+    Model,
+    NumberedDisk,
+    Step,
+    contents,
+    copied,
+    descriptors,
+    drain,
+    on_disk,
+    unsynced,
+)
+
+from persistqueue import QueueFailed
+from persistqueue._storage.files import Disk, SyncError
+
+Family = Callable[[Disk], Any]  #: makes a class of queues on a disk
+
+
+def calls_of(
+    script: list[Step], path: Path, autosave: bool, family: Family = on_disk, **options: Any
+) -> list[str]:
+    """Return the names of the disk calls that a script comes to."""
+    disk = NumberedDisk()
+    driver = Driver(family(disk), path, Model(autosave), **options)
+    for step in script:
+        driver.run(step)
+    return disk.names_called
+
+
+class Failing:
+    """Runs a script in which one disk call goes wrong, and checks what is left."""
+
+    def __init__(
+        self,
+        path: Path,
+        fault: Fault,
+        autosave: bool,
+        interrupt: bool,
+        family: Family = on_disk,
+        **options: Any,
+    ) -> None:
+        self._path = path
+        self._serializer = options["serializer"]
+        self._interrupt = interrupt
+        self._disk = FaultyDisk(fault, KeyboardInterrupt if interrupt else None)
+        self._driver = Driver(family(self._disk), path, Model(autosave), **options)
+        self._driver.short = lambda: self._disk.calls >= fault.at > self._calls
+        self._calls = 0  # when the step began
+
+    def run(self, script: list[Step]) -> None:
+        """Run the whole script, then see what a new process finds."""
+        try:
+            for step in script:
+                self._step(step)
+        finally:
+            self._disk.heal()
+            self._driver.close()
+        assert contents(self._path, serializer=self._serializer) == self._driver.model.stored
+
+    def _step(self, step: Step) -> None:
+        self._calls = self._disk.calls
+        try:
+            self._driver.run(step)
+        except (OSError, KeyboardInterrupt) as error:
+            assert self._disk.hit, "a call failed before its disk did"
+            assert isinstance(error, KeyboardInterrupt) == self._interrupt
+            self._disk.heal()
+            self._after_failure(step, isinstance(error, SyncError))
+
+    def _after_failure(self, step: Step, unknown: bool) -> None:
+        driver, model = self._driver, self._driver.model
+        if step.verb == "open":
+            driver.run(step)
+        elif step.verb == "close":
+            model.apply(step)
+        elif self._interrupt and step.verb.startswith("get") and model.autosave:
+            # All is given back; what is in no chunk any more, in memory only.
+            assert driver.queue is not None
+            assert drain(driver.queue) == model.stored
+            model.stored.clear()
+        else:
+            failed = self._has_failed()
+            assert failed or not unknown, "a failed sync must not be forgotten"
+            done = self._follow(step, either=failed or self._interrupt)
+            if failed:
+                self._reopen()
+            elif step.verb == "task_done" and not done:
+                driver.run(step)
+            assert driver.queue is not None
+            assert driver.queue.qsize() == len(driver.model.waiting())
+
+    def _has_failed(self) -> bool:
+        assert self._driver.queue is not None
+        try:
+            self._driver.queue.qsize()
+        except QueueFailed:
+            return True
+        return False
+
+    def _follow(self, step: Step, either: bool) -> bool:
+        """Look what is stored: nothing of the step, or all of it if nobody can know.
+
+        Returns:
+            whether it is stored.
+        """
+        before = self._driver.model
+        with copied(self._path) as twin:
+            stored = contents(twin, serializer=self._serializer)
+        if stored != before.stored:
+            assert either, "a call failed, and something of it is stored"
+            after = before.copy()
+            after.apply(step)
+            assert stored == after.stored
+            self._driver.model = after
+            return True
+        before.skip(step)
+        return False
+
+    def _reopen(self) -> None:
+        with contextlib.suppress(QueueFailed):
+            self._driver.close()
+        self._driver.run(Step("open"))
+
+
+class FailingBesideAnother(Failing):
+    """Another object on the path, opened just before, puts an item after the failure."""
+
+    def _step(self, step: Step) -> None:
+        with unsynced(self._path, serializer=self._serializer, chunksize=CHUNKSIZE) as other:
+            before = self._disk.hit
+            super()._step(step)
+            if self._disk.hit and not before:
+                other.put("beside")
+                self._driver.model.stored.append("beside")
+
+
+def check_failures(
+    path: Path,
+    script: list[Step],
+    hows: tuple[str, ...],
+    autosave: bool,
+    interrupt: bool = False,
+    kind: type[Failing] = Failing,
+    errors: tuple[int, ...] = (errno.EIO, errno.ENOSPC),
+    **options: Any,
+) -> int:
+    """Run a script once for each of its disk calls, in which that call goes wrong.
+
+    Args:
+        hows: in which ways (see ``Fault``).
+        errors: by turns, what the disk says.
+
+    Returns:
+        how many runs that were.
+    """
+    names = calls_of(script, path / "clean", autosave, **options)
+    before = descriptors()
+    problems, runs = [], 0
+    for at, name in enumerate(names, 1):
+        for how in hows:
+            if how == "half" and name != "write":
+                continue
+            runs += 1
+            fault = Fault(at, how, errors[at % len(errors)])
+            try:
+                kind(path / f"{at}-{how}", fault, autosave, interrupt, **options).run(script)
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - goes into the report
+                problems.append((at, name, how, repr(error)[:200]))
+            if (now := descriptors()) != before:
+                problems.append((at, name, how, f"{now - before} descriptors stay open"))
+                before = now
+    assert not problems, "\n".join(map(str, problems))
+    return runs

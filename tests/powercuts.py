@@ -1,0 +1,398 @@
+"""Losses of power: what a disk may hold after one, and what a queue on it has to hold.
+
+A ``Platter`` is told every change to a directory, and which of them were synced.  It keeps
+a ``Moment`` for each, from which the states that a power cut can leave are made: unsynced
+writes dropped, torn at sectors, in another order; names missing.  Who tells it is a
+``PowerDisk`` (below a file queue) or a recording of system calls (below SQLite).
+The checks at the end run a script of ``crashdisk`` and open every state.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from crashdisk import (
+    CHANGES,
+    CHUNKSIZE,
+    LOOKS,
+    Driver,
+    Model,
+    NumberedDisk,
+    Step,
+    contents,
+    copied,
+    drain,
+    item_of,
+    lay_out,
+    on_disk,
+    random_script,
+    unsynced,
+)
+
+from persistqueue import serializers
+from persistqueue._storage.files import Disk, File
+from persistqueue._storage.framing import framing_of
+
+SECTOR = 512
+
+# -- what is on the platter ---------------------------------------------------------
+
+
+class Change(NamedTuple):
+    """A write (``data`` at ``at``), or a truncation to ``at`` (``data`` is None)."""
+
+    at: int
+    data: bytes | None
+
+
+class Inode:
+    """A file's bytes: those on the platter, and changes that are in the cache only."""
+
+    def __init__(self, durable: bytes = b"", pending: tuple[Change, ...] = ()) -> None:
+        self.durable = durable
+        self.pending = pending
+
+    def sync(self) -> None:
+        """Bring everything to the platter."""
+        self.durable, self.pending = self.after(lambda at: True, len(self.pending)), ()
+
+    def after(self, survives: Callable[[int], bool], sizes: int) -> bytes:
+        """Return the bytes that a power cut leaves.
+
+        Args:
+            survives: whether a sector of a pending write reached the platter.
+            sizes: how many of the pending changes reached the file's length.
+        """
+        data, size = bytearray(self.durable), len(self.durable)
+        for number, change in enumerate(self.pending):
+            if change.data is None:
+                if number < sizes:
+                    del data[change.at :]
+                    size = change.at
+                continue
+            for start, piece in _sectors(change.at, change.data):
+                if survives(start):
+                    data.extend(bytes(max(start + len(piece) - len(data), 0)))
+                    data[start : start + len(piece)] = piece
+            if number < sizes:
+                size = max(size, change.at + len(change.data))
+        del data[size:]
+        return bytes(data).ljust(size, b"\0")
+
+
+def _sectors(at: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Split bytes where the disk would."""
+    end = at + len(data)
+    while at < end:
+        stop = min(at - at % SECTOR + SECTOR, end)
+        yield at, data[: stop - at]
+        at, data = stop, data[stop - at :]
+
+
+class Moment(NamedTuple):
+    """What platter and cache hold at a crash point.
+
+    ``names`` are the directory's entries that are durable, ``renames`` the changes to
+    them that are not, oldest first: a journal keeps their order.
+    """
+
+    step: int
+    inodes: dict[int, Inode]
+    names: dict[str, int]
+    renames: tuple[tuple[str, int | None], ...]
+
+    def files(self, chance: random.Random | None = None, share: float = 0.0) -> dict[str, bytes]:
+        """Return the files that a power cut leaves.
+
+        Args:
+            chance: decides what of the cache reached the platter; None for nothing.
+            share: how probable that is for a sector.
+        """
+        names = dict(self.names)
+        for name, inode in self.renames[: chance.randint(0, len(self.renames)) if chance else 0]:
+            if inode is None:
+                names.pop(name, None)
+            else:
+                names[name] = inode
+        return {
+            name: self._left(self.inodes[inode], chance, share) for name, inode in names.items()
+        }
+
+    def _left(self, inode: Inode, chance: random.Random | None, share: float) -> bytes:
+        if chance is None or not inode.pending:
+            return inode.after(lambda at: False, 0)
+        sizes = chance.randint(0, len(inode.pending))
+        return inode.after(lambda at: chance.random() < share, sizes)
+
+
+class Platter:
+    """Keeps what a loss of power at each change of a directory would leave.
+
+    A write or truncation is volatile until its file is synced; a new name, a rename or a
+    removal until the directory is.
+
+    Attributes:
+        step: set by whoever drives the queue; noted with each moment.
+        moments: what was there before each change, and at the end of each step.
+    """
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.step = 0
+        self.moments: list[Moment] = []
+        self._numbers = itertools.count()
+        self._inodes: dict[int, Inode] = {}
+        self._durable: dict[str, int] = {}
+        self._names: dict[str, int] = {}
+        self._renames: list[tuple[str, int | None]] = []
+        for name, data in files.items():
+            self._durable[name] = self._names[name] = number = next(self._numbers)
+            self._inodes[number] = Inode(data)
+
+    def note(self) -> None:
+        """Keep what a loss of power would leave now."""
+        inodes = {
+            number: Inode(node.durable, node.pending) for number, node in self._inodes.items()
+        }
+        self.moments.append(Moment(self.step, inodes, dict(self._durable), tuple(self._renames)))
+
+    def open(self, name: str) -> int:
+        """Return the number of a file, which is created if it is missing."""
+        if name not in self._names:
+            self._bind(name, next(self._numbers))
+            self._inodes[self._names[name]] = Inode()
+        return self._names[name]
+
+    def change(self, inode: int, at: int, data: bytes | None) -> None:
+        """Write to a file; truncate it if ``data`` is None."""
+        self._inodes[inode].pending += (Change(at, data),)
+
+    def sync(self, inode: int) -> None:
+        """Bring a file to the platter."""
+        self._inodes[inode].sync()
+
+    def sync_names(self) -> None:
+        """Bring the directory to the platter."""
+        self._durable, self._renames = dict(self._names), []
+
+    def replace(self, source: str, target: str) -> None:
+        """Rename a file."""
+        # One entry of the journal: both names change or none, so the new name goes last
+        # and the old one, which no reader looks for, may stay behind.
+        self._bind(target, self._names[source])
+        self._bind(source, None)
+
+    def unlink(self, name: str) -> None:
+        """Remove a name, if it is there."""
+        if name in self._names:
+            self._bind(name, None)
+
+    def _bind(self, name: str, inode: int | None) -> None:
+        if inode is None:
+            del self._names[name]
+        else:
+            self._names[name] = inode
+        self._renames.append((name, inode))
+
+
+class PowerDisk(NumberedDisk):
+    """Does everything, and tells a platter.  Only what is in ``directory`` is looked at."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = str(directory)
+        self.platter = Platter({path.name: path.read_bytes() for path in directory.glob("*")})
+        self._open: dict[int, int] = {}  # descriptor -> inode
+
+    def happen(
+        self, name: str, call: Callable[..., Any], args: tuple[Any, ...], options: Any
+    ) -> Any:
+        if name in CHANGES:
+            self.platter.note()
+        elif name not in LOOKS:
+            raise NotImplementedError(f"say in powercuts.py what a loss of power does to {name}")
+        done = call(*args, **options)
+        follow = getattr(self, f"_{name}_done", None)
+        if follow is not None:
+            follow(done, *args, **options)
+        return done
+
+    def _open_done(self, file: File, path: str, *, create: bool = False) -> None:
+        self._open[file.fd] = self.platter.open(self._name(path))
+
+    def _allocate_done(self, done: bool, file: File, size: int) -> None:
+        if done:
+            self.platter.change(self._open[file.fd], size, b"")
+
+    def _write_done(self, done: None, file: File, data: bytes, offset: int) -> None:
+        self.platter.change(self._open[file.fd], offset, data)
+
+    def _truncate_done(self, done: None, file: File, size: int) -> None:
+        self.platter.change(self._open[file.fd], size, None)
+
+    def _sync_done(self, done: None, file: File) -> None:
+        self.platter.sync(self._open[file.fd])
+
+    def _sync_directory_done(self, done: None, path: str) -> None:
+        if path == self._directory:
+            self.platter.sync_names()
+
+    def _replace_done(self, done: None, source: str, target: str) -> None:
+        self.platter.replace(self._name(source), self._name(target))
+
+    def _unlink_done(self, done: None, path: str) -> None:
+        self.platter.unlink(self._name(path))
+
+    def _name(self, path: str) -> str:
+        directory, name = os.path.split(path)
+        assert directory == self._directory, f"{path} is outside of {self._directory}"
+        return name
+
+
+# -- the checks ---------------------------------------------------------------------
+
+
+class Bounds(NamedTuple):
+    """What has to be there when a number of steps is finished and the next is under way."""
+
+    put: int  # items that were acknowledged
+    putting: int  # items of the step under way
+    oldest: int  # the first that is not finished, on the platter for certain
+    newest: int  # the same, if everything is on the platter
+    synced: int  # items before the last sync()
+
+
+def bounds_of(script: list[Step], model: Model, power: bool) -> list[Bounds]:
+    """Return the bounds for each number of finished steps."""
+    bounds: list[Bounds] = []
+    oldest, synced = model.put - len(model.stored), model.put if power else 0
+    for done, step in itertools.pairwise([Step("open"), *script, Step("peek")]):
+        put = model.put
+        if done.verb == "sync":
+            synced = put
+        if done.verb == "sync" or (power and done.verb in ("put", "put_many")):
+            oldest = put - len(model.stored)
+        model.apply(step)
+        bounds.append(Bounds(put, model.put - put, oldest, model.put - len(model.stored), synced))
+    return bounds
+
+
+def moments_of(
+    path: Path,
+    script: list[Step],
+    model: Model,
+    disk: Callable[[Path], PowerDisk] = PowerDisk,
+    family: Callable[[Disk], Any] = on_disk,
+    **options: Any,
+) -> list[Moment]:
+    """Run a script and return what a loss of power would leave at each crash point."""
+    power = disk(path)
+    platter = power.platter
+    driver = Driver(family(power), path, model, **options)
+    for step in script:
+        driver.run(step)
+        platter.step += 1
+        platter.note()
+    return platter.moments
+
+
+def crashes_of(moments: list[Moment], variants: int) -> Iterator[tuple[int, dict[str, bytes]]]:
+    """Yield different states that losses of power leave, each with the steps finished."""
+    seen = set()
+    for number, moment in enumerate(moments):
+        for variant in range(variants + 1):
+            chance = random.Random(f"{number}/{variant}") if variant else None
+            files = moment.files(chance, share=(0.5, 0.9, 0.1)[variant % 3])
+            key = (moment.step, *sorted(files.items()))
+            if key not in seen:
+                seen.add(key)
+                yield moment.step, files
+
+
+def check_power(path: Path, script: list[Step], variants: int, model: Model, **options: Any) -> int:
+    """Cut the power everywhere in a script of durability "power"; return the states checked.
+
+    The queue is in ``path / "run"``, and holds what ``model`` says.
+    """
+    bounds = bounds_of(script, model.copy(), power=True)
+    moments = moments_of(path / "run", script, model, durability="power", **options)
+    states, cut = 0, path / "cut"
+    for states, (step, files) in enumerate(crashes_of(moments, variants), 1):
+        lay_out(files, cut)
+        stored = contents(cut, serializer=options["serializer"])
+        put, putting, oldest, newest, _ = bounds[step]
+        allowed = [
+            [item_of(number) for number in range(first, last)]
+            for first in range(oldest, newest + 1)
+            for last in {put, put + putting}
+        ]
+        assert stored in allowed, f"state {states}, under way: {[*script, None][step]}"
+        if states % 4 == 0:
+            with unsynced(cut, serializer=options["serializer"]) as queue:
+                queue.put("more")
+            assert contents(cut, serializer=options["serializer"]) == [*stored, "more"]
+    return states
+
+
+def twice(path: Path, seed: int, variants: int) -> int:
+    """Cut the power, go on, and cut it again; return the states checked."""
+    model, script = Model(autosave=seed % 2 == 0), random_script(f"first {seed}")
+    moments = moments_of(path / "first", script, model, durability="power")
+    chance = random.Random(seed)
+    lay_out(chance.choice(moments).files(chance, share=0.5), path / "run")
+    with copied(path / "run") as twin:
+        stored = contents(twin)
+    numbers = [number for number in range(model.put + 7) if item_of(number) in stored]
+    first, put = (numbers[0], numbers[-1] + 1) if numbers else (0, 0)
+    assert len(numbers) == len(stored) == put - first
+    second = Model(not model.autosave, first, put)
+    return check_power(
+        path, random_script(f"second {seed}"), variants, second, serializer=serializers.pickle
+    )
+
+
+def intact(files: dict[str, bytes]) -> list[int]:
+    """Return the numbers of the pickled items that a state holds whole, by its ``info``."""
+    framing = framing_of(serializers.pickle)
+    info = serializers.pickle.loads(files["info"])
+    tail, head = info["tail"], info["head"]
+    whole = []
+    for chunk in range(tail[0], head[0] + 1):
+        data = files.get(f"q{chunk:05d}", b"")
+        first, last = chunk * CHUNKSIZE, (chunk + 1) * CHUNKSIZE
+        offset = 0
+        for number in range(first, min(last, head[0] * CHUNKSIZE + head[1])):
+            record = framing.encode(item_of(number))
+            if number >= tail[0] * CHUNKSIZE + tail[1]:
+                if data[offset : offset + len(record)] == record:
+                    whole.append(number)
+                elif chunk == head[0] and len(data) < head[2]:
+                    break  # a chunk that ends early: what is behind a hole in it is not looked for
+            offset += len(record)
+    return whole
+
+
+def check_process(
+    path: Path, script: list[Step], variants: int, autosave: bool, **options: Any
+) -> int:
+    """Cut the power everywhere in a script of durability "process"; return the states checked."""
+    bounds = bounds_of(script, Model(autosave), power=False)
+    moments = moments_of(path / "run", script, Model(autosave), durability="process", **options)
+    numbers = {item_of(number): number for number in range(bounds[-1].put)}
+    states, cut = 0, path / "cut"
+    for states, (step, files) in enumerate(crashes_of(moments, variants), 1):
+        lay_out(files, cut)
+        with unsynced(cut, durability="process", on_corrupt="skip") as queue:
+            stored = [numbers[item] for item in drain(queue)]
+        bound = bounds[step]
+        where = f"state {states}, under way: {[*script, None][step]}"
+        assert stored == sorted(set(stored)), where
+        assert stored[-1:] < [bound.put + bound.putting], where
+        assert set(range(bound.newest, bound.synced)) <= set(stored), where
+        if "info" in files:
+            assert set(intact(files)) <= set(stored), where
+    return states
