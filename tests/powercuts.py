@@ -206,6 +206,7 @@ class PowerDisk(NumberedDisk):
         super().__init__()
         self._directory = str(directory)
         self.platter = Platter({path.name: path.read_bytes() for path in directory.glob("*")})
+        self.synced: set[str] = set()  # directories
         self._open: dict[int, int] = {}  # descriptor -> inode
 
     def happen(
@@ -238,6 +239,7 @@ class PowerDisk(NumberedDisk):
         self.platter.sync(self._open[file.fd])
 
     def _sync_directory_done(self, done: None, path: str) -> None:
+        self.synced.add(path)
         if path == self._directory:
             self.platter.sync_names()
 

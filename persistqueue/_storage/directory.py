@@ -83,6 +83,7 @@ class ChunkDirectory:
             self._disk.sync(file)
         finally:
             file.close()
+        self._disk.sync_directory(self.path)  # what it was copied from may be cut next
         warn(
             "%s: %d bytes from byte %d of chunk %d were kept as %s",
             self.path,
