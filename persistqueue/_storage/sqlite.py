@@ -25,6 +25,7 @@ from ..exceptions import (
     QueueFailed,
     QueueLocked,
 )
+from .files import Disk
 from .rowcodec import as_text
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ class Database:
         if self.power or self.memory:
             return
         try:
-            for path in (self._watched, os.path.dirname(self.path)):
-                _sync(path)
+            _sync(self._watched)
+            Disk().sync_directory(os.path.dirname(self.path))
         except FileNotFoundError:
             return  # no log: everything is in the database, synced by the checkpoint
         except OSError as error:
@@ -240,8 +241,19 @@ def database_path(path: str, file_name: str, *, makes_directory: bool) -> str:
         return path
     if os.path.lexists(path) and not os.path.islink(path):
         raise OSError(errno.EINVAL, "neither a directory nor a regular file", path)
-    os.makedirs(path, 0o700, exist_ok=True)
+    _make_directory(path)
     return os.path.join(path, file_name)
+
+
+def _make_directory(path: str) -> None:
+    """Create a directory and its parents; SQLite syncs names of files, so these are synced here."""
+    above = path
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    os.makedirs(path, 0o700, exist_ok=True)
+    while path != above:
+        path = os.path.dirname(path)
+        Disk().sync_directory(path)
 
 
 def _vacuum(connection: sqlite3.Connection) -> None:

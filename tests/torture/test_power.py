@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import pytest
 from cases import Case, tortured
 from crashdisk import (
     SCRIPT,
@@ -26,7 +25,7 @@ from crashdisk import (
 from families import BlockingAsyncQueue, run
 from powercuts import PowerDisk, check_power, check_process, crashes_of, moments_of, twice
 
-from persistqueue import AsyncQueue, Queue, serializers
+from persistqueue import AsyncQueue, serializers
 from persistqueue._storage.files import Disk
 
 
@@ -64,12 +63,10 @@ def test_power_cut(case: Case, amount: int, memory: Path, figures: Any) -> None:
         script, place = random_script(f"torture {seed}"), memory / str(seed)
         options: dict[str, Any] = {"family": family, "serializer": serializers.pickle}
         states += check_power(place, script, 8, Model(model.autosave), **options)
-        states += check_process(
-            place / "process", script, 8, model.autosave, family=family
-        )
+        states += check_process(place / "process", script, 8, model.autosave, family=family)
         if not case.twin:
             states += twice(memory / f"twice {seed}", seed, 5)
-    figures(scripts=amount, states=states, bad=0)
+    figures(scripts=amount, states=states)
     assert states > 30 * amount
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import sqlite3
 import sys
 import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +97,13 @@ class Log:
         finished: items of which a consumer was told that they are done.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, lines: list[str]) -> None:
         self.put: list[Item] = []
         self.got: dict[str, list[Item]] = {}
         self.finished: set[Item] = set()
         self.again: list[Item] = []  # finished, and got all the same
         numbers: Counter[str] = Counter()
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in lines:
             verb, who, *rest = line.split()
             if verb == "put":
                 assert numbers[who] == int(rest[0])
@@ -119,3 +121,32 @@ class Log:
     def doubtful(self, producers: Iterable[str]) -> set[Item]:
         """Return the items of the next put of each producing thread."""
         return {item for who in producers for item in items_of(who, self._numbers[who])}
+
+
+def live(case: str, path: str, log: str, rounds: int, durability: str) -> None:
+    """Put, take and finish in one thread, with checkpoints and restarts between."""
+    kind, note = CASES[case], Noted(log)
+    for turn in range(rounds):
+        q = kind.open(Path(path), durability)
+        for step in range(4):
+            items = items_of("me", number := turn * 4 + step)
+            items = [(*item[:2], item[2], "x" * (number % 3 * 900)) for item in items]
+            if len(items) == 1:
+                q.put(items[0])
+            else:
+                q.put_many(items)
+            note("put", "me", number)
+            for _ in range(step):
+                item = q.get()
+                note("got", "me", *item[:3])
+                kind.finish(q, item)
+                note("done", "me", *item[:3])
+            if step == 2 and turn % 2 and not kind.on_files:
+                checkpoint(Path(path))  # what follows overwrites the log from its beginning
+        q.close()
+
+
+def checkpoint(path: Path) -> None:
+    """Have SQLite copy its log into the database, as it does by itself at 1000 pages."""
+    with closing(sqlite3.connect(path / "data.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint").fetchall()
