@@ -22,7 +22,7 @@ import persistqueue
 
 _CALLS = (
     "openat,write,pwrite64,ftruncate,fallocate,fsync,fdatasync,unlink,unlinkat,rename,renameat,"
-    "renameat2,mkdir,mkdirat"
+    "renameat2"
 )
 _LINE = re.compile(r"(\d+) +(?:(\w+)\((.*)\) += (-?\d+)(.*)|(.*))")
 _HEX = re.compile(r'["<]((?:\\x[0-9a-f]{2})*)[">]')
@@ -95,60 +95,85 @@ def _calls(trace: Path) -> Iterator[Call]:
             yield Call(match[2], match[3], texts, int(match[4]))
 
 
-def platter_of(
-    calls: list[Call], directory: Path, log: Path, without_sync: str = ""
-) -> tuple[Platter, set[str]]:
-    """Tell a platter what happened in a directory; a step is a line in the log.
+class Replay:
+    """Tells a platter what happened in a directory; a step is a line in the log.
 
     Args:
         without_sync: the end of the names of files whose syncs are left out.
 
-    Returns:
-        the platter, and the directories that were synced.
+    Attributes:
+        synced: the directories and files that were synced.
     """
-    platter, synced = Platter({}), set()
-    home = os.fsencode(directory)
 
-    def name_of(path: bytes) -> str | None:
+    def __init__(self, directory: Path, log: Path, without_sync: str = "") -> None:
+        self.platter = Platter({})
+        self.synced: set[str] = set()
+        self._home, self._log = os.fsencode(directory), os.fsencode(log)
+        self._without = without_sync.encode()
+
+    def follow(self, calls: list[Call]) -> None:
+        """Go through the calls in their order."""
+        for call in calls:
+            if call.result >= 0:
+                getattr(self, f"_{call.name}")(call)
+
+    def _file(self, path: bytes) -> str | None:
+        """Return the name of a file in the directory; of one that a power cut may leave."""
         folder, _, name = path.rpartition(b"/")
-        own = folder == home and not name.endswith((b"-shm", b"(deleted)"))
-        return os.fsdecode(name) if own else None  # -shm is rebuilt by whoever opens first
+        own = folder == self._home and not name.endswith((b"-shm", b"(deleted)"))
+        return os.fsdecode(name) if own else None  # -shm is made anew by whoever opens first
 
-    for name, arguments, texts, result in calls:
-        if result < 0:
-            continue
-        if name == "write" and texts[0] == os.fsencode(log):
-            platter.step += 1
-            platter.note()
-        elif name in ("fsync", "fdatasync"):
-            if without_sync and texts[0].endswith(without_sync.encode()):
-                continue
-            synced.add(os.fsdecode(texts[0]))
-            if texts[0] == home:
-                platter.sync_names()
-            elif (file := name_of(texts[0])) is not None:
-                platter.sync(platter.open(file))
-        elif name == "openat":
-            if "O_CREAT" in arguments and (file := name_of(texts[-1])) is not None:
-                platter.note()
-                platter.open(file)
-        elif name.startswith("rename"):
-            old, new = (name_of(text) for text in texts if b"/" in text)
-            assert old is not None
-            assert new is not None
-            platter.note()
-            platter.replace(old, new)
-        elif name.startswith("unlink"):
-            if (file := name_of(texts[-1])) is not None:
-                platter.note()
-                platter.unlink(file)
-        elif texts and (file := name_of(texts[0])) is not None:
-            platter.note()
-            numbers = arguments.rsplit(", ", 2)
-            if name == "pwrite64":
-                platter.change(platter.open(file), int(numbers[-1]), texts[1][:result])
-            elif name == "ftruncate":
-                platter.change(platter.open(file), int(numbers[-1]), None)
-            else:
-                raise NotImplementedError(f"say what a loss of power does to {name}")
-    return platter, synced
+    def _write(self, call: Call) -> None:
+        if call.texts[0] == self._log:
+            self.platter.step += 1
+            self.platter.note()
+        elif self._file(call.texts[0]) is not None:
+            raise NotImplementedError("say what a loss of power does to a write without an offset")
+
+    def _pwrite64(self, call: Call) -> None:
+        self._changed(call, call.texts[1][: call.result])
+
+    def _ftruncate(self, call: Call) -> None:
+        self._changed(call, None)
+
+    def _fallocate(self, call: Call) -> None:
+        if self._file(call.texts[0]) is not None:
+            raise NotImplementedError("say what a loss of power does to fallocate")
+
+    def _changed(self, call: Call, data: bytes | None) -> None:
+        if (file := self._file(call.texts[0])) is not None:
+            self.platter.note()
+            offset = int(call.arguments.rpartition(", ")[2])
+            self.platter.change(self.platter.open(file), offset, data)
+
+    def _fsync(self, call: Call) -> None:
+        path = call.texts[0]
+        if self._without and path.endswith(self._without):
+            return
+        self.synced.add(os.fsdecode(path))
+        if path == self._home:
+            self.platter.sync_names()
+        elif (file := self._file(path)) is not None:
+            self.platter.sync(self.platter.open(file))
+
+    _fdatasync = _fsync
+
+    def _openat(self, call: Call) -> None:
+        if "O_CREAT" in call.arguments and (file := self._file(call.texts[-1])) is not None:
+            self.platter.note()
+            self.platter.open(file)
+
+    def _unlink(self, call: Call) -> None:
+        if (file := self._file(call.texts[-1])) is not None:
+            self.platter.note()
+            self.platter.unlink(file)
+
+    _unlinkat = _unlink
+
+    def _rename(self, call: Call) -> None:
+        old, new = (self._file(text) for text in call.texts if b"/" in text)
+        if old is not None and new is not None:
+            self.platter.note()
+            self.platter.replace(old, new)
+
+    _renameat = _renameat2 = _rename

@@ -91,7 +91,8 @@ def check_repair(place: Path, disk: Callable[[Path], PowerDisk] = PowerDisk) -> 
         lay_out(files, run_in)
         script = [Step("open")]
         moments = moments_of(run_in, script, Model(False), disk=disk, durability="power")
-        for states, (_, left) in enumerate(crashes_of(moments, 8), states + 1):  # noqa: B020
+        for _, left in crashes_of(moments, 8):
+            states += 1
             cut = place / name / "cut"
             lay_out(left, cut)
             assert contents(cut) == repaired, name

@@ -10,7 +10,7 @@ import pytest
 from cases import CASES, Case, tortured
 from crashdisk import lay_out
 from powercuts import crashes_of
-from syscalls import Call, need_strace, platter_of, recorded
+from syscalls import Call, Replay, need_strace, recorded
 from workers import Item, Log
 
 from persistqueue import PersistQueueError
@@ -41,13 +41,14 @@ class Recording:
             every: look at one state in so many.
             without_sync: the end of the names of files whose syncs are left out.
         """
-        platter, synced = platter_of(self.calls, self.path, self._log, without_sync)
-        states = 0
-        for step, files in itertools.islice(crashes_of(platter.moments, variants), 0, None, every):
+        replay, states = Replay(self.path, self._log, without_sync), 0
+        replay.follow(self.calls)
+        crashes = crashes_of(replay.platter.moments, variants)
+        for step, files in itertools.islice(crashes, 0, None, every):
             states += 1
             self._check(files, step)
         for folder in () if self._case.twin else (self.place, self.place / "new"):
-            assert str(folder) in synced, "the name of a directory is volatile"
+            assert str(folder) in replay.synced, "the name of a directory is volatile"
         return states
 
     def _check(self, files: dict[str, bytes], step: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import sqlite3
 import sys
 import threading
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from cases import CASES
+
+from persistqueue import QueueFailed
 
 Item = tuple[str, int, int]
 
@@ -106,8 +109,7 @@ class Log:
         for line in lines:
             verb, who, *rest = line.split()
             if verb == "put":
-                assert numbers[who] == int(rest[0])
-                numbers[who] += 1
+                numbers[who] = int(rest[0]) + 1
                 self.put += items_of(who, int(rest[0]))
                 continue
             item = (rest[0], int(rest[1]), int(rest[2]))
@@ -150,3 +152,64 @@ def checkpoint(path: Path) -> None:
     """Have SQLite copy its log into the database, as it does by itself at 1000 pages."""
     with closing(sqlite3.connect(path / "data.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint").fetchall()
+
+
+def persevere(case: str, path: str, log: str) -> None:
+    """Put, take and finish; after an error that is ours or the system's, go on or open again."""
+    kind, note, number = CASES[case], Noted(log), 0
+    q: Any = None
+    for step in range(24):
+        if q is None or step % 8 == 7:
+            q = _reopened(kind, path, note, number, q)
+            if q is None:
+                continue
+        try:
+            if step % 3:
+                number += 1
+                for item in (items := items_of("me", number))[:1]:
+                    q.put(item) if len(items) == 1 else q.put_many(items)
+                note("put", "me", number)
+            elif q.qsize():
+                item = q.get(timeout=0)
+                note("got", "me", *item)
+                kind.finish(q, item)
+                note("done", "me", *item)
+        except QueueFailed as error:
+            note("error", "me", number, repr(error))
+            q = _reopened(kind, path, note, number, q)
+        except OSError as error:
+            note("error", "me", number, repr(error))
+    if q is not None:
+        q.close()
+
+
+def _reopened(kind: Any, path: str, note: Noted, number: int, q: Any) -> Any:
+    """Close and open again; None if that fails, too."""
+    try:
+        if q is not None:
+            q.close()
+        return kind.open(Path(path), "power")
+    except (OSError, QueueFailed) as error:
+        note("error", "me", number, repr(error))
+        return None
+
+
+def outgrow(case: str, path: str, log: str, size: int) -> None:
+    """Put until no file may grow any more, and again when they may."""
+    kind, note = CASES[case], Noted(log)
+    q = kind.open(Path(path), "power")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    for number in itertools.count():
+        try:
+            q.put_many([(*item, "x" * 700) for item in items_of("me", number)])
+        except (OSError, QueueFailed) as error:
+            failed = isinstance(error, QueueFailed)
+            break
+        note("put", "me", number)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    if failed:  # a commit that may have been stored: only opening shows
+        q.close()
+        q = kind.open(Path(path), "power")
+    q.put_many([(*item, "more") for item in items_of("again", 1)])
+    note("put", "again", 1)
+    q.close()

@@ -1,0 +1,230 @@
+"""Files of small queues with every bit flipped in turn, cut short, zeroed, missing.
+
+Each mutant is opened and emptied.  What comes is what was put, or a typed error says that
+it does not; it does not hang, and no byte of it is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cases import CASES, Case, tortured
+from crashdisk import UnsyncedDisk, erased, files_of, lay_out
+from test_corrupt import serializer_of
+from test_power import async_on_disk
+from test_power_sqlite import on_sqlite
+
+from persistqueue import Empty, PersistQueueError, Queue
+
+COUNT = 4
+Files = dict[str, bytes]
+
+
+def item_of(number: int) -> Any:
+    """Return an item; its text is what a flipped bit would change unnoticed."""
+    return {"number": number, "text": "abcd"[number] * 9}
+
+
+ITEMS = [item_of(number) for number in range(COUNT)]
+
+
+def mutants(files: Files, stride: int = 1) -> Iterator[Files]:
+    """Yield the files with one of them damaged, in every way.
+
+    Args:
+        stride: flip one bit in so many.
+    """
+    for name, data in files.items():
+        for bit in range(0, len(data) * 8, stride):
+            changed = bytearray(data)
+            changed[bit // 8] ^= 1 << bit % 8
+            yield {**files, name: bytes(changed)}
+        for length in range(0, len(data), stride):
+            yield {**files, name: data[:length]}
+            if data[length:].strip(b"\0"):
+                yield {**files, name: data[:length].ljust(len(data), b"\0")}
+        yield {other: data for other, data in files.items() if other != name}
+
+
+class Tally:
+    """What became of mutants."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter(
+            {
+                "mutants": 0,
+                "intact": 0,
+                "error": 0,
+                "missing": 0,
+                "wrong": 0,
+                "hang": 0,
+                "erased": 0,
+            }
+        )
+        self.bad: list[str] = []
+
+    def add(self, what: str, detail: object) -> None:
+        self.counts["mutants"] += 1
+        self.counts[what] += 1
+        if what in ("wrong", "hang", "erased"):
+            self.bad.append(f"{what}: {detail}"[:300])
+
+
+class TooLong(Exception):
+    """A mutant is read without end."""
+
+
+def emptied(q: Any) -> tuple[list[Any], Exception | None]:
+    """Take everything out, up to the first typed error."""
+    taken: list[Any] = []
+    try:
+        while len(taken) < 50:
+            taken.append(q.get(block=False))
+    except Empty:
+        return taken, None
+    except (PersistQueueError, OSError) as error:
+        return taken, error
+    raise TooLong
+
+
+def opened(open_it: Callable[[], Any]) -> tuple[list[Any], Exception | None]:
+    """Open and empty a queue; any error that is neither ours nor the system's is raised."""
+    try:
+        q = open_it()
+    except (PersistQueueError, OSError) as error:
+        return [], error
+    try:
+        return emptied(q)
+    finally:
+        q.close()
+
+
+@pytest.fixture(autouse=True)
+def alarmed() -> Iterator[None]:
+    """Let a mutant hang for five seconds at the most."""
+
+    def bark(number: int, frame: object) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGVTALRM, bark)
+    yield
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    signal.signal(signal.SIGVTALRM, before)
+
+
+def judged(open_it: Callable[[], Any]) -> tuple[str, Any]:
+    """Open a mutant; return what became of it, and what to say of that."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, 5)  # s of computing
+    try:
+        taken, error = opened(open_it)
+    except TooLong:
+        return "hang", None
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    rest = iter(ITEMS)
+    if not all(item in rest for item in taken):
+        return "wrong", taken
+    if taken == ITEMS:
+        return "intact", None
+    return ("missing", taken) if error is None else ("error", error)
+
+
+# -- file queues ----------------------------------------------------------------------
+
+
+def opener(twin: bool) -> Callable[..., Any]:
+    """Return what opens a file queue that syncs nothing."""
+    if twin:
+        return async_on_disk(UnsyncedDisk())
+
+    class Unsynced(Queue[Any]):
+        _disk = UnsyncedDisk()
+
+    return Unsynced
+
+
+@pytest.mark.parametrize(
+    ("twin", "stride"),
+    [
+        pytest.param(False, 13, id="few"),
+        pytest.param(False, 1, id="Queue", marks=pytest.mark.torture),
+        pytest.param(True, 7, id="AsyncQueue", marks=pytest.mark.torture),
+    ],
+)
+@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
+@pytest.mark.parametrize("name", ["pickle", "msgpack", "cbor2", "json"])
+def test_mutants_of_a_file_queue(
+    name: str, on_corrupt: str, twin: bool, stride: int, memory: Path, figures: Any
+) -> None:
+    """No hang, nothing erased, no raw error; and with pickle nothing that was not put."""
+    kind, serializer, tally = opener(twin), serializer_of(name), Tally()
+    path = memory / "queue"
+    options = {"serializer": serializer, "durability": "process"}
+    with Queue[Any](path, chunksize=3, **options) as q:
+        q.put_many(ITEMS)
+    files = files_of(path)
+    for mutant in mutants(files, stride):
+        lay_out(mutant, path)
+        what, detail = judged(lambda: kind(path, on_corrupt=on_corrupt, **options))
+        chunks = {file: data for file, data in mutant.items() if file != "info"}
+        if gone := erased(chunks, path):
+            what, detail = "erased", gone
+        tally.add(what, detail)
+    figures(**tally.counts)
+    bad = tally.bad if name == "pickle" else [line for line in tally.bad if line[:5] != "wrong"]
+    assert [] == bad
+
+
+# -- SQLite ---------------------------------------------------------------------------
+
+
+def database(case: Case, path: Path, in_log: bool) -> Files:
+    """Return the files of a queue, with its items in the database or in the log.
+
+    The items are copied while the queue is open: a queue that is closed has no log.
+    """
+    q = case.open(path)
+    q.put_many(ITEMS)
+    if not in_log:
+        q.close()
+    names = ("data.db", "data.db-wal") if in_log else ("data.db",)
+    files = {name: (path / name).read_bytes() for name in names}
+    if in_log:
+        q.close()
+    shutil.rmtree(path)
+    return files
+
+
+@pytest.mark.parametrize("in_log", [False, True], ids=["database", "log"])
+@tortured(["SQLiteQueue-get"], 1999, 67, on_sqlite)
+def test_mutants_of_a_database(
+    case: Case, amount: int, in_log: bool, memory: Path, figures: Any
+) -> None:
+    """No hang, no raw error; what is wrong is counted, for SQLite has no checksums of pages."""
+    path, tally = memory / "queue", Tally()
+    files = database(case, path, in_log)
+    if case.newest_first:
+        pytest.skip("the same rows in another order")
+    for mutant in mutants(files, amount):
+        lay_out(mutant, path)
+        tally.add(*judged(lambda: case.open(path)))
+    figures(**tally.counts)
+    assert 0 == tally.counts["hang"]
+    assert tally.counts["wrong"] * 50 <= tally.counts["mutants"]
+
+
+def test_a_flipped_bit_in_a_log_is_never_wrong(memory: Path) -> None:
+    """SQLite's log has checksums: a frame that does not fit is as if it had not been written."""
+    case, path, tally = CASES["SQLiteQueue-get"], memory / "queue", Tally()
+    files = database(case, path, in_log=True)
+    for mutant in mutants({"data.db-wal": files["data.db-wal"]}, 1009):
+        lay_out({"data.db": files["data.db"], **mutant}, path)
+        tally.add(*judged(lambda: case.open(path)))
+    assert [] == tally.bad
+    assert tally.counts["missing"] > 10
