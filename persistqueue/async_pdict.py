@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from ._log import warn
 from ._options import MAX_ITEM_BYTES
 from ._pdict import NO_DEFAULT, DictFace, missing
+from ._runtime.policy import CALL, Op
 from ._runtime.sqlitehops import SqliteHops
 from ._runtime.takes import AT_TAKE
 from ._runtime.tasks import TaskShell
@@ -16,13 +19,14 @@ from .serializers import pickle
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Callable, Generator
     from types import TracebackType
 
     import aiosqlite
     from typing_extensions import Self
 
     from ._storage.base import Store
+    from ._storage.dictstore import Stored
 
 __all__ = ["AsyncPDict"]
 
@@ -141,10 +145,15 @@ class AsyncPDict(DictFace):
     async def pop(self, key: Any, default: Any = NO_DEFAULT) -> Any:
         """Take ``key`` out and return its value; ``default`` if it is not there.
 
+        A task that is cancelled puts the key back, behind the others, if it is not set again.
+
         Raises:
             KeyError: it is not there, and there is no default.
         """
-        found = await self._write(partial(self._store.pop, stored_key(key)))
+        stored = stored_key(key)
+        found = await self._take_out(
+            partial(self._store.pop, stored), lambda value: (stored, value)
+        )
         if found is not MISSING:
             return found
         if default is NO_DEFAULT:
@@ -156,10 +165,14 @@ class AsyncPDict(DictFace):
     async def popitem(self) -> tuple[Any, Any]:
         """Take out the key that came last; return it with its value.
 
+        A task that is cancelled puts it back, if it is not set again.
+
         Raises:
             KeyError: the dict is empty.
         """
-        found = await self._write(self._store.pop_last)
+        found = await self._take_out(
+            self._store.pop_last, lambda pair: (stored_key(pair[0]), pair[1])
+        )
         if found is MISSING:
             raise KeyError("popitem(): the dict is empty")
         pair: tuple[Any, Any] = found
@@ -248,3 +261,26 @@ class AsyncPDict(DictFace):
 
     async def _write(self, function: Any) -> Any:
         return await self._shell.request(partial(self._store.guard, function), writes=True)
+
+    async def _take_out(self, function: Callable[[], Any], pair_of: Callable[[Any], Any]) -> Any:
+        """Call what takes a key out; ``pair_of`` says which key and value its result is."""
+        taken: list[Any] = []
+
+        def act() -> Any:
+            taken[:] = [function()]  # may be called again, when a batch is undone
+            return taken[0]
+
+        try:
+            return await self._write(act)
+        except CancelledError:  # in flight: nobody is left whom the value could reach
+            if taken and taken[0] is not MISSING:
+                await self._put_back(*pair_of(taken[0]))
+            raise
+
+    async def _put_back(self, key: Stored, value: Any) -> None:
+        try:
+            act = partial(self._store.set_default, key, self._codec.encode(value))
+            op = Op(CALL, act=partial(self._store.guard, act))
+            await self._shell.call(op, withdraws=False)
+        except Exception:  # noqa: BLE001 - the cancellation must come through
+            warn("%s: %r could not be put back", self._store.table.name, key[0], traceback=True)

@@ -347,7 +347,48 @@ def test_dict(file: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_dict_that_is_closed_under_calls(file: Path) -> None:
+    """Close finishes the calls that are under way."""
+
+    async def main() -> None:
+        d = await AsyncPDict.create(file, "d")
+        calls = [asyncio.ensure_future(d.set(str(n), n)) for n in range(5)]
+        await asyncio.sleep(0)
+        await asyncio.gather(d.close(), *calls)
+        async with AsyncPDict(file, "d") as again:
+            assert {str(n): n for n in range(5)} == await again.copy()
+
+    asyncio.run(main())
+
+
 # -- cancellation -------------------------------------------------------------------
+
+
+def test_a_cancelled_pop_puts_the_key_back(file: Path) -> None:
+    """A pop or popitem that is cancelled in flight loses no value."""
+
+    async def main() -> None:
+        async with AsyncPDict(file, "d", durability="process") as d:
+            got: dict[Any, Any] = {}
+
+            async def take(n: int) -> None:
+                if n % 2:
+                    got.update([await d.popitem()])
+                elif (value := await d.pop(n, None)) is not None:
+                    got[n] = value
+
+            await d.update({n: str(n) for n in range(60)})
+            for n in range(60):
+                task = asyncio.create_task(take(n))
+                for _ in range(n % 5):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+            left = await d.copy()
+        assert {n: str(n) for n in range(60)} == {**got, **left}
+        assert 60 == len(got) + len(left)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("auto_commit", [True, False])

@@ -61,21 +61,32 @@ class Case:
         return self.done != "task_done"
 
     def open(self, path: Path, durability: str = "process", **options: Any) -> Any:
-        """Open it in a directory, which is made if it is missing."""
-        options["durability"] = durability
+        """Open it in a directory, which is made if it is missing; for blocking calls."""
+        kind, options = self._arguments(path, {"durability": durability, **options})
+        opened = (
+            BlockingAsyncQueue(run(kind.create(path, **options)))
+            if self.twin
+            else kind(path, **options)
+        )
+        return Bag(opened) if self.kind == "PDict" else opened
+
+    async def create(self, path: Path, **options: Any) -> Any:
+        """Open an async class; its methods are coroutines."""
+        kind, options = self._arguments(path, {"durability": "process", **options})
+        opened = await kind.create(path, **options)
+        return AsyncBag(opened) if self.kind == "PDict" else opened
+
+    def _arguments(self, path: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the class and how it is opened."""
         if self.kind == "PDict":
             options["name"] = "bag"
         elif self.on_files:
             options = {"chunksize": 7, "autosave": self.at_most_once, **options}
         elif self.done != "ack":
             options["auto_commit"] = self.at_most_once
-        kind = getattr(persistqueue, self.class_name)
         if self.twin:
             path.mkdir(parents=True, exist_ok=True)  # else it would be the database's file
-            opened = BlockingAsyncQueue(run(kind.create(path, **options)))
-        else:
-            opened = kind(path, **options)
-        return Bag(opened) if self.kind == "PDict" else opened
+        return getattr(persistqueue, self.class_name), options
 
     def finish(self, q: Any, item: Any) -> None:
         """Say that an item is done."""
@@ -83,6 +94,13 @@ class Case:
             q.ack(item)
         elif self.done == "task_done":
             q.task_done(item=item)
+
+    async def finish_async(self, q: Any, item: Any) -> None:
+        """The same for an async class."""
+        if self.done == "ack":
+            await q.ack(item)
+        elif self.done == "task_done":
+            await q.task_done(item=item)
 
     def contents(self, path: Path, **options: Any) -> list[Any]:
         """Return everything that is handed out after a restart, in order.
@@ -139,6 +157,32 @@ class Bag:
 
     def close(self) -> None:
         self._d.close()
+
+
+class AsyncBag:
+    """The same for coroutines."""
+
+    def __init__(self, d: Any) -> None:
+        self._d = d
+
+    async def put(self, item: Any) -> None:
+        await self.put_many([item])
+
+    async def put_many(self, items: Iterable[Any]) -> None:
+        await self._d.update({repr(item): item for item in items})
+
+    async def get(self) -> Any:
+        try:
+            return (await self._d.popitem())[1]
+        except KeyError:
+            raise Empty from None
+
+    async def get_many(self, most: int) -> list[Any]:
+        """Take one: a dict gives no more at once."""
+        return [await self.get()]
+
+    async def close(self) -> None:
+        await self._d.close()
 
 
 def verdict(path: Path) -> str:
