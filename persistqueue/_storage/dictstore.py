@@ -127,7 +127,7 @@ class DictStore(SqliteTransactions):
         """Take a key out and return its value, or ``MISSING``."""
         found = self.get(key)
         if found is not MISSING:
-            self._execute(self._table.delete, key[:1])
+            self._take_out(key[0])
         return found
 
     def discard(self, key: Stored) -> bool:
@@ -141,8 +141,17 @@ class DictStore(SqliteTransactions):
             return MISSING
         text, was, data = rows[0]
         value = self._decoded(text, data)
-        self._execute(self._table.delete, (text,))
+        self._take_out(text)
         return shown_key(text, was), value
+
+    def _take_out(self, text: Any) -> None:
+        if not self._execute(self._table.delete, (text,)).rowcount:
+            raise QueueCorrupt(
+                self._database.path,
+                self._table.name,
+                reason=f"the key {text!r} is not found where it was read: the database is damaged",
+                advice="repair it with the command .recover of the program sqlite3",
+            )
 
     def clear(self) -> None:
         """Take everything out."""

@@ -105,7 +105,7 @@ def _checked_columns(connection: sqlite3.Connection, table: Layout, path: str) -
     wanted = list(table.columns)
     if found[: len(wanted)] != wanted:
         raise FormatError(
-            f"{path}: the table {table.name} has the columns {', '.join(found)}; this version "
+            f"{path}: the table {table.name} has the columns {', '.join(map(str, found))}; this version "
             f"({VERSION}) knows {', '.join(wanted)}. Nothing was changed."
         )
     if wanted[0] == "_id" and not _numbers_rows(connection, table.name):

@@ -74,7 +74,8 @@ class AckStore(SqlStore):
     # -- verbs ----------------------------------------------------------------------
 
     def _hand_out(self, records: list[Record]) -> None:
-        self._mark([record.start for record in records], HELD, self._owner.appear())
+        ids = [record.start for record in records]
+        self._found(self._mark(ids, HELD, self._owner.appear()), records)
         self._more(-len(records), 0)
 
     def take_next(self, number: int) -> list[Record]:
@@ -143,9 +144,9 @@ class AckStore(SqlStore):
             self._prune(len(moved))
         return moved
 
-    def _mark(self, ids: Sequence[int], status: int, owner: str | None) -> None:
-        """Give rows a status and an owner."""
-        self._many(self._table.mark, [(status, owner, number) for number in ids])
+    def _mark(self, ids: Sequence[int], status: int, owner: str | None) -> int:
+        """Give rows a status and an owner; returns how many there were."""
+        return self._many(self._table.mark, [(status, owner, number) for number in ids]).rowcount
 
     def _put_behind(self, number: int, data: Any, timestamp: float) -> int:
         """Give a row the last place, ready; returns its new id."""

@@ -30,16 +30,21 @@ from .rowcodec import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
 R = TypeVar("R")
 MEMORY = ":memory:"
 _TICK = 20_000_000  # ns; more than the granularity of any file system's times
 _STAMPS_LIE = os.name == "nt"  # Windows writes a file's time when it is closed
 
+#: What a call of SQLite raises; the latter where a damaged name in its message is no text.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+SqliteError: TypeAlias = "sqlite3.Error | UnicodeDecodeError"
+
 # What SQLite says, by the beginning of its message (codes come with Python 3.11 only).
 _BUSY = ("database is locked", "database table is locked", "database schema is locked")
 _NO_DATABASE = ("file is not a database", "file is encrypted or is not a database")
-_MALFORMED = ("database disk image is malformed", "malformed database schema")
+_MALFORMED = ("database disk image is malformed", "malformed database schema", "'utf-8' codec")
 _GONE = ("no such table", "no such column", "table ")
 _CANNOT_OPEN = ("unable to open database file",)
 _SYSTEM = {
@@ -49,7 +54,7 @@ _SYSTEM = {
 }
 
 
-def is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: SqliteError) -> bool:
     """Return whether somebody else held a lock."""
     return str(error).startswith(_BUSY)
 
@@ -75,7 +80,7 @@ class Database:
         """Open a connection that writes.  It never waits for a lock.
 
         Raises:
-            sqlite3.Error: as it is; ``translate`` says what it means.
+            SQLITE_ERRORS: as they are; ``translate`` says what it means.
         """
         if self._identity is None:
             if not self.memory:
@@ -101,7 +106,7 @@ class Database:
             with contextlib.closing(self._connect(self.patience)) as connection:
                 connection.execute("PRAGMA wal_autocheckpoint=0")
                 return function(connection)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self.translate(error, table) from error
 
     def shrink(self, table: str) -> None:
@@ -169,7 +174,7 @@ class Database:
         except OSError as error:
             raise QueueFailed(f"{self.path}: a sync failed ({error}); reopen the queue") from error
 
-    def translate(self, error: sqlite3.Error, table: str) -> Exception:
+    def translate(self, error: SqliteError, table: str) -> Exception:
         """Return what an error of SQLite is called here."""
         says = str(error)
         for begins, number in _SYSTEM.items():
@@ -312,5 +317,5 @@ def close_quietly(connection: Any) -> None:
     """Close a connection; what SQLite still has to say interests nobody."""
     try:
         connection.close()
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         warn("closing a database: %s", error)

@@ -6,20 +6,20 @@ between what it reads and what it writes.  A batch that only looks needs none.
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import QueueFailed
 from .base import Stale, Undone
 from .forkgate import gate
 from .layouts import prepare
-from .sqlite import Watch, close_quietly, is_busy
+from .sqlite import SQLITE_ERRORS, Watch, close_quietly, is_busy
 from .transactions import Transactions
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from .sqlite import Database
+    from .sqlite import Database, SqliteError
     from .table import Layout
 
 _inherited: list[Any] = []  # connections of a parent process: never to be closed here
@@ -79,7 +79,7 @@ class SqliteTransactions(Transactions):
             self._connection = None
             if connection is not None:
                 close_quietly(connection)
-            if not isinstance(error, sqlite3.Error):
+            if not isinstance(error, SQLITE_ERRORS):
                 raise
             if is_busy(error):
                 return False
@@ -143,7 +143,7 @@ class SqliteTransactions(Transactions):
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             version = self._read_version()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             if is_busy(error):
                 return False
             raise self._database.translate(error, self._table.name) from error
@@ -180,11 +180,11 @@ class SqliteTransactions(Transactions):
         self._committing = True
         try:
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             self._committing = False
             raise self._commit_failed(error) from error
 
-    def _commit_failed(self, error: sqlite3.Error) -> Exception:
+    def _commit_failed(self, error: SqliteError) -> Exception:
         ours = self._database.translate(error, self._table.name)
         if not str(error).startswith("disk I/O error"):
             return ours
@@ -228,20 +228,20 @@ class SqliteTransactions(Transactions):
         """Run one statement; every one of a store's goes through here or ``_many``."""
         try:
             return self._usable().execute(statement, values)
-        except (sqlite3.Error, MemoryError) as error:
+        except (*SQLITE_ERRORS, MemoryError) as error:
             raise self._meaning(error) from error
 
     def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
         try:
             return self._usable().executemany(statement, rows)
-        except (sqlite3.Error, MemoryError) as error:
+        except (*SQLITE_ERRORS, MemoryError) as error:
             raise self._meaning(error) from error
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return every row at once: a half-read statement would hold on to a snapshot."""
         try:
             return self._usable().execute(statement, values).fetchall()
-        except (sqlite3.Error, MemoryError) as error:
+        except (*SQLITE_ERRORS, MemoryError) as error:
             raise self._meaning(error) from error
 
     def _usable(self) -> sqlite3.Connection:
@@ -252,9 +252,9 @@ class SqliteTransactions(Transactions):
             raise Undone(QueueFailed(f"{self._database.path}: SQLite undid the transaction"))
         return connection
 
-    def _meaning(self, error: sqlite3.Error | MemoryError) -> Exception:
+    def _meaning(self, error: SqliteError | MemoryError) -> Exception:
         ours: Exception = MemoryError("SQLite had no memory")
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, SQLITE_ERRORS):
             if not self._exclusive and is_busy(error):
                 return Stale()
             ours = self._database.translate(error, self._table.name)
@@ -269,7 +269,7 @@ class SqliteTransactions(Transactions):
         if not self._exclusive:
             try:
                 version = self._read_version()
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise self._meaning(error) from error
             if version != self._version:
                 self._version = version

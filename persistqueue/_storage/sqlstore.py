@@ -174,6 +174,20 @@ class SqlStore(Transactions):
         """Write down that these are handed out."""
         raise NotImplementedError
 
+    def _found(self, count: int, records: Sequence[Record]) -> None:
+        """Raise unless as many rows were written as read: the same would come for ever."""
+        if count != len(records):
+            raise self._unfindable(records[0].start)
+
+    def _unfindable(self, number: int) -> QueueCorrupt:
+        return QueueCorrupt(
+            self._database.path,
+            self._table.name,
+            index=number,
+            reason="the row is not found where it was read: the database is damaged",
+            advice="repair it with the command .recover of the program sqlite3",
+        )
+
     # -- rows -----------------------------------------------------------------------
 
     def update(self, number: int, data: Any) -> int:
@@ -237,7 +251,8 @@ class SqlStore(Transactions):
         """Move a row to the table of its own in which damage is kept."""
         self._execute(self._table.create_aside)
         self._execute(self._table.set_aside, (number,))
-        self._execute(self._table.delete, (number,))
+        if not self._delete((number,)):
+            raise self._unfindable(number)
 
     def _corrupt(self, row: Row, error: Damaged) -> QueueCorrupt:
         return QueueCorrupt(

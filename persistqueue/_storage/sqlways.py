@@ -22,7 +22,7 @@ class DeletingStore(SqlStore):
     """Deletes a row when it is handed out; giving it back inserts it again."""
 
     def _hand_out(self, records: list[Record]) -> None:
-        self._delete([record.start for record in records])
+        self._found(self._delete([record.start for record in records]), records)
         self._more(-len(records), -len(records))
 
     def untake(self, records: Sequence[Record]) -> None:
@@ -204,6 +204,8 @@ class ReservingStore(SqlStore):
             rows = self._rows(self._table.after, (behind, most))
             if not rows:
                 break
+            if rows[-1][0] <= behind:  # or this would never end
+                raise self._unfindable(rows[-1][0])
             behind = rows[-1][0]
             self._window.extend(row for row in rows if row[0] not in self._out)
             if not self._window:

@@ -20,7 +20,8 @@ from test_corrupt import serializer_of
 from test_power import async_on_disk
 from test_power_sqlite import on_sqlite
 
-from persistqueue import Empty, PersistQueueError, Queue
+from persistqueue import Empty, PersistQueueError, Queue, QueueCorrupt
+from persistqueue.serializers import pickle
 
 COUNT = 4
 Files = dict[str, bytes]
@@ -118,7 +119,7 @@ def alarmed() -> Iterator[None]:
     signal.signal(signal.SIGVTALRM, before)
 
 
-def judged(open_it: Callable[[], Any]) -> tuple[str, Any]:
+def judged(open_it: Callable[[], Any], *, reverse: bool = False) -> tuple[str, Any]:
     """Open a mutant; return what became of it, and what to say of that."""
     signal.setitimer(signal.ITIMER_VIRTUAL, 5)  # s of computing
     try:
@@ -127,10 +128,11 @@ def judged(open_it: Callable[[], Any]) -> tuple[str, Any]:
         return "hang", None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    rest = iter(ITEMS)
+    expected = ITEMS[::-1] if reverse else ITEMS
+    rest = iter(expected)
     if not all(item in rest for item in taken):
         return "wrong", taken
-    if taken == ITEMS:
+    if taken == expected:
         return "intact", None
     return ("missing", taken) if error is None else ("error", error)
 
@@ -209,11 +211,9 @@ def test_mutants_of_a_database(
     """No hang, no raw error; what is wrong is counted, for SQLite has no checksums of pages."""
     path, tally = memory / "queue", Tally()
     files = database(case, path, in_log)
-    if case.newest_first:
-        pytest.skip("the same rows in another order")
     for mutant in mutants(files, amount):
         lay_out(mutant, path)
-        tally.add(*judged(lambda: case.open(path)))
+        tally.add(*judged(lambda: case.open(path), reverse=case.newest_first))
     figures(**tally.counts)
     assert 0 == tally.counts["hang"]
     assert tally.counts["wrong"] * 50 <= tally.counts["mutants"]
@@ -228,3 +228,39 @@ def test_a_flipped_bit_in_a_log_is_never_wrong(memory: Path) -> None:
         tally.add(*judged(lambda: case.open(path)))
     assert [] == tally.bad
     assert tally.counts["missing"] > 10
+
+
+def flipped(files: Files, at: int, bit: int) -> Files:
+    """Return the files with one bit of the database flipped."""
+    data = bytearray(files["data.db"])
+    data[at] ^= bit
+    return {**files, "data.db": bytes(data)}
+
+
+@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
+@pytest.mark.parametrize("name", ["SQLiteQueue-get", "SQLiteQueue-task_done"])
+def test_a_row_that_is_not_found_where_it_was_read(
+    name: str, on_corrupt: str, memory: Path
+) -> None:
+    """A row whose id is damaged raises QueueCorrupt; it is not handed out again and again."""
+    case, path = CASES[name], memory / "queue"
+    files = database(case, path, in_log=False)
+    at = files["data.db"].index(pickle.dumps(ITEMS[1])) - 5  # behind it: the record's header
+    assert 2 == files["data.db"][at]
+    lay_out(flipped(files, at, 16), path)
+    what, error = judged(lambda: case.open(path, on_corrupt=on_corrupt))
+    assert "error" == what
+    assert isinstance(error, QueueCorrupt)
+    assert "not found where it was read" in str(error)
+
+
+@pytest.mark.parametrize("name", ["SQLiteQueue-get", "PriorityQueue-get", "AsyncPDict-get"])
+def test_names_that_are_no_text(name: str, memory: Path) -> None:
+    """A damaged schema, whose names are no text any more, is a typed error."""
+    case, path = CASES[name], memory / "queue"
+    files = database(case, path, in_log=False)
+    begin = files["data.db"].index(b"CREATE TABLE")
+    for at in range(begin, begin + 90):
+        lay_out(flipped(files, at, 128), path)
+        what, error = judged(lambda: case.open(path), reverse=case.newest_first)
+        assert what in ("error", "intact", "missing"), (at, what)
