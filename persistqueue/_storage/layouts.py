@@ -105,8 +105,8 @@ def _checked_columns(connection: sqlite3.Connection, table: Layout, path: str) -
     wanted = list(table.columns)
     if found[: len(wanted)] != wanted:
         raise FormatError(
-            f"{path}: the table {table.name} has the columns {', '.join(map(str, found))}; this version "
-            f"({VERSION}) knows {', '.join(wanted)}. Nothing was changed."
+            f"{path}: the table {table.name} has the columns {', '.join(map(str, found))}; "
+            f"this version ({VERSION}) knows {', '.join(wanted)}. Nothing was changed."
         )
     if wanted[0] == "_id" and not _numbers_rows(connection, table.name):
         raise FormatError(
