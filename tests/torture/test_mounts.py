@@ -71,7 +71,7 @@ def cut(case: Case, image: Path, place: Path, log: Path) -> int:
         left = case.contents(after / "queue")
     there = set(left)
     assert len(there) == len(left)
-    gone = {item for items in before.got.values() for item in items}
+    gone = before.taken
     missing = put - there - gone
     assert len(missing) <= case.at_most_once, "lost"  # one may have been taken and not yet noted
     assert there <= put | before.doubtful(["p.1", "p.2"]), "an item that nobody put"

@@ -51,6 +51,23 @@ class Recording:
             assert str(folder) in replay.synced, "the name of a directory is volatile"
         return states
 
+    def check_sound(self, variants: int, every: int) -> int:
+        """The same where nothing is flushed: what is left opens, and nothing in it is strange."""
+        replay, states = Replay(self.path, self._log), 0
+        replay.follow(self.calls)
+        crashes = crashes_of(replay.platter.moments, variants)
+        for step, files in itertools.islice(crashes, 0, None, every):
+            states += 1
+            if not files:
+                continue
+            lay_out(files, self.place / "cut")
+            log = Log(self._lines[: step + 1])
+            there = {item[:3] for item in self._case.contents(self.place / "cut")}
+            assert there <= set(log.put) | log.doubtful(["me"]), "an item that nobody put"
+            synced = Log(self._lines[:step]).synced - log.taken
+            assert set() == synced - there, "lost, although it was synced"
+        return states
+
     def _check(self, files: dict[str, bytes], step: int) -> None:
         before, after = Log(self._lines[:step]), Log(self._lines[: step + 1])
         lay_out(files, self.place / "cut")
@@ -60,16 +77,11 @@ class Recording:
         left: list[Item] = [item[:3] for item in self._case.contents(self.place / "cut")]
         there = set(left)
         assert len(left) == len(there)
-        gone = after.finished if not self._case.at_most_once else _got(self._lines[: step + 2])
+        gone = after.finished if not self._case.at_most_once else Log(self._lines[: step + 2]).taken
         assert set() == set(before.put) - there - gone, f"lost, in step {step}"
         assert there <= set(after.put) | before.doubtful(["me"]), "an item that nobody put"
-        over = before.finished if not self._case.at_most_once else _got(self._lines[:step])
+        over = before.finished if not self._case.at_most_once else before.taken
         assert set() == there & over, f"finished, and comes again, in step {step}"
-
-
-def _got(lines: list[str]) -> set[Item]:
-    """Return what was taken."""
-    return {item for items in Log(lines).got.values() for item in items}
 
 
 def on_sqlite(case: Case) -> bool:
@@ -82,6 +94,16 @@ def test_power_cut_below_sqlite(case: Case, amount: int, memory: Path, figures: 
     need_strace()
     recording = Recording(case, memory / "life", amount)
     states = recording.check(variants=5, every=1 if amount > 1 else 8)
+    figures(calls=len(recording.calls), states=states)
+    assert states > 5
+
+
+@tortured(["SQLiteQueue-task_done"], 1, 2, lambda case: on_sqlite(case) and not case.twin)
+def test_power_cut_without_flushes(case: Case, amount: int, memory: Path, figures: Any) -> None:
+    """With durability="process" each state is a sound database, which holds what was synced."""
+    need_strace()
+    recording = Recording(case, memory / "life", amount, "process")
+    states = recording.check_sound(variants=3, every=1 if amount > 1 else 8)
     figures(calls=len(recording.calls), states=states)
     assert states > 5
 

@@ -104,10 +104,14 @@ class Log:
         self.put: list[Item] = []
         self.got: dict[str, list[Item]] = {}
         self.finished: set[Item] = set()
+        self.synced: set[Item] = set()  # put, before sync() returned
         self.again: list[Item] = []  # finished, and got all the same
         numbers: Counter[str] = Counter()
         for line in lines:
             verb, who, *rest = line.split()
+            if verb == "synced":
+                self.synced = set(self.put)
+                continue
             if verb == "put":
                 numbers[who] = int(rest[0]) + 1
                 self.put += items_of(who, int(rest[0]))
@@ -119,6 +123,11 @@ class Log:
             else:
                 self.finished.add(item)
         self._numbers = numbers
+
+    @property
+    def taken(self) -> set[Item]:
+        """What anybody was given."""
+        return {item for items in self.got.values() for item in items}
 
     def doubtful(self, producers: Iterable[str]) -> set[Item]:
         """Return the items of the next put of each producing thread."""
@@ -144,6 +153,8 @@ def live(case: str, path: str, log: str, rounds: int, durability: str) -> None:
                 kind.finish(q, item)
                 note("done", "me", *item[:3])
             if step == 2 and turn % 2 and not kind.on_files:
+                q.sync()
+                note("synced", "me")
                 checkpoint(Path(path))  # what follows overwrites the log from its beginning
         q.close()
 
