@@ -197,8 +197,9 @@ def check_failures(
 
 def _descriptors(expected: int, family: Family) -> int:
     """Return how many are open; those of an async queue that did not open go with its thread."""
-    if family is not on_disk:
-        gc.collect()
-        with contextlib.suppress(AssertionError):
-            until(lambda: descriptors() == expected)
-    return descriptors()
+    if family is on_disk:
+        return descriptors()
+    gc.collect()
+    with contextlib.suppress(AssertionError):
+        until(lambda: descriptors() <= expected)
+    return max(descriptors(), expected)  # fewer: those of another test are gone by now

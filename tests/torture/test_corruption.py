@@ -154,7 +154,7 @@ def opener(twin: bool) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("twin", "stride"),
     [
-        pytest.param(False, 13, id="few"),
+        pytest.param(False, 61, id="few"),
         pytest.param(False, 1, id="Queue", marks=pytest.mark.torture),
         pytest.param(True, 7, id="AsyncQueue", marks=pytest.mark.torture),
     ],

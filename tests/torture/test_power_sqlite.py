@@ -43,12 +43,12 @@ class Recording:
         """
         replay, states = Replay(self.path, self._log, without_sync), 0
         replay.follow(self.calls)
+        for folder in () if self._case.twin else (self.place, self.place / "new"):
+            assert str(folder) in replay.synced, "the name of a directory is volatile"
         crashes = crashes_of(replay.platter.moments, variants)
         for step, files in itertools.islice(crashes, 0, None, every):
             states += 1
             self._check(files, step)
-        for folder in () if self._case.twin else (self.place, self.place / "new"):
-            assert str(folder) in replay.synced, "the name of a directory is volatile"
         return states
 
     def check_sound(self, variants: int, every: int) -> int:

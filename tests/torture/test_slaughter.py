@@ -64,7 +64,7 @@ def out_of_order(items: list[Item]) -> int:
     return count
 
 
-@tortured(QUICK, 12, 250)
+@tortured(QUICK, 6, 250)
 def test_kill_9(case: Case, amount: int, tmp_path: Path, figures: Any) -> None:
     """What was acknowledged is delivered; what was finished is not delivered again."""
     slaughter = Slaughter(case, tmp_path)
