@@ -113,7 +113,7 @@ def test_tox_has_the_environments() -> None:
     listed = set(tox["tox"]["env_list"].split(", "))
     sections = {section.removeprefix("testenv:") for section in tox.sections()}
     assert {"py310", "py311", "py312", "py313", "pep8", "types", "cover", "docs"} <= listed
-    assert {"pep8", "types", "cover", "bench", "docs"} <= sections
+    assert {"pep8", "types", "cover", "bench", "docs", "torture"} <= sections
     bench = tox["testenv:bench"]["commands"]
     assert "python benchmark/run_benchmark.py 1000 {posargs}" == bench
 

@@ -8,7 +8,7 @@ one are adopted by whichever name is opened first.  Anything else is refused unt
 from __future__ import annotations
 
 from string import ascii_lowercase, ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._log import warn
 from ..exceptions import FormatError
@@ -79,7 +79,15 @@ def _objects(connection: sqlite3.Connection) -> dict[str, str]:
     What is called a table and has no page of its own is a virtual one: a "view" here.
     """
     rows = connection.execute("SELECT name, type, rootpage FROM sqlite_master").fetchall()
-    return {_folded(name): kind if page or kind != "table" else "view" for name, kind, page in rows}
+    return {
+        _folded(_name(found)): kind if page or kind != "table" else "view"
+        for found, kind, page in rows
+    }
+
+
+def _name(found: Any) -> str:
+    """Return a name as text; a damaged one is none of ours."""
+    return found if isinstance(found, str) else repr(found)
 
 
 def _folded(name: str) -> str:
@@ -96,7 +104,7 @@ def _old_of(connection: sqlite3.Connection, table: Layout, there: dict[str, str]
 
 def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
     rows = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
-    return [column for (column,) in rows]
+    return [_name(found) for (found,) in rows]
 
 
 def _checked_columns(connection: sqlite3.Connection, table: Layout, path: str) -> list[str]:
@@ -105,7 +113,7 @@ def _checked_columns(connection: sqlite3.Connection, table: Layout, path: str) -
     wanted = list(table.columns)
     if found[: len(wanted)] != wanted:
         raise FormatError(
-            f"{path}: the table {table.name} has the columns {', '.join(map(str, found))}; "
+            f"{path}: the table {table.name} has the columns {', '.join(found)}; "
             f"this version ({VERSION}) knows {', '.join(wanted)}. Nothing was changed."
         )
     if wanted[0] == "_id" and not _numbers_rows(connection, table.name):
