@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from cases import Case, tortured
+from waiting import until
 from workers import Log
 from zygote import Zygote
 
@@ -81,6 +82,21 @@ def cut(case: Case, image: Path, place: Path, log: Path) -> int:
     return len(put)
 
 
+def stop(workers: list[int]) -> None:
+    """Have processes stand still; a thread that waits for the disk does so a little later."""
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    until(lambda: {"T"} == {_state(task) for pid in workers for task in _tasks(pid)})
+
+
+def _tasks(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/task").iterdir())
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 @pytest.mark.parametrize("system", MAKERS)
 @tortured(["Queue-task_done", "AsyncSQLiteAckQueue-ack"], 3, 12)
 def test_power_cut_on_a_file_system(
@@ -100,8 +116,7 @@ def test_power_cut_on_a_file_system(
         try:
             for _ in range(amount):
                 time.sleep(chance.uniform(0, 0.2))
-                for worker in workers:
-                    os.kill(worker, signal.SIGSTOP)
+                stop(workers)
                 acknowledged = cut(case, image, tmp_path, log)
                 for worker in workers:
                     os.kill(worker, signal.SIGCONT)
