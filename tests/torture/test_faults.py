@@ -115,7 +115,7 @@ def test_a_failing_system(case: Case, amount: int, memory: Path, figures: Any) -
 # -- a disk that is full, and has room again ----------------------------------------
 
 
-@tortured(["SQLiteQueue-task_done", "AsyncSQLiteAckQueue-ack"], 1, 25)
+@tortured(["SQLiteQueue-task_done", "AsyncSQLiteAckQueue-ack"], 1, 25, on_sqlite)
 def test_files_that_may_not_grow(case: Case, amount: int, memory: Path, figures: Any) -> None:
     """Where a write stops short, the put raises; what is there is there; with room all works."""
     sizes = [40_000 + 511 * number for number in range(amount)]
