@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, get_running_loop, wait
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +19,7 @@ from .serializers import pickle
 
 if TYPE_CHECKING:
     import os
+    from asyncio import Future
     from collections.abc import AsyncIterator, Callable, Generator
     from types import TracebackType
 
@@ -88,6 +89,7 @@ class AsyncPDict(DictFace):
             max_item_bytes=max_item_bytes,
             makes_directory=False,
         )
+        self._popping: set[Future[None]] = set()
         self._hops = SqliteHops()
         # The shell of a dict is never asked for a verb of queues.
         store = cast("Store", self._store)
@@ -229,6 +231,9 @@ class AsyncPDict(DictFace):
 
     async def close(self) -> None:
         """Let go of the database; a second call does nothing, others raise ``QueueClosed``."""
+        loop = get_running_loop()
+        while own := [over for over in self._popping if over.get_loop() is loop]:
+            await wait(own)  # one that is cancelled may have something to put back
         await self._shell.close()
 
     async def aclose(self) -> None:
@@ -265,6 +270,8 @@ class AsyncPDict(DictFace):
     async def _take_out(self, function: Callable[[], Any], pair_of: Callable[[Any], Any]) -> Any:
         """Call what takes a key out; ``pair_of`` says which key and value its result is."""
         taken: list[Any] = []
+        over = get_running_loop().create_future()
+        self._popping.add(over)
 
         def act() -> Any:
             taken[:] = [function()]  # may be called again, when a batch is undone
@@ -276,6 +283,10 @@ class AsyncPDict(DictFace):
             if taken and taken[0] is not MISSING:
                 await self._put_back(*pair_of(taken[0]))
             raise
+        finally:
+            self._popping.discard(over)
+            if not over.get_loop().is_closed():
+                over.set_result(None)
 
     async def _put_back(self, key: Stored, value: Any) -> None:
         try:

@@ -364,6 +364,27 @@ def test_a_dict_that_is_closed_under_calls(file: Path) -> None:
 # -- cancellation -------------------------------------------------------------------
 
 
+def test_a_pop_that_is_cancelled_under_a_close_puts_the_key_back(file: Path) -> None:
+    """Close waits for what a cancelled pop has to put back."""
+
+    async def main() -> None:
+        for turns in range(12):
+            d = await AsyncPDict.create(file, "d", durability="process")
+            await d.set("a", 1)
+            pop = asyncio.create_task(d.pop("a"))
+            await asyncio.sleep(0)
+            close = asyncio.create_task(d.close())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            pop.cancel()
+            await close
+            await asyncio.wait([pop])
+            async with AsyncPDict(file, "d") as again:
+                assert ({"a": 1} if pop.cancelled() else {}) == await again.copy()
+
+    asyncio.run(main())
+
+
 def test_a_cancelled_pop_puts_the_key_back(file: Path) -> None:
     """A pop or popitem that is cancelled in flight loses no value."""
 
