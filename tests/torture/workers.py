@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import sqlite3
 import sys
 import threading
@@ -207,6 +206,8 @@ def _reopened(kind: Any, path: str, note: Noted, number: int, q: Any) -> Any:
 
 def outgrow(case: str, path: str, log: str, size: int) -> None:
     """Put until no file may grow any more, and again when they may."""
+    import resource  # not on Windows
+
     kind, note = CASES[case], Noted(log)
     q = kind.open(Path(path), "power")
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
