@@ -150,4 +150,4 @@ class Lane:
 
     def _go_on(self) -> None:
         self.landed = self.flying = None
-        self._hop()
+        self.hop_soon()
