@@ -100,12 +100,15 @@ class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
     async def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:
         """Finish what was taken: with ``auto_commit=False`` it does not come again.
 
-        Without arguments it is everything that the calling task took; everybody's
-        when the task took nothing.  With ``auto_commit=True`` an item is finished
-        when it is taken, and this does nothing.
+        Without arguments it is everything that the calling task took; if that is nothing,
+        what tasks took that have ended; if that is nothing too, everything taken.  Where
+        one task takes and another one finishes, name the item (``wait_for(q.get(), 1)``
+        takes in a task of its own before Python 3.12: prefer ``q.get(timeout=1)``).
+
+        With ``auto_commit=True`` an item is finished when it is taken, and this does nothing.
 
         Args:
-            count: how many, the caller's oldest first.
+            count: how many: in the same order of preference, the oldest first.
             item: finish exactly this object, which ``get`` returned.
 
         Raises:
@@ -151,11 +154,13 @@ class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
         Returns:
             dicts of ``id``, ``data`` and ``timestamp``.
         """
+        return await self._look_at(lambda: self._listed(self._store.all_rows()))
+
+    async def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Read all rows on the store's thread, beside its transactions."""
         await self._shell.count()  # opens it; raises if it is closed
-        rows: list[dict[str, Any]] = await self._hops.run(
-            lambda: self._listed(self._store.all_rows())
-        )
-        return rows
+        found: list[dict[str, Any]] = await self._hops.run(rows)
+        return found
 
     async def _write(self, function: Any) -> Any:
         return await self._shell.request(partial(self._store.guard, function), writes=True)

@@ -8,7 +8,7 @@ from ._async_sqlbase import AsyncSQLBase
 from ._filequeue import T
 from ._options import MAX_ITEM_BYTES
 from ._runtime.sqlitehops import SqliteHops
-from ._runtime.takes import AT_TAKE, AT_TASK_DONE
+from ._runtime.takes import AT_ROW_DONE, AT_TAKE
 from ._runtime.tasks import TaskShell
 from ._sqlqueue import SqliteFace
 from ._storage.sqlitestores import SqliteDeletingStore, SqliteReservingStore
@@ -16,6 +16,7 @@ from .serializers import pickle
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     import aiosqlite
 
@@ -59,10 +60,16 @@ class AsyncSQLiteBase(SqliteFace[T], AsyncSQLBase[T]):
 
     def _build(self, database: Any, table: Any) -> None:
         """Make the store, with the shell that fits how items are finished."""
-        finish = AT_TAKE if self.auto_commit else AT_TASK_DONE
+        finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
         self._store = way(database, table, self._codec, skip_corrupt=self._skips)
         self._shell = TaskShell(self._store, self.maxsize, finish, self._hops, self.timeout)
+
+    async def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        if not self.memory_sql:
+            return await super()._look_at(rows)
+        found: list[dict[str, Any]] = await self._shell.request(rows, writes=False)
+        return found
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the file system; takes a while."""

@@ -24,6 +24,12 @@ def absolute(path: str | os.PathLike[str]) -> str:
     found = os.fsdecode(os.fspath(path))
     if not found:
         raise ValueError("path is empty; name a directory for the queue")
+    if "\0" in found:
+        raise ValueError(f"a path cannot hold a NUL character: {found!r}")
+    try:
+        os.fsencode(found)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a path cannot hold half a character: {found!a}") from error
     return os.path.abspath(found)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._options import DURABILITIES, absolute, one_of, whole
-from ._sqlqueue import checked_timeout
+from ._runtime.deadline import checked_timeout
 from ._storage.dictstore import DictStore, Stored, stored_key
 from ._storage.rowcodec import RowCodec
-from ._storage.sqlite import MEMORY, Database, database_path
+from ._storage.sqlite import MEMORY, Database
 from ._storage.table import DictTable
 
 if TYPE_CHECKING:
@@ -43,8 +43,13 @@ class DictFace:
         longest = whole("max_item_bytes", max_item_bytes, 1)
         self._codec = RowCodec(serializer, ordered=False, longest=longest)
         power = one_of("durability", durability, DURABILITIES) == "power"
-        file = database_path(self.path, db_file_name or "data.db", makes_directory=makes_directory)
-        database = Database(file, power=power, patience=self.timeout)
+        database = Database(
+            self.path,
+            db_file_name or "data.db",
+            makes_directory=makes_directory,
+            power=power,
+            patience=self.timeout,
+        )
         self._store = DictStore(database, table, self._codec)
 
     def __repr__(self) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from ._filequeue import NO_ITEM, T
 from ._options import DURABILITIES, ON_CORRUPT, absolute, one_of, whole
+from ._runtime.deadline import checked_timeout
 from ._storage.rowcodec import RowCodec
-from ._storage.sqlite import MEMORY, Database, database_path
+from ._storage.sqlite import MEMORY, Database
 from ._storage.table import FIFO, ID_RANGE, Table
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class SqliteFace(SqlFace[T]):
         max_item_bytes: int,
         makes_directory: bool,
     ) -> tuple[Database, Table]:
-        """Check the arguments; nothing but the directory is created, nothing opened."""
+        """Check the arguments; nothing is created or opened."""
         table = Table(self._KIND, str(name))
         self.maxsize = whole("maxsize", maxsize)
         self.name = name
@@ -117,8 +118,13 @@ class SqliteFace(SqlFace[T]):
         self.memory_sql = os.fspath(path) == MEMORY
         self.path = MEMORY if self.memory_sql else absolute(path)
         self.db_file_name = db_file_name or "data.db"
-        file = database_path(self.path, self.db_file_name, makes_directory=makes_directory)
-        database = Database(file, power=durability == "power", patience=self.timeout)
+        database = Database(
+            self.path,
+            self.db_file_name,
+            makes_directory=makes_directory,
+            power=durability == "power",
+            patience=self.timeout,
+        )
         return database, table
 
     @property
@@ -210,13 +216,6 @@ class AckFace:
 def no_row(number: int) -> str:
     """Return what to say of an id that nothing can be taken by."""
     return f"there is no row with the id {number} that could be taken"
-
-
-def checked_timeout(timeout: float) -> float:
-    """Return the patience with locks, in seconds."""
-    if timeout < 0:
-        raise ValueError("'timeout' must be a non-negative number")
-    return float(timeout)
 
 
 def row_id(given: Any) -> int:

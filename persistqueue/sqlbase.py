@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._filequeue import NO_ITEM, T
 from ._options import MAX_ITEM_BYTES, whole
 from ._runtime.deadline import FOREVER, Deadline
-from ._runtime.takes import AT_TAKE, AT_TASK_DONE
+from ._runtime.takes import AT_ROW_DONE, AT_TAKE
 from ._runtime.threads import ThreadShell
 from ._sqlqueue import SqlFace, SqliteFace, in_range, no_row, row_id, to_update
 from ._storage.sqlitestores import SqliteDeletingStore, SqliteReservingStore
@@ -89,12 +89,14 @@ class SQLBase(SqlFace[T], ThreadedQueue[T]):
     def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:
         """Finish what was taken: with ``auto_commit=False`` it does not come again.
 
-        Without arguments it is everything that the calling thread took; everybody's
-        when the thread took nothing.  With ``auto_commit=True`` an item is finished
-        when it is taken, and this does nothing.
+        Without arguments it is everything that the calling thread took; if that is nothing,
+        what threads took that have ended; if that is nothing too, everything taken.  Where
+        one thread takes and another one finishes, name the item.
+
+        With ``auto_commit=True`` an item is finished when it is taken, and this does nothing.
 
         Args:
-            count: how many, the caller's oldest first.
+            count: how many: in the same order of preference, the oldest first.
             item: finish exactly this object, which ``get`` returned.
 
         Raises:
@@ -248,7 +250,7 @@ class SQLiteBase(SqliteFace[T], SQLBase[T]):
 
     def _open(self, database: Any, table: Any) -> None:
         """Open the store, with the shell that fits how items are finished."""
-        finish = AT_TAKE if self.auto_commit else AT_TASK_DONE
+        finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
         self._store = way(database, table, self._codec, skip_corrupt=self._skips)
         self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)

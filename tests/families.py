@@ -106,6 +106,7 @@ class BlockingAsyncQueue:
             run(block.__aexit__(None, None, None))
 
     def __enter__(self) -> Any:
+        run(self._queue.__aenter__())
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from interpreter import start
+from loops import in_loop
 
 from persistqueue import (
     AsyncEmpty,
@@ -24,6 +26,7 @@ from persistqueue import (
     AsyncFILOSQLiteQueue,
     AsyncPDict,
     AsyncPriorityQueue,
+    AsyncQueue,
     AsyncSQLiteAckQueue,
     AsyncSQLiteQueue,
     AsyncUniqueAckQ,
@@ -33,6 +36,7 @@ from persistqueue import (
     PDict,
     QueueClosed,
     QueueCorrupt,
+    QueueFailed,
     QueueLocked,
     SQLiteAckQueue,
     SQLiteQueue,
@@ -217,6 +221,131 @@ def test_memory_and_several_runs(file: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("kind", [*PLAIN, *ACK])
+@in_loop
+async def test_opening_a_queue_in_memory_again_does_nothing(kind: Any) -> None:
+    """After create, a call, or an opening at the same time: what was put and taken is known."""
+    created, called = await kind.create(":memory:"), kind(":memory:")
+    for q in (created, called):
+        await q.put_many("ab")
+        taken = await q.get()
+        await asyncio.gather(q._opened(), q._opened())
+        assert q is await q
+        async with q:
+            assert 1 == await q.qsize()
+            assert {"a", "b"} == {taken, await q.get()}
+
+
+@in_loop
+async def test_opening_a_dict_in_memory_again_does_nothing() -> None:
+    """What was set is there."""
+    d = AsyncPDict(":memory:", "d")
+    await d.set("a", 1)
+    async with d:
+        assert 1 == await d["a"]
+
+
+@in_loop
+async def test_opening_after_a_failure_opens_anew(file: Path) -> None:
+    """A queue whose file was away for a moment can be opened again, and shows what is stored."""
+    q = await AsyncSQLiteQueue.create(file, auto_commit=False)
+    await q.put_many("ab")
+    await q.get()
+    os.rename(file, f"{file}.away")
+    with pytest.raises(QueueFailed, match="open the queue again"):
+        await q.qsize()
+    os.rename(f"{file}.away", file)
+    with pytest.raises(QueueFailed):
+        await q.qsize()
+    before = q._store.connection
+    async with q:
+        assert before is not q._store.connection
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            before.execute("SELECT 1")
+        assert ["a", "b"] == await q.get_many(9)
+
+
+@in_loop
+async def test_the_path_rule_holds_at_the_first_call(tmp_path: Path) -> None:
+    """What is a directory by then holds the database, and workers find each other's files."""
+    q, k = AsyncSQLiteQueue[str](tmp_path / "jobs"), AsyncSQLiteAckQueue[str](tmp_path / "jobs")
+    d = AsyncPDict(tmp_path / "jobs", "d")
+    with SQLiteQueue[str](tmp_path / "jobs") as other:
+        other.put("a")
+        assert "a" == await q.get()
+        await d.set("k", 1)
+        await k.put("b")
+        await k.get()
+        owners = [name for name in os.listdir(tmp_path / "jobs") if "owner" in name]
+        assert [f"data.db-owner-{k._store._owner.name}"] == owners
+    for each in (q, k, d):
+        await each.close()
+
+
+@pytest.mark.parametrize("kind", [AsyncQueue, AsyncPDict, *PLAIN, *ACK])
+def test_a_constructor_leaves_the_file_system_alone(
+    kind: Any, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may run on the event loop, where nothing may wait for a disk."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the file system was asked")
+
+    with monkeypatch.context() as patches:
+        for name in ("stat", "lstat", "open", "mkdir", "readlink", "listdir", "scandir"):
+            patches.setattr(os, name, refuse)
+        for name in ("isfile", "isdir", "exists", "islink", "realpath"):
+            patches.setattr(os.path, name, refuse)
+        q = kind(file, *(["d"] if kind is AsyncPDict else []))
+    asyncio.run(q.close())
+
+
+@pytest.mark.parametrize("kind", [*PLAIN, *ACK])
+@in_loop
+async def test_rows_in_memory_while_it_is_closed(kind: Any) -> None:
+    """queue() returns them, or says that the queue is closed."""
+    for _ in range(20):
+        q = await kind.create(":memory:")
+        await q.put("a")
+        before, _, after = await asyncio.gather(
+            q.queue(), q.close(), q.queue(), return_exceptions=True
+        )
+        assert isinstance(before, QueueClosed) or ["a"] == [row["data"] for row in before]
+        assert isinstance(after, QueueClosed)
+
+
+@in_loop
+async def test_a_bare_task_done_leaves_other_tasks_their_items(file: Path) -> None:
+    """Bare or with a number it is for the caller's own; for what ended tasks took when that
+    is nothing; for everybody's when that is nothing, too."""
+
+    async def rows() -> list[str]:
+        return [row["data"] for row in await q.queue()]
+
+    async def hold(taken: asyncio.Event, go_on: asyncio.Event) -> None:
+        await q.get()
+        taken.set()
+        await go_on.wait()
+
+    taken, go_on = asyncio.Event(), asyncio.Event()
+    async with AsyncSQLiteQueue[str](file, auto_commit=False) as q:
+        await q.put_many("abcde")
+        await asyncio.create_task(q.get())
+        other = asyncio.create_task(hold(taken, go_on))
+        await taken.wait()
+        await q.get_many(2)
+        await q.task_done(1)
+        assert ["a", "b", "d", "e"] == await rows()
+        await q.task_done()
+        assert ["a", "b", "e"] == await rows()
+        await q.task_done()
+        assert ["b", "e"] == await rows()
+        await q.task_done()
+        assert ["e"] == await rows()
+        go_on.set()
+        await other
+
+
 # -- ack ----------------------------------------------------------------------------
 
 
@@ -361,6 +490,22 @@ def test_a_dict_that_is_closed_under_calls(file: Path) -> None:
     asyncio.run(main())
 
 
+@in_loop
+async def test_callers_that_put_one_after_another_share_each_commit(file: Path) -> None:
+    """The one whose op went first alone goes with the others from then on."""
+    statements: list[str] = []
+    async with AsyncSQLiteQueue[int](file) as q:
+
+        async def put_five() -> None:
+            for n in range(5):
+                await q.put(n)
+
+        q._store.connection.set_trace_callback(statements.append)
+        await asyncio.gather(*(put_five() for _ in range(10)))
+        assert 50 == await q.qsize()
+    assert 6 == statements.count("COMMIT")
+
+
 # -- cancellation -------------------------------------------------------------------
 
 
@@ -474,16 +619,36 @@ def test_the_end_of_a_run_loses_nothing(file: Path) -> None:
     assert Counter(range(300)) == Counter([*got, *asyncio.run(rest())])
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"), [(AsyncSQLiteQueue, {}), (AsyncQueue, {"autosave": True})]
+)
+@in_loop
+async def test_cancelled_gets_leave_nothing_behind(kind: Any, options: Any, file: Path) -> None:
+    """A get that is cancelled on its way, where nothing is to be taken, is forgotten."""
+    async with kind(file, durability="process", **options) as q:
+        for _ in range(50):
+            task = asyncio.create_task(q.get())
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await q.put("a")
+        assert "a" == await q.get()
+        assert not q._shell._unclaimed
+        assert not q._shell._forsaken
+
+
 # -- processes ----------------------------------------------------------------------
 
 _FORGETS = """
 import asyncio, sys
-from persistqueue import AsyncSQLiteQueue
+from persistqueue import AsyncPDict, AsyncSQLiteAckQueue, AsyncSQLiteQueue
 async def main():
     q = AsyncSQLiteQueue(sys.argv[1])
     for n in range(10):
         await q.put(n)
     asyncio.create_task(AsyncSQLiteQueue(sys.argv[1], "other").get())
+    await AsyncPDict(sys.argv[1], "dict").set("a", 1)
+    await AsyncSQLiteAckQueue(sys.argv[1], "acks").put("b")
     await asyncio.sleep(0.05)
     globals()["kept"] = q
     import time

@@ -120,6 +120,19 @@ def test_autosave_finishes_at_get(open_queue: Open, path: Path) -> None:
         assert ["b", "c"] == [q.get(), q.get()]
 
 
+@pytest.mark.parametrize("autosave", [False, True])
+def test_opening_an_open_queue_does_nothing(open_queue: Open, path: Path, autosave: bool) -> None:
+    """A block around a queue in use: nothing is lost, and nothing is handed out again."""
+    q = open_queue(path, autosave=autosave)
+    q.put_many("abc")
+    taken = q.get()
+    unfinished = q.unfinished_tasks
+    with q:
+        assert unfinished == q.unfinished_tasks
+        assert 2 == q.qsize()
+        assert ["a", "b", "c"] == sorted([taken, *q.get_many(9)])
+
+
 # -- many at once -------------------------------------------------------------------
 
 
@@ -277,6 +290,18 @@ def test_a_timeout_that_is_not_a_number_is_an_error(
         q.put("a")
         with pytest.raises(ValueError, match="'timeout' must be a non-negative number"):
             Call(q.put, "b", block=block, timeout=nan).outcome()
+        assert ["a"] == q.get_many(9)
+
+
+def test_a_timeout_of_another_type_is_an_error(open_queue: Open, path: Path) -> None:
+    """Text is a TypeError that names the argument, and changes nothing."""
+    with open_queue(path, maxsize=1) as q:
+        for call, first in ((q.get, True), (q.get, False), (q.get_many, 9)):
+            with pytest.raises(TypeError, match="'timeout' must be a number of seconds, not str"):
+                call(first, timeout="3")
+        q.put("a")
+        with pytest.raises(TypeError, match="'timeout' must be a number of seconds, not str"):
+            q.put("b", timeout="3")
         assert ["a"] == q.get_many(9)
 
 

@@ -448,8 +448,11 @@ def test_an_owner_of_another_user_is_alive(path: Path, monkeypatch: pytest.Monke
     def refuse(*_: object) -> int:
         raise PermissionError
 
-    monkeypatch.setattr("persistqueue._storage.owners.os.open", refuse)
-    assert not FileOwner(str(path / "data.db")).is_dead("0" * 32)
+    with SQLiteQueue(path) as q:
+        owner = FileOwner(q._store.database)
+        with monkeypatch.context() as patches:
+            patches.setattr("persistqueue._storage.owners.os.open", refuse)
+            assert not owner.is_dead("0" * 32)
 
 
 def test_raw_travels_between_objects(path: Path) -> None:

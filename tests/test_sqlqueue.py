@@ -18,6 +18,7 @@ from persistqueue import (
     FILOSQLiteQueue,
     FormatError,
     ItemTooLarge,
+    PDict,
     PriorityQueue,
     QueueClosed,
     QueueCorrupt,
@@ -222,9 +223,9 @@ def test_a_bare_task_done_is_for_all_when_the_caller_took_nothing(path: Path) ->
 
 
 def test_a_bare_task_done_leaves_a_living_thread_its_items(path: Path) -> None:
-    """A thread that took items finishes its own, not those of another one at work."""
+    """A thread finishes its own items first, then those of one that has ended."""
     with SQLiteQueue(path, auto_commit=False) as q:
-        q.put_many("ab")
+        q.put_many("abc")
         taken, go_on = threading.Event(), threading.Event()
 
         def work() -> None:
@@ -234,9 +235,12 @@ def test_a_bare_task_done_leaves_a_living_thread_its_items(path: Path) -> None:
 
         other = Call(work)
         taken.wait(20)
+        Call(q.get).outcome()  # by a thread that has ended
         q.get()
         q.task_done()
-        assert 1 == q.unfinished_tasks
+        assert ["a", "b"] == [row["data"] for row in q.queue()]
+        q.task_done()
+        assert ["a"] == [row["data"] for row in q.queue()]
         go_on.set()
         other.outcome()
 
@@ -482,6 +486,61 @@ def test_an_item_that_cannot_be_encoded_stores_nothing(kind: Any, path: Path) ->
 # -- databases that are not as they should be ---------------------------------------
 
 
+@pytest.mark.parametrize("made", [None, 5, "half \ud800", ["list"]])
+@pytest.mark.parametrize("kind", ALL)
+def test_a_serializer_that_makes_no_bytes(kind: Any, path: Path, made: Any) -> None:
+    """SerializationError for that item; the queue and the others' items are as they were."""
+
+    class Odd:
+        loads = staticmethod(bytes.decode)
+
+        @staticmethod
+        def dumps(value: Any) -> Any:
+            return made if value == "odd" else value.encode()
+
+    with kind(path, serializer=Odd) as q:
+        q.put("a")
+        calls = [lambda: q.put("odd"), lambda: q.put_many(["b", "odd"]), lambda: q.update("odd", 1)]
+        for call in calls:
+            with pytest.raises(SerializationError, match="Odd cannot encode this item of type str"):
+                call()
+        assert ["a"] == q.get_many(9)
+
+
+@pytest.mark.parametrize("view", [bytearray, memoryview])
+def test_a_serializer_that_uses_its_buffer_again(path: Path, view: Any) -> None:
+    """What a row holds is what was in the buffer when the item was encoded."""
+    buffer = bytearray(1)
+
+    class Reusing:
+        @staticmethod
+        def dumps(value: int) -> Any:
+            buffer[0] = value
+            return buffer if view is bytearray else memoryview(buffer)
+
+        @staticmethod
+        def loads(data: bytes) -> int:
+            return data[0]
+
+    with SQLiteQueue(path, serializer=Reusing) as q:
+        q.put_many([1, 2, 3])
+        assert [1, 2, 3] == q.get_many(9)
+
+
+def test_text_is_measured_in_bytes(path: Path) -> None:
+    """max_item_bytes bounds what a row takes, whatever the serializer makes."""
+    with SQLiteQueue(path, serializer=Text, max_item_bytes=4) as q:
+        q.put("üü")
+        with pytest.raises(ItemTooLarge, match="6 bytes"):
+            q.put("üüü")
+
+
+class Text:
+    """A serializer for text, which stays as it is."""
+
+    dumps = loads = str
+
+
 def test_a_file_that_is_no_database(path: Path) -> None:
     """FormatError says so, and the file is left alone."""
     path.write_bytes(b"something else altogether" * 100)
@@ -582,6 +641,29 @@ def test_path_rule(tmp_path: Path) -> None:
         assert "a" == q.get()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs, and links need a right")
+@pytest.mark.parametrize("kind", [SQLiteQueue, lambda path: PDict(path, "d")])
+def test_a_path_that_can_be_no_database(kind: Any, tmp_path: Path) -> None:
+    """The error says what is there; nothing is created or opened."""
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "dir").mkdir()
+    os.mkfifo(tmp_path / "dir" / "data.db")
+    with pytest.raises(FileNotFoundError, match="link leads to nothing"):
+        kind(tmp_path / "link")
+    for path in ("fifo", "dir"):
+        with pytest.raises(OSError, match="a regular file"):
+            kind(tmp_path / path)
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("path", ["nul\0", "half \ud800"])
+def test_what_cannot_be_a_path(path: str) -> None:
+    """A ValueError that says why."""
+    with pytest.raises(ValueError, match="a path cannot hold"):
+        SQLiteQueue(path)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_what_is_created_is_private(path: Path) -> None:
     """The directory is 0700, its files are 0600."""
@@ -637,6 +719,7 @@ def test_memory_is_private(kind: Any, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("argument", "value", "error"),
     [("maxsize", "1", TypeError), ("durability", "none", ValueError), ("timeout", -1, ValueError),
+     ("timeout", float("nan"), ValueError), ("timeout", "3", TypeError), ("timeout", None, TypeError),
      ("on_corrupt", "x", ValueError), ("max_item_bytes", 0, ValueError),
      ("serializer", object(), AttributeError)],
 )  # fmt: skip
@@ -644,9 +727,24 @@ def test_wrong_arguments_are_named(
     path: Path, argument: str, value: Any, error: type[Exception]
 ) -> None:
     """An error says which argument is wrong; nothing is created."""
-    with pytest.raises(error):
+    with pytest.raises(error, match=argument if argument != "serializer" else "no serializer"):
         SQLiteQueue(path, **{argument: value})
+    if argument == "timeout":
+        with pytest.raises(error, match=argument):
+            PDict(path, "d", **{argument: value})
     assert not path.exists()
+
+
+@pytest.mark.parametrize("timeout", [3e6, float("inf"), 10**400])
+def test_a_patience_without_an_end(path: Path, behind: Callable[..., Any], timeout: float) -> None:
+    """However long the timeout is, SQLite waits where it waits by itself."""
+    with SQLiteQueue(path, timeout=timeout) as q:
+        q.put("a")
+        behind("BEGIN IMMEDIATE")
+        call = Call(q.shrink_disk_usage)
+        call.join(0.1)
+        behind("ROLLBACK")
+        call.outcome()
 
 
 @pytest.mark.parametrize(("durability", "level"), [("power", 2), ("process", 1)])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from persistqueue._runtime.policy import SETTLE
-from persistqueue._runtime.takes import Takes
+from persistqueue._runtime.takes import RowTakes, Takes
 from persistqueue._storage.base import Record
 
 
@@ -27,6 +27,11 @@ class Plain:
         own = [record for record in self.records if record.owner == owner]
         return (own or self.records)[0]
 
+    def own_first(self, owner: str) -> list[Record]:
+        own = [record for record in self.records if record.owner == owner]
+        orphaned = [record for record in self.records if record.owner in self._ended]
+        return own or orphaned or self.records
+
     def of_item(self, item: Any, owner: str) -> Record | None:
         same = [record for record in self.records if record.item is item]
         own = [record for record in same if record.owner == owner]
@@ -41,6 +46,31 @@ def picked(pick: Any, *arguments: Any) -> list[Record]:
     except ValueError:
         assert not into
     return into
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_are_picked_for_the_caller_first(seed: int) -> None:
+    """A bare task_done picks all of the caller's, one with a number its oldest; else what
+    nobody alive holds, else the others'."""
+    chance = random.Random(seed)
+    ended: set[str] = set()
+    takes, plain = RowTakes(ended.__contains__), Plain(ended)
+    for number in range(300):
+        owner, step = chance.choice("abc"), chance.random()
+        if step < 0.6:
+            records = [Record(number, number + 1, object())]
+            takes.add(records, owner)
+            plain.records += records
+        elif step < 0.9:
+            expected = plain.own_first(owner)[:1]
+            assert expected == picked(takes.pick_oldest, 1, owner)
+            plain.records = [record for record in plain.records if record not in expected]
+        elif step < 0.95:
+            expected = plain.own_first(owner)
+            assert expected == picked(takes.pick_all, owner)
+            plain.records = [record for record in plain.records if record not in expected]
+        else:
+            ended.symmetric_difference_update(owner)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -17,20 +17,20 @@ class Deadline:
 
     Raises:
         ValueError: the timeout is negative, whether or not ``block`` is true.
+        TypeError: it is no number.
     """
 
     __slots__ = ("at", "waits")
 
     def __init__(self, block: bool = True, timeout: float | None = None) -> None:
-        if timeout is not None and not timeout >= 0:  # NaN is no number, either
-            raise ValueError("'timeout' must be a non-negative number")
+        seconds = _FOREVER if timeout is None else checked_timeout(timeout)
         self.waits = block and timeout != 0
         if not block:
             self.at = 0.0
         elif timeout is None:
             self.at = _FOREVER
         else:
-            self.at = time.monotonic() + min(timeout, _AGES)
+            self.at = time.monotonic() + seconds
 
     @staticmethod
     def of(block: bool, timeout: float | None) -> Deadline:
@@ -46,6 +46,22 @@ class Deadline:
     def expired(self) -> bool:
         """Return whether the moment has come."""
         return self.at != _FOREVER and time.monotonic() >= self.at
+
+
+def checked_timeout(timeout: float) -> float:
+    """Return a timeout in seconds; one that is longer than anybody waits is cut.
+
+    Raises:
+        ValueError: it is negative.
+        TypeError: it is no number.
+    """
+    try:
+        if timeout >= 0:  # NaN is not
+            return float(min(timeout, _AGES))
+    except TypeError:
+        kind = type(timeout).__name__
+        raise TypeError(f"'timeout' must be a number of seconds, not {kind}") from None
+    raise ValueError("'timeout' must be a non-negative number")
 
 
 FOREVER = Deadline()

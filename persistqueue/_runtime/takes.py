@@ -6,13 +6,14 @@ The shell's mutex (or its event loop) protects these objects.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .._storage.base import Record
 from .policy import SETTLE, TAKE, UNTAKE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     _Key = Callable[[Record], Any]  # what an index is made by
 
@@ -68,9 +69,8 @@ class Takes:
             self._discard(record)
 
     def pick_all(self, owner: Any, into: list[Record]) -> None:
-        """Pick all that ``owner`` took, and what nobody else can settle; else everything."""
-        own = [r for r in self._all if r.owner is owner or self._ended(r.owner)]
-        into += own or self._all
+        """Pick all that ``owner`` took; else what nobody else can settle; else everything."""
+        into += self._same(_owner_of, owner) or list(self._orphaned()) or self._all
         for record in into:
             self._discard(record)
 
@@ -118,15 +118,23 @@ class Takes:
             return first
         return next(iter(self._same(_owner_of, owner)), first)
 
+    def _orphaned(self) -> Iterator[Record]:
+        """Return what nobody alive can settle any more, oldest first."""
+        if any(map(self._ended, self._index(_owner_of))):  # owners are few, records many
+            yield from (record for record in self._all if self._ended(record.owner))
+
     def _same(self, key: _Key, value: Any) -> Iterable[Record]:
         """Return the records whose key is ``value``, oldest first."""
+        return self._index(key).get(value, ())
+
+    def _index(self, key: _Key) -> dict[Any, OrderedDict[Record, None]]:
         index = self._indexes.get(key)
         if index is None:
             index = {}
             for record in self._all:
                 _enter(index, key, record)
             self._indexes[key] = index
-        return index.get(value, ())
+        return index
 
     def _discard(self, record: Record) -> None:
         for key, index in self._indexes.items():
@@ -152,6 +160,16 @@ def _owner_of(record: Record) -> Any:
 def item_of(record: Record) -> int:
     """Return what tells one object from another."""
     return id(record.item)
+
+
+class RowTakes(Takes):
+    """The same where each item is settled by itself, and holds no other up.
+
+    The caller's own come first; then those whose consumer has ended; then the others'.
+    """
+
+    def _oldest(self, owner: Any) -> Record | None:
+        return next(chain(self._same(_owner_of, owner), self._orphaned(), self._all), None)
 
 
 class Tally:
@@ -296,5 +314,6 @@ class Finish:
 
 
 AT_TASK_DONE = Finish(Takes, at_take=False, counted=False, looks=frozenset({TAKE, UNTAKE}))
+AT_ROW_DONE = Finish(RowTakes, at_take=False, counted=False, looks=AT_TASK_DONE.looks)
 AUTOSAVE = Finish(lambda _: Tally(), at_take=True, counted=True, looks=frozenset({SETTLE}))
 AT_TAKE = Finish(lambda _: Finished(), at_take=True, counted=False, looks=frozenset({SETTLE}))

@@ -83,14 +83,14 @@ class TaskShell(Shell):
         self._opened = False  # by open(), without a batch
         self._closing: asyncio.Event | None = None  # set when the close under way is over
         self._poked = False  # a call of _poke is on its way
-        self._unclaimed: set[Op] = set()  # answered takes whose task has not gone on yet
+        self._unclaimed: set[Op] = set()  # took something, and their tasks have not gone on
         # Ops whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
         self._forsaken: deque[Op] = deque()
 
     # -- opening, settling, giving back ---------------------------------------------
 
     async def open(self) -> None:
-        """Open the store now; otherwise the first call does."""
+        """Open the store now, if it is not open; otherwise the first call does."""
         self._bind()
         self._line.admit(Op(COUNT))
         self._opened = True
@@ -99,7 +99,7 @@ class TaskShell(Shell):
             await self._hops.run(self._store.close)
             self._hops.stop()
         self._line.admit(Op(COUNT))
-        self.unfinished = self._store.counts(exact=False)[1]
+        self.unfinished = self._store.counts(exact=False)[1] + self._takes.unanswered
 
     async def settle(self, records: Sequence[Record]) -> None:
         """Settle those of ``records`` that nobody has settled yet, even if cancelled."""
@@ -206,7 +206,7 @@ class TaskShell(Shell):
             self._forsake(op)
         elif not gate.done():
             gate.set_result(None)
-            if self._autosave and op.verb == TAKE:
+            if self._autosave and op.verb == TAKE and isinstance(op.result, list):
                 self._unclaimed.add(op)
 
     def _expire(self, op: Op) -> None:

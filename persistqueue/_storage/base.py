@@ -48,7 +48,10 @@ class Store(Protocol):
     """A place where encoded items are kept in order."""
 
     def open(self) -> bool:
-        """Open, and repair what a crash left.  False: somebody else holds the lock."""
+        """Open, and repair what a crash left.  False: somebody else holds the lock.
+
+        Where it is open and nothing has failed, this does nothing.
+        """
 
     def begin(self, exclusive: bool) -> bool:
         """Start a transaction and see what others committed.  False: locked.

@@ -11,9 +11,12 @@ import os
 import re
 import stat
 import uuid
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .files import try_lock
+
+if TYPE_CHECKING:
+    from .sqlite import Database
 
 
 class Owner(Protocol):
@@ -47,16 +50,14 @@ class FileOwner:
     """An owner that holds a lock on a file beside the database.
 
     Args:
-        database: the database's path.
-        memory: it is in memory: nobody else can see what is held.
+        database: where it is, once it is opened; what is in memory nobody else can see.
     """
 
-    def __init__(self, database: str, *, memory: bool = False) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._name: str | None = None
         self._fd = -1
-        self._supported = not memory
-        self._memory = memory
+        self._supported = not database.memory
 
     @property
     def name(self) -> str | None:
@@ -107,9 +108,9 @@ class FileOwner:
 
         Only where nobody can appear meanwhile: under the database's lock.
         """
-        if self._memory:
+        if self._database.memory:
             return
-        directory, file = os.path.split(self._database)
+        directory, file = os.path.split(self._database.path)
         owners = re.compile(re.escape(file) + "-owner-([0-9a-f]{32})")
         with contextlib.suppress(OSError):  # a directory that may not be read; no locks
             for entry in os.listdir(directory):
@@ -136,7 +137,7 @@ class FileOwner:
             return False
 
     def _file(self, name: str) -> str:
-        return f"{self._database}-owner-{name}"
+        return f"{self._database.path}-owner-{name}"
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(OSError):  # Windows keeps a file that is open; or it is gone

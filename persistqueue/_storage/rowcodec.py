@@ -65,11 +65,12 @@ class RowCodec:
         """
         try:
             data = self._in_order(item) if self._ordered else self._dumps(item)
+            data, size = (data, len(data)) if isinstance(data, bytes) else _in_a_row(data)
         except Exception as error:
             raise cannot_encode(self.name, item, error) from error
-        if len(data) > self._longest:
+        if size > self._longest:
             raise ItemTooLarge(
-                f"the item is {len(data)} bytes long once encoded, "
+                f"the item is {size} bytes long once encoded, "
                 f"max_item_bytes is {self._longest}; nothing was stored"
             )
         return data
@@ -109,6 +110,21 @@ class RowCodec:
             ) from error
         except Exception as error:
             raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
+
+
+def _in_a_row(data: Any) -> tuple[bytes | str, int]:
+    """Return what a row is given for ``data``, and how many bytes that takes.
+
+    Raises:
+        TypeError: a row cannot hold it.
+        UnicodeEncodeError: it is text with half a character.
+    """
+    if isinstance(data, str):
+        return data, len(data) if data.isascii() else len(data.encode())
+    if isinstance(data, (bytearray, memoryview)):
+        data = bytes(data)  # a copy: its serializer may use the buffer again
+        return data, len(data)
+    raise TypeError(f"it made {data!r:.60} of it, and a row holds bytes or text")
 
 
 class _ClassMissing(Exception):

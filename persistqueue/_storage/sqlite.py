@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 MEMORY = ":memory:"
+_LONGEST_PATIENCE = 2_000_000.0  # s; SQLite counts milliseconds in an int
 _TICK = 20_000_000  # ns; more than the granularity of any file system's times
 _STAMPS_LIE = os.name == "nt"  # Windows writes a file's time when it is closed
 
@@ -63,21 +64,47 @@ class Database:
     """Where a database is, and how it is opened.
 
     Args:
-        path: the file, or ``":memory:"``.
+        path: as the user gave it, absolute; or ``":memory:"``.
+        file_name: of the database, where the path is a directory.
+        makes_directory: what does not exist becomes a directory, not a file.
         power: whether a commit survives loss of power.
         patience: seconds to wait for locks where SQLite itself waits.
+
+    Attributes:
+        path: the database's file, once ``locate`` was called.
     """
 
-    def __init__(self, path: str, *, power: bool, patience: float) -> None:
-        self.path = path = path if path == MEMORY else os.path.realpath(path)
-        self.patience = patience
+    def __init__(
+        self,
+        path: str,
+        file_name: str = "data.db",
+        *,
+        makes_directory: bool = False,
+        power: bool,
+        patience: float,
+    ) -> None:
+        self.path = self._given = path
+        self._file_name = file_name
+        self._makes_directory = makes_directory
+        self.patience = min(patience, _LONGEST_PATIENCE)
         self.power = power
         self.memory = path == MEMORY
-        self._watched = f"{path}-wal"
+        self._watched = ""
         self._identity: tuple[int, int] | None = None
 
+    def locate(self) -> None:
+        """Find the file by the path rule, until it was opened; makes the directory if need be.
+
+        Raises:
+            OSError: the path can be neither a directory nor a database.
+        """
+        if self._identity is None and not self.memory:
+            found = _file_of(self._given, self._file_name, makes_directory=self._makes_directory)
+            self.path = os.path.realpath(found)
+            self._watched = f"{self.path}-wal"
+
     def connect(self) -> sqlite3.Connection:
-        """Open a connection that writes.  It never waits for a lock.
+        """Open a connection that writes, behind ``locate``.  It never waits for a lock.
 
         Raises:
             SQLITE_ERRORS: as they are; ``translate`` says what it means.
@@ -236,17 +263,14 @@ class Watch:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def database_path(path: str, file_name: str, *, makes_directory: bool) -> str:
+def _file_of(path: str, file_name: str, *, makes_directory: bool) -> str:
     """Return the database's file by the path rule; creates the directory if it is missing."""
-    if path == MEMORY or os.path.isfile(path):
-        return path
-    if os.path.isdir(path):
-        return os.path.join(path, file_name)
-    if not makes_directory:
-        return path
-    if os.path.lexists(path) and not os.path.islink(path):
-        raise OSError(errno.EINVAL, "neither a directory nor a regular file", path)
-    _make_directory(path)
+    if not os.path.isdir(path):
+        if os.path.isfile(path) or not makes_directory:
+            return path
+        if os.path.lexists(path):
+            raise _why_not_opened(path)
+        _make_directory(path)
     return os.path.join(path, file_name)
 
 
@@ -308,7 +332,11 @@ def _why_not_opened(path: str) -> OSError:
     try:
         os.stat(path)
     except OSError as error:
+        if os.path.islink(path) and error.errno == errno.ENOENT:
+            return OSError(errno.ENOENT, "the symbolic link leads to nothing", path)
         return error
+    if not os.path.isdir(path) and not os.path.isfile(path):
+        return OSError(errno.EINVAL, "neither a directory nor a regular file", path)
     number = errno.EISDIR if os.path.isdir(path) else errno.EACCES
     return OSError(number, os.strerror(number), path)
 

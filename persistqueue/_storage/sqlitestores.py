@@ -20,4 +20,4 @@ class SqliteAckStore(AckStore, SqliteTransactions):
     """Marks rows; an owner holds a lock on a file beside the database."""
 
     def _new_owner(self) -> FileOwner:
-        return FileOwner(self._database.path, memory=self._database.memory)
+        return FileOwner(self._database)

@@ -60,13 +60,16 @@ class SqliteTransactions(Transactions):
     def open(self) -> bool:
         gate.enter(self, self._database)
         try:
-            return self._open()
+            if self._connection is not None and self._failed:
+                self._close()
+            return self._connection is not None or self._open()
         finally:
             gate.leave(self)
 
     def _open(self) -> bool:
         connection = None
         try:
+            self._database.locate()
             gate.refuse(self._database)
             connection = self._database.connect()
             prepare(connection, self._table, self._database.path)
