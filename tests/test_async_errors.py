@@ -237,7 +237,7 @@ SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (FormatError, another_serializers, "json"),
     (SerializationError, function, "pickle cannot encode this item of type function: "),
     (ItemTooLarge, too_large, r"\d{4} bytes long once encoded, max_item_bytes is 100; nothing"),
-    (NotADirectoryError, no_directory, "a file queue needs a directory, this is a file"),
+    (NotADirectoryError, no_directory, "a queue needs a directory here, and this is none"),
     (ValueError, never_fits, "^3 items never fit in a queue of maxsize 2$"),
     (ValueError, too_many_done, "called too many times"),
     (ValueError, strange_item_done, "not handed out by this queue"),

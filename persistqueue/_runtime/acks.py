@@ -5,6 +5,7 @@ No I/O, no waiting; the shell's mutex (or its event loop) protects these objects
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .likeness import alike, likeness
@@ -24,12 +25,16 @@ class Unacked(Takes):
 
     def pick_same(self, item: Any, owner: Any, into: list[Record]) -> None:
         """Pick the record of this very object; the caller's first."""
-        self._pick_own(list(self._same(item_of, id(item))), owner, into)
+        own = self._same(_own_item_of, (id(item), owner))
+        self._pick_first(own or self._same(item_of, id(item)), into)
 
     def pick_alike(self, item: Any, owner: Any, into: list[Record]) -> None:
         """Pick the record of an equal object; the caller's first."""
-        candidates = self._same(_likeness_of, likeness(item))
-        self._pick_own([one for one in candidates if alike(one.item, item)], owner, into)
+        like = likeness(item)
+        candidates = chain(
+            self._same(_own_likeness_of, (like, owner)), self._same(_likeness_of, like)
+        )
+        self._pick_first((one for one in candidates if alike(one.item, item)), into)
 
     def pick_place(self, place: Any, into: list[Record]) -> None:
         """Pick the record at this place."""
@@ -41,10 +46,6 @@ class Unacked(Takes):
         for record in into:
             self._discard(record)
 
-    def _pick_own(self, records: list[Record], owner: Any, into: list[Record]) -> None:
-        own = [record for record in records if record.owner is owner]
-        self._pick_first(own or records, into)
-
     def _pick_first(self, records: Iterable[Record], into: list[Record]) -> None:
         record = next(iter(records), None)
         if record is not None:
@@ -54,6 +55,14 @@ class Unacked(Takes):
 
 def _place_of(record: Record) -> Any:
     return record.start
+
+
+def _own_item_of(record: Record) -> tuple[int, Any]:
+    return id(record.item), record.owner
+
+
+def _own_likeness_of(record: Record) -> tuple[int, Any]:
+    return _likeness_of(record), record.owner
 
 
 def _likeness_of(record: Record) -> int:

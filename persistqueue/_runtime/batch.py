@@ -180,14 +180,17 @@ class Runner:
             ops[0].result = self._store.append(ops[0].load)
             return
         records: list[bytes] = []
-        room = self._maxsize - self._store.counts()[0] if self._maxsize > 0 else None
+        wanted = sum(len(op.load) for op in ops)
+        room = self._store.room(self._maxsize, wanted) if self._maxsize > 0 else wanted
         blocked, stored = False, []
         for op in ops:
-            if room is not None and (room < len(op.load) or (blocked and op.waits)):
+            need = len(op.load)
+            if need > room:  # a unique queue may hold some of it already
+                need = self._store.needs(op.load, records)
+            if need > room or (blocked and op.waits):
                 op.result, blocked = NO_ROOM, True
                 continue
-            if room is not None:
-                room -= len(op.load)
+            room -= need
             records += op.load
             stored.append(op)
         places = self._store.append(records) if records else None

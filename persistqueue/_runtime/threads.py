@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._storage.base import Reentry
 from ..exceptions import PersistQueueError, QueueClosed, QueueShutDown
 from .batch import begin
 from .deadline import FOREVER, Deadline
@@ -311,7 +312,7 @@ class ThreadShell(Shell):
 
 
 def _refuse_reentry() -> NoReturn:
-    raise RuntimeError(
+    raise Reentry(
         "a queue was called from a signal handler or a destructor in the middle of another "
         "call on it in the same thread"
     )

@@ -32,6 +32,10 @@ class Stale(Exception):
     """What was read without the lock was overtaken: begin again with the lock."""
 
 
+class Reentry(RuntimeError):
+    """A queue was called in the middle of another call on it, in the same thread."""
+
+
 class Undone(Exception):
     """The store has undone the whole transaction by itself: nothing more may run in it.
 
@@ -93,6 +97,16 @@ class Store(Protocol):
         Without ``exact`` a store that would have to count may say less than there is,
         but 0 only when there is none; callable outside a transaction, and never fails.
         """
+
+    def room(self, maxsize: int, wanted: int) -> int:
+        """Return how many items fit beside those that wait.
+
+        A store that would have to count may say less than that, but not less than ``wanted``
+        when so many fit.
+        """
+
+    def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
+        """Return how much room ``records`` take that are appended behind ``ahead``."""
 
     def commit(self) -> None:
         """Make the transaction durable and end it; on an error nothing of it is stored."""

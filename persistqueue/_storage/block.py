@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any
 
-from ..exceptions import ItemTooLarge, SerializationError
+from ..exceptions import ItemTooLarge, PersistQueueError, SerializationError
+from .base import Reentry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# What loading a record may raise that is of this process, not of the record.
+NOT_DAMAGE = (MemoryError, RecursionError, PersistQueueError, Reentry)
 
 
 class Short(Exception):

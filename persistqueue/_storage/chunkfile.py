@@ -299,6 +299,12 @@ class ChunkFileStore:
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - counting is free here
         return self._cursor.counts(self._head)
 
+    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
+        return maxsize - self.counts()[0]
+
+    def needs(self, records: Sequence[bytes], ahead: Sequence[bytes]) -> int:  # noqa: ARG002
+        return len(records)
+
     # -- ending a transaction -------------------------------------------------------
 
     def commit(self) -> None:

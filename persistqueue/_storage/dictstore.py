@@ -27,26 +27,29 @@ MISSING: Any = object()
 def stored_key(key: Any) -> Stored:
     """Return a key as it is stored, and its type.
 
+    Of a subclass (an enum's members, say) it is the value, whatever its methods show: that
+    is what SQLite stores for persist-queue, and what ``==`` goes by.
+
     Raises:
         TypeError: it is none of str, bytes, int, float, bool.
         ValueError: it is not a number, or half a character.
     """
     if isinstance(key, str):
+        text = str.__str__(key)
         try:
-            key.encode()
+            text.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"a key cannot hold half a character: {key!a}") from error
-        return str(key), None
+            raise ValueError(f"a key cannot hold half a character: {text!a}") from error
+        return text, None
     if isinstance(key, bytes):
-        return bytes(key), None
-    if isinstance(key, bool):
-        return str(int(key)), "bool"
+        return b"".join((key,)), None
     if isinstance(key, int):
-        return str(int(key)), "int"
+        return int.__repr__(int.__int__(key)), "bool" if isinstance(key, bool) else "int"
     if isinstance(key, float):
-        if key != key:  # noqa: PLR0124 - that is what makes it nan
+        number = float.__float__(key)
+        if number != number:  # noqa: PLR0124 - that is what makes it nan
             raise ValueError("nan cannot be a key: it does not equal itself")
-        return float(key), f"float {float(key)!r}"
+        return number, f"float {number!r}"
     raise TypeError(f"a key must be a str, bytes, int, float or bool, not {type(key).__name__}")
 
 

@@ -185,7 +185,7 @@ class Disk:
             os.makedirs(path, mode=0o700, exist_ok=True)
         except FileExistsError as error:
             raise NotADirectoryError(
-                error.errno, "a file queue needs a directory, this is a file", path
+                error.errno, "a queue needs a directory here, and this is none", path
             ) from None
         return changed
 

@@ -39,7 +39,7 @@ from ..serializers._coroutines import (
     refuse_coroutine,
 )
 from ..serializers._framed import LENGTH
-from .block import Block, Damaged, Short, cannot_decode, cannot_encode, too_long
+from .block import NOT_DAMAGE, Block, Damaged, Short, cannot_decode, cannot_encode, too_long
 from .infoguard import refuse_tags, refuse_tuples
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
-_NOT_DAMAGE = (MemoryError, RecursionError)  # of this process, not of the record
 
 
 class PickleFraming:
@@ -178,7 +177,7 @@ class PlainFraming:
             raise too_long(block.longest)
         try:
             return self._loads(block.data[start:stop]), end
-        except _NOT_DAMAGE as error:
+        except NOT_DAMAGE as error:
             raise cannot_decode(self.name, error) from error
         except Exception as error:
             raise Damaged(f"not {self.name}: {error}") from error
@@ -261,7 +260,7 @@ class ForeignFraming:
             return item, at + stream.tell()
         except OSError:  # the disk's, or that of a service which load asks
             raise
-        except (*_NOT_DAMAGE, ImportError, Unawaited) as error:
+        except (*NOT_DAMAGE, ImportError, Unawaited) as error:
             raise cannot_decode(self.name, error) from error
         except Exception as error:
             raise Damaged(f"{self.name}.load raised {type(error).__name__}: {error}") from error

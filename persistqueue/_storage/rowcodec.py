@@ -14,10 +14,10 @@ from ..exceptions import ItemTooLarge, SerializationError
 from ..serializers import async_pickle, pickle
 from ..serializers._inmemory import in_memory, takes_sort_keys
 from ..serializers._sorting import canonical
-from .block import Damaged, cannot_encode, too_long
+from .block import NOT_DAMAGE, Damaged, cannot_encode, too_long
 
 # The row is whole, and this process lacks something.  (An AttributeError may be either.)
-_NOT_DAMAGE = (ImportError, AttributeError, MemoryError, RecursionError)
+_NOT_DAMAGE = (*NOT_DAMAGE, ImportError, AttributeError)
 
 
 class NotText(bytes):
@@ -90,6 +90,7 @@ class RowCodec:
         Raises:
             Damaged: it holds none.
             SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            OSError: what loading it came to (a service that it asks did not answer, say).
         """
         if not isinstance(data, (bytes, str)):
             raise Damaged(f"not {self.name}: a row holds bytes or text, not {data!r}")
@@ -99,7 +100,7 @@ class RowCodec:
             raise too_long(self._longest)
         try:
             return self._loads(data)
-        except SerializationError:  # signed by a key that is not known here, above all
+        except (OSError, SerializationError):  # signed by a key that is not known here, above all
             raise
         except _NOT_DAMAGE as error:
             if isinstance(error, AttributeError) and self._pickles and _finds_classes(data):

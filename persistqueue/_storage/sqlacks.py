@@ -55,12 +55,12 @@ class AckStore(SqlStore):
     # -- counting -------------------------------------------------------------------
 
     def _count(self) -> tuple[int, int]:
-        waiting = self._one(self._table.count)
-        return waiting, waiting + self._one(self._table.count_held)
+        ((waiting, held),) = self._rows(self._table.count_both)
+        return waiting, waiting + held
 
     def _glance(self) -> tuple[int, int]:
-        waiting = self._one(self._table.count_some)
-        return waiting, waiting + self._one(self._table.held_some)
+        ((waiting, held),) = self._rows(self._table.both_some)
+        return waiting, waiting + held
 
     def count_status(self, status: int) -> int:
         """Return how many rows have this status."""

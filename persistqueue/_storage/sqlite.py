@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 MEMORY = ":memory:"
 _LONGEST_PATIENCE = 2_000_000.0  # s; SQLite counts milliseconds in an int
+_NAP = 0.01  # s between two tries to give space back
 _TICK = 20_000_000  # ns; more than the granularity of any file system's times
 _STAMPS_LIE = os.name == "nt"  # Windows writes a file's time when it is closed
 
@@ -90,6 +91,7 @@ class Database:
         self.power = power
         self.memory = path == MEMORY
         self._watched = ""
+        self._readers_block = False  # a commit waits for those who are reading
         self._identity: tuple[int, int] | None = None
 
     def locate(self) -> None:
@@ -139,7 +141,36 @@ class Database:
     def shrink(self, table: str) -> None:
         """Rebuild the database without what was deleted, and give the space back."""
         if not self.memory:
-            self.beside(_vacuum, table)
+            self.beside(self._vacuum, table)
+
+    def _vacuum(self, connection: sqlite3.Connection) -> None:
+        connection.execute("VACUUM")
+        # SQLite would wait for readers with the write lock in its hand.
+        connection.execute("PRAGMA busy_timeout=0")
+        until = time.monotonic() + self.patience
+        while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() >= until:
+                warn(
+                    "%s: shrunk, but somebody is still reading what was there before: the space "
+                    "is free when he is done and somebody writes, or shrinks it again",
+                    self.path,
+                )
+                break
+            time.sleep(_NAP)
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        """Commit; where readers are in the way, wait for them, as nobody else can.
+
+        The transaction is still there if that takes too long.
+        """
+        if not self._readers_block:
+            connection.execute("COMMIT")
+            return
+        connection.execute(f"PRAGMA busy_timeout={int(self.patience * 1000)}")
+        try:
+            connection.execute("COMMIT")
+        finally:
+            connection.execute("PRAGMA busy_timeout=0")
 
     def _connect(self, timeout: float = 0.0) -> sqlite3.Connection:
         path = self.path
@@ -157,9 +188,9 @@ class Database:
 
     def _choose_journal(self, connection: sqlite3.Connection) -> None:
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        if mode != "wal":  # a file system without shared memory
+        if mode != "wal" and not self._readers_block:  # a file system without shared memory
             warn("%s: no write-ahead log here (%s): slower, and readers block", self.path, mode)
-            self._watched = self.path
+            self._watched, self._readers_block = self.path, True
         wanted = 2 if self.power else 1
         connection.execute(f"PRAGMA synchronous={wanted}")
         if connection.execute("PRAGMA synchronous").fetchone()[0] != wanted:
@@ -264,30 +295,19 @@ class Watch:
 
 
 def _file_of(path: str, file_name: str, *, makes_directory: bool) -> str:
-    """Return the database's file by the path rule; creates the directory if it is missing."""
+    """Return the database's file by the path rule; creates the directory if it is missing.
+
+    A directory that is created is there after a loss of power, too.
+    """
     if not os.path.isdir(path):
         if os.path.isfile(path) or not makes_directory:
             return path
         if os.path.lexists(path):
             raise _why_not_opened(path)
-        _make_directory(path)
+        disk = Disk()
+        for changed in disk.make_directory(path):
+            disk.sync_directory(changed)
     return os.path.join(path, file_name)
-
-
-def _make_directory(path: str) -> None:
-    """Create a directory and its parents; SQLite syncs names of files, so these are synced here."""
-    above = path
-    while not os.path.lexists(above):
-        above = os.path.dirname(above)
-    os.makedirs(path, 0o700, exist_ok=True)
-    while path != above:
-        path = os.path.dirname(path)
-        Disk().sync_directory(path)
-
-
-def _vacuum(connection: sqlite3.Connection) -> None:
-    connection.execute("VACUUM")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _create_private(path: str) -> None:

@@ -6,7 +6,7 @@ between what it reads and what it writes.  A batch that only looks needs none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..exceptions import QueueFailed
 from .base import Stale, Undone
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .sqlite import Database, SqliteError
     from .table import Layout
 
+R = TypeVar("R")
 _inherited: list[Any] = []  # connections of a parent process: never to be closed here
 
 
@@ -67,7 +68,7 @@ class SqliteTransactions(Transactions):
             gate.leave(self)
 
     def _open(self) -> bool:
-        connection = None
+        connection, self._exclusive = None, False
         try:
             self._database.locate()
             gate.refuse(self._database)
@@ -82,6 +83,8 @@ class SqliteTransactions(Transactions):
             self._connection = None
             if connection is not None:
                 close_quietly(connection)
+            if isinstance(error, Stale):  # busy, while reading
+                return False
             if not isinstance(error, SQLITE_ERRORS):
                 raise
             if is_busy(error):
@@ -182,7 +185,7 @@ class SqliteTransactions(Transactions):
             self._watch.note()  # nobody else can commit now, and this stores nothing
         self._committing = True
         try:
-            connection.execute("COMMIT")
+            self._database.commit(connection)
         except SQLITE_ERRORS as error:
             self._committing = False
             raise self._commit_failed(error) from error
@@ -278,6 +281,15 @@ class SqliteTransactions(Transactions):
                 self._version = version
                 self._overtaken()
 
+    def _at_once(self, function: Callable[[], R]) -> R:
+        if self._usable().in_transaction:
+            return function()
+        self._execute("BEGIN")
+        try:
+            return function()
+        finally:
+            self._usable().rollback()
+
     def _read_version(self) -> int:
         assert self._connection is not None
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
@@ -298,6 +310,7 @@ class SqliteTransactions(Transactions):
         self._exclusive = True
         function()
         self._connection.execute("COMMIT")
+        self._exclusive = False
 
     def shrink(self) -> None:
         """Rebuild the database without what was deleted, and give the space back."""

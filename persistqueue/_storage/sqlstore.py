@@ -77,6 +77,15 @@ class SqlStore(Transactions):
         some = self._one(self._table.count_some)
         return some, some
 
+    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - a subclass's may guess
+        return maxsize - self.counts()[0]
+
+    def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
+        if not self._table.kind.unique:
+            return len(records)
+        new = {data for data, *_ in records} - {data for data, *_ in ahead}
+        return sum(not self._rows(self._table.by_data, (data,)) for data in new)
+
     def _opened(self) -> None:
         self._waiting, self._unsettled = self._count()
         self._known = True
@@ -205,14 +214,18 @@ class SqlStore(Transactions):
         return self._rows_beside(self._table.all_rows)
 
     def decoded_rows(self, rows: Sequence[Row]) -> list[tuple[Row, Any]]:
-        """Return rows with their items; damaged ones are left out if they may be skipped."""
+        """Return rows with their items; what cannot be decoded is left out if it may be skipped."""
         decoded = []
         for row in rows:
             try:
-                decoded.append((row, self._codec.decode(row[1])))
+                decoded.append((row, self._decode(row)))
             except Damaged as error:
                 if not self._skip_corrupt:
                     raise self._corrupt(row, error) from error
+            except (SerializationError, ItemTooLarge) as error:
+                if not self._skip_corrupt:
+                    raise
+                warn("%s: left out of the list: %s", self._database.path, error)
         return decoded
 
     # -- decoding -------------------------------------------------------------------
@@ -222,7 +235,7 @@ class SqlStore(Transactions):
         records: list[Record] = []
         for row in rows:
             try:
-                records.append(Record(row[0], row, self._codec.decode(row[1])))
+                records.append(Record(row[0], row, self._decode(row)))
             except Damaged as error:
                 if self._skip_corrupt:
                     self._set_aside(row, error)
@@ -230,11 +243,18 @@ class SqlStore(Transactions):
                     break
                 else:
                     raise self._corrupt(row, error) from error
-            except (SerializationError, ItemTooLarge) as error:
+            except (SerializationError, ItemTooLarge, OSError):
                 if records:
                     break
-                raise type(error)(f"{self._table.name}, row {row[0]}: {error}") from error.__cause__
+                raise
         return records
+
+    def _decode(self, row: Row) -> Any:
+        """Return the item of a row; an error that is no damage names the row."""
+        try:
+            return self._codec.decode(row[1])
+        except (SerializationError, ItemTooLarge) as error:
+            raise type(error)(f"{self._table.name}, row {row[0]}: {error}") from error.__cause__
 
     def _set_aside(self, row: Row, error: Damaged) -> None:
         if not self._exclusive:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from .base import Stale
 from .sqlstore import MOST, Row, SqlStore
 from .table import ID_RANGE, MOST_COUNTED
 
@@ -39,9 +42,10 @@ class DeletingStore(SqlStore):
 class ReservingStore(SqlStore):
     """Remembers what it has handed out, and deletes it when it is settled.
 
-    Handing out writes nothing.  Where new rows come behind all others, everything up to
-    ``_floor`` was handed out, and rows behind it are read ahead; given-back rows lower it.
-    In the other orders, what is handed out is stepped over.
+    Handing out writes nothing.  ``_window`` is what comes next, read ahead.  Where new rows
+    come behind all others, it holds rows, and everything up to ``_floor`` was handed out;
+    given-back rows lower it.  In the other orders what is handed out is stepped over, so the
+    window holds only the places of rows; what this object puts is entered there.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -51,6 +55,7 @@ class ReservingStore(SqlStore):
 
     def _forget_ahead(self) -> None:
         self._window: deque[Row] = deque()
+        self._whole = False  # whether nothing else waits; in the other orders only
         self._ahead = 1  # rows to read next time
         self._floor = _LOWEST
         # Ids handed out and returned by this transaction, and the floor before it.
@@ -77,11 +82,11 @@ class ReservingStore(SqlStore):
         handed_out, returned, self._floor = self._before
         self._out = (self._out - handed_out) | returned
         self._before = (set(), set(), self._floor)
-        self._window.clear()
+        self._close_window()
         super()._undone()
 
     def _overtaken(self) -> None:
-        self._window.clear()
+        self._close_window()
         self._ahead = max(self._ahead // 4, 1)
         self._floor = _LOWEST  # others may have put a row back to its place
         super()._overtaken()
@@ -95,6 +100,9 @@ class ReservingStore(SqlStore):
     # -- counting -------------------------------------------------------------------
 
     def _count(self) -> tuple[int, int]:
+        return self._at_once(self._count_beside_out)
+
+    def _count_beside_out(self) -> tuple[int, int]:
         stored = self._one(self._table.count)
         self._out &= self._present(self._out)
         return stored - len(self._out), stored
@@ -111,22 +119,24 @@ class ReservingStore(SqlStore):
     def _glance(self) -> tuple[int, int]:
         if self._table.kind.in_order_of_id:
             rows = self._rows(self._table.ids_after, (self._floor, MOST_COUNTED))
+            waiting = sum(number not in self._out for (number,) in rows)
+            if not waiting and len(rows) >= MOST_COUNTED:  # all of them handed out: look properly
+                waiting = len(self._next(1, keep=True))
         else:
-            rows = self._rows(self._table.ids, (MOST_COUNTED + len(self._out),))
-        waiting = sum(number not in self._out for (number,) in rows)
-        if not waiting and len(rows) >= MOST_COUNTED:  # all of them handed out: look properly
-            waiting = len(self._next(1, keep=True))
+            self._look_ahead(1)
+            waiting = len(self._window)
         return waiting, self._one(self._table.count_some)
 
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: Sequence[Any]) -> Sequence[int | None]:
+        ids = super().append(records)
         if not self._table.kind.in_order_of_id:
-            self._window.clear()
-        return super().append(records)
+            self._came([(number, *row[2:]) for number, row in zip(ids, records, strict=True)])
+        return ids
 
     def update(self, number: int, data: Any) -> int:
-        self._window.clear()
+        self._close_window()
         return super().update(number, data)
 
     def take(self, most: int) -> list[Record]:
@@ -134,8 +144,11 @@ class ReservingStore(SqlStore):
         self._refresh()
         records: list[Record] = []
         while not records and (rows := self._next(most)):
-            records = self._decoded(rows)
-            self._unread(rows, records)
+            try:
+                records = self._decoded(rows)
+            finally:  # what was read and not handed out (a damaged row is in between) is read again
+                if len(records) < len(rows):
+                    self._close_window()
         if not records:
             return self._none()
         self._hand_out(records)
@@ -149,7 +162,7 @@ class ReservingStore(SqlStore):
             return []
         records = super().take_id(number)
         if records:
-            self._window.clear()
+            self._close_window()
         return records
 
     def peek(self) -> Record | None:
@@ -157,7 +170,7 @@ class ReservingStore(SqlStore):
         while rows := self._next(1, keep=True):
             if records := self._decoded(rows):
                 return records[0]
-            self._window.clear()
+            self._close_window()
         return None
 
     def _hand_out(self, records: list[Record]) -> None:
@@ -173,7 +186,7 @@ class ReservingStore(SqlStore):
                 self._before[1].add(record.start)
                 self._floor = min(self._floor, _below(record.start))
                 self._more(1, 0)
-        self._window.clear()
+        self._close_window()
 
     def settle(self, records: Sequence[Record]) -> None:
         ids = {record.start for record in records}
@@ -188,16 +201,27 @@ class ReservingStore(SqlStore):
 
     def _next(self, count: int, *, keep: bool = False) -> list[Row]:
         """Return up to ``count`` rows that are next; ``keep`` leaves them next."""
-        if not self._table.kind.in_order_of_id:
-            rows = self._rows(self._table.first, (count + len(self._out),))
-            return [row for row in rows if row[0] not in self._out][:count]
-        self._read_ahead(count)
-        if keep:
-            return list(self._window)[:count]
-        return [self._window.popleft() for _ in range(min(count, len(self._window)))]
+        window, in_order = self._window, self._table.kind.in_order_of_id
+        if count > _LONGEST_WINDOW and not in_order:
+            return self._next_many(count)
+        (self._read_ahead if in_order else self._look_ahead)(count)
+        rows = list(islice(window, count))
+        if not in_order:
+            rows = [row for place in rows for row in self._row_at(place[0])]
+        if not keep:
+            for _ in rows:
+                window.popleft()
+        return rows
+
+    def _close_window(self) -> None:
+        """Read again what comes next."""
+        self._window.clear()
+        self._whole = False
 
     def _read_ahead(self, count: int) -> None:
         """See that the window holds ``count`` rows, as far as there are as many."""
+        if self._floor == _LOWEST and self._out:
+            self._find_floor()
         behind = self._window[-1][0] if self._window else self._floor
         while len(self._window) < count:
             most = max(count - len(self._window), self._ahead)
@@ -212,10 +236,58 @@ class ReservingStore(SqlStore):
                 self._floor = behind  # all of these are handed out
             self._ahead = min(2 * most, _LONGEST_WINDOW)
 
-    def _unread(self, rows: Sequence[Row], records: Sequence[Record]) -> None:
-        """What was read and not handed out (a damaged row is in between) is read again."""
-        if len(records) < len(rows):
-            self._window.clear()
+    def _find_floor(self) -> None:
+        """Step over what is handed out, reading no more than ids."""
+        ids = self._rows(self._table.ids_after, (_LOWEST, len(self._out)))
+        waiting = (number for (number,) in ids if number not in self._out)
+        first = next(waiting, None)
+        if first is not None:
+            self._floor = _below(first)
+        elif ids:
+            self._floor = ids[-1][0]
+
+    # -- the same where new rows do not come behind all others ------------------------
+
+    def _look_ahead(self, count: int) -> None:
+        """See that the window holds ``count`` places, as far as there are as many."""
+        if len(self._window) >= count or self._whole:
+            return
+        more = max(count + 1, self._ahead)
+        most = len(self._out) + more
+        places = self._rows(self._table.ids, (most,))
+        self._window.clear()
+        self._window.extend(place for place in places if place[0] not in self._out)
+        self._whole = len(places) < most
+        self._ahead = min(2 * more, _LONGEST_WINDOW)
+
+    def _next_many(self, count: int) -> list[Row]:
+        """Return so many rows that to read those before them costs less than one by one."""
+        self._close_window()
+        rows = self._rows(self._table.first, (count + len(self._out),))
+        return [row for row in rows if row[0] not in self._out][:count]
+
+    def _row_at(self, number: int) -> list[Row]:
+        rows = self._rows(self._table.by_id, (number,))
+        if not rows:  # somebody took it a moment ago
+            raise Stale
+        return rows
+
+    def _came(self, places: Sequence[Row]) -> None:
+        """Enter what this object has put, where the window reaches as far as that."""
+        window, order = self._window, self._order
+        if len(places) > 1 or len(window) >= 2 * _LONGEST_WINDOW:
+            self._close_window()
+            return
+        (place,) = places
+        try:
+            if self._whole or (window and order(place) < order(window[-1])):
+                insort(window, place, key=order)
+        except TypeError:  # another program's priority is no number
+            self._close_window()
+
+    def _order(self, place: Row) -> Any:
+        """Return what the queue is in order of: (priority, id), or the newest id first."""
+        return place[::-1] if self._table.kind.priority else -place[0]
 
 
 def _below(number: int) -> float:

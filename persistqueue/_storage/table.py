@@ -146,14 +146,20 @@ class Table:
         self.first = f"{select}{live} ORDER BY {order} LIMIT ?"
         self.after = f"{select}{live}{also}_id {behind} ? ORDER BY {order} LIMIT ?"
         self.by_id = f"{select}{live}{also}_id = ?"
+        self.by_data = f"SELECT 1 FROM {table} WHERE data = ?"
         # The same for rows that are about to be handed out.
         self.take_first, self.take_after, self.take_by_id = self.first, self.after, self.by_id
         self.ids_after = f"SELECT _id FROM {table} WHERE _id > ? ORDER BY _id LIMIT ?"
-        self.ids = f"SELECT _id FROM {table} LIMIT ?"
+        self.ids = f"SELECT {self._place()} FROM {table} ORDER BY {order} LIMIT ?"
         self.all_rows = f"{select} ORDER BY _id"
         self.update = f"UPDATE {table} SET data = ? WHERE _id = ?"
         self.delete = f"DELETE FROM {table} WHERE _id = ?"
         self.count = f"SELECT COUNT(*) FROM {table}{live}"
+        # No more rows than this can be there; found at once, however many there are.
+        self.span = (
+            f"SELECT (SELECT MAX(_id) FROM {table}{live})"
+            f" - (SELECT MIN(_id) FROM {table}{live}) + 1"
+        )
         self.count_some = f"SELECT COUNT(*) FROM (SELECT 1 FROM {table}{live} LIMIT {MOST_COUNTED})"
         self.create_aside = (
             f"CREATE TABLE IF NOT EXISTS {identifier(self.aside)} AS SELECT * FROM {table} LIMIT 0"
@@ -167,6 +173,9 @@ class Table:
         self.mark = f"UPDATE {table} SET status = ?, owner = ? WHERE _id = ?"
         self.count_held = f"SELECT COUNT(*) FROM {table} WHERE {_HELD}"
         self.held_some = f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {_HELD} LIMIT 1)"
+        # Two counts of one moment: between two statements others may commit.
+        self.count_both = f"SELECT ({self.count}), ({self.count_held})"
+        self.both_some = f"SELECT ({self.count_some}), ({self.held_some})"
         self.count_live = f"SELECT COUNT(*) FROM {table} WHERE {_LIVE} AND status = ?"
         self.count_over = f"SELECT COUNT(*) FROM {table} WHERE {_OVER} AND status = ?"
         self.owners = f"SELECT DISTINCT owner FROM {table} WHERE {_HELD}"
@@ -201,6 +210,10 @@ class Table:
     def rename(self) -> str:
         """Return the statement that makes the old async table this one."""
         return f"ALTER TABLE {identifier(self.old)} RENAME TO {self.quoted}"
+
+    def _place(self) -> str:
+        """Return the columns that say where a row stands, its id first."""
+        return "_id, priority" if self.kind.priority else "_id"
 
     def _create(self, table: str) -> str:
         types = {"priority": "INTEGER", "status": "INTEGER"}

@@ -117,6 +117,10 @@ class Transactions:
         """Outside a transaction: see whether others have committed."""
         raise NotImplementedError
 
+    def _at_once(self, function: Callable[[], R]) -> R:
+        """Call ``function``, whose statements read what was there at one moment."""
+        return function()
+
     # -- both dialects --------------------------------------------------------------
 
     def guard(self, function: Callable[[], R]) -> R:
