@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 import pickle
@@ -112,6 +113,55 @@ def test_which_keys_are_one(path: Path) -> None:
         assert 1.0 not in d
         d[1] = d[0.3] = "c"
         assert {1: "c", 0.3: "c"} == d.copy()
+
+
+class Shown(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "shown"
+
+    def encode(self, *_: Any) -> bytes:
+        raise ZeroDivisionError
+
+
+class Raw(bytes):
+    def __bytes__(self) -> bytes:
+        return b"shown"
+
+
+class Whole(int):
+    def __int__(self) -> int:
+        return 0
+
+    __repr__ = __str__ = __index__ = __int__  # type: ignore[assignment]
+
+
+class Part(float):
+    def __float__(self) -> float:
+        return 0.0
+
+
+class Colour(str, enum.Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("key", "plain"),
+    [
+        (Shown("a"), "a"), (Colour.RED, "red"), (Raw(b"a"), b"a"), (Whole(5), 5), (Part(1.5), 1.5),
+        (enum.IntEnum("Level", {"HIGH": 3}).HIGH, 3),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_a_key_is_its_value_whatever_its_class_shows(path: Path, key: Any, plain: Any) -> None:
+    """A member of an enum, or of another subclass, is the key that it equals, as in a dict."""
+    with PDict(path, "d") as d:
+        d[key] = "value"
+        assert ["value", "value"] == [d[plain], d[key]]
+        found = list(d)
+        assert [plain] == found
+        assert type(plain) is type(found[0])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import zlib
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -412,6 +413,28 @@ def test_a_users_load_that_raises_is_not_emptiness(path: Path) -> None:
         assert 1 == queue.qsize()
     with Queue[Any](path, serializer=Lines) as queue:
         assert "unreadable" == queue.get()
+
+
+def test_a_load_that_calls_the_queue_is_no_damage(path: Path) -> None:
+    """Nor is one that another queue refuses: the item stays, skip or not."""
+
+    class Calls(Lines):
+        @staticmethod
+        def load(fp: Any) -> Any:
+            call()
+            return Lines.load(fp)
+
+    with Queue[Any](path, serializer=Calls, on_corrupt="skip") as queue:
+        call = queue.qsize
+        queue.put("a")
+        with pytest.raises(SerializationError, match="in the middle of another call"):
+            queue.get(timeout=1)
+        call = partial(Queue(path.parent / "other").get, block=False)
+        with pytest.raises(SerializationError, match="empty"):
+            queue.get(timeout=1)
+        call = int
+        assert "a" == queue.get(timeout=1)
+        assert 0 == queue.skipped
 
 
 def test_package_and_attribute_are_the_same_object() -> None:

@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
+import pickle
 import sqlite3
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import Call, until
 
 from persistqueue import (
     AsyncPDict,
     AsyncSQLiteAckQueue,
     AsyncSQLiteQueue,
+    FILOSQLiteQueue,
     PDict,
     PersistQueueError,
+    PriorityQueue,
     QueueCorrupt,
     QueueFailed,
+    QueueLocked,
+    SerializationError,
     SQLiteAckQueue,
     SQLiteQueue,
 )
@@ -254,3 +262,200 @@ def test_text_that_is_no_utf_8_is_damage_of_its_row(path: Path, call: str) -> No
             other.commit()
         with pytest.raises(QueueCorrupt, match=r"queue_default, record 1: .*UTF-8"):
             getattr(q, call)()
+
+
+# -- errors that pass ---------------------------------------------------------------
+
+
+class Service:
+    """A serializer that asks somebody who may be away."""
+
+    away: Exception | None = None
+    dumps = staticmethod(pickle.dumps)
+
+    @classmethod
+    def loads(cls, data: bytes) -> Any:
+        if cls.away is not None and data == pickle.dumps("b"):
+            raise cls.away
+        return pickle.loads(data)
+
+
+@pytest.fixture(params=[TimeoutError("no answer"), OSError(errno.EMFILE, "too many files")])
+def away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Exception:
+    """Let whoever is asked for ``"b"`` be away, until ``back``."""
+    monkeypatch.setattr(Service, "away", request.param)
+    error: Exception = request.param
+    return error
+
+
+@pytest.mark.parametrize("auto_commit", [True, False])
+@pytest.mark.parametrize("kind", [FILOSQLiteQueue, PriorityQueue, SQLiteAckQueue, SQLiteQueue])
+def test_an_error_of_the_moment_is_no_damage(
+    kind: Any, auto_commit: bool, away: Exception, path: Path
+) -> None:
+    """What loading an item raises is what the call raises; the row stays, skip or not."""
+    options = {} if kind is SQLiteAckQueue else {"auto_commit": auto_commit}
+    with kind(path, serializer=Service, on_corrupt="skip", **options) as q:
+        q.put_many("cba" if kind is FILOSQLiteQueue else "abc")
+        assert ["a"] == q.get_many(3)
+        for call in (q.get_nowait, q.peek, lambda: q.get_many(2), lambda: q.get(id=2), q.queue):
+            with pytest.raises(type(away), match=str(away.args[-1])):
+                call()
+        assert (2, 0) == (q.qsize(), q.skipped)
+        Service.away = None
+        assert ["b", "c"] == q.get_many(3)
+
+
+def test_an_error_of_the_moment_in_a_dict(away: Exception, path: Path) -> None:
+    """The value stays, and is there when the error has passed."""
+    with PDict(path, "dict", serializer=Service) as d:
+        d["k"] = "b"
+        for call in (lambda: d["k"], lambda: d.pop("k"), d.popitem, d.copy):
+            with pytest.raises(type(away)):
+                call()
+        Service.away = None
+        assert {"k": "b"} == d
+
+
+class Calling:
+    """An item that calls somebody when it is loaded."""
+
+    call: Callable[[], Any] = int
+
+    def __reduce__(self) -> Any:
+        return Calling._loaded, ()
+
+    @staticmethod
+    def _loaded() -> Calling:
+        Calling.call()
+        return Calling()
+
+
+@pytest.mark.parametrize("kind", [SQLiteAckQueue, SQLiteQueue])
+def test_an_item_that_calls_its_queue_is_no_damage(
+    kind: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is one that calls a queue which is closed, say."""
+    with kind(path, on_corrupt="skip") as q:
+        q.put(Calling())
+        closed = SQLiteQueue(path)
+        closed.close()
+        for called, says in ((q.qsize, "in the middle of another call"), (closed.get, "closed")):
+            monkeypatch.setattr(Calling, "call", called)
+            with pytest.raises(SerializationError, match=f"queue_default, row 1: .*{says}"):
+                q.get()
+        assert (1, 0) == (q.qsize(), q.skipped)
+        monkeypatch.setattr(Calling, "call", int)
+        assert isinstance(q.get(), Calling)
+
+
+# -- readers in the way ---------------------------------------------------------------
+
+
+class NoLog(sqlite3.Connection):
+    """A connection on a file system that has no shared memory."""
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        return super().execute(sql.replace("journal_mode=WAL", "journal_mode=DELETE"), *values)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Read in a database, until ``rollback``."""
+    with contextlib.closing(sqlite3.connect(path / "data.db", 0, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
+        yield reader
+
+
+@pytest.fixture
+def no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        "persistqueue._storage.sqlite.sqlite3.connect",
+        lambda *args, **options: connect(*args, **{"factory": NoLog, **options}),
+    )
+
+
+@pytest.mark.usefixtures("no_log")
+def test_a_commit_waits_for_readers(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a write-ahead log a reader is in the way of a commit: it waits as long as it may."""
+    with SQLiteQueue[str](path) as q, reading(path) as reader:
+        put = Call(q.put, "a")
+
+        def refused() -> bool:  # the put keeps new readers off, so it waits for the old one
+            try:
+                with reading(path):
+                    return not put.is_alive()
+            except sqlite3.OperationalError:
+                return True
+
+        until(refused)
+        assert put.is_alive()
+        reader.rollback()
+        assert 1 == put.outcome()
+        assert "a" == q.get()
+    assert ["no write-ahead log here" in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.usefixtures("no_log")
+def test_a_commit_does_not_wait_for_ever(path: Path) -> None:
+    """QueueLocked when the timeout is over, and nothing was done."""
+    with SQLiteQueue[str](path, timeout=0.05) as q:
+        with reading(path), pytest.raises(QueueLocked, match="nothing was done"):
+            q.put("a")
+        assert q.empty()
+        assert 1 == q.put("b")
+
+
+def test_shrinking_beside_a_reader_is_in_nobodys_way(path: Path) -> None:
+    """Others write while it waits for the reader; then the space is given back."""
+    with SQLiteQueue(path, timeout=60) as q, SQLiteQueue(path, timeout=1) as other:
+        q.put_many([BIG] * 20)
+        q.get_many(19)
+        q.sync()
+        version = "PRAGMA data_version"
+        with reading(path) as reader:
+            before = other._conn.execute(version).fetchone()
+            shrinking = Call(q.shrink_disk_usage)
+            until(lambda: other._conn.execute(version).fetchone() != before)
+            for number in range(10):
+                other.put(number)
+            assert shrinking.is_alive()
+            reader.rollback()
+            shrinking.outcome()
+        assert 3 * len(BIG) > (path / "data.db").stat().st_size
+        assert [BIG, *range(10)] == q.get_many(20)
+
+
+def test_shrinking_in_vain_is_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A reader that stays keeps the space: a warning says so, and when it is free."""
+    with SQLiteQueue(path, timeout=0.05) as q:
+        q.put_many([BIG] * 20)
+        q.get_many(20)
+        with reading(path):
+            q.shrink_disk_usage()
+        assert ["still reading" in record.getMessage() for record in caplog.records] == [True]
+
+
+# -- loss of power ----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows syncs no directories")
+@pytest.mark.parametrize("open_one", [SQLiteQueue, lambda path: PDict(path, "dict")])
+def test_a_new_directory_survives_a_loss_of_power(
+    open_one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each directory that got a new name in it is synced when the queue is made."""
+    synced, fsync = set(), os.fsync
+
+    def noting(fd: int) -> None:
+        synced.add(os.fstat(fd).st_ino)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    with open_one(tmp_path / "a" / "b"):
+        assert {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino} == synced
+    synced.clear()
+    with open_one(tmp_path / "a" / "b"):
+        assert not synced

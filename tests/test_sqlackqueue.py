@@ -134,6 +134,17 @@ class Counted(dict[str, int]):
     __hash__ = None  # type: ignore[assignment]
 
 
+def test_equal_items_are_compared_with_one(path: Path) -> None:
+    """However many equal items are held, the first is enough."""
+    count = 300
+    with SQLiteAckQueue[Any](path, durability="process") as q:
+        q.put_many([Counted(n=1)] * count)
+        q.get_many(count)
+        Counted.compared = 0
+        assert list(range(1, count + 1)) == [q.ack({"n": 1}) for _ in range(count)]
+        assert 2 * count >= Counted.compared
+
+
 def test_acks_take_constant_time(path: Path) -> None:
     """An item that is acked by equality is compared with its like, not with all of them."""
     count = 2000
@@ -479,6 +490,24 @@ def test_a_forked_child_is_another_worker(path: Path) -> None:
         with SQLiteAckQueue(path) as other:
             assert {"size": 1, "ready": 1, "unack": 1, "active": 2} == counts(other)
         assert 1 == q.ack(held)
+
+
+def test_an_item_on_its_way_back_is_counted_once(path: Path) -> None:
+    """What another worker takes or puts back before every statement is one item all along."""
+    with SQLiteAckQueue[str](path) as q, SQLiteAckQueue[str](path) as other:
+        q.put("job")
+        held: list[str] = []
+
+        def turn(_: str) -> None:
+            if held:
+                other.nack(held.pop())
+            else:
+                held.append(other.get())
+
+        q._conn.set_trace_callback(turn)
+        counted = [(q.active_size(), q.unfinished_tasks) for _ in range(4)]
+        q._conn.set_trace_callback(None)
+        assert [(1, 1)] * 4 == counted
 
 
 # -- speed --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from persistqueue import (
     FIFOSQLiteQueue,
     FILOSQLiteQueue,
     FormatError,
+    Full,
     ItemTooLarge,
     PDict,
     PriorityQueue,
@@ -353,6 +355,119 @@ def test_maxsize_holds_between_objects(kind: Any, path: Path) -> None:
         assert 3 == b.qsize()
 
 
+@pytest.mark.parametrize("kind", PLAIN)
+def test_sizes_are_of_one_moment(kind: Any, path: Path) -> None:
+    """What another object takes between two statements is not counted as waiting."""
+    with kind(path, auto_commit=False) as q, kind(path) as other:
+        q.put_many(range(6))
+        assert [0, 1] == [q.get(id=1), q.get(id=2)]
+        other.get(id=6)  # so that q has to count again
+
+        def take(statement: str) -> None:
+            if "IN (" in statement:
+                q._conn.set_trace_callback(None)
+                other.get(id=1)
+                other.get(id=2)
+
+        q._conn.set_trace_callback(take)
+        assert [3, 3] == [q.qsize(), q.qsize()]
+
+
+def steps(q: Any, call: Callable[[], Any]) -> int:
+    """Return how many steps SQLite does for a call, in hundreds."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+
+    q._conn.set_progress_handler(step, 100)
+    call()
+    q._conn.set_progress_handler(None, 100)
+    return done
+
+
+@pytest.mark.parametrize("kind", [FILOSQLiteQueue, PriorityQueue, SQLiteQueue])
+def test_what_is_handed_out_costs_nothing(kind: Any, path: Path) -> None:
+    """A get, also behind a put, takes as many steps when thousands are handed out as at first."""
+    with kind(path, auto_commit=False, durability="process") as q:
+        q.put_many(range(4000))
+
+        def turns() -> None:
+            for number in range(100):
+                q.get()
+                q.put(number)
+                q.get()
+
+        few = steps(q, turns)
+        q.get_many(3000)
+        assert few + 1000 > steps(q, turns)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", [FILOSQLiteQueue, PriorityQueue])
+def test_the_order_holds_whatever_happens(kind: Any, path: Path, seed: int) -> None:
+    """Puts by two objects, gets, items given back, finished: the next one is always the right one."""
+    chance = random.Random(seed)
+    waits: list[tuple[int, ...]] = []  # in the queue's order
+    with kind(path, auto_commit=False, durability="process") as q, kind(path) as other:
+
+        def put(to: Any) -> None:
+            items = "x" * chance.choice((1, 1, 1, 3, 300))
+            if kind is PriorityQueue:
+                priority = chance.randrange(4)
+                waits.extend((priority, number) for number in to.put_many(items, priority))
+            else:
+                waits.extend((-number, number) for number in to.put_many(items))
+            waits.sort()
+
+        for _ in range(150):
+            step = chance.random()
+            if step < 0.25:
+                put(q)
+            elif step < 0.3:
+                put(other)
+            elif step < 0.4 and waits:
+                with pytest.raises(ZeroDivisionError), q.process():
+                    raise ZeroDivisionError
+            elif step < 0.45:
+                q.task_done()
+            elif waits:
+                assert waits.pop(0)[-1] == q.get(raw=True)["pqid"]
+        assert len(waits) == q.qsize()
+        left = [q.get(raw=True)["pqid"] for _ in waits]
+        assert [place[-1] for place in waits] == left
+        assert q.empty()
+
+
+def test_a_priority_of_another_program(path: Path, behind: Callable[..., Any]) -> None:
+    """persist-queue stores whatever it is given as a priority: SQLite's order is the order."""
+    with PriorityQueue(path, auto_commit=False) as q:
+        for priority, item in enumerate("abc"):
+            q.put(item, 3 * priority)
+        behind(f"UPDATE {q._table_name} SET priority = NULL WHERE data = ?", q._codec.encode("c"))
+        behind(f"UPDATE {q._table_name} SET priority = 'x' WHERE data = ?", q._codec.encode("a"))
+        assert "c" == q.peek()
+        q.put("d", 1)
+        assert ["c", "d", "b", "a"] == [q.get() for _ in range(4)]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_room_is_not_counted_while_there_is_plenty(kind: Any, path: Path) -> None:
+    """A put with a maxsize takes no more steps for thousands of rows, though others write."""
+    with kind(path, maxsize=10**6) as q, kind(path) as other:
+        counts = iter(range(10**6))
+
+        def turn() -> None:
+            other.put(next(counts))
+            q.put(next(counts))
+
+        q.put(next(counts))
+        few = steps(q, turn)
+        q.put_many([next(counts) for _ in range(20_000)])
+        assert few + 100 > steps(q, turn)
+
+
 # -- unique -------------------------------------------------------------------------
 
 
@@ -395,6 +510,22 @@ def test_a_unique_item_given_back_beside_an_equal_one_is_stored_once(path: Path)
         with pytest.raises(ZeroDivisionError), q.process() as item:
             raise_after(q.put(item))
         assert ["a"] == q.get_many(9)
+
+
+@pytest.mark.parametrize("kind", [UniqueQ, UniqueAckQ])
+def test_what_is_there_already_needs_no_room(kind: Any, path: Path) -> None:
+    """A full unique queue takes what it holds, and says None; anything new is too much."""
+    with kind(path, maxsize=2) as q:
+        q.put_many("ab")
+        assert q.put("a") is None
+        assert [None, None] == q.put_many("ba", block=False)
+        with pytest.raises(Full):
+            q.put("c", block=False)
+        q.get()
+        known, new = q.put_many("bc", block=False)
+        assert (None, True) == (known, isinstance(new, int))
+        with pytest.raises(Full):
+            q.put_many("bd", block=False)
 
 
 # -- damage -------------------------------------------------------------------------
@@ -458,6 +589,38 @@ def test_a_class_that_is_missing_is_no_damage(path: Path) -> None:
         with pytest.raises(SerializationError, match="queue_default, row 1"):
             q.get()
         assert (1, 0) == (q.qsize(), q.skipped)
+
+
+def test_the_list_names_what_cannot_be_loaded(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """queue() says which row lacks its class; with skip it leaves it out, and it stays."""
+    with SQLiteQueue(path) as q, SQLiteQueue(path, on_corrupt="skip") as skipping:
+        q.put_many("abc")
+        q._conn.execute(f"UPDATE {q._table_name} SET data = ? WHERE _id = 2", (b"cno\nThing\n.",))
+        with pytest.raises(SerializationError, match="queue_default, row 2"):
+            q.queue()
+        assert not caplog.records
+        assert ["a", "c"] == [row["data"] for row in skipping.queue()]
+        assert ["queue_default, row 2" in record.getMessage() for record in caplog.records]
+        assert (3, 0) == (skipping.qsize(), skipping.skipped)
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_nothing_is_passed_over_behind_an_error(
+    kind: Any, path: Path, behind: Callable[..., Any]
+) -> None:
+    """Whatever was read ahead, a damaged row is in the way until it is repaired."""
+    with kind(path, auto_commit=False) as q:
+        q.put_many(range(40))
+        for _ in range(20):
+            q.get()
+        bad = q.peek() + 1
+        behind(f"UPDATE {q._table_name} SET data = x'ff' WHERE _id = ?", bad)
+        for _ in range(3):
+            with pytest.raises(QueueCorrupt, match=f"record {bad}"):
+                q.get()
+        q.update("mended", bad)
+        assert "mended" == q.get()
+        assert 19 == len(q.get_many(99))
 
 
 def test_items_may_be_too_large(path: Path) -> None:

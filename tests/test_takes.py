@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from persistqueue._runtime.acks import Unacked
 from persistqueue._runtime.policy import SETTLE
 from persistqueue._runtime.takes import RowTakes, Takes
 from persistqueue._storage.base import Record
@@ -126,3 +127,35 @@ def test_indexes_go_with_the_last_record() -> None:
     assert takes._indexes
     assert ["a"] == [record.owner for record in picked(takes.pick_oldest, 1, "b")]
     assert not takes._indexes
+
+
+class Watched(Record):
+    """Counts how often somebody asks whose it is."""
+
+    __slots__ = ("whose",)
+    asked = 0
+
+    @property
+    def owner(self) -> Any:  # type: ignore[override]
+        Watched.asked += 1
+        return self.whose
+
+    @owner.setter
+    def owner(self, owner: Any) -> None:
+        self.whose = owner
+
+
+@pytest.mark.parametrize("pick", ["pick_same", "pick_alike"])
+def test_one_of_many_equal_items_is_found_at_once(pick: str) -> None:
+    """However many are held, the caller's first is enough; then anybody's."""
+    held, count = Unacked(lambda owner: False), 500
+    held.add([Watched(number, None, None) for number in range(count)], "a")
+    held.add([Watched(number, None, None) for number in range(count, 2 * count)], "b")
+    getattr(held, pick)(None, "c", [])  # whatever is made at the first call
+    into: list[Record] = []
+    getattr(held, pick)(None, "b", into)
+    Watched.asked = 0
+    for owner in ("b", "c", "b"):
+        getattr(held, pick)(None, owner, into)
+    assert [count, count + 1, 1, count + 2] == [record.start for record in into]
+    assert 20 > Watched.asked
