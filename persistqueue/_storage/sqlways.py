@@ -268,8 +268,8 @@ class ReservingStore(SqlStore):
 
     def _row_at(self, number: int) -> list[Row]:
         rows = self._rows(self._table.by_id, (number,))
-        if not rows:  # somebody took it a moment ago
-            raise Stale
+        if not rows:  # somebody took it a moment ago, or an index is damaged
+            raise self._unfindable(number) if self._exclusive else Stale
         return rows
 
     def _came(self, places: Sequence[Row]) -> None:
