@@ -186,7 +186,7 @@ def test_a_dicts_key_may_be_called_anything(path: Path, kind: Any, key: Any) -> 
 @pytest.mark.parametrize(
     "number",
     ["1; DROP TABLE queue_default", "1 OR 1", b"1", 1.5, True, [1], {}, {"pqid": "x"}, {"pqid": [1]}, 2**70, -(2**70), object()],
-    ids=repr,
+    ids=lambda given: "object()" if type(given) is object else repr(given),
 )  # fmt: skip
 def test_an_id_of_any_type_takes_nothing_else(path: Path, number: Any) -> None:
     with closing(SQLiteQueue(path)) as q:
