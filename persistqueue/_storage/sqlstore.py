@@ -170,6 +170,10 @@ class SqlStore(Transactions):
             if records or not rows:
                 return records[0] if records else None
 
+    def untake(self, records: Sequence[Record]) -> None:
+        """Take back what was handed out, to the same places."""
+        raise NotImplementedError
+
     def _hand_out(self, records: list[Record]) -> None:
         """Write down that these are handed out."""
         raise NotImplementedError
