@@ -44,7 +44,7 @@ class _MysqlStore(SqlStore, MysqlTransactions):
 
     # -- counting -------------------------------------------------------------------
 
-    def _opened(self) -> None:
+    def _count_anew(self) -> None:
         self._waiting, self._unsettled = self._glance()
 
     def _begun(self) -> None:

@@ -78,6 +78,10 @@ class SqlStore(Transactions):
         return some, some
 
     def _opened(self) -> None:
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        """Find out how many there are, when the store has just been opened."""
         self._waiting, self._unsettled = self._count()
         self._known = True
 
