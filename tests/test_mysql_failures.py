@@ -12,6 +12,7 @@ import pytest
 from families import BlockingAsyncQueue, run
 from mysql_proxy import AFTER, BEFORE, DURING, HOWS, Proxy
 from mysql_server import MysqlServer, mysql, where  # noqa: F401
+from waiting import Call, until
 
 from persistqueue import (
     AsyncMySQLAckQueue,
@@ -162,3 +163,153 @@ def test_the_connection_is_lost_again(op: str, proxy: Proxy, where: dict[str, An
                 one += 1
 
 
+
+
+# -- nobody can know ----------------------------------------------------------------
+
+#: op -> what is stored when the commit came to nothing, and when it was stored.
+DOUBTS: dict[str, tuple[list[Any], list[Any]]] = {
+    "put": (["a", "b"], ["a", "b", "c"]),
+    "put_many": (["a", "b"], ["a", "b", "c", "d"]),
+    "get": (["a", "b"], ["a", "b"]),
+    "get_many": (["a", "b"], ["a", "b"]),
+    "get by id": (["a", "b"], ["a", "b"]),
+    "update": (["a", "b"], ["A", "b"]),
+    "process": (["a", "b"], ["a", "b"]),
+    "task_done": (["a", "b"], ["b"]),
+    "ack get": ([("a", 0), ("b", 0)], [("a", 1), ("b", 0)]),
+    "ack": ([("a", 2), ("b", 0)], [("a", 5), ("b", 0)]),
+    "nack": ([("a", 2), ("b", 0)], [("a", 1), ("b", 0)]),
+    "nack to the back": ([("a", 2), ("b", 0)], [("b", 0), ("a", 1)]),
+    "ack process": ([("a", 0), ("b", 0)], [("a", 1), ("b", 0)]),
+}
+
+
+def doubt(op: str, how: str, server: MysqlServer, where: dict[str, Any], family: str) -> None:  # noqa: F811
+    """Lose the server in the middle of the commit of ``op``, and find it again."""
+    kinds, takes, call, _, _ = OPS[op]
+    with Proxy(server.port) as proxy:
+        with closing(prepared(kinds[family], proxy.login(where), takes, f"{op} {how}")) as q:
+            proxy.cut(COMMIT, how, down=True)
+            with pytest.raises(QueueUnreachable, match="not known") as caught:
+                call(q)
+            assert caught.value.stored is None
+            proxy.up()
+            assert (2 if not takes else 1) <= q.qsize() + (how == AFTER)  # this finds out
+            assert DOUBTS[op][how == AFTER] == stored(q), (op, how)
+            if op == "ack":  # once more is harmless
+                assert q.ack("a") in (1, None)
+                assert ("a", 5) == stored(q)[0]
+
+
+@pytest.mark.parametrize("family", ["async", "sync"])
+def test_the_server_is_gone_in_the_middle_of_a_commit(
+    family: str, mysql: MysqlServer, where: dict[str, Any]  # noqa: F811
+) -> None:
+    """The caller is told that nobody knows; what a get took and nobody saw is given back."""
+    run(asyncio.sleep(0))  # the loop is there before the threads
+    cases = [(op, how) for op in DOUBTS for how in (BEFORE, AFTER)]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        runs = [pool.submit(doubt, op, how, mysql, where, family) for op, how in cases]
+        for each in runs:
+            each.result()
+
+
+@pytest.mark.parametrize("how", [BEFORE, DURING])
+def test_the_server_is_gone_before_a_commit(how: str, proxy: Proxy, where: dict[str, Any]) -> None:  # noqa: F811
+    """A put that did not come as far as its commit is not stored, and says so."""
+    with MySQLQueue[str](**proxy.login(where), timeout=1) as q:
+        proxy.cut("INSERT", how, down=True)
+        with pytest.raises(QueueUnreachable) as caught:
+            q.put("a")
+        assert caught.value.stored is False
+        proxy.up()
+        assert q.empty()
+        q.put("b")
+        assert ["b"] == stored(q)
+
+
+def test_a_doubt_that_is_resolved_is_resolved_once(proxy: Proxy, where: dict[str, Any]) -> None:  # noqa: F811
+    """The connection that gives back is lost at each of its commands: still nothing comes twice."""
+    for skip in range(40):
+        with MySQLQueue[str](**proxy.login(where), name=str(skip), timeout=1) as q:
+            q.put_many("ab")
+            proxy.cut(COMMIT, AFTER)
+            proxy.cut(how=AFTER, skip=skip)
+            assert "a" == q.get()
+            happened = len(proxy.done) == 2
+            proxy.cancel()
+            proxy.done.clear()
+            assert ["b"] == stored(q)
+            assert "b" == q.get()
+        if not happened:
+            break
+    else:
+        pytest.fail("the second cut happened each time")
+
+
+@pytest.mark.parametrize("second", [BEFORE, AFTER])
+def test_the_server_is_gone_again_while_it_is_found_out(
+    second: str, mysql: MysqlServer, where: dict[str, Any]  # noqa: F811
+) -> None:
+    """What a get took comes back once, at whichever command of the finding out it is lost."""
+
+    def attempt(skip: int) -> bool:
+        with Proxy(mysql.port) as proxy:
+            with MySQLQueue[str](**proxy.login(where), name=f"{second}{skip}", timeout=1) as q:
+                q.put_many("ab")
+                proxy.cut(COMMIT, AFTER, down=True)
+                with pytest.raises(QueueUnreachable):
+                    q.get()
+                proxy.up()
+                proxy.cut(how=second, skip=skip)
+                assert 2 == q.qsize()
+                proxy.cancel()
+                assert ["a", "b"] == stored(q)
+                return len(proxy.done) == 2
+
+    with ThreadPoolExecutor(30) as pool:
+        happened = list(pool.map(attempt, range(30)))
+    assert True in happened
+    assert not happened[-1], "each of the commands was reached"
+
+
+# -- the server ---------------------------------------------------------------------
+
+
+def test_an_idle_connection_is_closed_by_the_server(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+    """KILL by an administrator: the next call does not notice."""
+    with MySQLQueue[str](**where) as q, MySQLAckQueue[str](**where) as acks:
+        for each in (q, acks):
+            each.put("a")
+            for _ in range(5):
+                mysql.run(f"KILL {each._store.connection.thread_id()}")
+                each.put("b")
+                mysql.run(f"KILL {each._store.connection.thread_id()}")
+                assert each.get() in ("a", "b")
+            assert 1 == each.qsize()
+
+
+def test_held_items_outlive_their_connection(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+    """What an object holds stays its own when its connection is replaced."""
+    with MySQLAckQueue[str](**where) as q:
+        q.put("a")
+        assert "a" == q.get()
+        mysql.run(f"KILL {q._store.connection.thread_id()}")
+        assert 0 == q.qsize()  # connected again
+        with MySQLAckQueue[str](**where) as other:
+            assert 0 == other.qsize()
+        assert 1 == q.ack("a")
+
+
+@pytest.mark.parametrize("kind", [MySQLQueue, MySQLAckQueue])
+def test_a_waiting_get_outlives_its_connection(
+    kind: Any, mysql: MysqlServer, where: dict[str, Any]  # noqa: F811
+) -> None:
+    """A get that waits when the connection is lost gets what is put afterwards."""
+    with kind(**where) as q, kind(**where) as other:
+        get = Call(q.get)
+        until(lambda: q._shell._line.parked)
+        mysql.run(f"KILL {q._store.connection.thread_id()}")
+        other.put("a")
+        assert "a" == get.outcome()

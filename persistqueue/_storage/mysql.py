@@ -199,7 +199,7 @@ class Server:
             return PermissionError(errno.EROFS, f"the server is read-only: {says}", self.path)
         if number == ER.BAD_DB_ERROR:
             return FormatError(f"{where}there is no database {self.database!r}: create it first")
-        if number == ER.LOCK_WAIT_TIMEOUT:
+        if number == ER.LOCK_WAIT_TIMEOUT or is_conflict(error):
             return QueueLocked(
                 f"{where}somebody else has held a lock for too long; nothing was done"
             )

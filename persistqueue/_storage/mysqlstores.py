@@ -135,9 +135,11 @@ class _MysqlStore(SqlStore, MysqlTransactions):
         self._handed += records
 
     def _found_stored(self) -> None:
-        """What the lost transaction handed out, nobody got to see: give it back."""
+        """What the lost transaction handed out, nobody got to see: give it back.
+
+        This may be lost in its turn, and is done again then: ``_handed`` stays as it is.
+        """
         self.untake(self._handed)
-        self._handed = []
 
     def _move_aside(self, number: int) -> None:
         self._rows_beside(self._table.create_aside)  # it would commit the transaction

@@ -102,9 +102,13 @@ class MysqlTransactions(Transactions):
             self._connection = None
             if connection is not None:
                 discard(connection)
-            if isinstance(error, ERRORS):
-                raise self._database.translate(error, self._table.name) from error
-            raise
+            # What went through ``_meaning`` has its cause behind it.
+            cause = error.__cause__ if isinstance(error, (Stale, Undone)) else error
+            if not isinstance(cause, ERRORS):
+                raise
+            if is_conflict(cause):
+                return False
+            raise self._database.translate(cause, self._table.name) from cause
         return True
 
     def _take_over(self, connection: Any) -> None:
@@ -171,8 +175,8 @@ class MysqlTransactions(Transactions):
     # -- a transaction --------------------------------------------------------------
 
     def begin(self, exclusive: bool) -> bool:
-        if self._connection is None:
-            self.open()
+        if self._connection is None and not self.open():
+            return False
         self._exclusive = exclusive
         self._writes = self._committing = False
         self._began = time.monotonic()
@@ -234,7 +238,7 @@ class MysqlTransactions(Transactions):
                 return self._ask()
             except ERRORS as error:
                 ours = self._database.translate(error, self._table.name)
-                if time.monotonic() >= end or not is_lost(error):
+                if time.monotonic() >= end or not (is_lost(error) or is_conflict(error)):
                     break
                 time.sleep(_NAP)
         self._doubtful, self._committing = self._number, False
