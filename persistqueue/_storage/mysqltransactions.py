@@ -393,4 +393,6 @@ class MysqlTransactions(Transactions):
         """Return whether an item can be sent in one statement, and stored."""
         raw = data.encode() if isinstance(data, str) else data
         most = self._database.limits.statement
-        return len(raw) <= self.longest and (2 * len(raw) <= most or length_in_text(raw) <= most)
+        if len(raw) > self.longest:
+            return False
+        return 2 * len(raw) <= most or length_in_text(self._usable(), data) <= most
