@@ -90,7 +90,13 @@ OPS: dict[str, tuple[dict[str, Any], bool, Callable[[Any], Any], Any, list[Any]]
     "ack get": (ACK, False, lambda q: q.get(), "a", [("a", 2), ("b", 0)]),
     "ack": (ACK, True, lambda q: q.ack("a"), 1, [("a", 5), ("b", 0)]),
     "nack": (ACK, True, lambda q: q.nack("a"), 1, [("a", 1), ("b", 0)]),
-    "nack to the back": (ACK, True, lambda q: q.nack("a", to="back"), last_id, [("b", 0), ("a", 1)]),
+    "nack to the back": (
+        ACK,
+        True,
+        lambda q: q.nack("a", to="back"),
+        last_id,
+        [("b", 0), ("a", 1)],
+    ),
     "ack_failed": (ACK, True, lambda q: q.ack_failed("a"), 1, [("a", 9), ("b", 0)]),
     "ack process": (ACK, False, work_in_a_block, "a", [("a", 5), ("b", 0)]),
     "ack process that fails": (ACK, False, fail_in_a_block, "a", [("a", 1), ("b", 0)]),
@@ -141,7 +147,10 @@ def shortcoming(
 @pytest.mark.parametrize("family", ["async", "sync"])
 @pytest.mark.parametrize("op", OPS)
 def test_a_connection_is_lost_at_any_command(
-    op: str, family: str, proxy: Proxy, where: dict[str, Any]  # noqa: F811
+    op: str,
+    family: str,
+    proxy: Proxy,
+    where: dict[str, Any],  # noqa: F811
 ) -> None:
     """Whichever command of a call the connection is lost at, and how: the call is done, once."""
     for how in HOWS:
@@ -163,8 +172,6 @@ def test_the_connection_is_lost_again(op: str, proxy: Proxy, where: dict[str, An
                 while shortcoming(op, proxy, where, "sync", [(one, first), (two, second)]):
                     two += 1
                 one += 1
-
-
 
 
 # -- nobody can know ----------------------------------------------------------------
@@ -206,7 +213,9 @@ def doubt(op: str, how: str, server: MysqlServer, where: dict[str, Any], family:
 
 @pytest.mark.parametrize("family", ["async", "sync"])
 def test_the_server_is_gone_in_the_middle_of_a_commit(
-    family: str, mysql: MysqlServer, where: dict[str, Any]  # noqa: F811
+    family: str,
+    mysql: MysqlServer,
+    where: dict[str, Any],  # noqa: F811
 ) -> None:
     """The caller is told that nobody knows; what a get took and nobody saw is given back."""
     run(asyncio.sleep(0))  # the loop is there before the threads
@@ -252,7 +261,9 @@ def test_a_doubt_that_is_resolved_is_resolved_once(proxy: Proxy, where: dict[str
 
 @pytest.mark.parametrize("second", [BEFORE, AFTER])
 def test_the_server_is_gone_again_while_it_is_found_out(
-    second: str, mysql: MysqlServer, where: dict[str, Any]  # noqa: F811
+    second: str,
+    mysql: MysqlServer,
+    where: dict[str, Any],  # noqa: F811
 ) -> None:
     """What a get took comes back once, at whichever command of the finding out it is lost."""
 
@@ -279,7 +290,9 @@ def test_the_server_is_gone_again_while_it_is_found_out(
 # -- the server ---------------------------------------------------------------------
 
 
-def test_an_idle_connection_is_closed_by_the_server(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_an_idle_connection_is_closed_by_the_server(
+    mysql: MysqlServer, where: dict[str, Any]
+) -> None:
     """KILL by an administrator: the next call does not notice."""
     with MySQLQueue[str](**where) as q, MySQLAckQueue[str](**where) as acks:
         for each in (q, acks):
@@ -306,7 +319,9 @@ def test_held_items_outlive_their_connection(mysql: MysqlServer, where: dict[str
 
 @pytest.mark.parametrize("kind", [MySQLQueue, MySQLAckQueue])
 def test_a_waiting_get_outlives_its_connection(
-    kind: Any, mysql: MysqlServer, where: dict[str, Any]  # noqa: F811
+    kind: Any,
+    mysql: MysqlServer,
+    where: dict[str, Any],  # noqa: F811
 ) -> None:
     """A get that waits when the connection is lost gets what is put afterwards."""
     with kind(**where) as q, kind(**where) as other:

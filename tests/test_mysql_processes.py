@@ -124,7 +124,7 @@ def test_each_item_goes_to_one_of_four_processes(kind: str, where: dict[str, Any
 def test_many_objects_of_all_classes_in_threads(where: dict[str, Any]) -> None:  # noqa: F811
     """Gets, acks, nacks and updates of many connections at once: no deadlock reaches a caller."""
     run(asyncio.sleep(0))
-    opens = [MySQLAckQueue, lambda **where: open_async(AsyncMySQLAckQueue, **where)] * 3  # noqa: F811
+    opens: list[Any] = [MySQLAckQueue, lambda **where: open_async(AsyncMySQLAckQueue, **where)] * 3
     queues = [opener(**where) for opener in opens]
     queues[0].put_many(range(150))
     done: Counter[int] = Counter()
@@ -181,7 +181,7 @@ def mortal() -> Iterator[MysqlServer]:
     server.stop()
 
 
-KINDS = {
+KINDS: dict[str, Any] = {
     "MySQLQueue": MySQLQueue,
     "AsyncMySQLQueue": lambda **where: open_async(AsyncMySQLQueue, **where),  # noqa: F811
     "MySQLAckQueue": MySQLAckQueue,

@@ -14,7 +14,6 @@ import pytest
 from families import BlockingAsyncQueue, run
 from mysql_server import PASSWORD, USER, MysqlServer, mysql, where  # noqa: F401
 from upstream import Upstream, upstream_fixture  # noqa: F401
-from waiting import Call
 
 from persistqueue import (
     AsyncMySQLAckQueue,
@@ -106,7 +105,11 @@ def test_the_arguments_of_persist_queues_readme(plain: Any, where: dict[str, Any
     ],
 )
 def test_wrong_arguments(
-    any_kind: Any, where: dict[str, Any], more: dict[str, Any], less: tuple[str, ...], words: str  # noqa: F811
+    any_kind: Any,
+    where: dict[str, Any],
+    more: dict[str, Any],
+    less: tuple[str, ...],
+    words: str,
 ) -> None:
     """Each is refused by name, before anything is connected."""
     arguments = {name: value for name, value in where.items() if name not in less} | more
@@ -208,24 +211,31 @@ def test_pooled_connections(plain: Any, where: dict[str, Any]) -> None:  # noqa:
         q.get_pooled_conn()
 
 
+def nothing(get: Any, **options: Any) -> None:
+    with pytest.raises(Empty):
+        get(**options)
+
+
 CALLS: dict[str, Callable[[Any], Any]] = {
     "nothing": lambda q: None,
     "put": lambda q: q.put("b"),
     "get": lambda q: q.get(),
-    "get of nothing": lambda q: (q.get(), pytest.raises(Empty, q.get_nowait)),
+    "get of nothing": lambda q: (q.get(), nothing(q.get_nowait)),
     "peek": lambda q: q.peek(),
     "qsize": lambda q: q.qsize(),
     "queue": lambda q: q.queue(),
     "update": lambda q: q.update("A", 1),
     "task_done": lambda q: (q.get(), q.task_done()),
-    "get by id": lambda q: pytest.raises(Empty, q.get, id=99),
+    "get by id": lambda q: nothing(q.get, id=99),
 }
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("options", [{}, {"auto_commit": False}], ids=["at once", "late"])
 def test_an_idle_queue_holds_no_lock_on_its_table(
-    call: str, options: dict[str, Any], where: dict[str, Any]  # noqa: F811
+    call: str,
+    options: dict[str, Any],
+    where: dict[str, Any],  # noqa: F811
 ) -> None:
     """persist-queue's tests drop the table while the queue is open: that does not hang."""
     with MySQLQueue[str](**where, **options) as q:
@@ -378,7 +388,9 @@ def test_beyond_max_allowed_packet(mysql: MysqlServer, where: dict[str, Any]) ->
     size = packet * 45 // 100  # the driver may write two characters for a byte
     with MySQLQueue[bytes](**where) as q:
         for item in (b"x" * packet, b"'" * (packet // 2 + 1)):
-            with pytest.raises(ItemTooLarge, match="nothing was stored .raise .*max_allowed_packet"):
+            with pytest.raises(
+                ItemTooLarge, match=r"nothing was stored .raise .*max_allowed_packet"
+            ):
                 q.put(item)
         q.put_many([b"'" * size] * 2)
         assert [size] * 2 == [len(item) for item in q.get_many(9)]
@@ -395,7 +407,9 @@ print(ascii((ids, [q.get(block=False) for _ in range(count)], q.size)))
 """
 
 
-def test_taking_turns_with_persist_queue(upstream: Upstream, where: dict[str, Any], plain: Any) -> None:  # noqa: F811
+def test_taking_turns_with_persist_queue(
+    upstream: Upstream, where: dict[str, Any], plain: Any
+) -> None:
     """Each puts and takes what the other left, whoever made the table."""
     import json
 
@@ -448,7 +462,11 @@ def test_a_closed_port(any_kind: Any, where: dict[str, Any]) -> None:  # noqa: F
     ],
 )
 def test_refused(
-    any_kind: Any, where: dict[str, Any], change: dict[str, Any], kind: Any, words: str  # noqa: F811
+    any_kind: Any,
+    where: dict[str, Any],
+    change: dict[str, Any],
+    kind: Any,
+    words: str,
 ) -> None:
     """Each is told as what it is."""
     with pytest.raises(kind, match=words):
@@ -490,7 +508,9 @@ TABLES = {
 
 
 @pytest.mark.parametrize("create", TABLES)
-def test_somebody_elses_table(create: str, plain: Any, mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_somebody_elses_table(
+    create: str, plain: Any, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
     """What is something else is refused, and not touched."""
     mysql.run(create, database=where["db_name"])
     before = mysql.run("SHOW CREATE TABLE queue_sql", database=where["db_name"])
@@ -515,7 +535,9 @@ def test_an_exhausted_timeout_for_a_lock(mysql: MysqlServer, where: dict[str, An
 
 
 def test_a_commit_that_power_may_undo(
-    mysql: MysqlServer, where: dict[str, Any], caplog: pytest.LogCaptureFixture  # noqa: F811
+    mysql: MysqlServer,
+    where: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """durability says what the server is set to, and a warning says so, too."""
     with MySQLQueue[str](**where) as q:

@@ -210,9 +210,11 @@ class MysqlTransactions(Transactions):
         """End a transaction that stores nothing: others may alter the table now."""
         try:
             connection.commit()
-        except ERRORS:
+        except BaseException as error:
             self._drop()
-            return
+            if isinstance(error, ERRORS):
+                return
+            raise
         self._losses = 0
         self._looked(quiet=True)
 
@@ -280,8 +282,10 @@ class MysqlTransactions(Transactions):
         if connection is not None:
             try:
                 connection.rollback()
-            except ERRORS:
+            except BaseException as error:
                 self._drop()
+                if not isinstance(error, ERRORS):
+                    raise
         if self._doubtful is None:
             self._undone()
         return False
@@ -323,30 +327,32 @@ class MysqlTransactions(Transactions):
     # -- statements -----------------------------------------------------------------
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor:
-        connection = self._usable()
         self._writes = True
+        done: Cursor = self._run(statement, values)
+        return done
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        return list(self._run(statement, values).fetchall())
+
+    def _run(self, statement: str, values: Sequence[Any]) -> Any:
+        """Return the driver's cursor, which has read the whole answer."""
+        if self._connection is None:
+            raise Stale
         try:
-            cursor = connection.cursor()
+            cursor = self._connection.cursor()
             cursor.execute(statement, tuple(values))
         except ERRORS as error:
             raise self._meaning(error) from error
-        done: Cursor = cursor
-        return done
+        except BaseException:
+            self._drop()  # Ctrl-C: the answer to this would be taken for the next one's
+            raise
+        return cursor
 
     def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Cursor:
         cursor: Any = None
         for row in rows:
             cursor = self._execute(statement, row)
         return cursor  # type: ignore[no-any-return]
-
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        connection = self._usable()
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(statement, tuple(values))
-                return list(cursor.fetchall())
-        except ERRORS as error:
-            raise self._meaning(error) from error
 
     def _rows_beside(self, statement: str) -> list[Any]:
         pooled = self._database.pooled()
@@ -357,6 +363,9 @@ class MysqlTransactions(Transactions):
             pooled.commit()
         except ERRORS as error:
             raise self._database.translate(error, self._table.name) from error
+        except BaseException:
+            discard(pooled._con._con)  # noqa: SLF001 - the driver's; the pool opens another
+            raise
         finally:
             pooled.close()
         return rows
@@ -369,11 +378,6 @@ class MysqlTransactions(Transactions):
 
     def _refresh(self) -> None:
         """Nothing in memory is trusted longer than a transaction."""
-
-    def _usable(self) -> Any:
-        if self._connection is None:
-            raise Stale
-        return self._connection
 
     def _meaning(self, error: Exception) -> Exception:
         if is_conflict(error):
@@ -395,4 +399,4 @@ class MysqlTransactions(Transactions):
         most = self._database.limits.statement
         if len(raw) > self.longest:
             return False
-        return 2 * len(raw) <= most or length_in_text(self._usable(), data) <= most
+        return 2 * len(raw) <= most or length_in_text(self._connection, data) <= most
