@@ -81,7 +81,7 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Proxy:  # noqa: PYI034 (Self is of Python 3.11)
         return self
 
     def __exit__(self, *error: object) -> None:

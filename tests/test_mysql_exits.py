@@ -29,7 +29,7 @@ def data(q: Any) -> list[Any]:
 # -- Ctrl-C -------------------------------------------------------------------------
 
 
-CALLS = {
+CALLS: dict[str, Any] = {
     "put": (MySQLQueue, lambda q: q.put("c"), [["a", "b"], ["a", "b", "c"]]),
     "put_many": (MySQLQueue, lambda q: q.put_many("cd"), [["a", "b"], ["a", "b", "c", "d"]]),
     "get": (MySQLQueue, lambda q: q.get(), [["a", "b"]]),
@@ -44,7 +44,7 @@ CALLS = {
 @pytest.mark.filterwarnings("ignore:.*MySQLResult.__del__:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CALLS)
-def test_ctrl_c_at_every_moment(name: str, step: int, where: dict[str, Any]) -> None:  # noqa: F811
+def test_ctrl_c_at_every_moment(name: str, step: int, where: dict[str, Any]) -> None:
     """Also in the middle of the driver's talk: done or not, and the queue goes on as it should."""
     kind, call, outcomes = CALLS[name]
     with kind(**where, timeout=2) as q:
@@ -70,13 +70,15 @@ def test_ctrl_c_at_every_moment(name: str, step: int, where: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("kind", [AsyncMySQLQueue, AsyncMySQLAckQueue])
-def test_a_storm_of_cancellations_loses_nothing(kind: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_a_storm_of_cancellations_loses_nothing(kind: Any, where: dict[str, Any]) -> None:
     """Gets and puts with tiny timeouts: what was returned and what is left are what was put."""
     chance = random.Random(5)
 
     @in_loop
     async def main() -> None:
-        stored, got, doubtful = [], [], set()
+        stored: list[int] = []
+        got: list[int] = []
+        doubtful: set[int] = set()
 
         async def agent(number: int) -> None:
             for step in range(25):
@@ -103,7 +105,7 @@ def test_a_storm_of_cancellations_loses_nothing(kind: Any, where: dict[str, Any]
     main()
 
 
-def test_asyncio_run_ends_in_the_middle(where: dict[str, Any]) -> None:  # noqa: F811
+def test_asyncio_run_ends_in_the_middle(where: dict[str, Any]) -> None:
     """Tasks that are cancelled by the end of the loop give back what they took; a new loop goes on."""
     q: AsyncMySQLQueue[int] = AsyncMySQLQueue(**where)
 
@@ -122,7 +124,7 @@ def test_asyncio_run_ends_in_the_middle(where: dict[str, Any]) -> None:  # noqa:
     assert list(range(20)) == asyncio.run(second())
 
 
-def test_an_object_that_nobody_closes(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_an_object_that_nobody_closes(mysql: MysqlServer, where: dict[str, Any]) -> None:
     """Dropped without close, with items in it: its connection goes, and nothing is lost."""
 
     async def use() -> None:
@@ -154,7 +156,7 @@ def child(work: Any) -> None:
 
 @needs_fork
 @pytest.mark.parametrize("options", [{}, {"auto_commit": False}], ids=["at once", "late"])
-def test_parent_and_child_go_on(options: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_parent_and_child_go_on(options: Any, where: dict[str, Any]) -> None:
     """Each has a connection of its own after a fork; what the parent took is the parent's."""
     with MySQLQueue[int](**where, **options) as q:
         q.put_many(range(4))
@@ -175,7 +177,7 @@ def test_parent_and_child_go_on(options: Any, where: dict[str, Any]) -> None:  #
 
 
 @needs_fork
-def test_the_child_of_an_ack_queue_is_another_worker(where: dict[str, Any]) -> None:  # noqa: F811
+def test_the_child_of_an_ack_queue_is_another_worker(where: dict[str, Any]) -> None:
     """It does not hold what its parent holds, and what it holds comes back when it is gone."""
     with MySQLAckQueue[int](**where) as q:
         q.put_many(range(3))
@@ -194,7 +196,7 @@ def test_the_child_of_an_ack_queue_is_another_worker(where: dict[str, Any]) -> N
 
 
 @needs_fork
-def test_a_fork_of_an_asyncio_program(where: dict[str, Any]) -> None:  # noqa: F811
+def test_a_fork_of_an_asyncio_program(where: dict[str, Any]) -> None:
     """What the child puts is stored, whatever its parent does meanwhile."""
     q: AsyncMySQLQueue[str] = AsyncMySQLQueue(**where)
 

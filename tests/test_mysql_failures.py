@@ -29,7 +29,7 @@ NUMBERS = count()
 
 
 @pytest.fixture
-def proxy(mysql: MysqlServer) -> Iterator[Proxy]:  # noqa: F811
+def proxy(mysql: MysqlServer) -> Iterator[Proxy]:
     with Proxy(mysql.port) as proxy:
         yield proxy
 
@@ -37,7 +37,7 @@ def proxy(mysql: MysqlServer) -> Iterator[Proxy]:  # noqa: F811
 def opens(kind: Any, **options: Any) -> Callable[..., Any]:
     """Return what opens a queue, for blocking calls."""
 
-    def open_queue(**where: Any) -> Any:  # noqa: F811
+    def open_queue(**where: Any) -> Any:
         if kind.__name__.startswith("Async"):
             return BlockingAsyncQueue(run(kind.create(**where, **options)))
         return kind(**where, **options)
@@ -104,7 +104,7 @@ OPS: dict[str, tuple[dict[str, Any], bool, Callable[[Any], Any], Any, list[Any]]
 }
 
 
-def prepared(open_queue: Any, where: dict[str, Any], takes: bool, name: str) -> Any:  # noqa: F811
+def prepared(open_queue: Any, where: dict[str, Any], takes: bool, name: str) -> Any:
     """Return a queue that holds a and b, of which a may be taken."""
     q = open_queue(**where, name=name, timeout=1)
     q.put_many("ab")
@@ -150,7 +150,7 @@ def test_a_connection_is_lost_at_any_command(
     op: str,
     family: str,
     proxy: Proxy,
-    where: dict[str, Any],  # noqa: F811
+    where: dict[str, Any],
 ) -> None:
     """Whichever command of a call the connection is lost at, and how: the call is done, once."""
     for how in HOWS:
@@ -162,7 +162,7 @@ def test_a_connection_is_lost_at_any_command(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("op", ["put_many", "get", "task_done", "ack get", "nack to the back"])
-def test_the_connection_is_lost_again(op: str, proxy: Proxy, where: dict[str, Any]) -> None:  # noqa: F811
+def test_the_connection_is_lost_again(op: str, proxy: Proxy, where: dict[str, Any]) -> None:
     """The same when the connection that replaces it is lost as well, at any command."""
     for first in HOWS:
         for second in (BEFORE, AFTER):
@@ -194,7 +194,7 @@ DOUBTS: dict[str, tuple[list[Any], list[Any]]] = {
 }
 
 
-def doubt(op: str, how: str, server: MysqlServer, where: dict[str, Any], family: str) -> None:  # noqa: F811
+def doubt(op: str, how: str, server: MysqlServer, where: dict[str, Any], family: str) -> None:
     """Lose the server in the middle of the commit of ``op``, and find it again."""
     kinds, takes, call, _, _ = OPS[op]
     with Proxy(server.port) as proxy:
@@ -215,7 +215,7 @@ def doubt(op: str, how: str, server: MysqlServer, where: dict[str, Any], family:
 def test_the_server_is_gone_in_the_middle_of_a_commit(
     family: str,
     mysql: MysqlServer,
-    where: dict[str, Any],  # noqa: F811
+    where: dict[str, Any],
 ) -> None:
     """The caller is told that nobody knows; what a get took and nobody saw is given back."""
     run(asyncio.sleep(0))  # the loop is there before the threads
@@ -227,7 +227,7 @@ def test_the_server_is_gone_in_the_middle_of_a_commit(
 
 
 @pytest.mark.parametrize("how", [BEFORE, DURING])
-def test_the_server_is_gone_before_a_commit(how: str, proxy: Proxy, where: dict[str, Any]) -> None:  # noqa: F811
+def test_the_server_is_gone_before_a_commit(how: str, proxy: Proxy, where: dict[str, Any]) -> None:
     """A put that did not come as far as its commit is not stored, and says so."""
     with MySQLQueue[str](**proxy.login(where), timeout=1) as q:
         proxy.cut("INSERT", how, down=True)
@@ -240,7 +240,7 @@ def test_the_server_is_gone_before_a_commit(how: str, proxy: Proxy, where: dict[
         assert ["b"] == stored(q)
 
 
-def test_a_doubt_that_is_resolved_is_resolved_once(proxy: Proxy, where: dict[str, Any]) -> None:  # noqa: F811
+def test_a_doubt_that_is_resolved_is_resolved_once(proxy: Proxy, where: dict[str, Any]) -> None:
     """The connection that gives back is lost at each of its commands: still nothing comes twice."""
     for skip in range(40):
         with MySQLQueue[str](**proxy.login(where), name=str(skip), timeout=1) as q:
@@ -263,7 +263,7 @@ def test_a_doubt_that_is_resolved_is_resolved_once(proxy: Proxy, where: dict[str
 def test_the_server_is_gone_again_while_it_is_found_out(
     second: str,
     mysql: MysqlServer,
-    where: dict[str, Any],  # noqa: F811
+    where: dict[str, Any],
 ) -> None:
     """What a get took comes back once, at whichever command of the finding out it is lost."""
 
@@ -305,7 +305,7 @@ def test_an_idle_connection_is_closed_by_the_server(
             assert 1 == each.qsize()
 
 
-def test_held_items_outlive_their_connection(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_held_items_outlive_their_connection(mysql: MysqlServer, where: dict[str, Any]) -> None:
     """What an object holds stays its own when its connection is replaced."""
     with MySQLAckQueue[str](**where) as q:
         q.put("a")
@@ -321,7 +321,7 @@ def test_held_items_outlive_their_connection(mysql: MysqlServer, where: dict[str
 def test_a_waiting_get_outlives_its_connection(
     kind: Any,
     mysql: MysqlServer,
-    where: dict[str, Any],  # noqa: F811
+    where: dict[str, Any],
 ) -> None:
     """A get that waits when the connection is lost gets what is put afterwards."""
     with kind(**where) as q, kind(**where) as other:

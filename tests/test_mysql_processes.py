@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ print("done")
 """
 
 
-def spawn(code: str, kind: str, where: dict[str, Any]) -> subprocess.Popen[str]:  # noqa: F811
+def spawn(code: str, kind: str, where: dict[str, Any]) -> subprocess.Popen[str]:
     """Start ``code`` in a process of its own; return when it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, kind, json.dumps(where)],
@@ -100,14 +101,14 @@ def open_async(kind: Any, **arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["MySQLQueue", "MySQLAckQueue"])
-def test_each_item_goes_to_one_of_four_processes(kind: str, where: dict[str, Any]) -> None:  # noqa: F811
+def test_each_item_goes_to_one_of_four_processes(kind: str, where: dict[str, Any]) -> None:
     """600 items, four consuming processes of both families: every item once, no error."""
     consumers = [
         spawn(code, prefix + kind, where)
         for code, prefix in [(_SYNC, ""), (_SYNC, ""), (_ASYNC, "Async"), (_ASYNC, "Async")]
     ]
     assert all(map(is_ready, consumers))
-    with (MySQLQueue if kind == "MySQLQueue" else MySQLAckQueue)[Any](**where) as q:
+    with KINDS[kind](**where) as q:
         with q.__class__(**where) as other:
             calls = [Call(q.put_many, range(start, 400, 4)) for start in range(4)]
             for n in range(400, 600):
@@ -117,11 +118,11 @@ def test_each_item_goes_to_one_of_four_processes(kind: str, where: dict[str, Any
         q.put_many(["end"] * 12)
         got = [ast.literal_eval(consumer.communicate(timeout=60)[0]) for consumer in consumers]
         assert [0, 0, 0, 0] == [consumer.returncode for consumer in consumers]
-        assert list(range(600)) == sorted(sum(got, []))
+        assert list(range(600)) == sorted(item for items in got for item in items)
         assert q.empty()
 
 
-def test_many_objects_of_all_classes_in_threads(where: dict[str, Any]) -> None:  # noqa: F811
+def test_many_objects_of_all_classes_in_threads(where: dict[str, Any]) -> None:
     """Gets, acks, nacks and updates of many connections at once: no deadlock reaches a caller."""
     run(asyncio.sleep(0))
     opens: list[Any] = [MySQLAckQueue, lambda **where: open_async(AsyncMySQLAckQueue, **where)] * 3
@@ -157,7 +158,7 @@ def test_many_objects_of_all_classes_in_threads(where: dict[str, Any]) -> None: 
         q.close()
 
 
-def test_maxsize_holds_for_two_processes(where: dict[str, Any]) -> None:  # noqa: F811
+def test_maxsize_holds_for_two_processes(where: dict[str, Any]) -> None:
     """Two processes that put never make it more than it may be."""
     producers = [spawn(_FILL, "", where) for _ in range(2)]
     assert all(map(is_ready, producers))
@@ -183,9 +184,9 @@ def mortal() -> Iterator[MysqlServer]:
 
 KINDS: dict[str, Any] = {
     "MySQLQueue": MySQLQueue,
-    "AsyncMySQLQueue": lambda **where: open_async(AsyncMySQLQueue, **where),  # noqa: F811
+    "AsyncMySQLQueue": lambda **where: open_async(AsyncMySQLQueue, **where),
     "MySQLAckQueue": MySQLAckQueue,
-    "AsyncMySQLAckQueue": lambda **where: open_async(AsyncMySQLAckQueue, **where),  # noqa: F811
+    "AsyncMySQLAckQueue": lambda **where: open_async(AsyncMySQLAckQueue, **where),
 }
 
 
@@ -193,7 +194,7 @@ KINDS: dict[str, Any] = {
 def test_a_server_dies_in_the_middle_of_a_load(kind: str, mortal: MysqlServer) -> None:
     """Producers and consumers do not notice that it is killed and started again, twice."""
     run(asyncio.sleep(0))
-    where = mortal.database()  # noqa: F811
+    where = mortal.database()
     got: list[int] = []
     stop = threading.Event()
 
@@ -220,9 +221,9 @@ def test_a_server_dies_in_the_middle_of_a_load(kind: str, mortal: MysqlServer) -
     consumers = [Call(consume) for _ in range(2)]
     for _ in range(2):
         seen = len(got)
-        until(lambda seen=seen: len(got) > seen + 20, "some work")
+        until(partial(more_than, got, seen + 20), "some work")
         mortal.restart()
-    until(lambda seen=len(got): len(got) > seen + 20, "some work")
+    until(partial(more_than, got, len(got) + 20), "some work")
     stop.set()
     put = [number for producer in producers for number in producer.outcome()]
     with KINDS[kind](**where) as q:
@@ -231,6 +232,10 @@ def test_a_server_dies_in_the_middle_of_a_load(kind: str, mortal: MysqlServer) -
             consumer.outcome()
         assert q.empty()
     assert sorted(put) == sorted(got)
+
+
+def more_than(items: list[Any], number: int) -> bool:
+    return len(items) > number
 
 
 def test_a_frozen_server(mortal: MysqlServer) -> None:

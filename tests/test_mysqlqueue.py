@@ -8,11 +8,14 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 from families import BlockingAsyncQueue, run
 from mysql_server import PASSWORD, USER, MysqlServer, mysql, where  # noqa: F401
+from test_docs import blocks_of
 from upstream import Upstream, upstream_fixture  # noqa: F401
 
 from persistqueue import (
@@ -64,7 +67,7 @@ def data(q: Any) -> list[Any]:
 # -- arguments ----------------------------------------------------------------------
 
 
-def test_persist_queues_arguments_by_position(plain: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_persist_queues_arguments_by_position(plain: Any, where: dict[str, Any]) -> None:
     """host, user, passwd, db_name, name, port, charset, auto_commit, serializer."""
     place = [where[name] for name in ("host", "user", "passwd", "db_name")]
     with plain(*place, "jobs", where["port"], "utf8mb4", True, serializers.json) as q:
@@ -75,7 +78,7 @@ def test_persist_queues_arguments_by_position(plain: Any, where: dict[str, Any])
         ]  # fmt: skip
 
 
-def test_the_arguments_of_persist_queues_readme(plain: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_the_arguments_of_persist_queues_readme(plain: Any, where: dict[str, Any]) -> None:
     """password, database and table_name, which is the table's whole name."""
     with plain(
         host=where["host"], port=where["port"], user=where["user"], password=where["passwd"],
@@ -121,7 +124,7 @@ NAMES = ["a.b", "50%", "%s %d %(x)s", "back`quote``", "two words", "ü", "'\"\\"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_odd_names(name: str, where: dict[str, Any]) -> None:  # noqa: F811
+def test_odd_names(name: str, where: dict[str, Any]) -> None:
     """Whatever the name holds, every statement of both kinds works."""
     with MySQLQueue[str](**where, name=name, maxsize=9) as q:
         ids = q.put_many("abc")
@@ -141,13 +144,13 @@ def test_odd_names(name: str, where: dict[str, Any]) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["a" * 59, "🎉", "a\0b", "end ", "\ud800"])
-def test_names_that_mysql_cannot_have(name: str, where: dict[str, Any]) -> None:  # noqa: F811
+def test_names_that_mysql_cannot_have(name: str, where: dict[str, Any]) -> None:
     """A clear error, before anything is connected."""
     with pytest.raises(ValueError, match="a table's name"):
         MySQLQueue(**where, name=name)
 
 
-def test_64_characters(where: dict[str, Any]) -> None:  # noqa: F811
+def test_64_characters(where: dict[str, Any]) -> None:
     """The longest name of a table has 64 characters, with what stands before the queue's."""
     with MySQLQueue[str](**where, table_name="x" * 64, on_corrupt="skip") as q:
         q.put("a")
@@ -157,7 +160,7 @@ def test_64_characters(where: dict[str, Any]) -> None:  # noqa: F811
 # -- methods ------------------------------------------------------------------------
 
 
-def test_ids_raw_update_and_queue(plain: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_ids_raw_update_and_queue(plain: Any, where: dict[str, Any]) -> None:
     """What persist-queue's users know, and what it returned."""
     with plain(**where) as q:
         assert [1, 2, 3] == [q.put("val1"), q.put("val2"), q.put(None)]
@@ -176,7 +179,7 @@ def test_ids_raw_update_and_queue(plain: Any, where: dict[str, Any]) -> None:  #
         assert q.empty()
 
 
-def test_ids_of_many(plain: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_ids_of_many(plain: Any, where: dict[str, Any]) -> None:
     """put_many returns each row's own id, also of more rows than one statement takes."""
     with plain(**where) as q:
         ids = q.put_many(range(1200))
@@ -185,7 +188,7 @@ def test_ids_of_many(plain: Any, where: dict[str, Any]) -> None:  # noqa: F811
         ]
 
 
-def test_ids_that_count_by_more_than_one(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_ids_that_count_by_more_than_one(mysql: MysqlServer, where: dict[str, Any]) -> None:
     """The same on a server that is one of several, whose ids go in steps."""
     mysql.run("SET GLOBAL auto_increment_increment = 7, GLOBAL auto_increment_offset = 3")
     try:
@@ -197,7 +200,7 @@ def test_ids_that_count_by_more_than_one(mysql: MysqlServer, where: dict[str, An
         mysql.run("SET GLOBAL auto_increment_increment = 1, GLOBAL auto_increment_offset = 1")
 
 
-def test_pooled_connections(plain: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_pooled_connections(plain: Any, where: dict[str, Any]) -> None:
     """A connection of the pool runs one's own statements, and is given back."""
     with plain(**where, max_connections=1) as q:
         q.put("a")
@@ -211,9 +214,10 @@ def test_pooled_connections(plain: Any, where: dict[str, Any]) -> None:  # noqa:
         q.get_pooled_conn()
 
 
-def nothing(get: Any, **options: Any) -> None:
-    with pytest.raises(Empty):
+def nothing(get: Any, **options: Any) -> Any:
+    with pytest.raises(Empty) as caught:
         get(**options)
+    return caught.value
 
 
 CALLS: dict[str, Callable[[Any], Any]] = {
@@ -235,7 +239,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 def test_an_idle_queue_holds_no_lock_on_its_table(
     call: str,
     options: dict[str, Any],
-    where: dict[str, Any],  # noqa: F811
+    where: dict[str, Any],
 ) -> None:
     """persist-queue's tests drop the table while the queue is open: that does not hang."""
     with MySQLQueue[str](**where, **options) as q:
@@ -251,7 +255,7 @@ def test_an_idle_queue_holds_no_lock_on_its_table(
 
 
 @pytest.mark.parametrize("name", ["cbor2", "json", "msgpack", "pickle"])
-def test_serializers(plain: Any, name: str, where: dict[str, Any]) -> None:  # noqa: F811
+def test_serializers(plain: Any, name: str, where: dict[str, Any]) -> None:
     """Each stores what it can, None and text beyond U+FFFF included."""
     items = [None, 0, "ü🎉\0'\"\\%s", {"n": {"m": None}}, "x" * 100_000]
     with plain(**where, serializer=getattr(serializers, name)) as q:
@@ -261,7 +265,7 @@ def test_serializers(plain: Any, name: str, where: dict[str, Any]) -> None:  # n
         assert items + items == q.get_many(99)
 
 
-def test_every_byte(where: dict[str, Any]) -> None:  # noqa: F811
+def test_every_byte(where: dict[str, Any]) -> None:
     """Bytes are stored as they are, by every statement that carries them."""
     item = bytes(range(256)) * 3
     with MySQLQueue[bytes](**where) as q:
@@ -273,7 +277,7 @@ def test_every_byte(where: dict[str, Any]) -> None:  # noqa: F811
         assert [item] * 3 == q.get_many(9)
 
 
-def test_acks(acked: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_acks(acked: Any, where: dict[str, Any]) -> None:
     """Statuses and their numbers, and what is kept."""
     with acked(**where, keep_acked=2) as q:
         q.put_many(range(9))
@@ -292,7 +296,7 @@ def test_acks(acked: Any, where: dict[str, Any]) -> None:  # noqa: F811
         assert [4, 5, 6, 7, 8] == q.get_many(9)
 
 
-def test_what_a_dead_worker_held(acked: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_what_a_dead_worker_held(acked: Any, where: dict[str, Any]) -> None:
     """It is handed out again to who is opened next; a living one keeps its own."""
     alive, dead = MySQLAckQueue[str](**where), MySQLAckQueue[str](**where)
     alive.put_many("ab")
@@ -305,7 +309,7 @@ def test_what_a_dead_worker_held(acked: Any, where: dict[str, Any]) -> None:  # 
     alive.close()
 
 
-def test_damage(any_kind: Any, mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_damage(any_kind: Any, mysql: MysqlServer, where: dict[str, Any]) -> None:
     """A row that cannot be decoded is named, and stays until it is skipped."""
     with any_kind(**where) as q:
         q.put_many("ab")
@@ -323,6 +327,20 @@ def test_damage(any_kind: Any, mysql: MysqlServer, where: dict[str, Any]) -> Non
     ]
 
 
+def test_what_the_documentation_shows(where: dict[str, Any], capsys: Any) -> None:
+    """The examples of docs/mysql.rst work; only where the server is, is another."""
+    page = Path(__file__).parents[1] / "docs" / "mysql.rst"
+    sync, coroutine = (
+        block.code.replace('host="db", user="worker", passwd="...", db_name="work"', "**where")
+        for block in blocks_of(page)
+    )
+    exec(sync, {"where": where})
+    names: dict[str, Any] = {"where": where, "AsyncMySQLQueue": AsyncMySQLQueue}
+    exec("async def main():\n" + indent(coroutine, "    "), names)
+    asyncio.run(names["main"]())
+    assert "{'n': 1}\n" * 2 == capsys.readouterr().out
+
+
 # -- old tables ---------------------------------------------------------------------
 
 # persist-queue 1.1.0's own.
@@ -334,13 +352,13 @@ FITS, TOO_BIG = b"x" * 60_000, b"x" * 70_000
 
 
 @pytest.fixture
-def old(mysql: MysqlServer, where: dict[str, Any]) -> dict[str, Any]:  # noqa: F811
+def old(mysql: MysqlServer, where: dict[str, Any]) -> dict[str, Any]:
     """Where a table of persist-queue 1.1.0 is."""
     mysql.run(CREATE_OLD, database=where["db_name"])
     return where
 
 
-def test_an_old_table_works_as_it_is(plain: Any, old: dict[str, Any], mysql: MysqlServer) -> None:  # noqa: F811
+def test_an_old_table_works_as_it_is(plain: Any, old: dict[str, Any], mysql: MysqlServer) -> None:
     """Nothing of it is changed, and what is too big is told before anything is written."""
     before = mysql.run("SHOW CREATE TABLE queue_sql", database=old["db_name"])
     with plain(**old) as q:
@@ -382,7 +400,7 @@ def test_only_the_culprit_fails(old: dict[str, Any]) -> None:
     asyncio.run(main())
 
 
-def test_beyond_max_allowed_packet(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_beyond_max_allowed_packet(mysql: MysqlServer, where: dict[str, Any]) -> None:
     """An item that no statement can carry is told so, and what it would fit in as it is passes."""
     (packet,) = mysql.run("SELECT @@max_allowed_packet")[0]
     size = packet * 45 // 100  # the driver may write two characters for a byte
@@ -439,7 +457,7 @@ def test_taking_turns_with_persist_queue(
 # -- what is in the way -------------------------------------------------------------
 
 
-def test_a_closed_port(any_kind: Any, where: dict[str, Any]) -> None:  # noqa: F811
+def test_a_closed_port(any_kind: Any, where: dict[str, Any]) -> None:
     """Nobody listens: told at once, and nothing was stored."""
     from socket import create_server
 
@@ -473,7 +491,7 @@ def test_refused(
         any_kind(**{**where, **change})
 
 
-def test_a_user_who_may_only_read(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_a_user_who_may_only_read(mysql: MysqlServer, where: dict[str, Any]) -> None:
     """PermissionError, at the opening."""
     mysql.run("CREATE OR REPLACE USER reader@'%' IDENTIFIED BY 'x'")
     mysql.run(f"GRANT SELECT ON {where['db_name']}.* TO reader@'%'")
@@ -483,7 +501,7 @@ def test_a_user_who_may_only_read(mysql: MysqlServer, where: dict[str, Any]) -> 
         MySQLQueue(**{**where, "user": "reader", "passwd": "x"})
 
 
-def test_a_server_that_may_only_read(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_a_server_that_may_only_read(mysql: MysqlServer, where: dict[str, Any]) -> None:
     """PermissionError, at the put; nothing is stored, and the queue goes on afterwards."""
     mysql.run("CREATE OR REPLACE USER plain@'%' IDENTIFIED BY 'x'")
     mysql.run(f"GRANT ALL ON {where['db_name']}.* TO plain@'%'")
@@ -519,7 +537,7 @@ def test_somebody_elses_table(
     assert before == mysql.run("SHOW CREATE TABLE queue_sql", database=where["db_name"])
 
 
-def test_an_exhausted_timeout_for_a_lock(mysql: MysqlServer, where: dict[str, Any]) -> None:  # noqa: F811
+def test_an_exhausted_timeout_for_a_lock(mysql: MysqlServer, where: dict[str, Any]) -> None:
     """A lock that somebody holds: an error of ours after the timeout, and the queue goes on."""
     with MySQLQueue[str](**where, timeout=1) as q:
         number = q.put("a")

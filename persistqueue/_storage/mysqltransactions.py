@@ -80,8 +80,6 @@ class MysqlTransactions(Transactions):
     def connection(self) -> Any:
         return self._connection
 
-    # -- what a store adds ----------------------------------------------------------
-
     def _found_stored(self) -> None:
         """A transaction whose caller was told that its outcome is unknown is stored."""
 
@@ -197,9 +195,9 @@ class MysqlTransactions(Transactions):
             self._send_commit(connection)
         except ERRORS as error:
             self._after_failed_commit(error)
-        self._committing = False
         self._losses = 0
         self._looked(quiet=False)
+        self._committing = False  # at the very end: until then Ctrl-C makes ``rollback`` ask
 
     def _send_commit(self, connection: Any) -> None:
         connection.query(COMMIT % (self._session, self._number, self._number))
@@ -278,10 +276,9 @@ class MysqlTransactions(Transactions):
             except QueueUnreachable as error:
                 warn("%s", error)
         self._committing = False
-        connection = self._connection
-        if connection is not None:
+        if self._connection is not None:
             try:
-                connection.rollback()
+                self._connection.rollback()
             except BaseException as error:
                 self._drop()
                 if not isinstance(error, ERRORS):
@@ -341,12 +338,12 @@ class MysqlTransactions(Transactions):
         try:
             cursor = self._connection.cursor()
             cursor.execute(statement, tuple(values))
+            return cursor
         except ERRORS as error:
             raise self._meaning(error) from error
         except BaseException:
             self._drop()  # Ctrl-C: the answer to this would be taken for the next one's
             raise
-        return cursor
 
     def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Cursor:
         cursor: Any = None
