@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import persistqueue
+
 from sync_tasks import items
 
 if TYPE_CHECKING:
