@@ -12,13 +12,12 @@ from itertools import count as counter
 from statistics import median
 from typing import Any
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, _ROOT)
-sys.path.insert(0, os.path.join(_ROOT, "tests"))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # a checkout
+sys.path.insert(0, os.path.join(sys.path[0], "tests"))
 
 from mysql_server import new_server
 
-from benchmark.side import Side, installed_peer
+from benchmark.side import ROOT, Side, installed_peer
 
 CALLERS = 50
 _names = counter()
@@ -71,7 +70,7 @@ def waiting(here: Side, count: int, rounds: int, many: int) -> dict[int, float]:
 
 def main() -> None:
     count, rounds, many = [*map(int, sys.argv[1:]), *(500, 5, 1_000_000)[len(sys.argv) - 1 :]]
-    with Side(_ROOT) as here, Side(installed_peer()) as peer:
+    with Side(ROOT) as here, Side(installed_peer()) as peer:
         for level in (1, 2, 0):
             print(f"innodb_flush_log_at_trx_commit = {level}")
             for name, value in at_level(level, here, peer, count, rounds).items():

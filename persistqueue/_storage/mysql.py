@@ -52,6 +52,7 @@ _TOO_LONG = {ER.NET_PACKET_TOO_LARGE, ER.DATA_TOO_LONG}
 _GONE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
 _READ_ONLY = {ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
 DUPLICATE: int = ER.DUP_ENTRY
+MISSING: int = ER.NO_SUCH_TABLE
 # What may come of talking to a server.
 ERRORS: tuple[type[Exception], ...] = (pymysql.Error, OSError)
 
@@ -184,7 +185,9 @@ class Server:
     def forget(self) -> None:
         """Forget the pool: its connections are a parent process's."""
         self._mutex = threading.Lock()
-        self._pool = None
+        pool, self._pool = self._pool, None
+        for connection in getattr(pool, "_idle_cache", ()):
+            discard(connection._con)  # noqa: SLF001 - its finaliser would say goodbye for the parent
 
     def translate(self, error: Exception, table: str) -> Exception:
         """Return what an error of the driver is called here."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._log import warn
 from ..exceptions import FormatError
-from .mysqltable import CREATE_SESSIONS, SWEEP
+from .mysql import ERRORS, MISSING, number_of
+from .mysqltable import CREATE_SESSIONS, SESSIONS, SWEEP
 
 if TYPE_CHECKING:
     from .mysql import Server
@@ -36,7 +37,8 @@ def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
     """
     with connection.cursor() as cursor:
         _prepare_sessions(cursor)
-        cursor.execute(table.create, ())
+        if not _is_there(cursor, table.in_text):
+            cursor.execute(table.create, ())
         found = _checked_columns(cursor, table, server)
         for column in table.added:
             if column not in found:
@@ -50,8 +52,20 @@ def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
 
 
 def _prepare_sessions(cursor: Any) -> None:
-    cursor.execute(CREATE_SESSIONS)
+    if not _is_there(cursor, SESSIONS):
+        cursor.execute(CREATE_SESSIONS)
     cursor.execute(SWEEP)
+
+
+def _is_there(cursor: Any, table: str) -> bool:
+    """Return whether there is such a table; a user who may not create one can still use it."""
+    try:
+        cursor.execute(f"SHOW COLUMNS FROM {table}", ())
+    except ERRORS as error:
+        if number_of(error) != MISSING:
+            raise
+        return False
+    return True
 
 
 def _checked_columns(cursor: Any, table: MysqlTable, server: Server) -> dict[str, str]:

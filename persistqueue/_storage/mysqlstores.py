@@ -154,6 +154,8 @@ class MysqlDeletingStore(_MysqlStore, DeletingStore):
 class MysqlReservingStore(_MysqlStore, ReservingStore):
     """Deletes a row when it is settled."""
 
+    _lowest = -(2**63)  # MySQL knows no infinity
+
     def _begun(self) -> None:
         super()._begun()
         self._window.clear()

@@ -269,12 +269,9 @@ class MysqlTransactions(Transactions):
         return 0 if row is None else int(row[0])
 
     def rollback(self) -> bool:
-        if self._committing and self._doubtful is None:  # Ctrl-C in the middle of a commit
-            try:
-                if self._resolve():
-                    return True
-            except QueueUnreachable as error:
-                warn("%s", error)
+        # Ctrl-C in the middle of a commit: if nobody can know, that goes before the interrupt.
+        if self._committing and self._resolve():
+            return True
         self._committing = False
         if self._connection is not None:
             try:

@@ -44,6 +44,8 @@ class ReservingStore(SqlStore):
     In the other orders, what is handed out is stepped over.
     """
 
+    _lowest: float = _LOWEST
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._out: set[int] = set()  # ids that are handed out
@@ -52,9 +54,9 @@ class ReservingStore(SqlStore):
     def _forget_ahead(self) -> None:
         self._window: deque[Row] = deque()
         self._ahead = 1  # rows to read next time
-        self._floor = _LOWEST
+        self._floor = self._lowest
         # Ids handed out and returned by this transaction, and the floor before it.
-        self._before: tuple[set[int], set[int], float] = (set(), set(), _LOWEST)
+        self._before: tuple[set[int], set[int], float] = (set(), set(), self._lowest)
 
     # -- what is in memory follows what is stored -----------------------------------
 
@@ -83,7 +85,7 @@ class ReservingStore(SqlStore):
     def _overtaken(self) -> None:
         self._window.clear()
         self._ahead = max(self._ahead // 4, 1)
-        self._floor = _LOWEST  # others may have put a row back to its place
+        self._floor = self._lowest  # others may have put a row back to its place
         super()._overtaken()
 
     def begin(self, exclusive: bool) -> bool:
