@@ -230,8 +230,9 @@ def is_lost(error: Exception) -> bool:
 
 
 def is_conflict(error: Exception) -> bool:
-    """Return whether the server undid the transaction in favour of another one."""
-    return number_of(error) in (ER.LOCK_DEADLOCK, ER.CHECKREAD)
+    """Return whether the server refused or undid it in favour of somebody else."""
+    # 1684: somebody is just creating the table.
+    return number_of(error) in (ER.LOCK_DEADLOCK, ER.CHECKREAD, 1684)
 
 
 def discard(connection: Any) -> None:
