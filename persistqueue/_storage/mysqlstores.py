@@ -141,7 +141,7 @@ class _MysqlStore(SqlStore, MysqlTransactions):
         """
         self.untake(self._handed)
 
-    def _move_aside(self, number: int) -> None:
+    def move_aside(self, number: int) -> None:
         self._rows_beside(self._table.create_aside)  # it would commit the transaction
         self._execute(self._table.set_aside, (number,))
         self._execute(self._table.delete, (number,))
