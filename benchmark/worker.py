@@ -14,9 +14,10 @@ from typing import Any
 import persistqueue
 
 import async_tasks  # a script imports from its own folder
+import mysql_tasks
 import sync_tasks
 
-TASKS = {**sync_tasks.TASKS, **async_tasks.TASKS}
+TASKS = {**sync_tasks.TASKS, **async_tasks.TASKS, **mysql_tasks.TASKS}
 
 
 def answer(line: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import exceptions as exceptions
     from . import serializers as serializers
+    from .async_mysqlqueue import AsyncMySQLAckQueue as AsyncMySQLAckQueue
+    from .async_mysqlqueue import AsyncMySQLQueue as AsyncMySQLQueue
     from .async_pdict import AsyncPDict as AsyncPDict
     from .async_priorityqueue import AsyncPriorityQueue as AsyncPriorityQueue
     from .async_queue import AsyncQueue as AsyncQueue
@@ -37,7 +39,10 @@ if TYPE_CHECKING:
     from .exceptions import QueueFailed as QueueFailed
     from .exceptions import QueueLocked as QueueLocked
     from .exceptions import QueueShutDown as QueueShutDown
+    from .exceptions import QueueUnreachable as QueueUnreachable
     from .exceptions import SerializationError as SerializationError
+    from .mysqlqueue import MySQLAckQueue as MySQLAckQueue
+    from .mysqlqueue import MySQLQueue as MySQLQueue
     from .pdict import PDict as PDict
     from .priorityqueue import PriorityQueue as PriorityQueue
     from .queue import Queue as Queue
@@ -64,6 +69,8 @@ _HOMES = {
     "AsyncFILOSQLiteAckQueue": "async_sqlackqueue",
     "AsyncFILOSQLiteQueue": "async_sqlqueue",
     "AsyncFull": "exceptions",
+    "AsyncMySQLAckQueue": "async_mysqlqueue",
+    "AsyncMySQLQueue": "async_mysqlqueue",
     "AsyncPDict": "async_pdict",
     "AsyncPriorityQueue": "async_priorityqueue",
     "AsyncQueue": "async_queue",
@@ -80,6 +87,8 @@ _HOMES = {
     "FormatError": "exceptions",
     "Full": "exceptions",
     "ItemTooLarge": "exceptions",
+    "MySQLAckQueue": "mysqlqueue",
+    "MySQLQueue": "mysqlqueue",
     "PDict": "pdict",
     "PersistQueueError": "exceptions",
     "PriorityQueue": "priorityqueue",
@@ -89,6 +98,7 @@ _HOMES = {
     "QueueFailed": "exceptions",
     "QueueLocked": "exceptions",
     "QueueShutDown": "exceptions",
+    "QueueUnreachable": "exceptions",
     "SQLiteAckQueue": "sqlackqueue",
     "SQLiteQueue": "sqlqueue",
     "SerializationError": "exceptions",

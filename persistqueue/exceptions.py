@@ -12,6 +12,7 @@
     ├── QueueClosed                  the object was closed
     ├── QueueLocked                  another process held the lock for too long
     ├── QueueFailed                  a sync failed: reopen the queue
+    ├── QueueUnreachable             (ConnectionError) the server cannot be reached
     ├── QueueCorrupt                 stored bytes are damaged; nothing was deleted
     ├── FormatError                  another serializer's or a newer version's files
     ├── SerializationError           an item cannot be encoded or decoded
@@ -48,6 +49,7 @@ __all__ = [
     "QueueFailed",
     "QueueLocked",
     "QueueShutDown",
+    "QueueUnreachable",
     "SerializationError",
 ]
 
@@ -90,6 +92,19 @@ class QueueFailed(PersistQueueError):
     write, and a second ``fsync`` would report success.  Reopen the queue: it
     then shows what is really stored.
     """
+
+
+class QueueUnreachable(PersistQueueError, ConnectionError):
+    """The server cannot be reached, or was lost in the middle of a call.
+
+    Attributes:
+        stored: whether what the call was to store is stored; None: nobody can know before
+            the server can be reached again.
+    """
+
+    def __init__(self, message: str, stored: bool | None = False) -> None:
+        super().__init__(message)
+        self.stored = stored
 
 
 class QueueCorrupt(PersistQueueError):

@@ -66,9 +66,11 @@ class SQLBase(SqlFace[T], ThreadedQueue[T]):
             ValueError: the timeout is negative.
         """
         deadline = Deadline.of(block, timeout)
-        if id is None:
-            return self._shown(self._shell.take(1, deadline)[0], raw)
-        return self._shown(self._take_id(row_id(id)), raw)
+        if id is None and not raw:
+            item: T = self._shell.take(1, deadline)[0].item
+            return item  # no call behind the take: Ctrl-C comes with calls
+        record = self._shell.take(1, deadline)[0] if id is None else self._take_id(row_id(id))
+        return self._shown(record, raw)
 
     def _take_id(self, number: int) -> Any:
         if not in_range(number):

@@ -13,9 +13,12 @@ import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import pytest
+from mysql_server import shared_server
 
 import persistqueue
 from persistqueue import AsyncQueue, Queue
@@ -156,14 +159,50 @@ SQL_FAMILIES: dict[str, Callable[..., Any]] = {
 }
 
 
+#: The same on a server.
+MYSQL_KINDS = ("MySQLAckQueue", "MySQLQueue")
+
+
+@cache
+def _mysql_database() -> dict[str, Any]:
+    """Return where the MySQL queues are, each in a table of its own."""
+    return shared_server().database()
+
+
+def _mysql(kind: str) -> Callable[..., Any]:
+    """Return what opens a MySQL queue with a file queue's arguments; a path names a table."""
+
+    def open_queue(path: Any, *, autosave: bool = False, chunksize: int = 0, **rest: Any) -> Any:
+        if "Ack" not in kind:
+            rest["auto_commit"] = autosave
+        elif autosave:
+            pytest.skip("an ack queue has nothing like autosave")
+        where = {**_mysql_database(), "name": sha256(str(path).encode()).hexdigest()[:20]}
+        return open_mysql(kind, **where, **rest)
+
+    return open_queue
+
+
+def open_mysql(kind: str, **arguments: Any) -> Any:
+    """Open a queue of the class with this name, for blocking calls."""
+    queue_class = getattr(persistqueue, kind)
+    if not kind.startswith("Async"):
+        return queue_class(**arguments)
+    return BlockingAsyncQueue(run(queue_class.create(**arguments)))
+
+
+MYSQL_FAMILIES: dict[str, Callable[..., Any]] = {
+    kind: _mysql(kind) for sync in MYSQL_KINDS for kind in (sync, f"Async{sync}")
+}
+
+
 def _except(reason: str, *kinds: str) -> dict[str, str]:
-    """Say why both families of these kinds (of all SQLite queues, if none is named) differ."""
-    return {
-        prefix + kind: reason for kind in kinds or SQL_KINDS for prefix in ("", "Async")
-    }  # fmt: skip
+    """Say why both families of these kinds (of all SQL queues, if none is named) differ."""
+    kinds = kinds or (*SQL_KINDS, *MYSQL_KINDS)
+    return {prefix + kind: reason for kind in kinds for prefix in ("", "Async")}
 
 
-_ACK = ("FILOSQLiteAckQueue", "SQLiteAckQueue", "UniqueAckQ")
+_ACK = ("FILOSQLiteAckQueue", "MySQLAckQueue", "SQLiteAckQueue", "UniqueAckQ")
 _ALL = "a bare task_done finishes all that the caller took"
 _EACH = "each row is finished by itself, in any order"
 _NO_COUNT = "what is taken with auto_commit=True is finished: nothing is counted"

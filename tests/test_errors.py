@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from socket import create_server
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from persistqueue import (
     FormatError,
     Full,
     ItemTooLarge,
+    MySQLQueue,
     PersistQueueError,
     Queue,
     QueueClosed,
@@ -30,6 +32,7 @@ from persistqueue import (
     QueueFailed,
     QueueLocked,
     QueueShutDown,
+    QueueUnreachable,
     SerializationError,
     exceptions,
     serializers,
@@ -139,6 +142,12 @@ def too_large(path: Path, _: pytest.MonkeyPatch) -> None:
         queue.put("x" * 1000)
 
 
+def unreachable(_: Path, __: pytest.MonkeyPatch) -> None:
+    with closing(create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    MySQLQueue("127.0.0.1", "user", "passw0rd", "database", port=port)
+
+
 Situation = Callable[[Path, pytest.MonkeyPatch], None]
 SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (Empty, empty, "queue is empty"),
@@ -147,6 +156,7 @@ SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (QueueClosed, closed, "is closed; what is stored is there when it is opened again"),
     (QueueLocked, held_lock, "another process has held the queue's lock .* nothing was done"),
     (QueueFailed, removed, "removed or replaced while it was open; reopen the queue"),
+    (QueueUnreachable, unreachable, "mysql://user@127.*: the server cannot be reached"),
     (QueueCorrupt, damaged, 'q00000, byte 0, record 0: .*; open it with on_corrupt="skip"'),
     (
         FormatError,
@@ -198,10 +208,11 @@ def test_the_standard_librarys_errors_are_bases() -> None:
 
 @pytest.mark.parametrize("name", exceptions.__all__)
 def test_every_error_is_the_base_class_too(name: str) -> None:
-    """``except PersistQueueError`` catches them all; none is an OSError by accident."""
+    """``except PersistQueueError`` catches them all; one is an OSError, and not by accident."""
     kind = getattr(exceptions, name)
     assert issubclass(kind, PersistQueueError)
-    assert not issubclass(kind, OSError | ValueError)
+    assert issubclass(kind, OSError | ValueError) == issubclass(kind, ConnectionError)
+    assert issubclass(kind, ConnectionError) == (name == "QueueUnreachable")
 
 
 ERRORS = [

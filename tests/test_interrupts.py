@@ -24,24 +24,32 @@ _PACKAGE = str(Path(persistqueue.__file__).parent)
 
 
 class Interrupt:
-    """Raises KeyboardInterrupt at the k-th moment at which a signal could be handled."""
+    """Raises KeyboardInterrupt at the k-th moment at which a signal could be handled.
 
-    def __init__(self, k: int) -> None:
+    Args:
+        where: the folders of the code whose moments count.
+    """
+
+    def __init__(self, k: int, *where: str) -> None:
         self._left = k
+        self._where = where
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(_PACKAGE):
+        code = frame.f_code
+        if code.co_name == "__del__":
+            return  # Python would swallow it there
+        if event in ("call", "c_return") and code.co_filename.startswith(self._where):
             self._left -= 1
             if self._left == 0:
                 sys.setprofile(None)
                 raise KeyboardInterrupt
 
 
-def interrupted(k: int, call: Callable[[], Any]) -> tuple[bool, Any]:
+def interrupted(k: int, call: Callable[[], Any], *where: str) -> tuple[bool, Any]:
     """Run ``call`` and interrupt it at moment ``k``: whether it was, and what it returned."""
     gc.collect()
     gc.disable()  # an interrupt inside somebody's __del__ would be swallowed
-    sys.setprofile(Interrupt(k))
+    sys.setprofile(Interrupt(k, _PACKAGE, *where))
     try:
         return False, call()
     except KeyboardInterrupt:

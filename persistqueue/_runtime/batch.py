@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .._log import warn
 from .._storage.base import Stale, Undone
-from ..exceptions import PersistQueueError, QueueLocked
+from ..exceptions import ItemTooLarge, PersistQueueError, QueueLocked, QueueUnreachable
 from .policy import (
     APPEND,
     CALL,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 LOCK_PATIENCE = 10.0  # s; what SQLite users know as the busy timeout
 LEAST_PATIENCE = 1.0  # s
 _SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.001  # s between two tries for the lock
+_RECONNECT_NAP = 0.05  # s between two tries to reach a server
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
 
 
@@ -105,7 +106,7 @@ class Runner:
             if not self.happened:
                 self.happened = True
                 cause = _cause(error)
-                if len(ops) == 1 or isinstance(error, PersistQueueError):
+                if len(ops) == 1 or _is_everybodys(error, cause):
                     _fail(ops, cause)
                     return
                 self._one_by_one(ops, cause)
@@ -150,8 +151,14 @@ class Runner:
         """Run all verbs and commit.  False: begin again, with the lock."""
         store, taken = self._store, self._taken
         try:
-            if not store.begin(not looking):
-                begin(lambda: store.begin(not looking), store.abandon, ops, self._patience)
+            try:
+                begun = store.begin(not looking)
+            except QueueUnreachable:
+                begun = False
+            if not begun:
+                begin(
+                    lambda: store.begin(not looking), store.abandon, ops, self._patience, again=True
+                )
         except BaseException:
             store.abandon()
             raise
@@ -302,6 +309,8 @@ def begin(
     abandon: Callable[[], None],
     ops: Sequence[Op] = (),
     patience: float | None = None,
+    *,
+    again: bool = False,
 ) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
@@ -310,17 +319,29 @@ def begin(
     for milliseconds: a short timeout, or none at all, is about items and room, and shall
     not fail because somebody is just committing.
 
+    Args:
+        again: a server that cannot be reached is like a lock: it may be back in a moment.
+
     Raises:
         QueueLocked: somebody else held the lock for so long.
+        QueueUnreachable: the server could not be reached.
     """
     most = LOCK_PATIENCE if patience is None else patience
     began, nap = time.monotonic(), _SHORTEST_NAP
     try:
-        while not attempt():
+        while True:
+            unreachable = None
+            try:
+                if attempt():
+                    return
+            except QueueUnreachable as error:
+                if not again:
+                    raise
+                unreachable, nap = error, _RECONNECT_NAP
             wanted = max((op.deadline.at - began for op in ops), default=most)
             allowed = min(max(wanted, LEAST_PATIENCE), most)
             if time.monotonic() - began >= allowed:
-                raise QueueLocked(
+                raise unreachable or QueueLocked(
                     f"another process has held the queue's lock for {allowed:.3g} s; "
                     "nothing was done: is it stopped in the middle of a call?"
                 )
@@ -332,6 +353,13 @@ def begin(
 
 def _verb_of(op: Op) -> str:
     return op.verb
+
+
+def _is_everybodys(error: Exception, cause: Exception) -> bool:
+    """Return whether no call of a batch would fare better alone."""
+    if isinstance(error, ItemTooLarge):
+        return False
+    return isinstance(error, PersistQueueError) or isinstance(cause, QueueUnreachable)
 
 
 def _cause(error: Exception) -> Exception:

@@ -170,7 +170,7 @@ class AckStore(SqlStore):
             keep: how many of the newest stay.
             failed_too: count failed ones among them.
         """
-        bounds = min(most, MOST), min(keep, MOST)
+        bounds = min(most if most >= 0 else MOST, MOST), min(keep, MOST)
         return max(self._execute(self._table.clear[failed_too], bounds).rowcount, 0)
 
     def _prune(self, acked: int) -> None:

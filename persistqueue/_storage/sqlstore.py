@@ -87,6 +87,10 @@ class SqlStore(Transactions):
         return sum(not self._rows(self._table.by_data, (data,)) for data in new)
 
     def _opened(self) -> None:
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        """Find out how many there are, when the store has just been opened."""
         self._waiting, self._unsettled = self._count()
         self._known = True
 
@@ -178,6 +182,10 @@ class SqlStore(Transactions):
             records = self._decoded(rows)
             if records or not rows:
                 return records[0] if records else None
+
+    def untake(self, records: Sequence[Record]) -> None:
+        """Take back what was handed out, to the same places."""
+        raise NotImplementedError
 
     def _hand_out(self, records: list[Record]) -> None:
         """Write down that these are handed out."""

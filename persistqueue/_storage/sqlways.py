@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .base import Record
 
 _LONGEST_WINDOW = 256  # rows that are read ahead
-_LOWEST = float("-inf")  # every id is above
 _CHUNK = 500  # values in one statement; SQLite takes 999 at least
 
 
@@ -48,6 +47,8 @@ class ReservingStore(SqlStore):
     window holds only the places of rows; what this object puts is entered there.
     """
 
+    _lowest: float = float("-inf")  # every id is above
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._out: set[int] = set()  # ids that are handed out
@@ -57,9 +58,9 @@ class ReservingStore(SqlStore):
         self._window: deque[Row] = deque()
         self._whole = False  # whether nothing else waits; in the other orders only
         self._ahead = 1  # rows to read next time
-        self._floor = _LOWEST
+        self._floor = self._lowest
         # Ids handed out and returned by this transaction, and the floor before it.
-        self._before: tuple[set[int], set[int], float] = (set(), set(), _LOWEST)
+        self._before: tuple[set[int], set[int], float] = (set(), set(), self._lowest)
 
     # -- what is in memory follows what is stored -----------------------------------
 
@@ -88,7 +89,7 @@ class ReservingStore(SqlStore):
     def _overtaken(self) -> None:
         self._close_window()
         self._ahead = max(self._ahead // 4, 1)
-        self._floor = _LOWEST  # others may have put a row back to its place
+        self._floor = self._lowest  # others may have put a row back to its place
         super()._overtaken()
 
     def begin(self, exclusive: bool) -> bool:
@@ -184,7 +185,7 @@ class ReservingStore(SqlStore):
             if record.start in self._out:
                 self._out.remove(record.start)
                 self._before[1].add(record.start)
-                self._floor = min(self._floor, _below(record.start))
+                self._floor = min(self._floor, self._below(record.start))
                 self._more(1, 0)
         self._close_window()
 
@@ -220,7 +221,7 @@ class ReservingStore(SqlStore):
 
     def _read_ahead(self, count: int) -> None:
         """See that the window holds ``count`` rows, as far as there are as many."""
-        if self._floor == _LOWEST and self._out:
+        if self._floor == self._lowest and self._out:
             self._find_floor()
         behind = self._window[-1][0] if self._window else self._floor
         while len(self._window) < count:
@@ -238,13 +239,17 @@ class ReservingStore(SqlStore):
 
     def _find_floor(self) -> None:
         """Step over what is handed out, reading no more than ids."""
-        ids = self._rows(self._table.ids_after, (_LOWEST, len(self._out)))
+        ids = self._rows(self._table.ids_after, (self._lowest, len(self._out)))
         waiting = (number for (number,) in ids if number not in self._out)
         first = next(waiting, None)
         if first is not None:
-            self._floor = _below(first)
+            self._floor = self._below(first)
         elif ids:
             self._floor = ids[-1][0]
+
+    def _below(self, number: int) -> float:
+        """Return what only this id, and those behind it, are above."""
+        return number - 1 if number > ID_RANGE[0] else self._lowest
 
     # -- the same where new rows do not come behind all others ------------------------
 
@@ -288,8 +293,3 @@ class ReservingStore(SqlStore):
     def _order(self, place: Row) -> Any:
         """Return what the queue is in order of: (priority, id), or the newest id first."""
         return place[::-1] if self._table.kind.priority else -place[0]
-
-
-def _below(number: int) -> float:
-    """Return what only this id, and those behind it, are above."""
-    return number - 1 if number > ID_RANGE[0] else _LOWEST

@@ -17,7 +17,6 @@ from typing import NamedTuple, Protocol
 
 # What `status` says in the ack queues.
 NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9
-_LIVE = f"status < {HELD}"
 _HELD = f"status = {HELD}"
 _OVER = f"status >= {ACKED}"
 
@@ -119,78 +118,113 @@ class Layout(Protocol):
 
 
 class Table:
-    """One queue's table, and every statement on it.
+    """One queue's table, and every statement on it, as SQLite wants it.
 
     Args:
         kind: of the queue.
         name: the queue's; any text.
+
+    Raises:
+        ValueError: no table can have such a name.
     """
+
+    _MARK = "?"  # where a value is bound
+    _LIVE = f"status < {HELD}"
+    _ANY_OWNER = "owner IS ?"
 
     def __init__(self, kind: Kind, name: str) -> None:
         self.kind = kind
         self.columns, self.added = kind.columns, kind.added
         self.old = kind.prefix if kind.prefix in _OLD_ASYNC else ""
         self.name = f"{kind.prefix}_{name}"
-        self.aside = f"corrupt:{self.name}"
-        self.quoted = table = identifier(self.name)
+        self._write()
+
+    def _write(self) -> None:
+        """Write every statement."""
+        self.quoted = self._quoted(self.name)
+        table, mark = self._in_text(self.quoted), self._MARK
+        kind, live_rows = self.kind, self._LIVE
         all_columns = ", ".join(kind.columns)
         order = "priority, _id" if kind.priority else "_id DESC" if kind.newest_first else "_id"
         behind = "<" if kind.newest_first else ">"
-        live = f" WHERE {_LIVE}" if kind.ack else ""
+        live = f" WHERE {live_rows}" if kind.ack else ""
         also = " AND " if live else " WHERE "
         select = f"SELECT {all_columns} FROM {table}"
+        aside = self._in_text(self._quoted(self.aside))
 
         self.create = self._create(table)
         self.indexes = self._indexes(table)
-        self.insert, self.put_back = self._inserts(table)
-        self.first = f"{select}{live} ORDER BY {order} LIMIT ?"
-        self.after = f"{select}{live}{also}_id {behind} ? ORDER BY {order} LIMIT ?"
-        self.by_id = f"{select}{live}{also}_id = ?"
-        self.by_data = f"SELECT 1 FROM {table} WHERE data = ?"
+        self.insert, self.put_back = self._inserts(table, mark)
+        self.first = f"{select}{live} ORDER BY {order} LIMIT {mark}"
+        self.after = f"{select}{live}{also}_id {behind} {mark} ORDER BY {order} LIMIT {mark}"
+        self.by_id = f"{select}{live}{also}_id = {mark}"
+        self.by_data = f"SELECT 1 FROM {table} WHERE data = {mark}"
         # The same for rows that are about to be handed out.
         self.take_first, self.take_after, self.take_by_id = self.first, self.after, self.by_id
-        self.ids_after = f"SELECT _id FROM {table} WHERE _id > ? ORDER BY _id LIMIT ?"
-        self.ids = f"SELECT {self._place()} FROM {table} ORDER BY {order} LIMIT ?"
+        self.ids_after = f"SELECT _id FROM {table} WHERE _id > {mark} ORDER BY _id LIMIT {mark}"
+        self.ids = f"SELECT {self._place()} FROM {table} ORDER BY {order} LIMIT {mark}"
         self.all_rows = f"{select} ORDER BY _id"
-        self.update = f"UPDATE {table} SET data = ? WHERE _id = ?"
-        self.delete = f"DELETE FROM {table} WHERE _id = ?"
+        self.update = f"UPDATE {table} SET data = {mark} WHERE _id = {mark}"
+        self.delete = f"DELETE FROM {table} WHERE _id = {mark}"
         self.count = f"SELECT COUNT(*) FROM {table}{live}"
         # No more rows than this can be there; found at once, however many there are.
         self.span = (
             f"SELECT (SELECT MAX(_id) FROM {table}{live})"
             f" - (SELECT MIN(_id) FROM {table}{live}) + 1"
         )
-        self.count_some = f"SELECT COUNT(*) FROM (SELECT 1 FROM {table}{live} LIMIT {MOST_COUNTED})"
-        self.create_aside = (
-            f"CREATE TABLE IF NOT EXISTS {identifier(self.aside)} AS SELECT * FROM {table} LIMIT 0"
+        self.count_some = (
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM {table}{live} LIMIT {MOST_COUNTED}) AS few"
         )
+        self.create_aside = f"CREATE TABLE IF NOT EXISTS {aside} AS SELECT * FROM {table} LIMIT 0"
         self.set_aside = (
-            f"INSERT INTO {identifier(self.aside)} ({all_columns})"
-            f" SELECT {all_columns} FROM {table} WHERE _id = ?"
+            f"INSERT INTO {aside} ({all_columns})"
+            f" SELECT {all_columns} FROM {table} WHERE _id = {mark}"
         )
         # Of the ack queues only.
-        self.state = f"SELECT status, owner, data, timestamp FROM {table} WHERE _id = ?"
-        self.mark = f"UPDATE {table} SET status = ?, owner = ? WHERE _id = ?"
+        self.state = f"SELECT status, owner, data, timestamp FROM {table} WHERE _id = {mark}"
+        self.mark = f"UPDATE {table} SET status = {mark}, owner = {mark} WHERE _id = {mark}"
         self.count_held = f"SELECT COUNT(*) FROM {table} WHERE {_HELD}"
-        self.held_some = f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {_HELD} LIMIT 1)"
+        self.held_some = (
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {_HELD} LIMIT 1) AS few"
+        )
         # Two counts of one moment: between two statements others may commit.
         self.count_both = f"SELECT ({self.count}), ({self.count_held})"
         self.both_some = f"SELECT ({self.count_some}), ({self.held_some})"
-        self.count_live = f"SELECT COUNT(*) FROM {table} WHERE {_LIVE} AND status = ?"
-        self.count_over = f"SELECT COUNT(*) FROM {table} WHERE {_OVER} AND status = ?"
+        self.count_live = f"SELECT COUNT(*) FROM {table} WHERE {live_rows} AND status = {mark}"
+        self.count_over = f"SELECT COUNT(*) FROM {table} WHERE {_OVER} AND status = {mark}"
         self.owners = f"SELECT DISTINCT owner FROM {table} WHERE {_HELD}"
         self.resume = (
-            f"UPDATE {table} SET status = {READY}, owner = NULL WHERE {_HELD} AND owner IS ?"
+            f"UPDATE {table} SET status = {READY}, owner = NULL WHERE {_HELD} AND {self._ANY_OWNER}"
         )
-        self.to_the_front = f"UPDATE {table} SET _id = ? WHERE _id = ?"
+        self.to_the_front = f"UPDATE {table} SET _id = {mark} WHERE _id = {mark}"
         self.lowest_id = f"SELECT MIN(_id) FROM {table}"
-        self.ready_insert = f"INSERT INTO {table} (data, timestamp, status) VALUES (?, ?, {READY})"
-        self.clear = self._clear(table)
+        self.ready_insert = (
+            f"INSERT INTO {table} (data, timestamp, status) VALUES ({mark}, {mark}, {READY})"
+        )
+        self.clear = self._clear(table, mark)
+
+    @property
+    def aside(self) -> str:
+        """The table for rows that cannot be decoded."""
+        return f"corrupt:{self.name}"
+
+    @staticmethod
+    def _quoted(name: str) -> str:
+        """Return a name as an identifier."""
+        return identifier(name)
+
+    @staticmethod
+    def _in_text(quoted: str) -> str:
+        """Return an identifier as it stands in the text of a statement with values."""
+        return quoted
 
     def in_list(self, count: int) -> str:
         """Return the statement that finds which of ``count`` ids are there."""
-        marks = ", ".join("?" * count)
-        return f"SELECT _id FROM {self.quoted} WHERE _id IN ({marks})"
+        return f"SELECT _id FROM {self._in_text(self.quoted)} WHERE {self._among(count)}"
+
+    def _among(self, count: int) -> str:
+        """Return the condition that an id is one of ``count``."""
+        return f"_id IN ({', '.join([self._MARK] * count)})"
 
     def add_column(self, column: str) -> str:
         """Return the statement that adds one of the kind's own columns."""
@@ -229,7 +263,7 @@ class Table:
         if self.kind.priority:
             wanted["priority"] = "(priority, _id)"
         if self.kind.ack:
-            wanted["live"] = f"(_id, status) WHERE {_LIVE}"
+            wanted["live"] = f"(_id, status) WHERE {self._LIVE}"
             wanted["held"] = f"(owner) WHERE {_HELD}"
             wanted["over"] = f"(status, _id) WHERE {_OVER}"
         names = {f"index_{what}:{self.name}": what for what in wanted}
@@ -238,26 +272,26 @@ class Table:
             for name, what in names.items()
         }
 
-    def _inserts(self, table: str) -> tuple[str, str]:
+    def _inserts(self, table: str, mark: str) -> tuple[str, str]:
         """Return the statements for a put, and for putting a row back under its id."""
         columns = self.kind.columns[1:]
-        values = ["?"] * len(columns)
+        values = [mark] * len(columns)
         if self.kind.ack:
             values[-1] = str(NEW)
         ignore = "OR IGNORE " if self.kind.unique else ""
         names, marks = ", ".join(columns), ", ".join(values)
         return (
             f"INSERT {ignore}INTO {table} ({names}) VALUES ({marks})",
-            f"INSERT OR IGNORE INTO {table} (_id, {names}) VALUES (?, {marks})",
+            f"INSERT OR IGNORE INTO {table} (_id, {names}) VALUES ({mark}, {marks})",
         )
 
-    def _clear(self, table: str) -> dict[bool, str]:
+    def _clear(self, table: str, mark: str) -> dict[bool, str]:
         """Return the statements that delete old acked rows: without failed ones, and with."""
         which = {False: f"{_OVER} AND status = {ACKED}", True: _OVER}
         return {
             failed_too: (
                 f"DELETE FROM {table} WHERE _id IN (SELECT _id FROM {table}"
-                f" WHERE {condition} ORDER BY _id DESC LIMIT ? OFFSET ?)"
+                f" WHERE {condition} ORDER BY _id DESC LIMIT {mark} OFFSET {mark})"
             )
             for failed_too, condition in which.items()
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .base import Undone
+from .base import Stale, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -130,7 +130,7 @@ class Transactions:
         self._execute("SAVEPOINT one_call")
         try:
             result = function()
-        except Undone:
+        except (Stale, Undone):  # nothing of the transaction stays
             raise
         except Exception as error:
             self._take_back(error)

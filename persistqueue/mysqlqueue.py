@@ -1,0 +1,228 @@
+"""``MySQLQueue`` and ``MySQLAckQueue``: queues in a MySQL or MariaDB database, for threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._ackbase import AckBase
+from ._filequeue import T
+from ._mysqlqueue import MysqlFace
+from ._options import MAX_ITEM_BYTES, whole
+from ._runtime.acks import AT_ACK
+from ._runtime.takes import AT_ROW_DONE, AT_TAKE
+from ._runtime.threads import ThreadShell
+from ._storage.mysqlstores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
+from ._storage.table import ACK_FIFO
+from .exceptions import Empty, Full
+from .serializers import pickle
+from .sqlbase import PlainPuts, SQLBase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Empty", "Full", "MySQLAckQueue", "MySQLQueue"]
+
+
+class _MySQLBase(MysqlFace[T], SQLBase[T]):
+    """What both have in common: a pool, a table that can be widened."""
+
+    _store: MysqlAckStore | MysqlDeletingStore | MysqlReservingStore
+
+    def get_pooled_conn(self) -> Any:
+        """Return a connection of the pool, for statements of your own.
+
+        Its ``close`` gives it back.  At most ``max_connections`` are out at a time; whoever
+        wants one more waits.
+        """
+        self._shell.count()  # raises if the queue is closed
+        return self._server.pooled()
+
+    def upgrade(self) -> None:
+        """Widen the table of an older version: items beyond 64 KiB, exact times.
+
+        The server rewrites the table, which takes a while and holds others up.
+        """
+        self._shell.count()
+        self._store.upgrade()
+
+    def shrink_disk_usage(self) -> None:
+        """Give the space of deleted rows back to the server's file system; takes a while."""
+        self._shell.count()
+        self._store.shrink()
+
+
+class MySQLQueue(_MySQLBase[T], PlainPuts[T]):
+    """A first-in first-out queue in a MySQL or MariaDB database.
+
+    Any number of threads may share an object, and any number of objects, processes and
+    machines may share a queue: each item goes to one of them.
+
+    What survives what: when ``put`` has returned, the item is committed.  It survives what
+    the server's commits survive: loss of power, if ``innodb_flush_log_at_trx_commit`` is 1
+    (``durability`` says so).  By default an item is gone once ``get`` has returned it: at
+    most once.  With ``auto_commit=False`` it is gone when ``task_done`` has returned, and
+    comes again if that never happens: at least once.  Two processes then get the same
+    items: use a ``MySQLAckQueue`` for several.
+
+    A connection that was lost is replaced, and what was under way is begun again.  A commit
+    whose answer was lost is looked up: it is done once, or not at all.
+
+    Args:
+        host, user, passwd, db_name: of the server; the database is to be there.
+        name: of the queue; its table is ``queue_<name>``.
+        port: of the server.
+        charset: of the connection.
+        auto_commit: finish an item when it is taken.  With False it is finished by
+            ``task_done``, and comes again after a restart if it was not.
+        serializer: a module of ``persistqueue.serializers``, or any object with
+            ``dumps(value)`` and ``loads(data)``.
+        password: another name for ``passwd``.
+        database: another name for ``db_name``.
+        table_name: the name of the table itself, instead of ``name``.
+        timeout: seconds to wait for locks, and for a server that does not answer.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a row that cannot be decoded, or
+            ``"skip"`` it: set it aside in a table of its own and go on.
+        max_item_bytes: longest encoded item, checked before writing and reading.
+        max_connections: of the pool that ``get_pooled_conn`` and ``queue`` use.
+        connect_options: further arguments of ``pymysql.connect``: ``ssl``, ``unix_socket``.
+
+    Raises:
+        QueueUnreachable: the server does not answer.
+        PermissionError: it refuses the user.
+        FormatError: there is no such database; it is too old; the table is something else.
+        ValueError, TypeError, AttributeError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        user: str,
+        passwd: str | None = None,
+        db_name: str | None = None,
+        name: str | None = None,
+        port: int = 3306,
+        charset: str = "utf8mb4",
+        auto_commit: bool = True,
+        serializer: Any = pickle,
+        *,
+        password: str | None = None,
+        database: str | None = None,
+        table_name: str | None = None,
+        timeout: float = 10.0,
+        maxsize: int = 0,
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+        max_connections: int = 10,
+        connect_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.auto_commit = bool(auto_commit)
+        server, table = self._set_up(
+            host=host,
+            user=user,
+            passwd=passwd,
+            db_name=db_name,
+            name=name,
+            port=port,
+            charset=charset,
+            serializer=serializer,
+            password=password,
+            database=database,
+            table_name=table_name,
+            timeout=timeout,
+            maxsize=maxsize,
+            on_corrupt=on_corrupt,
+            max_item_bytes=max_item_bytes,
+            max_connections=max_connections,
+            connect_options=connect_options,
+        )
+        way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
+        finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
+        self._store = way(
+            server, table, self._codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
+        )
+        self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
+
+
+class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
+    """A first-in first-out queue on a server, whose items stay until they are acked, and after.
+
+    ``get`` hands an item out; ``ack`` says that it is done, ``nack`` puts it back,
+    ``ack_failed`` puts it away.  What a worker held when it died is handed out again:
+    delivery is at least once.  Any number of workers on any number of machines may share a
+    queue: each item is held by one of them.
+
+    A worker is alive while its connection is.  After a restart of the server a worker that
+    has not called it since counts as dead for those that are opened meanwhile.
+
+    Its table is ``ack_queue_<name>``.  What is not among the arguments here is as of
+    ``MySQLQueue``.
+
+    Args:
+        auto_resume: make ready, now, what dead workers held.  What an object holds that is
+            alive is left to it.
+        keep_acked: how many acked items stay stored, about; None for all of them, until
+            ``clear_acked_data``.
+
+    Raises:
+        Everything that ``MySQLQueue`` raises.
+    """
+
+    _KIND = ACK_FIFO
+    _store: MysqlAckStore
+
+    def __init__(
+        self,
+        host: str,
+        user: str,
+        passwd: str | None = None,
+        db_name: str | None = None,
+        name: str | None = None,
+        port: int = 3306,
+        charset: str = "utf8mb4",
+        auto_resume: bool = True,
+        serializer: Any = pickle,
+        *,
+        password: str | None = None,
+        database: str | None = None,
+        table_name: str | None = None,
+        timeout: float = 10.0,
+        maxsize: int = 0,
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+        max_connections: int = 10,
+        connect_options: Mapping[str, Any] | None = None,
+        keep_acked: int | None = None,
+    ) -> None:
+        self.auto_commit = True
+        self.auto_resume = bool(auto_resume)
+        self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
+        server, table = self._set_up(
+            host=host,
+            user=user,
+            passwd=passwd,
+            db_name=db_name,
+            name=name,
+            port=port,
+            charset=charset,
+            serializer=serializer,
+            password=password,
+            database=database,
+            table_name=table_name,
+            timeout=timeout,
+            maxsize=maxsize,
+            on_corrupt=on_corrupt,
+            max_item_bytes=max_item_bytes,
+            max_connections=max_connections,
+            connect_options=connect_options,
+        )
+        self._store = MysqlAckStore(
+            server,
+            table,
+            self._codec,
+            skip_corrupt=self._skips,
+            bounded=self.maxsize > 0,
+            keep_acked=self.keep_acked,
+            resumes=self.auto_resume,
+        )
+        self._shell = ThreadShell(self._store, self.maxsize, AT_ACK, self.timeout)
