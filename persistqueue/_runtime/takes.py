@@ -295,6 +295,8 @@ class Finish:
         self.looks = looks
 
 
+# An item is deleted when it is taken, unless a block or a stream holds it: then at its end.
+UNLESS_HELD = Finish(lambda _: Finished(), at_take=True, counted=False, looks=frozenset())
 AT_TASK_DONE = Finish(Takes, at_take=False, counted=False, looks=frozenset({TAKE, UNTAKE}))
 AUTOSAVE = Finish(lambda _: Tally(), at_take=True, counted=True, looks=frozenset({SETTLE}))
 AT_TAKE = Finish(lambda _: Finished(), at_take=True, counted=False, looks=frozenset({SETTLE}))
