@@ -190,7 +190,10 @@ class BrokerFace:
 
     def _records_of(self, name: str, rows: Rows) -> list[Record]:
         """Return rows as records, for a stream that looks at them."""
-        return [Seen(one.id, None, one.item) for one in self._messages(name, rows)]
+        return [
+            Seen(one.id, (name, one.id, None, one.timestamp), one.item)
+            for one in self._messages(name, rows)
+        ]
 
     def _messages(self, name: str, rows: Rows) -> list[Message[Any]]:
         """Return rows with their items; damaged ones are left out if they may be skipped."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
+from ._broker import Message
 from ._filequeue import T
 from ._runtime.deadline import FOREVER, NOW
 from ._storage.brokerstore import Held
@@ -47,6 +48,15 @@ class Progress(Generic[T]):
         self._peeks = peek
         self._holds = interval > 1 and not peek
         self._deadline = FOREVER if follow else NOW
+
+    @property
+    def message(self) -> Message[T]:
+        """The item that the body of the loop has got last, with its id and time."""
+        if not 0 < self._got <= len(self._records):
+            raise ValueError("no item is at hand: ask in the body of the loop")
+        record = self._records[self._got - 1]
+        _, number, _, timestamp = record.end
+        return Message(number, record.item, timestamp)
 
     def _step(self) -> bool:
         """Go on to the next item, if it is at hand; the one before it is done."""

@@ -220,8 +220,7 @@ class AsyncBroker(BrokerFace):
             compact: rebuild the database: smaller, and it takes a while.
         """
         await self._write(self._guarded(self._store.tidy))
-        if compact:
-            await self._hops.run(self._store.shrink)
+        await self._hops.run(self._store.shrink if compact else self._store.trim)
 
     async def transact(self, function: Callable[[Transaction], R]) -> R:
         """Run a function as one transaction, with one commit.

@@ -203,8 +203,7 @@ class Broker(BrokerFace):
             compact: rebuild the database: smaller, and it takes a while.
         """
         self._write(self._guarded(self._store.tidy))
-        if compact:
-            self._store.shrink()
+        (self._store.shrink if compact else self._store.trim)()
 
     def transact(self, function: Callable[[Transaction], R]) -> R:
         """Run a function as one transaction, with one commit.

@@ -8,26 +8,23 @@ process, and when that dies, the next one who looks puts it back in its place.
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._log import warn
-from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from . import brokertable as sql
-from .base import Record, Stale
-from .brokerqueues import BrokerQueues
-from .framing import Damaged
+from .base import Record
+from .brokerrows import BrokerRows
+from .forkgate import gate
 from .layouts import folded
 from .owners import FileOwner
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Sequence
 
     from .brokertable import BrokerTable
     from .rowcodec import RowCodec
     from .sqlite import Database
 
-Row = tuple[Any, ...]  # _id, data, timestamp
 _LOOK_AGAIN = 0.5  # s between two looks at who is dead
 _MOST_GIVEN_BACK = 250  # pages in one go: about a millisecond
 
@@ -52,7 +49,7 @@ class Seen(Record):
     __slots__ = ()
 
 
-class BrokerStore(BrokerQueues):
+class BrokerStore(BrokerRows):
     """The queues of one database.
 
     Args:
@@ -71,9 +68,7 @@ class BrokerStore(BrokerQueues):
         skip_corrupt: bool,
         upkeep: tuple[int, float] | None = None,
     ) -> None:
-        super().__init__(database)
-        self._codec = codec
-        self.skips = skip_corrupt
+        super().__init__(database, codec, skip_corrupt=skip_corrupt)
         self._upkeep = upkeep
         self._written = 0  # rows, since space was last looked after
         self._owner = FileOwner(database.path, memory=database.memory)
@@ -82,7 +77,6 @@ class BrokerStore(BrokerQueues):
         self._before: tuple[list[int], list[Held]] = ([], [])
         self._others_hold = False
         self._next_look = 0.0
-        self.skipped = 0
 
     # -- transactions ---------------------------------------------------------------
 
@@ -314,13 +308,19 @@ class BrokerStore(BrokerQueues):
     def _give_space_back(self, threshold: float) -> None:
         unused = self._one("PRAGMA freelist_count")
         if unused * 100 >= threshold * self._one("PRAGMA page_count"):
-            self._rows(f"PRAGMA incremental_vacuum({_MOST_GIVEN_BACK})")
+            for _ in range(min(unused, _MOST_GIVEN_BACK)):  # a page each: see _tidy_up
+                self._execute("PRAGMA incremental_vacuum")
 
     def tidy(self) -> None:
-        """Give back what dead owners hold, and all unused space that can be given back."""
+        """Give back what dead owners hold."""
         self.recover()
         self._owner.sweep()
-        self._rows("PRAGMA incremental_vacuum")
+
+    def trim(self) -> None:
+        """Give back all unused space that can be given back; callable on any thread."""
+        if not self._database.memory:
+            with gate.inside(self._database):
+                self._database.beside(_tidy_up, self._table.name)
 
     # -- reading --------------------------------------------------------------------
 
@@ -343,52 +343,11 @@ class BrokerStore(BrokerQueues):
             return table, records
         return self._head(name, most, since)
 
-    def _decoded(self, table: BrokerTable, rows: Sequence[Row]) -> list[Record]:
-        """Return records up to the first row that cannot be decoded; raise if that is the first."""
-        records: list[Record] = []
-        for row in rows:
-            try:
-                item = self._codec.decode(row[1])
-            except Damaged as error:
-                if self.skips:
-                    self._set_aside(table, row, error)
-                elif records:
-                    break
-                else:
-                    raise self.corrupt(table.name, row[0], error) from error
-            except (SerializationError, ItemTooLarge) as error:
-                if records:
-                    break
-                raise type(error)(f"{table.name}, row {row[0]}: {error}") from error.__cause__
-            else:
-                records.append(Record(row[0], (table.queue, *row), item))
-        return records
 
-    def corrupt(self, table: str, number: int, error: Damaged) -> QueueCorrupt:
-        """Return the error for a row that cannot be decoded."""
-        return QueueCorrupt(
-            self._database.path,
-            table,
-            index=number,
-            reason=f"the row cannot be decoded ({error})",
-            advice='open the broker with on_corrupt="skip" to set it aside and go on, or delete it',
-        )
-
-    def _set_aside(self, table: BrokerTable, row: Row, error: Damaged) -> None:
-        if not self._exclusive:
-            raise Stale
-        self.guard(partial(self._move_aside, table, row[0]))
-        self.skipped += 1
-        warn(
-            "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
-            self._database.path, row[0], table.name, error, table.aside,
-        )  # fmt: skip
-
-    def _move_aside(self, table: BrokerTable, number: int) -> None:
-        self._execute(table.create_aside)
-        self._schema = -1
-        self._execute(table.set_aside, (number,))
-        self._execute(table.delete, (number,))
+def _tidy_up(connection: sqlite3.Connection) -> None:
+    # A step of this pragma frees one page, and execute() takes one step.
+    connection.executescript("PRAGMA incremental_vacuum")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _first(table: BrokerTable, most: int, since: float | None) -> tuple[str, tuple[Any, ...]]:
