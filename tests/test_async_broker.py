@@ -90,8 +90,7 @@ async def test_a_process_block_that_is_cancelled_gives_back(tmp_path: Path) -> N
                 await asyncio.sleep(60)
 
         task = asyncio.create_task(work())
-        while not broker._store._out:
-            await asyncio.sleep(0)
+        await eventually(lambda: broker._store._out)
         await turns(3)
         task.cancel()
         await asyncio.wait([task])

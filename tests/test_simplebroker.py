@@ -149,7 +149,7 @@ async def test_priority_queues() -> None:
 
 
 @in_loop
-async def test_resilient_worker() -> None:
+async def test_resilient_worker() -> None:  # noqa: C901 - their loop, in a test
     class ProcessingError(Exception): ...
 
     async def process(msg: str) -> None:
@@ -169,7 +169,7 @@ async def test_resilient_worker() -> None:
             except ProcessingError:
                 # Move to dead letter queue
                 await dlq.write(f"FAILED:{msg}")
-            except Exception:
+            except Exception:  # noqa: BLE001 - theirs
                 # Retry later
                 await queue.write(f"RETRY:{msg}")
 
@@ -178,11 +178,10 @@ async def test_resilient_worker() -> None:
         for msg in ("good", "later", "broken"):
             await queue.write(msg)
         worker = asyncio.create_task(resilient_worker(queue, dlq))
-        while await dlq.size() == 0 or await queue.size():
-            await asyncio.sleep(0)
+        assert "FAILED:broken" == await broker._broker.queue("dlq").get(timeout=20)
         worker.cancel()
         await asyncio.wait([worker])
-        assert ["FAILED:broken"] == await dlq.read_all()
+        assert await dlq.read() is None
 
 
 def test_integration_with_existing_code() -> None:
@@ -226,7 +225,7 @@ async def test_the_core_has_its_methods_and_results() -> None:
     stream = core.stream_read("a", all_messages=True, commit_interval=2)
     assert ["2", "3", "4", "all"] == [message async for message in stream]
     late = core.stream_read("b", all_messages=True, after_timestamp=moved["ts"])
-    assert ["all"] == [message async for message in late]
+    assert ["x", "all"] == [message async for message in late]
     await core.vacuum()
     await core.delete("b")
     assert [("a", 0)] == await core.list_queues()
@@ -321,7 +320,8 @@ with open_broker(sys.argv[2]) as broker:
             print(line)
     else:
         load_lines(broker, sys.stdin)
-        print([list(broker.peek_generator(name)) for name in sorted(broker.list_queues())])
+        names = sorted(broker.list_queues())
+        print([[body for body, _ in broker.peek_generator(name)] for name in names])
 """
 
 
