@@ -90,12 +90,13 @@ class BrokerQueues(SqliteTransactions):
         self._adopt()
 
     def _adopt(self) -> None:
-        self._execute(sql.LOST)
-        known = {folded(name) for name, _, _ in self._rows(sql.LIST)}
-        for (table,) in self._rows(sql.TABLES):
-            name = table[len(sql.PREFIX) :]
-            if folded(name) not in known and self._is_queue(table):
-                self._add(name)
+        tables = {folded(table): table for (table,) in self._rows(sql.TABLES)}
+        for number, name in self._rows(sql.NUMBERS):
+            if tables.pop(folded(sql.PREFIX + name), None) is None:
+                self._execute(sql.DROP, (number,))
+        for table in tables.values():
+            if self._is_queue(table):
+                self._add(table[len(sql.PREFIX) :])
         self.adopted = self._read_schema()
 
     def find(self, name: str) -> BrokerTable | None:
@@ -219,7 +220,7 @@ class BrokerQueues(SqliteTransactions):
 
     def _insert_new(self, table: BrokerTable, rows: Sequence[tuple[Any, float]]) -> range:
         """Insert rows behind all others; returns their ids."""
-        self._rank(table)
+        new = self._rank(table)
         first = self._last + 1
         self._last += len(rows)
         ids = range(first, self._last + 1)
@@ -227,16 +228,23 @@ class BrokerQueues(SqliteTransactions):
         for start in range(0, len(numbered), sql.MOST_ROWS):
             some = numbered[start : start + sql.MOST_ROWS]
             self._execute(table.insert_rows(len(some)), [value for row in some for value in row])
+        if new:  # now it has a row there
+            self._execute(sql.TO_THE_FRONT, (table.name,))
         self.ready.more(folded(table.queue), len(rows))
         return ids
 
-    def _rank(self, table: BrokerTable) -> None:
-        """See that the next id is above all that are known, of this queue and of others."""
+    def _rank(self, table: BrokerTable) -> bool:
+        """See that the next id is above all that are known, of this queue and of others.
+
+        Returns:
+            whether the queue had to be looked at.
+        """
         if not self._last_known:
             rows = self._rows(sql.LAST_ID)
             self._stored = rows[0][0] if rows else 0
             self._last, self._last_known = max(self._last, self._stored), True
-        if table.name not in self._ranked:
-            self._last = max(self._last, self._one(table.highest) or 0)
-            self._ranked.add(table.name)
-            self._execute(sql.TO_THE_FRONT, (table.name,))
+        if table.name in self._ranked:
+            return False
+        self._last = max(self._last, self._one(table.highest) or 0)
+        self._ranked.add(table.name)
+        return True

@@ -62,10 +62,7 @@ WAITING = f"SELECT waiting FROM {QUEUES} WHERE name = ?"
 ADD = f"INSERT INTO {QUEUES} (name, waiting, oldest) VALUES (?, ?, ?)"
 DROP = f"DELETE FROM {QUEUES} WHERE id = ?"
 RENAME = f"UPDATE {QUEUES} SET name = ? WHERE id = ?"
-LOST = (  # whose table somebody else has dropped
-    f"DELETE FROM {QUEUES} WHERE NOT EXISTS (SELECT 1 FROM sqlite_master AS s"
-    f" WHERE s.type = 'table' AND s.name = '{PREFIX}' || {QUEUES}.name COLLATE NOCASE)"
-)
+NUMBERS = f"SELECT id, name FROM {QUEUES}"
 TABLE_NAMED = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE"
 TABLES = (
     "SELECT name FROM sqlite_master WHERE type = 'table'"
