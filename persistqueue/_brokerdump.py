@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ._broker import matches
 from ._brokernames import queue_name
 from ._storage import brokerreads
+from ._storage.framing import Damaged
 from .exceptions import FormatError, ItemTooLarge, SerializationError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Dump:
                 }
             )
             for _, data, timestamp in rows
+            if isinstance(data, (bytes, str))  # else it was never an item
         ]
         return Page("".join(lines), len(lines), rows[-1][0])
 
@@ -109,7 +111,10 @@ def _line(record: dict[str, Any]) -> str:
 
 def _body(data: Any, codec: RowCodec) -> dict[str, str]:
     """Return what a line says of an item: its text, or how it is encoded."""
-    item = codec.decode(data)
+    try:
+        item = codec.decode(data)
+    except (Damaged, SerializationError, ItemTooLarge):
+        item = None  # as it is, whatever is wrong with it
     if type(item) is str and _is_text(item):
         return {"body": item}
     if isinstance(data, str):

@@ -57,8 +57,17 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         ids: list[int] = await self._shell.append(records, FOREVER) if records else []
         return ids
 
-    put = write
-    put_many = write_many
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:  # noqa: ARG002
+        """Do what ``write`` does: there is always room, so nothing is ever waited for."""
+        return await self.write(item)
+
+    async def put_nowait(self, item: T) -> int:
+        """Do what ``write`` does."""
+        return await self.write(item)
+
+    async def put_many(self, items: Iterable[T]) -> list[int]:
+        """Do what ``write_many`` does."""
+        return await self.write_many(items)
 
     # -- out ------------------------------------------------------------------------
 
@@ -284,7 +293,7 @@ class AsyncStream(Progress[T]):
             try:
                 await self._refill()
             except (AsyncEmpty, QueueClosed):
-                self._end()
+                self._shell.passed(self._end())
                 raise StopAsyncIteration from None
         return self._current()
 

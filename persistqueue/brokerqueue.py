@@ -56,8 +56,17 @@ class BrokerQueue(BrokerQueueFace[T]):
         ids: list[int] = self._shell.append(records, FOREVER) if records else []
         return ids
 
-    put = write
-    put_many = write_many
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:  # noqa: ARG002
+        """Do what ``write`` does: there is always room, so nothing is ever waited for."""
+        return self.write(item)
+
+    def put_nowait(self, item: T) -> int:
+        """Do what ``write`` does."""
+        return self.write(item)
+
+    def put_many(self, items: Iterable[T]) -> list[int]:
+        """Do what ``write_many`` does."""
+        return self.write_many(items)
 
     # -- out ------------------------------------------------------------------------
 
@@ -289,7 +298,7 @@ class Stream(Progress[T]):
             try:
                 self._refill()
             except (exceptions.Empty, exceptions.QueueClosed):
-                self._end()
+                self._shell.passed(self._end())
                 raise StopIteration from None
         return self._current()
 

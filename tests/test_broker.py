@@ -138,6 +138,21 @@ def test_a_get_waits_for_its_own_queue(broker: Any) -> None:
         assert name == calls[name].outcome()
 
 
+def test_what_is_finished_is_forgotten(broker: Any) -> None:
+    """Streams and blocks leave nothing in memory."""
+    tasks = broker.queue("tasks")
+    tasks.write_many(range(10))
+    with tasks.stream(commit_interval=3) as stream:
+        assert 10 == len(list(stream))
+    tasks.put("a")
+    with tasks.process():
+        pass
+    tasks.put_nowait("b")
+    assert "b" == tasks.get()
+    inner = broker._queue if hasattr(broker, "_queue") else broker
+    assert (0, 0) == (len(inner._shell.takes._held), len(inner._store._out))
+
+
 def test_all_who_wait_are_served_in_the_order_of_their_coming(broker: Any) -> None:
     tasks = broker.queue("tasks")
     line = (broker._queue if hasattr(broker, "_queue") else broker)._shell._line
@@ -589,6 +604,30 @@ def test_ids_of_a_dump_are_different_and_ascend_in_each_queue(opens: Open, tmp_p
     assert len(ids) == len(set(ids)) == 53
     assert sorted(ids[:51]) == ids[:51]
     assert max(ids) <= header["last_ts"]
+
+
+def test_what_is_damaged_is_dumped_as_it_is(opens: Open, tmp_path: Path) -> None:
+    with opens(tmp_path / "app.db") as broker:
+        broker.queue("a").write_many("ab")
+        broker.transact(lambda tx: tx.execute("UPDATE queue_a SET data = X'00ff' WHERE _id = 1"))
+        assert 2 == broker.dump(tmp_path / "dump")
+    with opens(tmp_path / "other.db", on_corrupt="skip") as other:
+        other.load(tmp_path / "dump")
+        assert (["b"], 1) == (other.queue("a").read_all(), other.skipped)
+
+
+def test_many_queues_cost_one_nothing(opens: Open, tmp_path: Path) -> None:
+    """SQLite looks for a table among all that count their rows; the busy ones stand in front."""
+    with opens(tmp_path / "app.db") as broker:
+        broker.transact(lambda tx: [tx.queue(f"q{n}").write(n) for n in range(200)])
+        broker.queue("late").write(1)
+        rows = broker.transact(
+            lambda tx: tx.execute("SELECT name FROM sqlite_sequence ORDER BY rowid LIMIT 20")
+        )
+        assert ("queue_late",) in rows
+        assert 201 == len(broker.list_queues())
+    with opens(tmp_path / "app.db") as broker:
+        assert 201 == broker.stats().waiting
 
 
 # -- settings ---------------------------------------------------------------------------

@@ -149,7 +149,7 @@ async def test_priority_queues() -> None:
 
 
 @in_loop
-async def test_resilient_worker() -> None:  # noqa: C901 - their loop, in a test
+async def test_resilient_worker() -> None:
     class ProcessingError(Exception): ...
 
     async def process(msg: str) -> None:

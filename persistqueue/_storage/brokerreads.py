@@ -6,8 +6,10 @@ database in memory has one connection only; there the same functions run on that
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..exceptions import QueueClosed
@@ -70,6 +72,9 @@ class Source(Protocol):
         """Return every row of a statement."""
 
 
+_readers: weakref.WeakSet[Readers] = weakref.WeakSet()
+
+
 class Readers:
     """Connections for reading; each is used by one thread at a time.
 
@@ -84,6 +89,7 @@ class Readers:
         self._most = most
         self._begin()
         gate.add(self)
+        _readers.add(self)
 
     def _begin(self) -> None:
         self._mutex = threading.Lock()  # protects _idle and _closed
@@ -168,6 +174,15 @@ class _Connected:
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Rows:
         return self._connection.execute(statement, values).fetchall()
+
+
+def _after_fork_in_child() -> None:
+    for readers in list(_readers):
+        readers.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 # -- what is read ---------------------------------------------------------------------
