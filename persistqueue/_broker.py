@@ -25,6 +25,7 @@ from .brokerconfig import BrokerConfig
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ._runtime.deadline import Deadline
     from ._storage.base import Record
     from ._storage.brokerreads import QueueRow, Rows, Source
 
@@ -222,6 +223,10 @@ class BrokerQueueFace(Generic[T]):
 
     def __contains__(self, item: object) -> bool:
         raise TypeError("'in' would have to take every item out; browse() shows what is there")
+
+    def _take(self, most: int, deadline: Deadline) -> Any:
+        """Take up to ``most`` items: a list of records, or an awaitable of one."""
+        return self._shell.take(most, deadline, False, self._taking(most), self._key)
 
     def _taking(self, most: int) -> Callable[[], Any]:
         return partial(self._store.take, self.name, most)

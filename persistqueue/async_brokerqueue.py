@@ -49,7 +49,9 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
             QueueClosed: the broker is closed.
             QueueFailed: a commit failed, or the file was removed; reopen the broker.
         """
-        return (await self.write_many((item,)))[0]
+        records = self._broker._records(self.name, (item,))
+        number: int = (await self._shell.append(records, FOREVER))[0]
+        return number
 
     async def write_many(self, items: Iterable[T]) -> list[int]:
         """Store items with one commit, all or none, and return their ids."""
@@ -80,16 +82,19 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
             QueueClosed: the broker is closed.
         """
         try:
-            return await (self.peek() if peek else self.get_nowait())
+            if peek:
+                return await self.peek()
+            item: T = (await self._take(1, NOW))[0].item
         except AsyncEmpty:
             return None
+        return item
 
     async def read_all(self, peek: bool = False) -> list[T]:
         """Take everything that is there, or only look at it."""
         if peek:
             return [message.item for message in await self.browse(limit=None)]
         try:
-            return await self._items(MOST, NOW)
+            return [record.item for record in await self._take(MOST, NOW)]
         except AsyncEmpty:
             return []
 
@@ -113,15 +118,17 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None:
-            return (await self._items(1, deadline))[0]
-        act = partial(self._store.take_id, self.name, message_id(id))
-        taken = await self._shell.take(1, NOW, act=act, at=self._key)
+            taken = await self._take(1, deadline)
+        else:
+            act = partial(self._store.take_id, self.name, message_id(id))
+            taken = await self._shell.take(1, NOW, act=act, at=self._key)
         item: T = taken[0].item
         return item
 
     async def get_nowait(self) -> T:
         """Take the next item if there is one now: ``get(block=False)``."""
-        return (await self._items(1, NOW))[0]
+        item: T = (await self._take(1, NOW))[0].item
+        return item
 
     async def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
         """Wait for one item, then take what is there, in its order.
@@ -130,11 +137,8 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
             max_items: how many at the most, 1 or more.
             timeout: seconds to wait for the first; None for as long as it takes.
         """
-        return await self._items(whole("max_items", max_items, 1), Deadline.of(True, timeout))
-
-    async def _items(self, most: int, deadline: Deadline) -> list[T]:
-        taken = await self._shell.take(most, deadline, act=self._taking(most), at=self._key)
-        return [record.item for record in taken]
+        most = whole("max_items", max_items, 1)
+        return [record.item for record in await self._take(most, Deadline.of(True, timeout))]
 
     @asynccontextmanager
     async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:

@@ -48,7 +48,9 @@ class BrokerQueue(BrokerQueueFace[T]):
             QueueClosed: the broker is closed.
             QueueFailed: a commit failed, or the file was removed; reopen the broker.
         """
-        return self.write_many((item,))[0]
+        records = self._broker._records(self.name, (item,))
+        number: int = self._shell.append(records, FOREVER)[0]
+        return number
 
     def write_many(self, items: Iterable[T]) -> list[int]:
         """Store items with one commit, all or none, and return their ids."""
@@ -79,16 +81,19 @@ class BrokerQueue(BrokerQueueFace[T]):
             QueueClosed: the broker is closed.
         """
         try:
-            return self.peek() if peek else self.get_nowait()
+            if peek:
+                return self.peek()
+            item: T = self._take(1, NOW)[0].item
         except exceptions.Empty:
             return None
+        return item
 
     def read_all(self, peek: bool = False) -> list[T]:
         """Take everything that is there, or only look at it."""
         if peek:
             return [message.item for message in self.browse(limit=None)]
         try:
-            return self._items(MOST, NOW)
+            return [record.item for record in self._take(MOST, NOW)]
         except exceptions.Empty:
             return []
 
@@ -112,15 +117,17 @@ class BrokerQueue(BrokerQueueFace[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None:
-            return self._items(1, deadline)[0]
-        act = partial(self._store.take_id, self.name, message_id(id))
-        taken = self._shell.take(1, NOW, act=act, at=self._key)
+            taken = self._take(1, deadline)
+        else:
+            act = partial(self._store.take_id, self.name, message_id(id))
+            taken = self._shell.take(1, NOW, act=act, at=self._key)
         item: T = taken[0].item
         return item
 
     def get_nowait(self) -> T:
         """Take the next item if there is one now: ``get(block=False)``."""
-        return self._items(1, NOW)[0]
+        item: T = self._take(1, NOW)[0].item
+        return item
 
     def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
         """Wait for one item, then take what is there, in its order.
@@ -129,11 +136,8 @@ class BrokerQueue(BrokerQueueFace[T]):
             max_items: how many at the most, 1 or more.
             timeout: seconds to wait for the first; None for as long as it takes.
         """
-        return self._items(whole("max_items", max_items, 1), Deadline.of(True, timeout))
-
-    def _items(self, most: int, deadline: Deadline) -> list[T]:
-        taken = self._shell.take(most, deadline, act=self._taking(most), at=self._key)
-        return [record.item for record in taken]
+        most = whole("max_items", max_items, 1)
+        return [record.item for record in self._take(most, Deadline.of(True, timeout))]
 
     @contextmanager
     def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:

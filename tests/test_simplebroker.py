@@ -235,6 +235,18 @@ async def test_the_core_has_its_methods_and_results() -> None:
 
 
 @in_loop
+async def test_the_body_of_a_stream_of_one_may_write() -> None:
+    """The original holds a lock there, and waits for itself."""
+    async with async_broker("a.db") as broker:
+        queue = AsyncQueue("a", broker)
+        await queue.write("one")
+        await queue.write("two")
+        async for message in queue.stream(all_messages=False):
+            await queue.write(f"again {message}")
+        assert ["two", "again one"] == await queue.read_all()
+
+
+@in_loop
 async def test_all_messages_are_all() -> None:
     """The original returns one and drops the others."""
     async with async_broker("a.db") as broker:
