@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from persistqueue import (
     PersistQueueError,
     QueueClosed,
     QueueCorrupt,
+    QueueFailed,
+    QueueLocked,
     SerializationError,
     SQLiteQueue,
 )
@@ -510,6 +513,49 @@ def test_a_file_that_is_no_database_is_left_alone(opens: Open, tmp_path: Path) -
     with pytest.raises(FormatError, match="not an SQLite database"):
         opens(path)
     assert b"no database" * 100 == path.read_bytes()
+
+
+def test_a_database_that_somebody_holds_is_tried_again_and_then_said_to_be(
+    opens: Open, tmp_path: Path
+) -> None:
+    path = tmp_path / "app.db"
+    with opens(path, timeout=0.1) as broker:
+        broker.queue("a").write(1)
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(QueueLocked):
+            broker.queue("a").write(2)
+        assert 1 == broker.queue("a").size()  # who looks waits for nobody
+        with pytest.raises(QueueLocked):
+            opens(path, timeout=0.1)
+        holder.execute("ROLLBACK")
+        holder.close()
+        broker.queue("a").write(3)
+        assert [1, 3] == broker.queue("a").read_all()
+
+
+def test_a_newer_format_is_refused(opens: Open, tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "CREATE TABLE persistqueue_format (version); INSERT INTO persistqueue_format VALUES (2)"
+    )
+    connection.close()
+    with pytest.raises(FormatError, match="newer version"):
+        opens(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed")
+def test_a_database_that_was_removed_is_not_written_to(opens: Open, tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    with opens(path) as broker:
+        broker.queue("a").write(1)
+        for file in tmp_path.glob("app.db*"):
+            file.unlink()
+        for call in (lambda: broker.queue("a").write(2), broker.queue("a").size):
+            with pytest.raises(QueueFailed, match="removed"):
+                call()
+    assert not path.exists()
 
 
 # -- one format -------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def test_a_reader_wakes_when_another_process_writes(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_both_sides_of_a_fork_go_on(tmp_path: Path) -> None:
     code = """
-import os, sys
+import os, sys, threading, time
 from persistqueue import Broker
 broker = Broker(sys.argv[1], durability="process")
 queue = broker.queue("a")
@@ -176,6 +176,14 @@ if child == 0:
     assert queue.read() == 2, "what the parent holds is not the child's"
     queue.write("child")
     broker.list_queues()
+    got = []
+    waiter = threading.Thread(target=lambda: got.append(broker.queue("later").get()))
+    waiter.start()
+    while not broker._shell._line._at:
+        time.sleep(0.001)
+    broker.queue("later").write("x")
+    waiter.join(5)
+    assert got == ["x"], "a get that waits in the child"
     broker.close()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0

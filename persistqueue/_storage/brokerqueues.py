@@ -37,7 +37,8 @@ class BrokerQueues(SqliteTransactions):
         super().__init__(database, BrokerLayout())
         self.ready = Ready()
         self.adopted = -1
-        self._schema = -1
+        self._complete = False  # whether that is the schema of now, but for what is made here
+        self._schema = -1  # of now; -1 when this transaction has changed it
         self._forget_queues()
         self._last = 0  # the highest id given so far; it never goes back
         self._stored = 0  # what the database says of that
@@ -64,20 +65,25 @@ class BrokerQueues(SqliteTransactions):
         self.ready.forget()
         if self._schema != self._read_schema():
             self._forget_queues()
+            self._complete = False
 
     def _undone(self) -> None:
         self._forget_queues()
+        self.adopted = -1
         self._last_known = False
         self.ready.forget()
 
     def _forgotten(self) -> None:
         self._undone()
-        self.ready = Ready()
 
     def _ending(self) -> None:
         if self._exclusive and self._last != self._stored:
             self._execute(sql.SET_LAST_ID, (self._last,))
             self._stored = self._last
+        if self._exclusive and self._schema < 0:
+            self._read_schema()
+            if self._complete:
+                self.adopted = self._schema
 
     def _read_schema(self) -> int:
         self._schema = int(self._one("PRAGMA schema_version"))
@@ -97,7 +103,7 @@ class BrokerQueues(SqliteTransactions):
         for table in tables.values():
             if self._is_queue(table):
                 self._add(table[len(sql.PREFIX) :])
-        self.adopted = self._read_schema()
+        self.adopted, self._complete = self._read_schema(), True
 
     def find(self, name: str) -> BrokerTable | None:
         """Return a queue's table, if it is there."""
@@ -208,6 +214,7 @@ class BrokerQueues(SqliteTransactions):
             raise self._meaning(error) from error
         finally:
             self._forget_queues()
+            self._schema, self._complete = -1, False
             self.ready.forget()
 
     def names(self) -> list[str]:
