@@ -14,9 +14,9 @@ from ._brokertx import Transaction
 from ._filequeue import T
 from ._options import ON_CORRUPT, absolute, one_of, whole
 from ._storage import brokerreads
+from ._storage.block import Damaged
 from ._storage.brokerreads import BrokerDatabase, Readers
 from ._storage.brokerstore import BrokerStore, Seen
-from ._storage.framing import Damaged
 from ._storage.layouts import folded
 from ._storage.rowcodec import RowCodec
 from ._storage.sqlite import MEMORY, database_path

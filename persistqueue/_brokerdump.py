@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ._broker import matches
 from ._brokernames import queue_name
 from ._storage import brokerreads
-from ._storage.framing import Damaged
+from ._storage.block import Damaged
 from .exceptions import FormatError, ItemTooLarge, SerializationError
 
 if TYPE_CHECKING:

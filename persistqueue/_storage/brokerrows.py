@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .._log import warn
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from .base import Record, Stale
+from .block import Damaged
 from .brokerqueues import BrokerQueues
-from .framing import Damaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -327,28 +327,35 @@ class BrokerStore(BrokerRows):
     def _head(
         self, name: str, most: int, since: float | None = None
     ) -> tuple[BrokerTable | None, list[Record]]:
-        """Return the next items of a queue, decoded, and note what is left."""
-        if (table := self.find(name)) is None:
-            return None, []
+        """Return the next items of a queue, decoded; where there are none, see who is dead."""
+        table = self.find(name)
+        records = [] if table is None else self._next_of(table, most, since)
+        if records:
+            return table, records
+        if time.monotonic() < self._next_look:
+            self._others_hold = True  # who knows: whoever waits looks again then
+        elif self.guard(self.recover):
+            return self._head(name, most, since)
+        return table, []
+
+    def _next_of(self, table: BrokerTable, most: int, since: float | None) -> list[Record]:
+        """Return the next items, and note what is left."""
+        statement, values = (
+            (table.first, (most,)) if since is None else (table.since, (since, most))
+        )
         while True:
-            rows = self._rows(*_first(table, most, since))
+            rows = self._rows(statement, values)
             records = self._decoded(table, rows)
             if records or not rows:
                 break
         if since is None and len(records) == len(rows):
-            self.ready.taken(folded(name), len(records), most)
+            self.ready.taken(folded(table.queue), len(records), most)
         else:
-            self.ready.unknown(folded(name))
-        if records or time.monotonic() < self._next_look or not self.guard(self.recover):
-            return table, records
-        return self._head(name, most, since)
+            self.ready.unknown(folded(table.queue))
+        return records
 
 
 def _tidy_up(connection: sqlite3.Connection) -> None:
     # A step of this pragma frees one page, and execute() takes one step.
     connection.executescript("PRAGMA incremental_vacuum")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _first(table: BrokerTable, most: int, since: float | None) -> tuple[str, tuple[Any, ...]]:
-    return (table.first, (most,)) if since is None else (table.since, (since, most))
