@@ -96,7 +96,8 @@ class BrokerQueues(SqliteTransactions):
         self._adopt()
 
     def _adopt(self) -> None:
-        tables = {folded(table): table for (table,) in self._rows(sql.TABLES)}
+        found = [table for (table,) in self._rows(sql.TABLES) if isinstance(table, str)]
+        tables = {folded(table): table for table in found}  # others are damaged names
         for number, name in self._rows(sql.NUMBERS):
             if tables.pop(folded(sql.PREFIX + name), None) is None:
                 self._execute(sql.DROP, (number,))
