@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import exceptions as exceptions
     from . import serializers as serializers
+    from .async_broker import AsyncBroker as AsyncBroker
+    from .async_brokerqueue import AsyncBrokerQueue as AsyncBrokerQueue
     from .async_mysqlqueue import AsyncMySQLAckQueue as AsyncMySQLAckQueue
     from .async_mysqlqueue import AsyncMySQLQueue as AsyncMySQLQueue
     from .async_pdict import AsyncPDict as AsyncPDict
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from .async_sqlqueue import AsyncFILOSQLiteQueue as AsyncFILOSQLiteQueue
     from .async_sqlqueue import AsyncSQLiteQueue as AsyncSQLiteQueue
     from .async_sqlqueue import AsyncUniqueQ as AsyncUniqueQ
+    from .broker import Broker as Broker
+    from .brokerconfig import BrokerConfig as BrokerConfig
+    from .brokerqueue import BrokerQueue as BrokerQueue
     from .exceptions import AsyncEmpty as AsyncEmpty
     from .exceptions import AsyncFull as AsyncFull
     from .exceptions import AsyncQueueShutDown as AsyncQueueShutDown
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from .exceptions import FormatError as FormatError
     from .exceptions import Full as Full
     from .exceptions import ItemTooLarge as ItemTooLarge
+    from .exceptions import NoSuchQueue as NoSuchQueue
     from .exceptions import PersistQueueError as PersistQueueError
     from .exceptions import QueueClosed as QueueClosed
     from .exceptions import QueueCorrupt as QueueCorrupt
@@ -63,6 +69,8 @@ __version__ = "2.0.0.dev0"
 # Public names, and the modules they live in.
 _HOMES = {
     "AckStatus": "sqlackqueue",
+    "AsyncBroker": "async_broker",
+    "AsyncBrokerQueue": "async_brokerqueue",
     "AsyncEmpty": "exceptions",
     "AsyncFIFOSQLiteAckQueue": "async_sqlackqueue",
     "AsyncFIFOSQLiteQueue": "async_sqlqueue",
@@ -79,6 +87,9 @@ _HOMES = {
     "AsyncSQLiteQueue": "async_sqlqueue",
     "AsyncUniqueAckQ": "async_sqlackqueue",
     "AsyncUniqueQ": "async_sqlqueue",
+    "Broker": "broker",
+    "BrokerConfig": "brokerconfig",
+    "BrokerQueue": "brokerqueue",
     "Empty": "exceptions",
     "FIFOSQLiteAckQueue": "sqlackqueue",
     "FIFOSQLiteQueue": "sqlqueue",
@@ -89,6 +100,7 @@ _HOMES = {
     "ItemTooLarge": "exceptions",
     "MySQLAckQueue": "mysqlqueue",
     "MySQLQueue": "mysqlqueue",
+    "NoSuchQueue": "exceptions",
     "PDict": "pdict",
     "PersistQueueError": "exceptions",
     "PriorityQueue": "priorityqueue",

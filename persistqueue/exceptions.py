@@ -14,6 +14,7 @@
     ├── QueueFailed                  a sync failed: reopen the queue
     ├── QueueUnreachable             (ConnectionError) the server cannot be reached
     ├── QueueCorrupt                 stored bytes are damaged; nothing was deleted
+    ├── NoSuchQueue (LookupError)    a broker has no queue of that name
     ├── FormatError                  another serializer's or a newer version's files
     ├── SerializationError           an item cannot be encoded or decoded
     └── ItemTooLarge                 longer than max_item_bytes
@@ -43,6 +44,7 @@ __all__ = [
     "FormatError",
     "Full",
     "ItemTooLarge",
+    "NoSuchQueue",
     "PersistQueueError",
     "QueueClosed",
     "QueueCorrupt",
@@ -142,6 +144,10 @@ class QueueCorrupt(PersistQueueError):
         if self.index is not None:
             where += f", record {self.index}"
         return f"{where}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+
+
+class NoSuchQueue(PersistQueueError, LookupError):
+    """A broker's database has no queue of that name; writing to one creates it."""
 
 
 class FormatError(PersistQueueError):

@@ -19,6 +19,8 @@ import persistqueue
 import persistqueue.exceptions
 from persistqueue import (
     AckStatus,
+    AsyncBroker,
+    AsyncBrokerQueue,
     AsyncEmpty,
     AsyncFIFOSQLiteQueue,
     AsyncFILOSQLiteQueue,
@@ -29,6 +31,8 @@ from persistqueue import (
     AsyncSQLiteAckQueue,
     AsyncSQLiteQueue,
     AsyncUniqueQ,
+    Broker,
+    BrokerQueue,
     Empty,
     FIFOSQLiteQueue,
     FILOSQLiteAckQueue,
@@ -388,3 +392,26 @@ async def async_mapping() -> None:
             assert_type(key, Any)
         await d.delete("colour")
         d["colour"] = "red"  # type: ignore[index]
+
+
+def brokers(broker: Broker) -> None:
+    jobs: BrokerQueue[Job] = broker.queue("jobs")
+    assert_type(jobs.read(), Job | None)
+    assert_type(jobs.get(), Job)
+    assert_type(list(jobs.stream(50)), list[Job])
+    assert_type(jobs.browse()[0].item, Job)
+    assert_type(jobs.move_to("failed", 3), int | None)
+    assert_type(jobs.move_to("failed", limit=3), list[int])
+    assert_type(broker.transact(lambda tx: tx.queue("jobs").size()), int)
+    jobs.write("job")  # type: ignore[arg-type]
+
+
+async def async_brokers(broker: AsyncBroker) -> None:
+    jobs: AsyncBrokerQueue[Job] = broker.queue("jobs")
+    assert_type(await jobs.read(), Job | None)
+    assert_type(await jobs.get(), Job)
+    assert_type([job async for job in jobs.stream(50)], list[Job])
+    async with jobs.process() as job:
+        assert_type(job, Job)
+    assert_type(await jobs.move_to("failed", 3), int | None)
+    assert_type(await broker.transact(lambda tx: tx.queue("jobs").size()), int)

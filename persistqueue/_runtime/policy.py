@@ -54,6 +54,7 @@ class Op:
         act: a function of the store; take: hands out certain records, not the next ones;
             call and look: does what no verb says (look stores nothing).  A call's load, if
             it has one, are records that it finishes in a way of its own.
+        at: of many queues, the one that it takes from (see ``lines``).
         waits: whether it may be parked.
         owner: the thread or task it belongs to.
         holds: whether its caller answers for each item that it takes.
@@ -65,8 +66,8 @@ class Op:
     """
 
     __slots__ = (
-        "act", "deadline", "error", "gate", "holds", "load", "noted", "number", "owner", "result",
-        "verb", "waits", "where",
+        "act", "at", "deadline", "error", "gate", "holds", "load", "noted", "number", "owner",
+        "result", "verb", "waits", "where",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +79,7 @@ class Op:
         holds: bool = False,
         deadline: Deadline = FOREVER,
         act: Callable[..., Any] | None = None,
+        at: Any = None,
     ) -> None:
         self.verb = verb
         self.load = load
@@ -86,6 +88,7 @@ class Op:
         self.holds = holds
         self.deadline = deadline
         self.act = act
+        self.at = at
         self.result: Any = None
         self.error: BaseException | None = None
         self.gate: Any = None

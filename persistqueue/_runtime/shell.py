@@ -72,10 +72,13 @@ class Shell:
 
     def _reset(self) -> None:
         """Begin with nobody waiting and nothing taken."""
-        self._line = Line(self._maxsize)
+        self._line = self._new_line()
         self.takes: Book = self._finish_at.book(self._ended)
         self._takes = self.takes
         self._runner = self._new_runner()
+
+    def _new_line(self) -> Line:
+        return Line(self._maxsize)
 
     def _new_runner(self) -> Runner:
         return Runner(self._store, self._maxsize, self._finish_at, self._takes, self._patience)
@@ -92,15 +95,17 @@ class Shell:
         deadline: Deadline,
         holds: bool = False,
         act: Callable[[], list[Record]] | None = None,
+        at: Any = None,
     ) -> Any:
         """Wait for an item, then take up to ``most`` of what is there: a list of records.
 
         Args:
             holds: the caller settles or gives back each record.
             act: the store's function that hands out certain records, not the next ones.
+            at: of many queues, the one that they are taken from.
         """
         # By position: keywords cost 0.2 us here.
-        return self.call(Op(TAKE, most, deadline.waits, self.caller(), holds, deadline, act))
+        return self.call(Op(TAKE, most, deadline.waits, self.caller(), holds, deadline, act, at))
 
     def peek(self) -> Any:
         """Look at the next record without taking it: a list of one."""
@@ -146,6 +151,10 @@ class Shell:
     def settle(self, records: Sequence[Record]) -> Any:
         """Settle those of ``records`` that nobody has settled yet."""
         return self._resolve(SETTLE, lambda into: self._takes.pick(records, into, SETTLE))
+
+    def passed(self, records: Sequence[Record]) -> None:
+        """Forget records that a function of the store has finished."""
+        self._takes.pick(records, [], SETTLE)
 
     def call(self, op: Op) -> Any:
         """See one op through and return its result."""

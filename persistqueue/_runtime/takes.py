@@ -313,6 +313,8 @@ class Finish:
         self.looks = looks
 
 
+# An item is deleted when it is taken, unless a block or a stream holds it: then at its end.
+UNLESS_HELD = Finish(lambda _: Finished(), at_take=True, counted=False, looks=frozenset())
 AT_TASK_DONE = Finish(Takes, at_take=False, counted=False, looks=frozenset({TAKE, UNTAKE}))
 AT_ROW_DONE = Finish(RowTakes, at_take=False, counted=False, looks=AT_TASK_DONE.looks)
 AUTOSAVE = Finish(lambda _: Tally(), at_take=True, counted=True, looks=frozenset({SETTLE}))

@@ -140,6 +140,10 @@ class ThreadShell(Shell):
                     self._takes.restore(records, verb)
             raise
 
+    def passed(self, records: Sequence[Record]) -> None:
+        with self._mutex:
+            super().passed(records)
+
     # -- one call -------------------------------------------------------------------
 
     def call(self, op: Op, pick: Callable[[list[Record]], None] | None = None) -> Any:

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .._log import warn
 from ..exceptions import QueueFailed
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .sqlite import Database
-    from .sqlitetransactions import SqliteTransactions
 
 _FORK_PATIENCE = 3.0  # s that a fork waits for calls of other threads
+
+
+class Suspended(Protocol):
+    """What has connections open."""
+
+    def suspend(self) -> None:
+        """Close what nobody is using."""
 
 
 class Gate:
@@ -34,12 +40,12 @@ class Gate:
     def __init__(self) -> None:
         # An RLock inside: finalisers come in the middle of anything.
         self._changed = threading.Condition()
-        self._stores: weakref.WeakSet[SqliteTransactions] = weakref.WeakSet()
+        self._stores: weakref.WeakSet[Suspended] = weakref.WeakSet()
         self._at_work: dict[object, tuple[int, Database]] = {}  # by whom: thread, and on what
         self._forking: set[int] = set()  # threads
         self._refused: set[tuple[int, int]] = set()  # files that this process must not open
 
-    def add(self, store: SqliteTransactions) -> None:
+    def add(self, store: Suspended) -> None:
         """Close this store's connection before a fork."""
         with self._changed:
             self._stores.add(store)

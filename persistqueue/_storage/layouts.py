@@ -45,11 +45,11 @@ def _is_ready(connection: sqlite3.Connection, table: Layout, path: str) -> bool:
     there = _objects(connection)
     _refuse_newer(connection, there, path)
     _refuse_no_table(there, table.name, path)
-    if _folded(table.name) not in there or _old_of(connection, table, there):
+    if folded(table.name) not in there or _old_of(connection, table, there):
         return False
     found = _checked_columns(connection, table, path)
     return all(column in found for column in table.added) and all(
-        _folded(index) in there for index in table.indexes
+        folded(index) in there for index in table.indexes
     )
 
 
@@ -57,7 +57,7 @@ def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     there = _objects(connection)
     _refuse_no_table(there, table.name, path)
     old = _old_of(connection, table, there)
-    if _folded(table.name) not in there:
+    if folded(table.name) not in there:
         connection.execute(table.rename() if old else table.create)
     elif old:
         for statement in table.adopt():
@@ -69,7 +69,7 @@ def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
         if column not in found:
             connection.execute(table.add_column(column))
     for index, statement in table.indexes.items():
-        if _folded(index) not in there:
+        if folded(index) not in there:
             connection.execute(statement)
 
 
@@ -80,7 +80,7 @@ def _objects(connection: sqlite3.Connection) -> dict[str, str]:
     """
     rows = connection.execute("SELECT name, type, rootpage FROM sqlite_master").fetchall()
     return {
-        _folded(_name(found)): kind if page or kind != "table" else "view"
+        folded(_name(found)): kind if page or kind != "table" else "view"
         for found, kind, page in rows
     }
 
@@ -90,7 +90,7 @@ def _name(found: Any) -> str:
     return found if isinstance(found, str) else repr(found)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """Return a name as SQLite compares names: the case of A to Z alone does not count."""
     return name.translate(_FOLDED)
 
@@ -135,7 +135,7 @@ def _numbers_rows(connection: sqlite3.Connection, name: str) -> bool:
 
 def _refuse_no_table(there: dict[str, str], name: str, path: str) -> None:
     """Refuse a view or a virtual table: reading one may run what a stranger wrote, for ever."""
-    kind = there.get(_folded(name), "table")
+    kind = there.get(folded(name), "table")
     if kind != "table":
         raise FormatError(f"{path}: {name} is not an ordinary table ({kind}). Nothing was changed.")
 

@@ -1,0 +1,257 @@
+"""What ``Broker`` and ``AsyncBroker`` have in common: arguments, checks, what they show."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+
+from ._brokernames import message_id, queue_name, which_to_move
+from ._brokertx import Transaction
+from ._filequeue import T
+from ._options import ON_CORRUPT, absolute, one_of, whole
+from ._storage import brokerreads
+from ._storage.block import Damaged
+from ._storage.brokerreads import BrokerDatabase, Readers
+from ._storage.brokerstore import BrokerStore, Seen
+from ._storage.layouts import folded
+from ._storage.rowcodec import RowCodec
+from ._storage.sqlite import MEMORY
+from .brokerconfig import BrokerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ._runtime.deadline import Deadline
+    from ._storage.base import Record
+    from ._storage.brokerreads import QueueRow, Rows, Source
+
+MOST = 2**62  # items: no more are ever there
+
+
+class Message(NamedTuple, Generic[T]):
+    """An item that waits in a queue.
+
+    Attributes:
+        id: its number among all that the broker wrote.
+        item: what was written.
+        timestamp: when, in seconds since 1970.
+    """
+
+    id: int
+    item: T
+    timestamp: float
+
+
+class QueueInfo(NamedTuple):
+    """A queue, and what is in it.
+
+    Attributes:
+        name: of the queue.
+        waiting: items that could be taken.
+        held: items that streams and ``process`` blocks hold, in whatever process.
+        oldest_age: seconds since the next item was written; None when nothing waits.
+    """
+
+    name: str
+    waiting: int
+    held: int
+    oldest_age: float | None
+
+
+class BrokerStats(NamedTuple):
+    """All queues together.
+
+    Attributes:
+        queues: how many there are.
+        waiting: items that could be taken.
+        held: items that streams and ``process`` blocks hold.
+        oldest_age: seconds since the oldest of them was written; None when nothing waits.
+    """
+
+    queues: int
+    waiting: int
+    held: int
+    oldest_age: float | None
+
+
+class BrokerFace:
+    """One object on a database of queues."""
+
+    path: str
+
+    def _set_up(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pool_size: int,
+        config: BrokerConfig | None,
+        settings: dict[str, Any],
+        serializer: Any,
+        on_corrupt: str,
+    ) -> None:
+        """Check the arguments and make the store; nothing is opened."""
+        given = {name: value for name, value in settings.items() if value is not None}
+        self.config = BrokerConfig(**{**vars(config or BrokerConfig()), **given})
+        config = self.config
+        self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
+        self._codec = RowCodec(serializer, ordered=False, longest=config.max_item_bytes)
+        database = BrokerDatabase(
+            self.path,
+            power=config.durability == "power",
+            patience=float(config.timeout),
+            cache=config.cache_mb,
+        )
+        upkeep = (config.vacuum_interval, config.vacuum_threshold) if config.auto_vacuum else None
+        skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+        self._store = BrokerStore(database, self._codec, skip_corrupt=skips, upkeep=upkeep)
+        self._memory = database.memory
+        self._pool_size = whole("pool_size", pool_size, 1)
+        self._readers = Readers(database, self._store, self._pool_size)
+
+    @property
+    def skipped(self) -> int:
+        """Damaged items that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self.path!r}>"
+
+    # -- what the store is asked to do ----------------------------------------------
+
+    def _records(self, name: str, items: Iterable[Any]) -> list[tuple[str, Any, float]]:
+        now = time.time()
+        return [(name, self._codec.encode(item), now) for item in items]
+
+    def _guarded(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Return a call of the store of which all happens, or nothing."""
+        return partial(self._store.guard, partial(function, *args, **options))
+
+    def _moving(self, source: str, to: str, id: Any, limit: int | None) -> Any:  # noqa: A002
+        """Return the call that moves what was asked for; check that it makes sense."""
+        ids, most = which_to_move(source, to, id, limit)
+        return self._guarded(self._store.move, source, to, ids, most)
+
+    def _broadcasting(
+        self, item: Any, pattern: str | None, queues: Iterable[str] | None, create: bool
+    ) -> Any:
+        """Return the call that writes an item to several queues."""
+        if pattern is not None and queues is not None:
+            raise ValueError("give a pattern or the names of queues, one of the two")
+        names = None if queues is None else list(dict.fromkeys(map(queue_name, _several(queues))))
+        return self._guarded(self._broadcast, self._codec.encode(item), pattern, names, create)
+
+    def _broadcast(
+        self, data: Any, pattern: str | None, names: list[str] | None, create: bool
+    ) -> dict[str, int]:
+        store, now = self._store, time.time()
+        if names is None:
+            names = [name for name in store.names() if matches(name, pattern)]
+        elif not create:
+            for name in names:
+                store.existing(name)
+        ids = store.append([(name, data, now) for name in names]) if names else []
+        return dict(zip(names, ids, strict=True))
+
+    def _transacting(self, function: Callable[[Transaction], Any]) -> Any:
+        """Return the call that runs a user's function."""
+        if inspect.iscoroutinefunction(function) or not callable(function):
+            raise TypeError("transact() takes an ordinary function of one argument")
+
+        def run() -> Any:
+            with Transaction(self._store, self._codec) as tx:
+                return function(tx)
+
+        return partial(self._store.guard, run)
+
+    # -- what is read ---------------------------------------------------------------
+
+    def _listed(self, pattern: str | None, rows: Sequence[QueueRow]) -> list[QueueInfo]:
+        now = time.time()
+        return [
+            QueueInfo(row.name, row.waiting, row.held, _age(row.oldest, now))
+            for row in rows
+            if matches(row.name, pattern)
+        ]
+
+    def _summed(self, rows: Sequence[QueueRow]) -> BrokerStats:
+        oldest = min((row.oldest for row in rows if row.oldest is not None), default=None)
+        waiting, held = sum(row.waiting for row in rows), sum(row.held for row in rows)
+        return BrokerStats(len(rows), waiting, held, _age(oldest, time.time()))
+
+    def _paging(self, name: str, limit: int | None, **bounds: Any) -> Callable[[Source], Rows]:
+        most = MOST if limit is None else whole("limit", limit, 1)
+        for key in ("after", "before"):
+            if bounds.get(key) is not None:
+                bounds[key] = message_id(bounds[key])
+        return partial(brokerreads.page, name=name, most=most, **bounds)
+
+    def _records_of(self, name: str, rows: Rows) -> list[Record]:
+        """Return rows as records, for a stream that looks at them."""
+        return [
+            Seen(one.id, (name, one.id, None, one.timestamp), one.item)
+            for one in self._messages(name, rows)
+        ]
+
+    def _messages(self, name: str, rows: Rows) -> list[Message[Any]]:
+        """Return rows with their items; damaged ones are left out if they may be skipped."""
+        messages: list[Message[Any]] = []
+        for number, data, timestamp in rows:
+            try:
+                messages.append(Message(number, self._codec.decode(data), timestamp))
+            except Damaged as error:
+                if not self._store.skips:
+                    raise self._store.corrupt(f"queue_{name}", number, error) from error
+        return messages
+
+
+class BrokerQueueFace(Generic[T]):
+    """One queue of a broker."""
+
+    def __init__(self, broker: Any, name: str) -> None:
+        self.name = queue_name(name)
+        self._broker = broker
+        self._shell: Any = broker._shell
+        self._store: BrokerStore = broker._store
+        self._key = folded(name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} in {self._broker.path!r}>"
+
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; browse() shows what is there")
+
+    def _take(self, most: int, deadline: Deadline) -> Any:
+        """Take up to ``most`` items: a list of records, or an awaitable of one."""
+        return self._shell.take(most, deadline, False, self._taking(most), self._key)
+
+    def _taking(self, most: int) -> Callable[[], Any]:
+        return partial(self._store.take, self.name, most)
+
+    def _holding(self, most: int, done: Sequence[Any] = ()) -> Callable[[], Any]:
+        return partial(self._store.guard, partial(self._store.hold, self.name, most, done))
+
+
+def one_or_all(ids: list[int], limit: int | None) -> int | list[int] | None:
+    """Return what a move returns: an id, or with ``limit`` a list of them."""
+    if limit is not None:
+        return ids
+    return ids[0] if ids else None
+
+
+def _several(names: Iterable[str]) -> Iterable[str]:
+    if isinstance(names, str):
+        raise TypeError("queues are the names of queues: a list, not one str")
+    return names
+
+
+def matches(name: str, pattern: str | None) -> bool:
+    """Return whether a queue is one of those that a pattern means."""
+    return pattern is None or fnmatch.fnmatchcase(name, pattern)
+
+
+def _age(oldest: float | None, now: float) -> float | None:
+    return None if oldest is None else max(now - oldest, 0.0)

@@ -1,0 +1,83 @@
+"""Rows of a broker's queues as items; what cannot be decoded stays, or is set aside."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._log import warn
+from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
+from .base import Record, Stale
+from .block import Damaged
+from .brokerqueues import BrokerQueues
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .brokertable import BrokerTable
+    from .rowcodec import RowCodec
+    from .sqlite import Database
+
+Row = tuple[Any, ...]  # _id, data, timestamp
+
+
+class BrokerRows(BrokerQueues):
+    """The queues of one database, and what is in them.
+
+    Attributes:
+        skips: whether damaged rows are set aside, instead of raising.
+        skipped: how many were.
+    """
+
+    def __init__(self, database: Database, codec: RowCodec, *, skip_corrupt: bool) -> None:
+        super().__init__(database)
+        self._codec = codec
+        self.skips = skip_corrupt
+        self.skipped = 0
+
+    def _decoded(self, table: BrokerTable, rows: Sequence[Row]) -> list[Record]:
+        """Return records up to the first row that cannot be decoded; raise if that is the first."""
+        records: list[Record] = []
+        for row in rows:
+            try:
+                item = self._codec.decode(row[1])
+            except Damaged as error:
+                if self.skips:
+                    self._set_aside(table, row, error)
+                elif records:
+                    break
+                else:
+                    raise self.corrupt(table.name, row[0], error) from error
+            except (SerializationError, ItemTooLarge) as error:
+                if records:
+                    break
+                raise type(error)(f"{table.name}, row {row[0]}: {error}") from error.__cause__
+            else:
+                records.append(Record(row[0], (table.queue, *row), item))
+        return records
+
+    def corrupt(self, table: str, number: int, error: Damaged) -> QueueCorrupt:
+        """Return the error for a row that cannot be decoded."""
+        return QueueCorrupt(
+            self._database.path,
+            table,
+            index=number,
+            reason=f"the row cannot be decoded ({error})",
+            advice='open the broker with on_corrupt="skip" to set it aside and go on, or delete it',
+        )
+
+    def _set_aside(self, table: BrokerTable, row: Row, error: Damaged) -> None:
+        if not self._exclusive:
+            raise Stale
+        self.guard(partial(self._move_aside, table, row[0]))
+        self.skipped += 1
+        warn(
+            "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
+            self._database.path, row[0], table.name, error, table.aside,
+        )  # fmt: skip
+
+    def _move_aside(self, table: BrokerTable, number: int) -> None:
+        self._execute(table.create_aside)
+        self._schema = -1
+        self._execute(table.set_aside, (number,))
+        self._execute(table.delete, (number,))

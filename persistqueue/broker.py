@@ -1,0 +1,317 @@
+"""``Broker``: many named queues in one SQLite database, for threads."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, one_or_all
+from ._brokerdump import Dump, Loader, opened
+from ._brokernames import queue_name
+from ._brokertx import Transaction, TransactionQueue
+from ._runtime.deadline import FOREVER
+from ._runtime.lines import ManyQueues
+from ._runtime.takes import UNLESS_HELD
+from ._runtime.threads import ThreadShell
+from ._storage import brokerreads
+from ._storage.base import Stale
+from .brokerconfig import BrokerConfig
+from .brokerqueue import BrokerQueue, Stream
+from .serializers import pickle
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import IO
+
+    from typing_extensions import Self
+
+    from ._storage.base import Store
+    from ._storage.brokerreads import Source
+
+__all__ = [
+    "Broker",
+    "BrokerConfig",
+    "BrokerQueue",
+    "BrokerStats",
+    "Message",
+    "QueueInfo",
+    "Stream",
+    "Transaction",
+    "TransactionQueue",
+]
+
+R = TypeVar("R")
+
+
+class _Shell(ManyQueues, ThreadShell):
+    """All queues of one broker object, as threads use them."""
+
+
+class Broker(BrokerFace):
+    """Many named queues in one SQLite database.
+
+    Each queue is the table that ``SQLiteQueue(path, name=...)`` uses, so both may work on it,
+    at the same time and in any number of processes.  Threads share an object and its commits.
+
+    What survives what: when ``write`` has returned, the item survives loss of power
+    (``durability="power"``) or death of the process (``"process"``).  ``read`` and ``get``
+    finish an item: at most once.  ``process`` and ``stream(commit_interval=2)`` or more finish
+    it when it was worked on: at least once.
+
+    Args:
+        path: the database's file, which is created if it is missing; or a directory that is
+            there, which holds ``data.db``.  ``":memory:"`` for queues that nobody else sees.
+        pool_size: connections that read beside the one that writes.
+        config: settings; ``BrokerConfig.from_env()`` reads the environment.
+        serializer: a module of ``persistqueue.serializers``, or any object with
+            ``dumps(value)`` and ``loads(data)``.
+        timeout: seconds to wait for the database's lock; instead of ``config``'s.
+        durability: ``"power"`` or ``"process"``; instead of ``config``'s.
+        max_item_bytes: longest encoded item; instead of ``config``'s.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at an item that cannot be decoded, or
+            ``"skip"`` it: set it aside in a table of its own and go on.
+
+    Raises:
+        FormatError: the file is no database, or holds something else.
+        QueueLocked: another process held the lock for ``timeout`` seconds.
+        OSError: the database cannot be created, read or written.
+        ValueError, TypeError, AttributeError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pool_size: int = 4,
+        config: BrokerConfig | None = None,
+        serializer: Any = pickle,
+        timeout: float | None = None,
+        durability: str | None = None,
+        max_item_bytes: int | None = None,
+        on_corrupt: str = "raise",
+    ) -> None:
+        self._set_up(
+            path,
+            pool_size=pool_size,
+            config=config,
+            settings={
+                "timeout": timeout,
+                "durability": durability,
+                "max_item_bytes": max_item_bytes,
+            },
+            serializer=serializer,
+            on_corrupt=on_corrupt,
+        )
+        # The shell of a broker takes by functions of the store, which name the queue.
+        store = cast("Store", self._store)
+        self._shell = _Shell(store, 0, UNLESS_HELD, self.config.timeout)
+
+    # -- queues ---------------------------------------------------------------------
+
+    def queue(self, name: str) -> BrokerQueue[Any]:
+        """Return a queue; it exists from its first item on.
+
+        Args:
+            name: any text.  Names that differ in the case of A to Z only are one queue.
+        """
+        return BrokerQueue(self, name)
+
+    def list_queues(self, pattern: str | None = None) -> list[QueueInfo]:
+        """Return the queues in order of their names, with what is in them.
+
+        Args:
+            pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
+        """
+        return self._listed(pattern, self._look(brokerreads.queues))
+
+    def stats(self) -> BrokerStats:
+        """Return what is in all queues together."""
+        return self._summed(self._look(brokerreads.queues))
+
+    @overload
+    def move(self, source: str, to: str, *, id: int | None = None) -> int | None: ...
+
+    @overload
+    def move(self, source: str, to: str, *, limit: int) -> list[int]: ...
+
+    def move(
+        self,
+        source: str,
+        to: str,
+        *,
+        id: int | None = None,  # noqa: A002 - persist-queue's name for it
+        limit: int | None = None,
+    ) -> int | list[int] | None:
+        """Move the oldest item, the one with this id, or the ``limit`` oldest, at one stroke.
+
+        Returns:
+            its id in the queue ``to``: the same, or a new one where that was taken; None if
+            there was nothing to move.  With ``limit`` a list of those.
+        """
+        moved: list[int] = self._write(self._moving(source, to, id, limit))
+        return one_or_all(moved, limit)
+
+    def broadcast(
+        self,
+        item: Any,
+        *,
+        pattern: str | None = None,
+        queues: Iterable[str] | None = None,
+        create: bool = False,
+    ) -> dict[str, int]:
+        """Write an item to several queues in one transaction; to all, if nothing says which.
+
+        Args:
+            pattern: names of queues, as ``fnmatch`` understands it.
+            queues: their names.
+            create: create those of ``queues`` that are not there.
+
+        Returns:
+            the item's id in each queue, by name.
+
+        Raises:
+            NoSuchQueue: one of ``queues`` is not there; nothing was written.
+            SerializationError, ItemTooLarge: the item cannot be stored.
+        """
+        ids: dict[str, int] = self._write(self._broadcasting(item, pattern, queues, create))
+        return ids
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a queue another name.
+
+        Raises:
+            NoSuchQueue: it is not there.
+            ValueError: there is one of that name already.
+        """
+        self._write(self._guarded(self._store.rename, queue_name(name), queue_name(new)))
+
+    def delete(self, name: str) -> int:
+        """Remove a queue with all that is in it; returns how many items waited.
+
+        A ``SQLiteQueue`` that is open on it gets an error at its next call.
+        """
+        count: int = self._write(self._guarded(self._store.drop, queue_name(name)))
+        return count
+
+    def vacuum(self, *, compact: bool = False) -> None:
+        """Give unused space back, and put back what dead processes held.
+
+        Args:
+            compact: rebuild the database: smaller, and it takes a while.
+        """
+        self._write(self._guarded(self._store.tidy))
+        (self._store.shrink if compact else self._store.trim)()
+
+    def transact(self, function: Callable[[Transaction], R]) -> R:
+        """Run a function as one transaction, with one commit.
+
+        Args:
+            function: gets a ``Transaction`` and may write, read, move and delete in any queue,
+                and run SQL on tables of your own.  What it raises undoes everything.  It must
+                not call the broker itself, and should do nothing else: when a commit fails
+                that others share, it is called again.
+
+        Returns:
+            what the function returns.
+        """
+        result: R = self._write(self._transacting(function))
+        return result
+
+    # -- dumps ----------------------------------------------------------------------
+
+    def dump(self, target: str | os.PathLike[str] | IO[str], pattern: str | None = None) -> int:
+        """Write what waits as lines of JSON: SimpleBroker's dump format, version 1.
+
+        What is written meanwhile is not in it.  What streams hold is not in it either.
+
+        Args:
+            target: a file's path, or a file that is open for text.
+            pattern: names of queues, as ``fnmatch`` understands it.
+
+        Returns:
+            how many items were written.
+        """
+        count = 0
+        with opened(target, "w") as file:
+            dump = self._look(Dump)
+            file.write(dump.header)
+            for name in dump.names(pattern):
+                page = self._look(partial(dump.page, name=name, after=None, codec=self._codec))
+                while page is not None:
+                    file.write(page.text)
+                    count += page.items
+                    paging = partial(dump.page, name=name, after=page.last, codec=self._codec)
+                    page = self._look(paging)
+        return count
+
+    def load(self, source: str | os.PathLike[str] | IO[str]) -> int:
+        """Read a dump, this class's or SimpleBroker's, into these queues.
+
+        Items are put behind what is there, with new ids, a thousand in a transaction: when
+        the dump is damaged somewhere, what comes before stays.
+
+        Args:
+            source: a file's path, or a file that is open for text.
+
+        Returns:
+            how many items were read.
+
+        Raises:
+            FormatError: it is no dump, or a line is damaged (says which), or its items were
+                encoded with another serializer.
+        """
+        loader = Loader(self._codec)
+        with opened(source, "r") as file:
+            for records in loader.batches(file):
+                self._shell.append(records, FOREVER)
+        return loader.count
+
+    # -- for the methods ------------------------------------------------------------
+
+    def _write(self, function: Callable[[], Any]) -> Any:
+        return self._shell.request(function, writes=True)
+
+    def _look(self, function: Callable[[Source], R]) -> R:
+        """Read beside whatever is under way."""
+        if self._memory:
+            found: R = self._shell.request(partial(function, self._store), writes=False)
+            return found
+        while True:
+            try:
+                return self._readers.read(function)
+            except Stale:
+                self._write(self._guarded(self._store.adopt))
+
+    # -- end ------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Make everything so far safe against loss of power, at either durability."""
+        self._shell.sync()
+
+    def close(self) -> None:
+        """Let go of the files; a second call does nothing.
+
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What a stream or a
+        ``process`` block holds is given back.
+        """
+        self._readers.close()
+        self._shell.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_shell"):  # else the constructor raised
+            with suppress(Exception):  # nobody is there to hear of it
+                self.close()

@@ -1,0 +1,338 @@
+"""``BrokerQueue``: one of the named queues of a ``Broker``; ``Stream``: a loop over it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, overload
+
+from . import exceptions
+from ._broker import MOST, BrokerQueueFace, Message
+from ._brokernames import message_id, message_ids
+from ._brokerstream import PAGE, Progress
+from ._filequeue import T
+from ._log import warn
+from ._options import whole
+from ._runtime.deadline import FOREVER, NOW, Deadline
+from ._storage import brokerreads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._storage.base import Record
+    from .broker import Broker
+
+__all__ = ["BrokerQueue", "Stream"]
+
+
+class BrokerQueue(BrokerQueueFace[T]):
+    """One queue of a ``Broker``: a handle, as cheap as its name.
+
+    ``Broker.queue`` makes it.
+    """
+
+    _broker: Broker
+
+    # -- in -------------------------------------------------------------------------
+
+    def write(self, item: T) -> int:
+        """Store an item and return its id, which no other item of the broker has.
+
+        Raises:
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueClosed: the broker is closed.
+            QueueFailed: a commit failed, or the file was removed; reopen the broker.
+        """
+        records = self._broker._records(self.name, (item,))
+        number: int = self._shell.append(records, FOREVER)[0]
+        return number
+
+    def write_many(self, items: Iterable[T]) -> list[int]:
+        """Store items with one commit, all or none, and return their ids."""
+        records = self._broker._records(self.name, items)
+        ids: list[int] = self._shell.append(records, FOREVER) if records else []
+        return ids
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:  # noqa: ARG002
+        """Do what ``write`` does: there is always room, so nothing is ever waited for."""
+        return self.write(item)
+
+    def put_nowait(self, item: T) -> int:
+        """Do what ``write`` does."""
+        return self.write(item)
+
+    def put_many(self, items: Iterable[T]) -> list[int]:
+        """Do what ``write_many`` does."""
+        return self.write_many(items)
+
+    # -- out ------------------------------------------------------------------------
+
+    def read(self, peek: bool = False) -> T | None:
+        """Take the next item, or only look at it; None if there is none.  Never waits.
+
+        Raises:
+            QueueCorrupt: it cannot be decoded (see ``on_corrupt``).
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            QueueClosed: the broker is closed.
+        """
+        try:
+            if peek:
+                return self.peek()
+            item: T = self._take(1, NOW)[0].item
+        except exceptions.Empty:
+            return None
+        return item
+
+    def read_all(self, peek: bool = False) -> list[T]:
+        """Take everything that is there, or only look at it."""
+        if peek:
+            return [message.item for message in self.browse(limit=None)]
+        try:
+            return [record.item for record in self._take(MOST, NOW)]
+        except exceptions.Empty:
+            return []
+
+    def get(
+        self,
+        block: bool = True,
+        timeout: float | None = None,
+        id: int | None = None,  # noqa: A002 - persist-queue's name for it
+    ) -> T:
+        """Take the next item.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+            id: take the item with this id instead, if it waits; never waits itself.
+
+        Raises:
+            Empty: there was none in time.
+            ValueError: the timeout is negative.
+            Everything that ``read`` raises.
+        """
+        deadline = Deadline.of(block, timeout)
+        if id is None:
+            taken = self._take(1, deadline)
+        else:
+            act = partial(self._store.take_id, self.name, message_id(id))
+            taken = self._shell.take(1, NOW, act=act, at=self._key)
+        item: T = taken[0].item
+        return item
+
+    def get_nowait(self) -> T:
+        """Take the next item if there is one now: ``get(block=False)``."""
+        item: T = self._take(1, NOW)[0].item
+        return item
+
+    def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
+        """Wait for one item, then take what is there, in its order.
+
+        Args:
+            max_items: how many at the most, 1 or more.
+            timeout: seconds to wait for the first; None for as long as it takes.
+        """
+        most = whole("max_items", max_items, 1)
+        return [record.item for record in self._take(most, Deadline.of(True, timeout))]
+
+    @contextmanager
+    def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
+        """Hold an item for the length of a ``with`` block: at least once.
+
+        It is finished when the block ends, and back in its place when the block raises or the
+        process dies.  Arguments and errors are those of ``get``.
+        """
+        deadline = Deadline.of(block, timeout)
+        held = self._shell.take(1, deadline, True, self._holding(1), self._key)
+        try:
+            yield held[0].item
+        except GeneratorExit:
+            self._shell.give_back_soon(held)
+            raise
+        except BaseException:
+            self._give_back(held)
+            raise
+        try:
+            self._shell.settle(held)
+        except Exception:
+            self._give_back(held)
+            raise
+
+    def _give_back(self, records: list[Record]) -> None:
+        try:
+            self._shell.give_back(records)
+        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
+            warn("%r: an item could not be given back", self, traceback=True)
+
+    def stream(
+        self, commit_interval: int = 1, *, peek: bool = False, follow: bool = False
+    ) -> Stream[T]:
+        """Return an iterator over the items.
+
+        With ``commit_interval=1`` each item is taken, with a commit, before the loop gets it:
+        at most once.  With more, that many items are held, and finished with one commit when
+        the loop body has had them: at least once.  Leaving the loop, in whatever way, gives
+        back what the body has not got through with; nobody else gets it before.  No lock and
+        no transaction is held meanwhile: the body may do whatever it likes.
+
+        Args:
+            commit_interval: items for one commit.
+            peek: look at the items that are there, and take none.
+            follow: wait for more instead of ending when there are no more, until the broker
+                is closed.
+        """
+        interval = whole("commit_interval", commit_interval, 1)
+        return Stream(self, interval, peek=peek, follow=follow)
+
+    def __iter__(self) -> Iterator[T]:
+        """Take items until the broker is closed: ``stream(follow=True)``."""
+        return self.stream(follow=True)
+
+    # -- look -----------------------------------------------------------------------
+
+    def peek(self) -> T:
+        """Return the next item and leave it there.
+
+        Raises:
+            Empty: there is none.
+        """
+        messages = self.browse(limit=1)
+        if not messages:
+            raise exceptions.Empty("the queue is empty")
+        return messages[0].item
+
+    def browse(
+        self,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int | None = 100,
+    ) -> list[Message[T]]:
+        """Return items with their ids and times, in order of id, and leave them there.
+
+        A page is found by key: the thousandth costs what the first does.
+
+        Args:
+            after: only ids above; of the next page, the last id of this one.
+            before: only ids below.
+            since: only what was written at this time or later, in seconds since 1970.
+            until: only what was written before it.
+            limit: how many at the most; None for all.
+        """
+        paging = self._broker._paging(
+            self.name, limit, after=after, before=before, since=since, until=until
+        )
+        return self._broker._messages(self.name, self._broker._look(paging))
+
+    def size(self) -> int:
+        """Return how many items wait: exact, and at the same cost whatever it is."""
+        return self._broker._look(partial(brokerreads.size, name=self.name))
+
+    qsize = size
+
+    def empty(self) -> bool:
+        """Return whether nothing waits."""
+        return self.size() == 0
+
+    def __len__(self) -> int:
+        return self.size()
+
+    def __bool__(self) -> bool:
+        return True  # a handle, also of a queue that is empty
+
+    def _page_after(self, last: int) -> list[Record]:
+        """Return the next items that a stream looks at."""
+        rows = self._broker._look(self._broker._paging(self.name, PAGE, after=last))
+        return self._broker._records_of(self.name, rows)
+
+    # -- away -----------------------------------------------------------------------
+
+    @overload
+    def move_to(self, to: str, id: int | None = None) -> int | None: ...
+
+    @overload
+    def move_to(self, to: str, *, limit: int) -> list[int]: ...
+
+    def move_to(
+        self,
+        to: str,
+        id: int | None = None,  # noqa: A002 - persist-queue's name for it
+        limit: int | None = None,
+    ) -> int | list[int] | None:
+        """Move the oldest item, the one with this id, or the ``limit`` oldest, at one stroke.
+
+        Returns:
+            its id in the queue ``to``: the same, or a new one where that was taken; None if
+            there was nothing to move.  With ``limit`` a list of those.
+        """
+        if limit is not None and id is None:
+            return self._broker.move(self.name, to, limit=limit)
+        if limit is None:
+            return self._broker.move(self.name, to, id=id)
+        raise ValueError("give the id of an item or a limit, one of the two")
+
+    def delete(self, ids: int | Iterable[int]) -> int:
+        """Delete items that wait, by their ids; returns how many there were."""
+        deleting = self._broker._guarded(self._store.delete, self.name, message_ids(ids))
+        count: int = self._broker._write(deleting)
+        return count
+
+    def purge(self) -> int:
+        """Delete everything that waits; returns how many items."""
+        count: int = self._broker._write(self._broker._guarded(self._store.purge, self.name))
+        return count
+
+
+class Stream(Progress[T]):
+    """One loop over a queue; ``BrokerQueue.stream`` makes it."""
+
+    _queue: BrokerQueue[T]
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if not self._step():
+            try:
+                self._refill()
+            except (exceptions.Empty, exceptions.QueueClosed):
+                self._shell.passed(self._end())
+                raise StopIteration from None
+        return self._current()
+
+    def _refill(self) -> None:
+        """Get the next items; raises ``Empty`` when there are none."""
+        if self._ended:
+            raise exceptions.Empty
+        if self._peeks and self._begin(self._queue._page_after(self._last)):
+            return
+        act, done = self._way(), self._done()
+        key = self._queue._key
+        self._begin(self._shell.take(self._interval, self._deadline, self._holds, act, key))
+        self._shell.passed(done)
+
+    def close(self) -> None:
+        """Leave the loop: give back what its body has not got through with."""
+        if left := self._end():
+            self._shell.give_back(left)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if left := self._end():
+            self._shell.give_back_soon(left)

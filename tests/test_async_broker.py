@@ -1,0 +1,187 @@
+"""Cancelled calls of an async broker, and tasks that share one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loops import eventually, in_loop
+from turns import TURNS, turns
+
+from persistqueue import AsyncBroker, AsyncEmpty, Broker
+
+
+@in_loop
+async def test_a_cancelled_call_loses_nothing(tmp_path: Path) -> None:
+    """Whenever it is cancelled, an item was returned or is there."""
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        tasks, got = broker.queue("tasks"), []
+        await tasks.write_many(range(60))
+
+        async def take(call: Any, *arguments: Any) -> None:
+            got.append(await call(*arguments))
+
+        for round_, number in enumerate(TURNS * 4):
+            call = [(tasks.get,), (tasks.read,), (tasks.get, True, 5)][round_ % 3]
+            task = asyncio.create_task(take(*call))
+            await turns(number)
+            task.cancel()
+            await asyncio.wait([task])
+        rest = await tasks.read_all()
+        assert list(range(60)) == sorted(got + rest)
+        assert sorted(rest) == rest
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+@in_loop
+async def test_a_cancelled_stream_gives_the_rest_back(interval: int, tmp_path: Path) -> None:
+    """What its body was through with is gone, and nothing is held."""
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        tasks, done = broker.queue("tasks"), []
+        await tasks.write_many(range(80))
+
+        async def consume() -> None:
+            async for item in tasks.stream(commit_interval=interval, follow=True):
+                done.append(item)
+                await asyncio.sleep(0)
+
+        for number in TURNS * 3:
+            task = asyncio.create_task(consume())
+            await turns(number)
+            task.cancel()
+            await asyncio.wait([task])
+            del task
+        await eventually(lambda: not broker._store._out, "everything given back")
+        rest = await tasks.read_all()
+        assert set(range(80)) == set(done) | set(rest)
+        if interval == 1:
+            assert 80 == len(done) + len(rest)
+        else:  # the one in hand when it was cancelled
+            assert len(done) + len(rest) <= 80 + 3 * len(TURNS)
+        assert sorted(rest) == rest
+        assert 0 == (await broker.stats()).held
+
+
+@in_loop
+async def test_leaving_a_stream_needs_no_closing(tmp_path: Path) -> None:
+    """``break`` is enough: the next call finds the rest in its place."""
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        tasks = broker.queue("tasks")
+        await tasks.write_many(range(10))
+        async for item in tasks.stream(commit_interval=50):
+            started = asyncio.create_task(broker.queue("log").write(item))
+            await started  # a task that was started inside is no part of anything
+            if item == 3:
+                break
+        assert list(range(3, 10)) == await tasks.read_all()
+
+
+@in_loop
+async def test_a_process_block_that_is_cancelled_gives_back(tmp_path: Path) -> None:
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        tasks = broker.queue("tasks")
+        await tasks.write("a")
+
+        async def work() -> None:
+            async with tasks.process():
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(work())
+        await eventually(lambda: broker._store._out)
+        await turns(3)
+        task.cancel()
+        await asyncio.wait([task])
+        assert "a" == await tasks.read()
+
+
+@in_loop
+async def test_tasks_of_all_queues_share_commits(tmp_path: Path) -> None:
+    """A hundred writes to ten queues are a few transactions."""
+    async with AsyncBroker(tmp_path / "app.db") as broker:
+        commits: list[int] = []
+        commit = broker._store.commit
+        broker._store.commit = lambda: (commits.append(1), commit())[1]  # type: ignore[method-assign]
+        ids = await asyncio.gather(*(broker.queue(f"q{n % 10}").write(n) for n in range(100)))
+        assert 100 == len(set(ids))
+        assert len(commits) < 10
+
+
+@in_loop
+async def test_many_tasks_on_many_queues_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Writers, readers, streams and movers at random, some of them cancelled."""
+    chance = random.Random(3)
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        queues = [broker.queue(f"q{n}") for n in range(4)]
+        written: set[int] = set()
+        seen: list[int] = []
+
+        async def write(first: int) -> None:
+            for number in range(first, first + 25):
+                written.add(number)
+                await chance.choice(queues).write(number)
+
+        async def read() -> None:
+            while True:
+                try:
+                    seen.append(await chance.choice(queues).get(timeout=0.01))
+                except AsyncEmpty:
+                    await asyncio.sleep(0)
+
+        async def move() -> None:
+            while True:
+                source, to = chance.sample(queues, 2)
+                await source.move_to(to.name, limit=2)
+
+        writers = [asyncio.create_task(write(n * 100)) for n in range(4)]
+        others = [asyncio.create_task(call()) for call in (read, read, move)]
+        await asyncio.wait(writers)
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others)
+        rest = [item for queue in queues for item in await queue.read_all()]
+    assert sorted(written) == sorted(seen + rest)
+
+
+def test_a_broker_that_nobody_closed_gives_back(tmp_path: Path) -> None:
+    """What a loop leaves behind is there for the next one."""
+
+    async def leave() -> None:
+        broker = AsyncBroker(tmp_path / "app.db", durability="process")
+        await broker.queue("tasks").write_many(range(5))
+        stream = broker.queue("tasks").stream(commit_interval=3)
+        assert 0 == await anext(stream)
+        broker.kept = stream, broker  # type: ignore[attr-defined]  # a cycle, as programs have
+
+    asyncio.run(leave())
+    import gc
+
+    gc.collect()
+    with Broker(tmp_path / "app.db", timeout=20) as broker:
+        got: list[int] = []
+        while len(got) < 5:
+            got.append(broker.queue("tasks").get(timeout=20))
+    assert [0, 1, 2, 3, 4] == sorted(got)
+
+
+@in_loop
+async def test_reading_does_not_wait_for_the_writer(tmp_path: Path) -> None:
+    """A transaction that takes long does not hold up who looks."""
+    import threading
+
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        await broker.queue("a").write(1)
+        await broker.list_queues()
+        free = threading.Event()
+        slow = asyncio.create_task(
+            broker.transact(lambda tx: (tx.queue("a").write(2), free.wait(20)))
+        )
+        await turns(5)
+        assert 1 == await broker.queue("a").size()
+        assert [1] == [m.item for m in await broker.queue("a").browse()]
+        assert not slow.done()
+        free.set()
+        await slow
+        assert 2 == await broker.queue("a").size()
