@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .async_pdict import AsyncPDict as AsyncPDict
     from .async_priorityqueue import AsyncPriorityQueue as AsyncPriorityQueue
     from .async_queue import AsyncQueue as AsyncQueue
+    from .async_redispool import AsyncRedisPool as AsyncRedisPool
+    from .async_redisqueue import AsyncRedisQueue as AsyncRedisQueue
+    from .async_redisqueue import AsyncRedisUniqueQueue as AsyncRedisUniqueQueue
     from .async_sqlackqueue import AsyncFIFOSQLiteAckQueue as AsyncFIFOSQLiteAckQueue
     from .async_sqlackqueue import AsyncFILOSQLiteAckQueue as AsyncFILOSQLiteAckQueue
     from .async_sqlackqueue import AsyncSQLiteAckQueue as AsyncSQLiteAckQueue
@@ -31,16 +34,23 @@ if TYPE_CHECKING:
     from .exceptions import FormatError as FormatError
     from .exceptions import Full as Full
     from .exceptions import ItemTooLarge as ItemTooLarge
+    from .exceptions import NotEnoughReplicas as NotEnoughReplicas
     from .exceptions import PersistQueueError as PersistQueueError
     from .exceptions import QueueClosed as QueueClosed
     from .exceptions import QueueCorrupt as QueueCorrupt
     from .exceptions import QueueFailed as QueueFailed
     from .exceptions import QueueLocked as QueueLocked
     from .exceptions import QueueShutDown as QueueShutDown
+    from .exceptions import QueueUnreachable as QueueUnreachable
     from .exceptions import SerializationError as SerializationError
+    from .exceptions import ServerOutOfMemory as ServerOutOfMemory
+    from .exceptions import ServerRefused as ServerRefused
     from .pdict import PDict as PDict
     from .priorityqueue import PriorityQueue as PriorityQueue
     from .queue import Queue as Queue
+    from .redispool import RedisPool as RedisPool
+    from .redisqueue import RedisQueue as RedisQueue
+    from .redisqueue import RedisUniqueQueue as RedisUniqueQueue
     from .sqlackqueue import AckStatus as AckStatus
     from .sqlackqueue import FIFOSQLiteAckQueue as FIFOSQLiteAckQueue
     from .sqlackqueue import FILOSQLiteAckQueue as FILOSQLiteAckQueue
@@ -68,6 +78,9 @@ _HOMES = {
     "AsyncPriorityQueue": "async_priorityqueue",
     "AsyncQueue": "async_queue",
     "AsyncQueueShutDown": "exceptions",
+    "AsyncRedisPool": "async_redispool",
+    "AsyncRedisQueue": "async_redisqueue",
+    "AsyncRedisUniqueQueue": "async_redisqueue",
     "AsyncSQLiteAckQueue": "async_sqlackqueue",
     "AsyncSQLiteQueue": "async_sqlqueue",
     "AsyncUniqueAckQ": "async_sqlackqueue",
@@ -80,6 +93,7 @@ _HOMES = {
     "FormatError": "exceptions",
     "Full": "exceptions",
     "ItemTooLarge": "exceptions",
+    "NotEnoughReplicas": "exceptions",
     "PDict": "pdict",
     "PersistQueueError": "exceptions",
     "PriorityQueue": "priorityqueue",
@@ -89,9 +103,15 @@ _HOMES = {
     "QueueFailed": "exceptions",
     "QueueLocked": "exceptions",
     "QueueShutDown": "exceptions",
+    "QueueUnreachable": "exceptions",
+    "RedisPool": "redispool",
+    "RedisQueue": "redisqueue",
+    "RedisUniqueQueue": "redisqueue",
     "SQLiteAckQueue": "sqlackqueue",
     "SQLiteQueue": "sqlqueue",
     "SerializationError": "exceptions",
+    "ServerOutOfMemory": "exceptions",
+    "ServerRefused": "exceptions",
     "UniqueAckQ": "sqlackqueue",
     "UniqueQ": "sqlqueue",
 }

@@ -12,6 +12,10 @@
     ├── QueueClosed                  the object was closed
     ├── QueueLocked                  another process held the lock for too long
     ├── QueueFailed                  a sync failed: reopen the queue
+    ├── QueueUnreachable             (ConnectionError) the server cannot be reached
+    ├── ServerRefused                the server answered with an error
+    │   └── ServerOutOfMemory        it has no memory left for what was to be stored
+    ├── NotEnoughReplicas            stored, but too few replicas have said so in time
     ├── QueueCorrupt                 stored bytes are damaged; nothing was deleted
     ├── FormatError                  another serializer's or a newer version's files
     ├── SerializationError           an item cannot be encoded or decoded
@@ -42,13 +46,17 @@ __all__ = [
     "FormatError",
     "Full",
     "ItemTooLarge",
+    "NotEnoughReplicas",
     "PersistQueueError",
     "QueueClosed",
     "QueueCorrupt",
     "QueueFailed",
     "QueueLocked",
     "QueueShutDown",
+    "QueueUnreachable",
     "SerializationError",
+    "ServerOutOfMemory",
+    "ServerRefused",
 ]
 
 
@@ -90,6 +98,48 @@ class QueueFailed(PersistQueueError):
     write, and a second ``fsync`` would report success.  Reopen the queue: it
     then shows what is really stored.
     """
+
+
+class QueueUnreachable(PersistQueueError, ConnectionError):
+    """The server cannot be reached, or was lost in the middle of a call.
+
+    Attributes:
+        stored: whether what the call was to store is stored; None: nobody can know before
+            the server can be reached again.
+    """
+
+    def __init__(self, message: str, stored: bool | None = False) -> None:
+        super().__init__(message)
+        self.stored = stored
+
+
+class ServerRefused(PersistQueueError):
+    """The server answered with an error; nothing of the call was stored."""
+
+
+class ServerOutOfMemory(ServerRefused):
+    """The server has no memory left; nothing of the call was stored."""
+
+
+class NotEnoughReplicas(PersistQueueError):
+    """What the call did is stored, but too few replicas have confirmed it in time.
+
+    To repeat the call would store it twice.
+
+    Attributes:
+        confirmed: how many replicas have.
+        wanted: how many should have.
+    """
+
+    def __init__(self, confirmed: int, wanted: int) -> None:
+        super().__init__(confirmed, wanted)
+        self.confirmed, self.wanted = confirmed, wanted
+
+    def __str__(self) -> str:
+        return (
+            f"stored, but only {self.confirmed} of {self.wanted} replicas have confirmed it in "
+            "time; do not repeat the call"
+        )
 
 
 class QueueCorrupt(PersistQueueError):

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .._log import warn
-from .._storage.base import Stale, Undone
+from .._storage.base import Apart, Crowded, Stale, Undone
 from ..exceptions import PersistQueueError, QueueLocked
 from .policy import (
     APPEND,
@@ -160,7 +160,7 @@ class Runner:
                 _VERBS[ops[0].verb](self, ops)
             else:
                 for verb, group in groupby(ops, key=_verb_of):
-                    _VERBS[verb](self, list(group))
+                    self._run_group(verb, list(group))
             store.commit()
             self.happened = True
         except Stale:
@@ -173,6 +173,13 @@ class Runner:
                 self._taken = taken
             raise
         return True
+
+    def _run_group(self, verb: str, ops: Sequence[Op]) -> None:
+        """Run neighbouring equal verbs."""
+        try:
+            _VERBS[verb](self, ops)
+        except Apart as failure:
+            _fail(ops, failure.error)
 
     def _append(self, ops: Sequence[Op]) -> None:
         """Append what fits; behind a put that does not fit, none that could wait passes."""
@@ -190,7 +197,12 @@ class Runner:
                 room -= len(op.load)
             records += op.load
             stored.append(op)
-        places = self._store.append(records) if records else None
+        try:
+            places = self._store.append(records) if records else None
+        except Crowded:
+            for op in stored:
+                op.result = NO_ROOM
+            return
         if places is not None:
             for op in stored:
                 op.result, places = places[: len(op.load)], places[len(op.load) :]
@@ -331,12 +343,12 @@ def _verb_of(op: Op) -> str:
 
 
 def _cause(error: Exception) -> Exception:
-    return error.error if isinstance(error, Undone) else error
+    return error.error if isinstance(error, (Undone, Apart)) else error
 
 
 def _fail(ops: Sequence[Op], error: Exception) -> None:
     for op in ops:
-        op.result, op.error = None, _own(error)
+        op.result, op.error = None, _own(_cause(error))
 
 
 def _own(error: Exception) -> Exception:

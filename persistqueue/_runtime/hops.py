@@ -7,6 +7,7 @@ caller wants (opening) is *run*, and awaited as any coroutine is.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
@@ -39,15 +40,24 @@ class Hops(Protocol):
         """Forget the thread: it is a parent process's."""
 
 
+def in_executor(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Do what ``aiofiles.os.wrap`` does, for a store of no files."""
+
+    async def hop(*args: Any, executor: Executor) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
+
+    return hop
+
+
 class FileHops(Executor):
-    """A thread for a store of files; started with the first hop.
+    """A thread for a store of files, or of a server; started with the first hop.
 
     An executor of its own: handing a job to a ``ThreadPoolExecutor`` costs a lone caller
     20 to 30 µs more, a third of its hop.  The thread is a daemon, so that a program that
     forgets to close its queue ends as if it had not; ``join`` waits for it.
 
     Args:
-        wrap: ``aiofiles.os.wrap``.
+        wrap: ``aiofiles.os.wrap``, or ``in_executor``.
     """
 
     def __init__(self, wrap: Callable[..., Callable[..., Awaitable[Any]]]) -> None:
