@@ -182,7 +182,7 @@ async def pools(pool: Any, which: int, rows: Rows, count: int) -> None:
 async def compare(url: str, rounds: int, count: int) -> Rows:
     """Measure both sides in turns."""
     aiopyrq, rows = peer(), Rows()
-    client = redis.asyncio.Redis.from_url(url, decode_responses=True)
+    client = redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=60)
     async with (
         AsyncRedisQueue("Queue", url) as queue,
         AsyncRedisUniqueQueue("UniqueQueue", url) as unique,
