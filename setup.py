@@ -18,6 +18,11 @@ def requirements(name: str) -> list[str]:
     return [stripped for line in lines if (stripped := line.partition("#")[0].strip())]
 
 
+def only(package: str) -> list[str]:
+    """Return the requirement of one package, of those in extra-requirements.txt."""
+    return [line for line in requirements("extra-requirements.txt") if line.startswith(package)]
+
+
 class SourceDistribution(sdist):
     """The whole project: what setup.py reads, and tests, docs, examples and benchmark."""
 
@@ -42,6 +47,7 @@ setup(
     extras_require={
         "async": requirements("requirements.txt"),
         "extra": requirements("extra-requirements.txt"),
+        "redis": only("redis"),
         "test": [
             "coverage>=7.3",
             "docutils>=0.20",
@@ -50,6 +56,7 @@ setup(
             "mypy>=1.13",
             "pip>=23",
             "pytest>=7.4",
+            *only("redis"),
             "ruff>=0.9",
             "setuptools>=77",
             "uvloop>=0.19; sys_platform != 'win32'",

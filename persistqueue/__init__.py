@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .async_pdict import AsyncPDict as AsyncPDict
     from .async_priorityqueue import AsyncPriorityQueue as AsyncPriorityQueue
     from .async_queue import AsyncQueue as AsyncQueue
+    from .async_redispool import AsyncRedisPool as AsyncRedisPool
+    from .async_redisqueue import AsyncRedisQueue as AsyncRedisQueue
+    from .async_redisqueue import AsyncRedisUniqueQueue as AsyncRedisUniqueQueue
     from .async_sqlackqueue import AsyncFIFOSQLiteAckQueue as AsyncFIFOSQLiteAckQueue
     from .async_sqlackqueue import AsyncFILOSQLiteAckQueue as AsyncFILOSQLiteAckQueue
     from .async_sqlackqueue import AsyncSQLiteAckQueue as AsyncSQLiteAckQueue
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from .exceptions import Full as Full
     from .exceptions import ItemTooLarge as ItemTooLarge
     from .exceptions import NoSuchQueue as NoSuchQueue
+    from .exceptions import NotEnoughReplicas as NotEnoughReplicas
     from .exceptions import PersistQueueError as PersistQueueError
     from .exceptions import QueueClosed as QueueClosed
     from .exceptions import QueueCorrupt as QueueCorrupt
@@ -47,11 +51,16 @@ if TYPE_CHECKING:
     from .exceptions import QueueShutDown as QueueShutDown
     from .exceptions import QueueUnreachable as QueueUnreachable
     from .exceptions import SerializationError as SerializationError
+    from .exceptions import ServerOutOfMemory as ServerOutOfMemory
+    from .exceptions import ServerRefused as ServerRefused
     from .mysqlqueue import MySQLAckQueue as MySQLAckQueue
     from .mysqlqueue import MySQLQueue as MySQLQueue
     from .pdict import PDict as PDict
     from .priorityqueue import PriorityQueue as PriorityQueue
     from .queue import Queue as Queue
+    from .redispool import RedisPool as RedisPool
+    from .redisqueue import RedisQueue as RedisQueue
+    from .redisqueue import RedisUniqueQueue as RedisUniqueQueue
     from .sqlackqueue import AckStatus as AckStatus
     from .sqlackqueue import FIFOSQLiteAckQueue as FIFOSQLiteAckQueue
     from .sqlackqueue import FILOSQLiteAckQueue as FILOSQLiteAckQueue
@@ -83,6 +92,9 @@ _HOMES = {
     "AsyncPriorityQueue": "async_priorityqueue",
     "AsyncQueue": "async_queue",
     "AsyncQueueShutDown": "exceptions",
+    "AsyncRedisPool": "async_redispool",
+    "AsyncRedisQueue": "async_redisqueue",
+    "AsyncRedisUniqueQueue": "async_redisqueue",
     "AsyncSQLiteAckQueue": "async_sqlackqueue",
     "AsyncSQLiteQueue": "async_sqlqueue",
     "AsyncUniqueAckQ": "async_sqlackqueue",
@@ -101,6 +113,7 @@ _HOMES = {
     "MySQLAckQueue": "mysqlqueue",
     "MySQLQueue": "mysqlqueue",
     "NoSuchQueue": "exceptions",
+    "NotEnoughReplicas": "exceptions",
     "PDict": "pdict",
     "PersistQueueError": "exceptions",
     "PriorityQueue": "priorityqueue",
@@ -111,9 +124,14 @@ _HOMES = {
     "QueueLocked": "exceptions",
     "QueueShutDown": "exceptions",
     "QueueUnreachable": "exceptions",
+    "RedisPool": "redispool",
+    "RedisQueue": "redisqueue",
+    "RedisUniqueQueue": "redisqueue",
     "SQLiteAckQueue": "sqlackqueue",
     "SQLiteQueue": "sqlqueue",
     "SerializationError": "exceptions",
+    "ServerOutOfMemory": "exceptions",
+    "ServerRefused": "exceptions",
     "UniqueAckQ": "sqlackqueue",
     "UniqueQ": "sqlqueue",
 }

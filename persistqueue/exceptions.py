@@ -13,6 +13,9 @@
     ├── QueueLocked                  another process held the lock for too long
     ├── QueueFailed                  a sync failed: reopen the queue
     ├── QueueUnreachable             (ConnectionError) the server cannot be reached
+    ├── ServerRefused                the server answered with an error
+    │   └── ServerOutOfMemory        it has no memory left for what was to be stored
+    ├── NotEnoughReplicas            stored, but too few replicas have said so in time
     ├── QueueCorrupt                 stored bytes are damaged; nothing was deleted
     ├── NoSuchQueue (LookupError)    a broker has no queue of that name
     ├── FormatError                  another serializer's or a newer version's files
@@ -45,6 +48,7 @@ __all__ = [
     "Full",
     "ItemTooLarge",
     "NoSuchQueue",
+    "NotEnoughReplicas",
     "PersistQueueError",
     "QueueClosed",
     "QueueCorrupt",
@@ -53,6 +57,8 @@ __all__ = [
     "QueueShutDown",
     "QueueUnreachable",
     "SerializationError",
+    "ServerOutOfMemory",
+    "ServerRefused",
 ]
 
 
@@ -107,6 +113,35 @@ class QueueUnreachable(PersistQueueError, ConnectionError):
     def __init__(self, message: str, stored: bool | None = False) -> None:
         super().__init__(message)
         self.stored = stored
+
+
+class ServerRefused(PersistQueueError):
+    """The server answered with an error; nothing of the call was stored."""
+
+
+class ServerOutOfMemory(ServerRefused):
+    """The server has no memory left; nothing of the call was stored."""
+
+
+class NotEnoughReplicas(PersistQueueError):
+    """What the call did is stored, but too few replicas have confirmed it in time.
+
+    To repeat the call would store it twice.
+
+    Attributes:
+        confirmed: how many replicas have.
+        wanted: how many should have.
+    """
+
+    def __init__(self, confirmed: int, wanted: int) -> None:
+        super().__init__(confirmed, wanted)
+        self.confirmed, self.wanted = confirmed, wanted
+
+    def __str__(self) -> str:
+        return (
+            f"stored, but only {self.confirmed} of {self.wanted} replicas have confirmed it in "
+            "time; do not repeat the call"
+        )
 
 
 class QueueCorrupt(PersistQueueError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from families import EXCEPTIONS, FILE_FAMILIES, MYSQL_FAMILIES, SQL_FAMILIES
+from families import EXCEPTIONS, FILE_FAMILIES, MYSQL_FAMILIES, REDIS_FAMILIES, SQL_FAMILIES
 from waiting import Call, until
 
 import persistqueue
@@ -20,7 +20,7 @@ from persistqueue import Empty, Full, QueueClosed, QueueShutDown, serializers
 Open = Callable[..., Any]
 
 
-FAMILIES = FILE_FAMILIES | SQL_FAMILIES | MYSQL_FAMILIES
+FAMILIES = FILE_FAMILIES | SQL_FAMILIES | MYSQL_FAMILIES | REDIS_FAMILIES
 #: None, numbers, text, and what else comes back equal.
 _PLAIN = [None, 0, "", "text", "ü" * 5000, 1.5, {"n": {"m": None}}, True]
 ITEMS: dict[str, list[Any]] = {

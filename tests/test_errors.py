@@ -25,6 +25,7 @@ from persistqueue import (
     Full,
     ItemTooLarge,
     MySQLQueue,
+    NotEnoughReplicas,
     PersistQueueError,
     Queue,
     QueueClosed,
@@ -192,7 +193,13 @@ def test_no_error_is_without_a_situation() -> None:
     """Whatever ``exceptions`` promises is raised above, the base class apart."""
     promised = {getattr(exceptions, name) for name in exceptions.__all__}
     asyncios = {kind for kind in promised if kind.__name__.startswith("Async")}  # test_async_queue
-    assert promised - asyncios - {PersistQueueError} == {kind for kind, _, _ in SITUATIONS}
+    servers = {  # test_redis_failures
+        getattr(exceptions, name)
+        for name in ("NotEnoughReplicas", "QueueUnreachable", "ServerOutOfMemory", "ServerRefused")
+    }
+    assert promised - asyncios - servers - {PersistQueueError} == {
+        kind for kind, _, _ in SITUATIONS
+    }
 
 
 # -- the tree -----------------------------------------------------------------------
@@ -219,8 +226,10 @@ ERRORS = [
     *(
         getattr(exceptions, name)("a message")
         for name in exceptions.__all__
-        if name != "QueueCorrupt"
+        if name not in ("NotEnoughReplicas", "QueueCorrupt")
     ),
+    NotEnoughReplicas(0, 1),
+    QueueUnreachable("a message", stored=None),
     QueueCorrupt("/path", "q00001", 17, 3, "torn", "look at it"),
     QueueCorrupt("/path", "info", reason="missing"),
     QueueCorrupt("/path", "q00000"),

@@ -159,26 +159,36 @@ def upstream_fixture(
 ) -> Iterator[Upstream]:
     """persist-queue 1.1.0, installed; skips without a package index, fails on CI."""
     name = f"persist-queue-1.1.0-with-async-{sys.implementation.cache_tag}"
-    cache: pytest.Cache | None = getattr(request.config, "cache", None)
-    folder = tmp_path_factory.mktemp(name) if cache is None else cache.mkdir(name)
-    if not (site := folder / "site").exists():
-        _install(site)
-    upstream = Upstream(site)
+    upstream = Upstream(installed(request, tmp_path_factory, name, REQUIREMENTS))
     yield upstream
     upstream.close()
 
 
-def _install(site: Path) -> None:
+def installed(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    requirements: tuple[str, ...],
+) -> Path:
+    """Return a folder into which pip has installed something, kept in pytest's cache."""
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)
+    folder = tmp_path_factory.mktemp(name) if cache is None else cache.mkdir(name)
+    if not (site := folder / "site").exists():
+        _install(site, requirements)
+    return site
+
+
+def _install(site: Path, requirements: tuple[str, ...]) -> None:
     """Install into ``site`` in one step, so that what is there is whole."""
     part = site.with_name(f"part-{os.getpid()}")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--retries", "1",
-               "--disable-pip-version-check", "--target", str(part), *REQUIREMENTS]  # fmt: skip
+               "--disable-pip-version-check", "--target", str(part), *requirements]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         shutil.rmtree(part, ignore_errors=True)
         why = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         say = pytest.fail if os.environ.get("CI") else pytest.skip
-        say(f"pip could not install persist-queue 1.1.0 to compare with (no index?): {why}")
+        say(f"pip could not install {requirements[-1]} to compare with (no index?): {why}")
     try:
         part.rename(site)
     except OSError:  # another run was quicker

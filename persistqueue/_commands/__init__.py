@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import check, peek, repair
+from . import check, copy, peek, repair
 
-COMMANDS = (check, repair, peek)
+COMMANDS = (check, repair, peek, copy)

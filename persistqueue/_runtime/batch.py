@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .._log import warn
-from .._storage.base import Stale, Undone
+from .._storage.base import Apart, Crowded, Stale, Undone
 from ..exceptions import ItemTooLarge, PersistQueueError, QueueLocked, QueueUnreachable
 from .policy import (
     APPEND,
@@ -167,7 +167,7 @@ class Runner:
                 _VERBS[ops[0].verb](self, ops)
             else:
                 for verb, group in groupby(ops, key=_verb_of):
-                    _VERBS[verb](self, list(group))
+                    self._run_group(verb, list(group))
             store.commit()
             self.happened = True
         except Stale:
@@ -180,6 +180,13 @@ class Runner:
                 self._taken = taken
             raise
         return True
+
+    def _run_group(self, verb: str, ops: Sequence[Op]) -> None:
+        """Run neighbouring equal verbs."""
+        try:
+            _VERBS[verb](self, ops)
+        except Apart as failure:
+            _fail(ops, failure.error)
 
     def _append(self, ops: Sequence[Op]) -> None:
         """Append what fits; behind a put that does not fit, none that could wait passes."""
@@ -200,7 +207,12 @@ class Runner:
             room -= need
             records += op.load
             stored.append(op)
-        places = self._store.append(records) if records else None
+        try:
+            places = self._store.append(records) if records else None
+        except Crowded:
+            for op in stored:
+                op.result = NO_ROOM
+            return
         if places is not None:
             for op in stored:
                 op.result, places = places[: len(op.load)], places[len(op.load) :]
@@ -363,12 +375,12 @@ def _is_everybodys(error: Exception, cause: Exception) -> bool:
 
 
 def _cause(error: Exception) -> Exception:
-    return error.error if isinstance(error, Undone) else error
+    return error.error if isinstance(error, (Undone, Apart)) else error
 
 
 def _fail(ops: Sequence[Op], error: Exception) -> None:
     for op in ops:
-        op.result, op.error = None, _own(error)
+        op.result, op.error = None, _own(_cause(error))
 
 
 def _own(error: Exception) -> Exception:

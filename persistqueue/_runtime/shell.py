@@ -143,6 +143,14 @@ class Shell:
         """Finish what ``pick`` picks in a way of the store's own: gives what ``act`` returns."""
         return self._resolve(CALL, pick, act)
 
+    def settle_picked(self, pick: Callable[[list[Record]], None]) -> Any:
+        """Settle what ``pick`` picks."""
+        return self._resolve(SETTLE, pick)
+
+    def return_picked(self, pick: Callable[[list[Record]], None]) -> Any:
+        """Give back what ``pick`` picks."""
+        return self._resolve(UNTAKE, pick)
+
     def item_done(self, item: Any) -> Any:
         """Settle the record of an item that was handed out."""
         owner = self.caller()

@@ -48,6 +48,22 @@ class Undone(Exception):
         self.error = error
 
 
+class Apart(Exception):
+    """A verb failed in a store without transactions: what was done before it stays done.
+
+    Attributes:
+        error: what went wrong.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Crowded(Exception):
+    """There is no room any more: somebody was quicker, and nothing was stored."""
+
+
 class Store(Protocol):
     """A place where encoded items are kept in order."""
 

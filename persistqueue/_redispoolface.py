@@ -1,0 +1,169 @@
+"""What the two Redis pools have in common: arguments, and every verb as one or more calls.
+
+A pool is no queue: nothing in it is ever finished, so nobody waits and there is no line.
+The methods here are for one thread at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ._filequeue import T
+from ._options import MAX_ITEM_BYTES, whole
+from ._redisface import LOCAL, checked_name, codec_of, native_base, replicas_of
+from ._storage.block import Damaged
+from ._storage.redislink import Link, Settings
+from ._storage.redisscripts import MOST, POOL_ACK, POOL_REMOVE, POOL_TAKE
+from .exceptions import QueueClosed, QueueCorrupt
+from .serializers import json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+ACK_TTL, ACK_VALID_FOR = 600, 129_600  # s; aio-py-rq's
+CHUNK = 100
+R = TypeVar("R")
+
+
+class PoolFace(Generic[T]):
+    """One object on a pool's key."""
+
+    def __init__(
+        self,
+        name: str,
+        redis: Any = LOCAL,
+        serializer: Any = None,
+        *,
+        ack_ttl: int = ACK_TTL,
+        ack_valid_for: int = ACK_VALID_FOR,
+        chunk_size: int = CHUNK,
+        synced_slaves_enabled: bool = False,
+        synced_slaves_count: int = 0,
+        synced_slaves_timeout: int = 100,
+        max_item_bytes: int = MAX_ITEM_BYTES,
+    ) -> None:
+        self.name = checked_name(name)
+        self.serializer = serializer
+        self.ack_ttl = whole("ack_ttl", ack_ttl, 1)
+        self.ack_valid_for = whole("ack_valid_for", ack_valid_for, 1)
+        self.chunk_size = whole("chunk_size", chunk_size, 1)
+        self._replicas = replicas_of(
+            synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout
+        )
+        longest = whole("max_item_bytes", max_item_bytes, 1)
+        self._codec = codec_of(serializer, unique=True, longest=longest)
+        settings = Settings(redis)
+        self._key = name if serializer in (None, json) else f"{native_base(name)}-pool"
+        self.path = f"{settings.label}/{name}"
+        self._link = Link(settings)
+        self._closed = False
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
+
+    # -- verbs ----------------------------------------------------------------------
+
+    def _encode(self, items: Iterable[T]) -> list[bytes]:
+        encoded = map(self._codec.encode, items)
+        return [data if isinstance(data, bytes) else data.encode() for data in encoded]
+
+    def _add(self, values: list[bytes]) -> None:
+        now = int(time.time())
+        for part in _parts(values):
+            scored = [word for value in part for word in (now, value)]
+            self._write(("ZADD", self._key, *scored))
+
+    def _take(self, most: int) -> list[bytes]:
+        taken: list[bytes] = []
+        while len(taken) < most:
+            wanted = min(most - len(taken), MOST)
+            arguments = (int(time.time()), self.ack_ttl, wanted)
+            (found,) = self._link.script(POOL_TAKE, (self._key,), arguments, *())
+            taken += found
+            if len(found) < wanted:
+                break
+        return taken
+
+    def _decoded(self, values: list[bytes]) -> list[T]:
+        try:
+            return [self._codec.decode(value) for value in values]
+        except Damaged as error:
+            raise QueueCorrupt(self.path, self._key, reason=str(error)) from error
+
+    def _give_back(self, values: list[bytes]) -> None:
+        """Let items be due now that were taken."""
+        self._if_taken(values, int(time.time()))
+
+    def _ack(self, values: list[bytes]) -> int:
+        return self._if_taken(values, int(time.time()) + self.ack_valid_for)
+
+    def _if_taken(self, values: list[bytes], due: int) -> int:
+        return sum(
+            self._checked(
+                self._link.script(
+                    POOL_ACK, (self._key,), (due, *part), *self._replicas.behind, again=True
+                )
+            )
+            for part in _parts(values)
+        )
+
+    def _remove(self, values: list[bytes]) -> int:
+        return sum(
+            self._checked(
+                self._link.script(
+                    POOL_REMOVE, (self._key,), part, *self._replicas.behind, again=True
+                )
+            )
+            for part in _parts(values)
+        )
+
+    def _delete(self, values: list[bytes]) -> int:
+        return sum(self._write(("ZREM", self._key, *part)) for part in _parts(values))
+
+    def _clear(self) -> int:
+        removed = 0
+        while some := self._write(("ZREMRANGEBYRANK", self._key, 0, MOST - 1)):
+            removed += some
+        return removed
+
+    def _count(self) -> int:
+        return self._ask("ZCARD", self._key)
+
+    def _count_due(self) -> int:
+        return self._ask("ZCOUNT", self._key, "-inf", int(time.time()))
+
+    def _holds(self, value: bytes) -> bool:
+        return self._link.ask(("ZSCORE", self._key, value), again=True)[0] is not None
+
+    def _ask(self, *command: Any) -> int:
+        answer: int = self._link.ask(command, again=True)[0]
+        return answer
+
+    def _write(self, command: tuple[Any, ...]) -> int:
+        """Send a command that may be sent twice, and wait for replicas."""
+        return self._checked(self._link.ask(command, *self._replicas.behind, again=True))
+
+    def _checked(self, answers: list[Any]) -> int:
+        self._replicas.check(answers)
+        done: int = answers[0]
+        return done
+
+    def _run(self, function: Callable[..., R], *arguments: Any) -> R:
+        """Do something that may be interrupted (Ctrl-C): it is seen through first."""
+        if self._closed:
+            raise QueueClosed("the pool is closed; what is stored is there when it is opened again")
+        try:
+            return function(*arguments)
+        finally:
+            interrupt, self._link.interrupt = self._link.interrupt, None
+            if interrupt is not None:
+                raise interrupt
+
+
+def _parts(values: list[bytes]) -> Iterator[list[bytes]]:
+    for at in range(0, len(values), MOST):
+        yield values[at : at + MOST]

@@ -1,0 +1,201 @@
+"""``AsyncRedisPool``: items that are worked on again and again, on a Redis server, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._filequeue import T
+from ._log import warn
+from ._options import whole
+from ._redispoolface import PoolFace
+from ._runtime.hops import FileHops, in_executor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["AsyncRedisPool"]
+
+R = TypeVar("R")
+_pools: weakref.WeakSet[AsyncRedisPool[Any]] = weakref.WeakSet()
+
+
+class AsyncRedisPool(PoolFace[T]):
+    """A set of items, each of which is due again some time after it was worked on.
+
+    ``get_items`` hands out what is due.  ``ack_item`` says that an item was worked on: it is
+    due again after ``ack_valid_for`` seconds.  What is not acked is due again after
+    ``ack_ttl`` seconds, so nothing is lost with a worker that dies.
+
+    The asyncio twin of ``RedisPool``, on the same key: the event loop never waits for the
+    server.  What a ``get_items`` got that was cancelled is due at once.
+
+    It uses the key of aio-py-rq's ``Pool``, and workers of both kinds may share one.  Items
+    are text, as of ``RedisUniqueQueue``.
+
+    Args:
+        name: of the pool, which is its key.
+        redis: a URL, or a client or a connection pool of redis-py, of its asyncio half too.
+        serializer: None for text; else as of ``RedisQueue``.
+        ack_ttl: seconds after which what was handed out and not acked is due again.
+        ack_valid_for: seconds after which what was acked is due again.
+        chunk_size: items in one step of ``get_all_items``.
+        synced_slaves_enabled: wait for replicas after each write, but not in ``get_items``.
+        synced_slaves_count: how many have to confirm it.
+        synced_slaves_timeout: milliseconds to wait for them.
+        max_item_bytes: longest encoded item.
+
+    Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
+
+    Every method raises:
+        QueueUnreachable, ServerRefused, FormatError: as of ``RedisQueue``.
+        QueueClosed: after ``close``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._hops = FileHops(in_executor)
+        _pools.add(self)
+
+    # -- items ----------------------------------------------------------------------
+
+    async def add_item(self, item: T) -> None:
+        """Add an item, which is due now; one that is there already is due now, too."""
+        await self.add_items([item])
+
+    async def add_items(self, items: Iterable[T]) -> None:
+        """Add items; else as ``add_item``."""
+        await self._do(self._add, self._encode(items))
+
+    async def get_items(self, count: int) -> list[T]:
+        """Return up to so many items that are due, the longest due first; never waits."""
+        most = whole("count", count, 0)
+        return self._decoded(await self._do(self._take, most, undo=self._give_back))
+
+    async def get_all_items(self) -> list[T]:
+        """Return all items that are due now."""
+        items: list[T] = []
+        while chunk := await self.get_items(self.chunk_size):
+            items += chunk
+            if len(chunk) < self.chunk_size:
+                break
+        return items
+
+    async def ack_item(self, item: T) -> bool:
+        """Say that an item was worked on.
+
+        Returns:
+            whether it was handed out, and not acked since.
+        """
+        return await self.ack_items([item]) > 0
+
+    async def ack_items(self, items: Iterable[T]) -> int:
+        """Say so of several items; returns how many of them were handed out."""
+        return await self._do(self._ack, self._encode(items))
+
+    async def remove_item(self, item: T) -> bool:
+        """Take an item that was handed out out of the pool; else as ``ack_item``."""
+        return await self.remove_items([item]) > 0
+
+    async def remove_items(self, items: Iterable[T]) -> int:
+        """Take several out; returns how many of them were handed out."""
+        return await self._do(self._remove, self._encode(items))
+
+    async def delete_item(self, item: T) -> bool:
+        """Take an item out of the pool, handed out or not; returns whether it was there."""
+        return await self.delete_items([item]) > 0
+
+    async def delete_items(self, items: Iterable[T]) -> int:
+        """Take several out; returns how many were there."""
+        return await self._do(self._delete, self._encode(items))
+
+    async def clear_pool(self) -> int:
+        """Take all items out; returns how many it were."""
+        return await self._do(self._clear)
+
+    # -- look -----------------------------------------------------------------------
+
+    async def get_count(self) -> int:
+        """Return how many items are in the pool."""
+        return await self._do(self._count)
+
+    async def get_count_to_process(self) -> int:
+        """Return how many items are due now."""
+        return await self._do(self._count_due)
+
+    async def is_in_pool(self, item: T) -> bool:
+        """Return whether an item is in the pool, due or not."""
+        return await self._do(self._holds, *self._encode([item]))
+
+    # -- end ------------------------------------------------------------------------
+
+    async def _do(
+        self,
+        function: Callable[..., R],
+        *arguments: Any,
+        undo: Callable[[R], None] | None = None,
+    ) -> R:
+        """Do something on the pool's thread; ``undo`` it there if nobody waits for it any more."""
+        hop = self._hops.submit(self._run, function, *arguments)
+        try:
+            return await asyncio.wrap_future(hop)
+        except asyncio.CancelledError:
+            if undo is not None:
+                self._hops.start(self._undo, undo, hop)
+            raise
+
+    def _undo(self, undo: Callable[[R], None], hop: Future[R]) -> None:
+        if hop.cancelled() or hop.exception() is not None:
+            return
+        try:
+            self._run(undo, hop.result())
+        except Exception:  # noqa: BLE001 - it is due again after ack_ttl, in any case
+            warn("%s: what was taken could not be given back", self.path, traceback=True)
+
+    async def close(self) -> None:
+        """Let go of the connection; a second call does nothing."""
+        if not self._closed:
+            await self._hops.run(self._shut)
+            self._hops.stop()
+
+    def _shut(self) -> None:
+        self._closed = True
+        self._link.drop()
+
+    async def aclose(self) -> None:
+        """Do what ``close`` does, for ``contextlib.aclosing``."""
+        await self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        hops = getattr(self, "_hops", None)  # None: the constructor raised
+        if hops is not None:
+            hops.stop()
+            self._link.drop()
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_pools):
+        pool._hops.forget()  # noqa: SLF001 - this is a part of it
+        pool._link.drop()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,357 @@
+"""``AsyncRedisQueue`` and ``AsyncRedisUniqueQueue``: queues on a Redis server, for asyncio."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ._filequeue import NO_ITEM, T
+from ._options import one_of, whole
+from ._redisface import LEASE, RedisFace
+from ._runtime.acks import AT_ACK
+from ._runtime.deadline import Deadline
+from ._runtime.hops import FileHops, in_executor
+from ._runtime.tasks import TaskShell
+from ._tasked import TaskedQueue
+from .exceptions import Empty, Full
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["AsyncRedisQueue", "AsyncRedisUniqueQueue", "Empty", "Full"]
+
+
+class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
+    """A first-in first-out queue on a Redis server, for any number of hosts.
+
+    The asyncio twin of ``RedisQueue``, on the same keys.  The event loop never waits for the
+    server, and calls that come together go there together: a hundred puts are one command.
+
+    ::
+
+        async with AsyncRedisQueue("jobs", "redis://localhost:6379/0") as q:
+            await q.put("first")
+            item = await q.get()
+            await q.ack(item)
+
+    Or ``q = await AsyncRedisQueue.create("jobs", ...)``; without any of these the first call
+    opens the queue.  An object serves one event loop at a time, and several ``asyncio.run``
+    one after another.
+
+    Cancellation loses nothing: a ``get`` that is cancelled gives back what it took, in its
+    place; a ``put`` that is cancelled stored all or nothing.
+
+    It uses the keys of aio-py-rq, so workers of both kinds may share a queue.  Values are
+    text: a str comes out as it went in, anything else as its JSON text.  With
+    ``serializer=serializers.json`` everything that JSON has comes out as it went in; any
+    other serializer takes keys of its own.
+
+    What survives what: that is for the server to say (``appendonly``, ``appendfsync``); what
+    it has acknowledged survives the death of any client.  An item that was taken is in the
+    server until it is finished: with ``ack`` or ``task_done``, at the end of a ``process``
+    block or a loop's step.  What a consumer held when it died comes again, in its order, when
+    its ``lease`` is over; ``close`` gives it back at once.  Delivery is at least once.
+
+    When the connection is lost while a ``put`` waits for its answer, it raises
+    ``QueueUnreachable`` with ``stored=None``: nobody knows whether it is stored.  All other
+    calls are repeated, which changes nothing that was done.
+
+    Args:
+        name: of the queue; its keys begin with it.  For a Cluster: ``"{jobs}"``.
+        redis: a URL, or a client or a connection pool of redis-py, of its asyncio half too.
+            Its settings are used for a connection of this object's own.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        serializer: None for text; else as of ``SQLiteQueue``.
+        layout: ``"shared"`` with aio-py-rq, ``"native"`` for keys of our own; None for what
+            the serializer needs.
+        lease: seconds after which what a consumer of ours took is given to others; None: only
+            by ``re_enqueue_timeout_items``.
+        synced_slaves_enabled: wait for replicas after each write.
+        synced_slaves_count: how many have to confirm it.
+        synced_slaves_timeout: milliseconds to wait for them.
+        max_retry: for ``can_rollback_item``: tries that are always allowed.
+        max_timeout: for ``can_rollback_item``: minutes in which any number is.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a value that cannot be decoded, or
+            ``"skip"`` it: move it to the list ``<name>-dead``.
+        max_item_bytes: longest encoded item, checked before writing and reading.
+
+    Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
+
+    Opening raises:
+        QueueUnreachable: the server cannot be reached.
+        ServerRefused: it answers with an error: a wrong password, say.
+        FormatError: the key holds something else, or another serializer's items.
+    """
+
+    _shell: TaskShell
+
+    def _open_shell(self) -> None:
+        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, FileHops(in_executor))
+
+    # -- put ------------------------------------------------------------------------
+
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> Any:
+        """Store an item at the end of the queue.
+
+        Args:
+            item: anything that the serializer takes.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            None; of a unique queue whether it was stored: False if an equal item waits.
+
+        Raises:
+            AsyncFull: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            AsyncQueueShutDown, QueueClosed: no more items are taken in.
+            QueueUnreachable: the server cannot be reached; its ``stored`` is None if the
+                connection was lost before the answer came.
+            ServerOutOfMemory, ServerRefused: the server says no; nothing was stored.
+            NotEnoughReplicas: it is stored, but too few replicas have confirmed it.
+            ValueError: the timeout is negative.
+        """
+        stored = await self._shell.append([self._encode(item)], Deadline.of(block, timeout))
+        return bool(stored[0]) if self._UNIQUE else None
+
+    async def put_nowait(self, item: T) -> Any:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return await self.put(item, False)
+
+    async def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> Any:
+        """Store items in their order in one step: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            None; of a unique queue a list of what ``put`` returns.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        deadline = Deadline.of(block, timeout)
+        records = [self._encode(item) for item in items]
+        self._check_room(len(records))
+        stored = await self._shell.append(records, deadline) if records else ()
+        return list(map(bool, stored)) if self._UNIQUE else None
+
+    # -- get ------------------------------------------------------------------------
+
+    async def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Take the oldest item; it is this object's until it is finished, or its lease over.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+
+        Raises:
+            AsyncEmpty: there was none in time.
+            QueueCorrupt: the next value cannot be decoded (see ``on_corrupt``).
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            AsyncQueueShutDown, QueueClosed: no more items are handed out.
+            QueueUnreachable, ServerRefused: the server cannot be asked.
+            ValueError: the timeout is negative.
+        """
+        item: T = (await self._shell.take(1, Deadline.of(block, timeout)))[0].item
+        return item
+
+    async def get_nowait(self) -> T:
+        """Take the oldest item if there is one now: ``get(block=False)``."""
+        return await self.get(False)
+
+    async def get_items(self, count: int) -> list[T]:
+        """Take up to so many items without waiting; an empty list says there is none."""
+        most = whole("count", count, 0)
+        if not most:
+            return []
+        try:
+            return [record.item for record in await self._shell.take(most, Deadline(False))]
+        except Empty:
+            return []
+
+    # -- finish ---------------------------------------------------------------------
+
+    async def ack(self, item: Any) -> bool:
+        """Finish an item: what ``get`` returned, or else an equal one that this object took.
+
+        Returns:
+            whether there was one; after its lease it may have been given to others.
+        """
+        return await self.ack_items([item]) > 0
+
+    async def ack_items(self, items: Iterable[Any]) -> int:
+        """Finish items; returns how many of them this object had taken."""
+        found: list[Any] = []
+        await self._shell.settle_picked(self._picking(items, found))
+        return len(found)
+
+    async def nack(self, item: Any, *, to: str = "front") -> bool:
+        """Give an item back: somebody shall take it again.  Else as ``ack``.
+
+        Args:
+            item: as of ``ack``.
+            to: ``"front"``, so that it is next, or ``"back"``, behind all others.
+        """
+        if one_of("to", to, ("front", "back")) == "front":
+            return await self.reject_items([item]) > 0
+        found: list[Any] = []
+        await self._shell.finish(self._store.put_behind, self._picking([item], found))
+        return bool(found)
+
+    async def reject_items(self, items: Iterable[Any]) -> int:
+        """Give items back, to the front and in their order; returns how many there were.
+
+        A unique queue drops those that wait again already.
+        """
+        found: list[Any] = []
+        await self._shell.return_picked(self._picking(items, found))
+        return len(found)
+
+    async def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
+        """Finish items that were taken.
+
+        Without ``item`` this is a count, as in the standard library: the oldest items
+        that the calling task took (the oldest of all when it took none, or when
+        the task that took those has ended).
+
+        Args:
+            count: how many.
+            item: finish exactly this object, which ``get`` returned.
+
+        Raises:
+            ValueError: fewer are unfinished, or ``item`` was not handed out.
+        """
+        if item is not NO_ITEM:
+            await self._shell.item_done(item)
+        else:
+            await self._shell.task_done(whole("count", count, 1))
+
+    async def heartbeat(self) -> int:
+        """Let the lease of everything that this object holds begin now.
+
+        Returns:
+            how many batches it holds.
+        """
+        alive: int = await self._shell.request(self._store.heartbeat, writes=True)
+        return alive
+
+    async def newest(self, count: int) -> list[T]:
+        """Return the last so many items that wait, and leave them there; the newest is last."""
+        items: list[T] = await self._shell.request(
+            partial(self._store.newest, whole("count", count, 1)), writes=False
+        )
+        return items
+
+    async def recover(self, consumer: str) -> int:
+        """Put back what an object held that is gone.
+
+        Args:
+            consumer: its attribute of this name.
+
+        Returns:
+            how many batches it were.
+        """
+        return await self._do(self._store.sweep.recover, consumer)  # type: ignore[no-any-return]
+
+    # -- the verbs of aio-py-rq -----------------------------------------------------
+
+    async def add_item(self, item: T) -> Any:
+        """Do what ``put`` does."""
+        return await self.put(item)
+
+    async def add_items(self, items: Iterable[T]) -> Any:
+        """Do what ``put_many`` does."""
+        return await self.put_many(items)
+
+    async def ack_item(self, item: Any) -> bool:
+        """Do what ``ack`` does."""
+        return await self.ack(item)
+
+    async def reject_item(self, item: Any) -> bool:
+        """Do what ``nack`` does."""
+        return await self.nack(item)
+
+    async def get_count(self) -> int:
+        """Do what ``qsize`` does."""
+        return await self.qsize()
+
+    async def delete_item(self, item: Any, count: int = 0) -> int:
+        """Delete waiting items that are equal to this one.
+
+        Args:
+            item: encoded, and compared with what is stored.
+            count: how many, from the newest on; negative: from the oldest on; 0 for all.
+
+        Returns:
+            how many were deleted.
+        """
+        return await self.delete_items([item], count)
+
+    async def delete_items(self, items: Iterable[Any], count: int = 0) -> int:
+        """Delete waiting items that are equal to one of these; else as ``delete_item``."""
+        values = [self._encode(item) for item in items]
+        done: int = await self._do(self._store.sweep.delete, values, whole("count", count))
+        return done
+
+    async def re_enqueue_timeout_items(self, timeout: float = LEASE) -> int:
+        """Put back what any consumer took more than ``timeout`` seconds ago.
+
+        The oldest is next.  What aio-py-rq's consumers hold counts from their last get.
+
+        Returns:
+            how many batches it were.
+        """
+        done: int = await self._do(self._store.sweep.re_enqueue, timeout)
+        return done
+
+    async def re_enqueue_all_items(self) -> int:
+        """Put back everything that any consumer has taken; returns how many batches."""
+        done: int = await self._do(self._store.sweep.re_enqueue, None)
+        return done
+
+    async def drop_timeout_items(self, timeout: float = LEASE) -> int:
+        """Delete what any consumer took more than ``timeout`` seconds ago."""
+        done: int = await self._do(self._store.sweep.drop, timeout)
+        return done
+
+    async def drop_all_items(self) -> int:
+        """Delete everything that any consumer has taken; returns how many batches."""
+        done: int = await self._do(self._store.sweep.drop, None)
+        return done
+
+    async def can_rollback_item(self, item: Any) -> bool:
+        """Count one more try of an item, and say whether it may be tried again.
+
+        Returns:
+            False if this was more than ``max_retry`` tries, in more than ``max_timeout``
+            minutes.
+
+        Raises:
+            ValueError: the queue was made without these two.
+        """
+        self._check_window()
+        return not self._blocked(await self._do(self._store.sweep.tried, self._encode(item)))
+
+    async def reset_blocked_item(self, item: Any) -> None:
+        """Begin to count the tries of an item anew; ``ack`` does so, too."""
+        await self._do(self._store.sweep.forget_tries, self._encode(item))
+
+    async def _do(self, function: Any, *arguments: Any) -> Any:
+        return await self._shell.request(partial(function, *arguments), writes=True)
+
+
+class AsyncRedisUniqueQueue(AsyncRedisQueue[T]):
+    """A queue in which equal items wait once; what was taken may be put again.
+
+    Anything but text is stored as ``str(item)``, as aio-py-rq does; with a serializer, dicts
+    in key order.
+    """
+
+    _UNIQUE = True

@@ -1,0 +1,209 @@
+"""What ``Queue`` and ``UniqueQueue`` have in common: their consumers' lists."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..._storage.redisscripts import (
+    DELETE,
+    DROP,
+    MOST,
+    MOVE,
+    RECLAIM,
+    SETTLE,
+    TRIED,
+    script,
+)
+from . import helpers
+from ._server import Server, client_id, taken, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHUNK_SIZE = 10
+RETRY_SUFFIX = "-retry-count"
+TIMEOUT_SUFFIX = "-retry-timeout"
+PROCESSING_SUFFIX = "-processing"
+PROCESSING_TIMEOUT_SUFFIX = "-timeouts"
+PROCESSING_TIMEOUT = 7200  # s
+
+#: KEYS pending timeouts processing [unique]; ARGV how many, now.  One list for all gets.
+_GET = script("""
+local pending, timeouts, processing, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local items = redis.call('rpop', pending, ARGV[1]) or {}
+if #items > 0 then
+    redis.call('lpush', processing, unpack(items))
+    if unique then
+        redis.call('srem', unique, unpack(items))
+    end
+end
+if redis.call('llen', processing) > 0 then
+    redis.call('hset', timeouts, processing, ARGV[2])
+end
+return items
+""")
+
+
+class Lists:
+    """A queue whose consumers have one list each, of what they have taken.
+
+    Args:
+        name: of the queue.
+        redis: a client of ``redis.asyncio``, a pool, or a connection.
+        synced_slaves_enabled: wait for replicas after each write, but not after a get.
+        synced_slaves_count: how many have to confirm it.
+        synced_slaves_timeout: milliseconds to wait for them; 100.
+        max_retry_rollback, max_retry: tries that ``can_rollback_item`` always allows.
+        max_timeout_in_queue, max_timeout: minutes in which it allows any number.
+    """
+
+    _unique: tuple[str, ...] = ()
+
+    def __init__(self, name: str, redis: Any, **kwargs: Any) -> None:
+        self.client_id = client_id()
+        self.options = kwargs
+        self._name = name
+        self._server = Server(redis, kwargs)
+        self.redis = self._server.redis
+        self._max_retry = kwargs.get("max_retry_rollback") or kwargs.get("max_retry")
+        self._max_timeout = kwargs.get("max_timeout_in_queue") or kwargs.get("max_timeout")
+
+    # -- names ----------------------------------------------------------------------
+
+    @property
+    def retry_count_name(self) -> str:
+        """The hash of how often items were tried."""
+        return self._name + RETRY_SUFFIX
+
+    @property
+    def retry_timeout_name(self) -> str:
+        """The hash of the minutes in which they were first tried."""
+        return self._name + TIMEOUT_SUFFIX
+
+    @property
+    def processing_queue_name(self) -> str:
+        """The list of what this object has taken."""
+        return f"{self._name}{PROCESSING_SUFFIX}-{self.client_id}"
+
+    @property
+    def timeouts_hash_name(self) -> str:
+        """The hash of when consumers last took something."""
+        return self._name + PROCESSING_TIMEOUT_SUFFIX
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        return self._name, self.timeouts_hash_name
+
+    # -- items ----------------------------------------------------------------------
+
+    async def get_count(self) -> int:
+        """Return how many items wait."""
+        count: int = await self.redis.llen(self._name)
+        return count
+
+    async def get_items(self, count: int) -> list[Any]:
+        """Take up to so many items; if cancelled, they are given back."""
+        return await taken(self._get_items(count), self.reject_items)
+
+    async def _get_items(self, count: int) -> list[Any]:
+        items: list[Any] = []
+        keys = (*self._keys, self.processing_queue_name, *self._unique)
+        while len(items) < count:
+            wanted = min(count - len(items), MOST)
+            found = await self._server.look(_GET, keys, wanted, int(time.time()))
+            items += found
+            if len(found) < wanted:
+                break
+        return items
+
+    async def ack_item(self, item: Any) -> None:
+        """Finish an item that this object has taken."""
+        await self.ack_items([item])
+
+    async def ack_items(self, items: Sequence[Any]) -> None:
+        """Finish items."""
+        keys = (
+            *self._keys,
+            self.retry_count_name,
+            self.retry_timeout_name,
+            self.processing_queue_name,
+        )
+        for chunk in helpers.create_chunks(list(map(value_of, items)), MOST):
+            await self._server.script(SETTLE, keys, (len(chunk), 0, *chunk))
+
+    async def reject_item(self, item: Any) -> None:
+        """Give an item back: it is the next."""
+        await self.reject_items([item])
+
+    async def reject_items(self, items: Sequence[Any]) -> None:
+        """Give items back, in their order."""
+        keys = (*self._keys, self._name, self.processing_queue_name, *self._unique)
+        values = list(map(value_of, reversed(items)))
+        for chunk in helpers.create_chunks(values, MOST):
+            pairs = [word for value in chunk for word in (1, value)]
+            await self._server.script(MOVE, keys, ("rpush", 1, *pairs))
+
+    async def _delete(self, values: Sequence[Any], count: int) -> None:
+        for chunk in helpers.create_chunks(values, MOST):
+            await self._server.script(DELETE, (self._name, *self._unique), (count, *chunk))
+
+    # -- what was taken and never finished ------------------------------------------
+
+    async def re_enqueue_timeout_items(self, timeout: int = PROCESSING_TIMEOUT) -> None:
+        """Put back what consumers hold that took nothing for ``timeout`` seconds."""
+        for name, stamp in await self._overdue(timeout):
+            await self._reclaim(name, stamp)
+
+    async def re_enqueue_all_items(self) -> None:
+        """Put back what all consumers hold."""
+        for name, _ in await self._get_sorted_processing_queues():
+            await self._reclaim(name, "")
+
+    async def _reclaim(self, name: Any, stamp: Any) -> None:
+        """Put a consumer's items back; a part at a time, for the server's other clients."""
+        keys = (*self._keys, name, *self._unique)
+        while await self._server.script(RECLAIM, keys, (MOST, stamp)):
+            pass
+
+    async def drop_timeout_items(self, timeout: int = PROCESSING_TIMEOUT) -> None:
+        """Delete what consumers hold that took nothing for ``timeout`` seconds."""
+        for name, stamp in await self._overdue(timeout):
+            await self._server.script(DROP, (self.timeouts_hash_name, name), (stamp,))
+
+    async def drop_all_items(self) -> None:
+        """Delete what all consumers hold."""
+        for name, _ in await self._get_sorted_processing_queues():
+            await self._server.script(DROP, (self.timeouts_hash_name, name), ("",))
+
+    async def _overdue(self, timeout: int) -> list[tuple[Any, Any]]:
+        now = int(time.time())
+        consumers = await self._get_sorted_processing_queues()
+        return [(name, stamp) for name, stamp in consumers if int(float(stamp)) + timeout < now]
+
+    async def _get_sorted_processing_queues(self) -> list[tuple[Any, Any]]:
+        scan = self.redis.hscan_iter(self.timeouts_hash_name)
+        return sorted(await helpers.async_iterate_to_list(scan), reverse=True)
+
+    # -- the retry window -----------------------------------------------------------
+
+    async def can_rollback_item(self, item: Any) -> bool:
+        """Count one more try of an item, and say whether it may be tried again.
+
+        Raises:
+            ValueError: the window is not given.
+        """
+        if not self._max_retry or not self._max_timeout:
+            raise ValueError(
+                "can_rollback_item needs max_retry_rollback and max_timeout_in_queue "
+                "(or max_retry and max_timeout): give both"
+            )
+        minute = int(time.time() / 60)
+        keys = (self.retry_count_name, self.retry_timeout_name)
+        count, since = await self._server.look(TRIED, keys, value_of(item), minute)
+        return not (count > self._max_retry and minute - since > self._max_timeout)
+
+    async def reset_blocked_item(self, item: Any) -> None:
+        """Begin to count the tries of an item anew."""
+        await self.redis.hdel(self.retry_count_name, value_of(item))
+        await self.redis.hdel(self.retry_timeout_name, value_of(item))

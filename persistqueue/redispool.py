@@ -1,0 +1,167 @@
+"""``RedisPool``: items that are worked on again and again, on a Redis server, for threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._filequeue import T
+from ._options import whole
+from ._redispoolface import PoolFace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["RedisPool"]
+
+R = TypeVar("R")
+_pools: weakref.WeakSet[RedisPool[Any]] = weakref.WeakSet()
+
+
+class RedisPool(PoolFace[T]):
+    """A set of items, each of which is due again some time after it was worked on.
+
+    ``get_items`` hands out what is due.  ``ack_item`` says that an item was worked on: it is
+    due again after ``ack_valid_for`` seconds.  What is not acked is due again after
+    ``ack_ttl`` seconds, so nothing is lost with a worker that dies.
+
+    It uses the key of aio-py-rq's ``Pool``, and workers of both kinds may share one.  Items
+    are text, as of ``RedisUniqueQueue``.
+
+    Args:
+        name: of the pool, which is its key.
+        redis: a URL, or a client or a connection pool of redis-py, of its asyncio half too.
+        serializer: None for text; else as of ``RedisQueue``.
+        ack_ttl: seconds after which what was handed out and not acked is due again.
+        ack_valid_for: seconds after which what was acked is due again.
+        chunk_size: items in one step of ``get_all_items``.
+        synced_slaves_enabled: wait for replicas after each write, but not in ``get_items``.
+        synced_slaves_count: how many have to confirm it.
+        synced_slaves_timeout: milliseconds to wait for them.
+        max_item_bytes: longest encoded item.
+
+    Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
+
+    Every method raises:
+        QueueUnreachable, ServerRefused, FormatError: as of ``RedisQueue``.
+        QueueClosed: after ``close``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._mutex = threading.RLock()  # one call at a time on the connection
+        _pools.add(self)
+
+    # -- items ----------------------------------------------------------------------
+
+    def add_item(self, item: T) -> None:
+        """Add an item, which is due now; one that is there already is due now, too."""
+        self.add_items([item])
+
+    def add_items(self, items: Iterable[T]) -> None:
+        """Add items; else as ``add_item``."""
+        self._do(self._add, self._encode(items))
+
+    def get_items(self, count: int) -> list[T]:
+        """Return up to so many items that are due, the longest due first; never waits."""
+        most = whole("count", count, 0)
+        return self._decoded(self._do(self._take, most))
+
+    def get_all_items(self) -> list[T]:
+        """Return all items that are due now."""
+        items: list[T] = []
+        while chunk := self.get_items(self.chunk_size):
+            items += chunk
+            if len(chunk) < self.chunk_size:
+                break
+        return items
+
+    def ack_item(self, item: T) -> bool:
+        """Say that an item was worked on.
+
+        Returns:
+            whether it was handed out, and not acked since.
+        """
+        return self.ack_items([item]) > 0
+
+    def ack_items(self, items: Iterable[T]) -> int:
+        """Say so of several items; returns how many of them were handed out."""
+        return self._do(self._ack, self._encode(items))
+
+    def remove_item(self, item: T) -> bool:
+        """Take an item that was handed out out of the pool; else as ``ack_item``."""
+        return self.remove_items([item]) > 0
+
+    def remove_items(self, items: Iterable[T]) -> int:
+        """Take several out; returns how many of them were handed out."""
+        return self._do(self._remove, self._encode(items))
+
+    def delete_item(self, item: T) -> bool:
+        """Take an item out of the pool, handed out or not; returns whether it was there."""
+        return self.delete_items([item]) > 0
+
+    def delete_items(self, items: Iterable[T]) -> int:
+        """Take several out; returns how many were there."""
+        return self._do(self._delete, self._encode(items))
+
+    def clear_pool(self) -> int:
+        """Take all items out; returns how many it were."""
+        return self._do(self._clear)
+
+    # -- look -----------------------------------------------------------------------
+
+    def get_count(self) -> int:
+        """Return how many items are in the pool."""
+        return self._do(self._count)
+
+    def get_count_to_process(self) -> int:
+        """Return how many items are due now."""
+        return self._do(self._count_due)
+
+    def is_in_pool(self, item: T) -> bool:
+        """Return whether an item is in the pool, due or not."""
+        return self._do(self._holds, *self._encode([item]))
+
+    # -- end ------------------------------------------------------------------------
+
+    def _do(self, function: Callable[..., R], *arguments: Any) -> R:
+        with self._mutex:
+            return self._run(function, *arguments)
+
+    def close(self) -> None:
+        """Let go of the connection; a second call does nothing."""
+        with self._mutex:
+            self._closed = True
+            self._link.drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        link = getattr(self, "_link", None)  # None: the constructor raised
+        if link is not None:
+            link.drop()
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_pools):
+        pool._mutex = threading.RLock()  # noqa: SLF001 - this is a part of it
+        pool._link.drop()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

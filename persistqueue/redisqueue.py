@@ -1,0 +1,335 @@
+"""``RedisQueue`` and ``RedisUniqueQueue``: queues on a Redis server, for threads."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ._filequeue import NO_ITEM, T
+from ._options import one_of, whole
+from ._redisface import LEASE, RedisFace
+from ._runtime.acks import AT_ACK
+from ._runtime.deadline import Deadline
+from ._runtime.threads import ThreadShell
+from ._threaded import ThreadedQueue
+from .exceptions import Empty, Full
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Empty", "Full", "RedisQueue", "RedisUniqueQueue"]
+
+
+class RedisQueue(RedisFace[T], ThreadedQueue[T]):
+    """A first-in first-out queue on a Redis server, for any number of hosts.
+
+    It uses the keys of aio-py-rq, so workers of both kinds may share a queue.  Values are
+    text: a str comes out as it went in, anything else as its JSON text.  With
+    ``serializer=serializers.json`` everything that JSON has comes out as it went in; any
+    other serializer takes keys of its own.
+
+    What survives what: that is for the server to say (``appendonly``, ``appendfsync``); what
+    it has acknowledged survives the death of any client.  An item that was taken is in the
+    server until it is finished: with ``ack`` or ``task_done``, at the end of a ``process``
+    block or a loop's step.  What a consumer held when it died comes again, in its order, when
+    its ``lease`` is over; ``close`` gives it back at once.  Delivery is at least once.
+
+    When the connection is lost while a ``put`` waits for its answer, it raises
+    ``QueueUnreachable`` with ``stored=None``: nobody knows whether it is stored.  All other
+    calls are repeated, which changes nothing that was done.
+
+    Args:
+        name: of the queue; its keys begin with it.  For a Cluster: ``"{jobs}"``.
+        redis: a URL, or a client or a connection pool of redis-py, of its asyncio half too.
+            Its settings are used for a connection of this object's own.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        serializer: None for text; else as of ``SQLiteQueue``.
+        layout: ``"shared"`` with aio-py-rq, ``"native"`` for keys of our own; None for what
+            the serializer needs.
+        lease: seconds after which what a consumer of ours took is given to others; None: only
+            by ``re_enqueue_timeout_items``.
+        synced_slaves_enabled: wait for replicas after each write.
+        synced_slaves_count: how many have to confirm it.
+        synced_slaves_timeout: milliseconds to wait for them.
+        max_retry: for ``can_rollback_item``: tries that are always allowed.
+        max_timeout: for ``can_rollback_item``: minutes in which any number is.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a value that cannot be decoded, or
+            ``"skip"`` it: move it to the list ``<name>-dead``.
+        max_item_bytes: longest encoded item, checked before writing and reading.
+
+    Raises:
+        QueueUnreachable: the server cannot be reached.
+        ServerRefused: it answers with an error: a wrong password, say.
+        FormatError: the key holds something else, or another serializer's items.
+        ValueError, TypeError, AttributeError: an argument is wrong.
+    """
+
+    _shell: ThreadShell
+
+    def _open_shell(self) -> None:
+        self._shell = ThreadShell(self._store, self.maxsize, AT_ACK)
+
+    # -- put ------------------------------------------------------------------------
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> Any:
+        """Store an item at the end of the queue.
+
+        Args:
+            item: anything that the serializer takes.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            None; of a unique queue whether it was stored: False if an equal item waits.
+
+        Raises:
+            Full: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            QueueShutDown, QueueClosed: no more items are taken in.
+            QueueUnreachable: the server cannot be reached; its ``stored`` is None if the
+                connection was lost before the answer came.
+            ServerOutOfMemory, ServerRefused: the server says no; nothing was stored.
+            NotEnoughReplicas: it is stored, but too few replicas have confirmed it.
+            ValueError: the timeout is negative.
+        """
+        stored = self._shell.append([self._encode(item)], Deadline.of(block, timeout))
+        return bool(stored[0]) if self._UNIQUE else None
+
+    def put_nowait(self, item: T) -> Any:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return self.put(item, False)
+
+    def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> Any:
+        """Store items in their order in one step: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            None; of a unique queue a list of what ``put`` returns.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        deadline = Deadline.of(block, timeout)
+        records = [self._encode(item) for item in items]
+        self._check_room(len(records))
+        stored = self._shell.append(records, deadline) if records else ()
+        return list(map(bool, stored)) if self._UNIQUE else None
+
+    # -- get ------------------------------------------------------------------------
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Take the oldest item; it is this object's until it is finished, or its lease over.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+
+        Raises:
+            Empty: there was none in time.
+            QueueCorrupt: the next value cannot be decoded (see ``on_corrupt``).
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            QueueShutDown, QueueClosed: no more items are handed out.
+            QueueUnreachable, ServerRefused: the server cannot be asked.
+            ValueError: the timeout is negative.
+        """
+        item: T = self._shell.take(1, Deadline.of(block, timeout))[0].item
+        return item
+
+    def get_nowait(self) -> T:
+        """Take the oldest item if there is one now: ``get(block=False)``."""
+        return self.get(False)
+
+    def get_items(self, count: int) -> list[T]:
+        """Take up to so many items without waiting; an empty list says there is none."""
+        most = whole("count", count, 0)
+        if not most:
+            return []
+        try:
+            return [record.item for record in self._shell.take(most, Deadline(False))]
+        except Empty:
+            return []
+
+    # -- finish ---------------------------------------------------------------------
+
+    def ack(self, item: Any) -> bool:
+        """Finish an item: what ``get`` returned, or else an equal one that this object took.
+
+        Returns:
+            whether there was one; after its lease it may have been given to others.
+        """
+        return self.ack_items([item]) > 0
+
+    def ack_items(self, items: Iterable[Any]) -> int:
+        """Finish items; returns how many of them this object had taken."""
+        found: list[Any] = []
+        self._shell.settle_picked(self._picking(items, found))
+        return len(found)
+
+    def nack(self, item: Any, *, to: str = "front") -> bool:
+        """Give an item back: somebody shall take it again.  Else as ``ack``.
+
+        Args:
+            item: as of ``ack``.
+            to: ``"front"``, so that it is next, or ``"back"``, behind all others.
+        """
+        if one_of("to", to, ("front", "back")) == "front":
+            return self.reject_items([item]) > 0
+        found: list[Any] = []
+        self._shell.finish(self._store.put_behind, self._picking([item], found))
+        return bool(found)
+
+    def reject_items(self, items: Iterable[Any]) -> int:
+        """Give items back, to the front and in their order; returns how many there were.
+
+        A unique queue drops those that wait again already.
+        """
+        found: list[Any] = []
+        self._shell.return_picked(self._picking(items, found))
+        return len(found)
+
+    def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
+        """Finish items that were taken.
+
+        Without ``item`` this is a count, as in the standard library: the oldest items
+        that the calling thread took (the oldest of all when it took none, or when
+        the thread that took those has ended).
+
+        Args:
+            count: how many.
+            item: finish exactly this object, which ``get`` returned.
+
+        Raises:
+            ValueError: fewer are unfinished, or ``item`` was not handed out.
+        """
+        if item is not NO_ITEM:
+            self._shell.item_done(item)
+        else:
+            self._shell.task_done(whole("count", count, 1))
+
+    def heartbeat(self) -> int:
+        """Let the lease of everything that this object holds begin now.
+
+        Returns:
+            how many batches it holds.
+        """
+        alive: int = self._shell.request(self._store.heartbeat, writes=True)
+        return alive
+
+    def newest(self, count: int) -> list[T]:
+        """Return the last so many items that wait, and leave them there; the newest is last."""
+        items: list[T] = self._shell.request(
+            partial(self._store.newest, whole("count", count, 1)), writes=False
+        )
+        return items
+
+    def recover(self, consumer: str) -> int:
+        """Put back what an object held that is gone.
+
+        Args:
+            consumer: its attribute of this name.
+
+        Returns:
+            how many batches it were.
+        """
+        return self._do(self._store.sweep.recover, consumer)  # type: ignore[no-any-return]
+
+    # -- the verbs of aio-py-rq -----------------------------------------------------
+
+    def add_item(self, item: T) -> Any:
+        """Do what ``put`` does."""
+        return self.put(item)
+
+    def add_items(self, items: Iterable[T]) -> Any:
+        """Do what ``put_many`` does."""
+        return self.put_many(items)
+
+    def ack_item(self, item: Any) -> bool:
+        """Do what ``ack`` does."""
+        return self.ack(item)
+
+    def reject_item(self, item: Any) -> bool:
+        """Do what ``nack`` does."""
+        return self.nack(item)
+
+    def get_count(self) -> int:
+        """Do what ``qsize`` does."""
+        return self.qsize()
+
+    def delete_item(self, item: Any, count: int = 0) -> int:
+        """Delete waiting items that are equal to this one.
+
+        Args:
+            item: encoded, and compared with what is stored.
+            count: how many, from the newest on; negative: from the oldest on; 0 for all.
+
+        Returns:
+            how many were deleted.
+        """
+        return self.delete_items([item], count)
+
+    def delete_items(self, items: Iterable[Any], count: int = 0) -> int:
+        """Delete waiting items that are equal to one of these; else as ``delete_item``."""
+        values = [self._encode(item) for item in items]
+        done: int = self._do(self._store.sweep.delete, values, whole("count", count))
+        return done
+
+    def re_enqueue_timeout_items(self, timeout: float = LEASE) -> int:
+        """Put back what any consumer took more than ``timeout`` seconds ago.
+
+        The oldest is next.  What aio-py-rq's consumers hold counts from their last get.
+
+        Returns:
+            how many batches it were.
+        """
+        done: int = self._do(self._store.sweep.re_enqueue, timeout)
+        return done
+
+    def re_enqueue_all_items(self) -> int:
+        """Put back everything that any consumer has taken; returns how many batches."""
+        done: int = self._do(self._store.sweep.re_enqueue, None)
+        return done
+
+    def drop_timeout_items(self, timeout: float = LEASE) -> int:
+        """Delete what any consumer took more than ``timeout`` seconds ago."""
+        done: int = self._do(self._store.sweep.drop, timeout)
+        return done
+
+    def drop_all_items(self) -> int:
+        """Delete everything that any consumer has taken; returns how many batches."""
+        done: int = self._do(self._store.sweep.drop, None)
+        return done
+
+    def can_rollback_item(self, item: Any) -> bool:
+        """Count one more try of an item, and say whether it may be tried again.
+
+        Returns:
+            False if this was more than ``max_retry`` tries, in more than ``max_timeout``
+            minutes.
+
+        Raises:
+            ValueError: the queue was made without these two.
+        """
+        self._check_window()
+        return not self._blocked(self._do(self._store.sweep.tried, self._encode(item)))
+
+    def reset_blocked_item(self, item: Any) -> None:
+        """Begin to count the tries of an item anew; ``ack`` does so, too."""
+        self._do(self._store.sweep.forget_tries, self._encode(item))
+
+    def _do(self, function: Any, *arguments: Any) -> Any:
+        return self._shell.request(partial(function, *arguments), writes=True)
+
+
+class RedisUniqueQueue(RedisQueue[T]):
+    """A queue in which equal items wait once; what was taken may be put again.
+
+    Anything but text is stored as ``str(item)``, as aio-py-rq does; with a serializer, dicts
+    in key order.
+    """
+
+    _UNIQUE = True

@@ -1,0 +1,418 @@
+"""What Redis queues do when the server, the network or the caller fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from families import BlockingAsyncQueue, run
+from loops import in_loop, parked
+from redis_server import Server, free_port, redis_fixture, shared, start  # noqa: F401
+from turns import TURNS
+from waiting import Call, until
+
+from persistqueue import (
+    AsyncRedisQueue,
+    NotEnoughReplicas,
+    PersistQueueError,
+    QueueUnreachable,
+    RedisPool,
+    RedisQueue,
+    RedisUniqueQueue,
+    ServerOutOfMemory,
+    ServerRefused,
+)
+
+Open = Callable[..., Any]
+
+
+def open_async(*args: Any, **kwargs: Any) -> BlockingAsyncQueue:
+    return BlockingAsyncQueue(run(AsyncRedisQueue.create(*args, **kwargs)))
+
+
+@pytest.fixture(params=["async", "sync"])
+def open_queue(request: pytest.FixtureRequest) -> Open:
+    """Opens a queue of either family: name, URL, options."""
+    return {"async": open_async, "sync": RedisQueue}[request.param]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, which stores what it acknowledges."""
+    server = start(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always")
+    yield server
+    server.kill()
+
+
+# -- the server goes and comes --------------------------------------------------------------
+
+
+def test_a_server_that_was_started_again_is_found(open_queue: Open, server: Server) -> None:
+    """Calls go on as if nothing had been; what was held can be finished."""
+    with open_queue("jobs", server.url) as q:
+        q.put_many("abc")
+        assert "a" == q.get()
+        server.kill()
+        server.start()
+        q.put("d")
+        q.ack("a")
+        server.kill()
+        server.start()
+        assert list("bcd") == q.get_items(9)
+
+
+def test_a_waiting_get_outlives_a_restart(open_queue: Open, server: Server) -> None:
+    """It takes what comes when the server is there again."""
+    with open_queue("jobs", server.url) as q:
+        call = Call(q.get, timeout=15)
+        until(lambda: q._shell._line.waiting)
+        server.kill()
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            client.lpush("jobs", "x")
+        assert "x" == call.outcome()
+
+
+def test_without_a_server_there_is_an_error_that_says_so(open_queue: Open, tmp_path: Path) -> None:
+    """It names the server, and is a ConnectionError as well."""
+    port = free_port()
+    with pytest.raises(QueueUnreachable, match=f"127.0.0.1:{port}") as caught:
+        open_queue("jobs", f"redis://127.0.0.1:{port}")
+    assert isinstance(caught.value, ConnectionError)
+    assert caught.value.stored is False
+
+
+def test_a_put_says_when_nobody_knows(open_queue: Open, server: Server) -> None:
+    """When its answer is lost ``stored`` is None; the other verbs are just repeated."""
+    with open_queue("jobs", server.url + "?socket_timeout=0.2") as q:
+        q.put("a")
+        server.freeze()
+        with pytest.raises(QueueUnreachable) as caught:
+            q.put("b")
+        assert caught.value.stored is None
+        server.thaw()
+        assert ["a", "b"] == q.get_items(9)  # it was stored, this time
+        q.ack_items("ab")
+
+
+def test_a_take_whose_answer_was_lost_loses_nothing(open_queue: Open, server: Server) -> None:
+    """What it took is found in its list."""
+    with open_queue("jobs", server.url + "?socket_timeout=0.2") as q:
+        q.put_many("abc")
+        server.freeze()
+        with pytest.raises(QueueUnreachable):
+            q.get_items(2)
+        server.thaw()
+        assert list("abc") == q.get_items(9)
+
+
+def test_a_settle_whose_answer_was_lost_may_be_repeated(open_queue: Open, server: Server) -> None:
+    """The item counts as held until it is known to be finished."""
+    with open_queue("jobs", server.url + "?socket_timeout=0.2") as q:
+        q.put_many("ab")
+        assert ["a", "b"] == q.get_items(2)
+        server.freeze()
+        with pytest.raises(QueueUnreachable):
+            q.ack("a")
+        server.thaw()
+        assert q.ack("a")
+        assert q.nack("b")
+        assert ["b"] == q.get_items(9)
+
+
+def test_closing_without_a_server_is_no_error(open_queue: Open, server: Server) -> None:
+    """What was held comes again after its lease; that is logged."""
+    q = open_queue("jobs", server.url)
+    q.put("a")
+    q.get()
+    server.kill()
+    q.close()
+    server.start()
+    with open_queue("jobs", server.url) as q:
+        assert 1 == q.re_enqueue_all_items()
+        assert "a" == q.get()
+
+
+# -- the server says no ---------------------------------------------------------------------
+
+
+def test_out_of_memory_stores_nothing(open_queue: Open, tmp_path: Path) -> None:
+    """The whole batch is refused; what waits stays."""
+    server = start(tmp_path / "redis")
+    try:
+        with open_queue("jobs", server.url) as q:
+            q.put_many(["x" * 1000] * 1500)
+            with redis.Redis.from_url(server.url) as client:
+                client.config_set("maxmemory", "1mb")
+            before = q.qsize()
+            with pytest.raises(ServerOutOfMemory, match="maxmemory"):
+                q.put_many(["y" * 1000] * 100)
+            with pytest.raises(ServerOutOfMemory):
+                q.put("z")
+            assert before == q.qsize()
+    finally:
+        server.kill()
+
+
+def test_a_replica_takes_no_puts(open_queue: Open, server: Server, tmp_path: Path) -> None:
+    """After a failover the old address may be a replica's: nothing was stored, try again."""
+    with open_queue("jobs", server.url) as q:
+        with redis.Redis.from_url(server.url) as client:
+            client.replicaof("127.0.0.1", free_port())
+            with pytest.raises(QueueUnreachable, match="nothing was stored") as caught:
+                q.put("a")
+            assert caught.value.stored is False
+            client.replicaof("NO", "ONE")
+        q.put("b")
+        assert ["b"] == q.get_items(9)
+
+
+def test_a_wrong_password_is_refused(open_queue: Open, tmp_path: Path) -> None:
+    """And is not in the message."""
+    server = start(tmp_path / "redis")
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("requirepass", "right")
+        url = f"redis://:wrong@127.0.0.1:{server.port}"
+        with pytest.raises(ServerRefused) as caught:
+            open_queue("jobs", url)
+        assert "wrong" not in str(caught.value).replace("wrong pass", "")
+        with open_queue("jobs", url.replace("wrong", "right")) as q:
+            q.put("a")
+            assert "right" not in repr(q)
+    finally:
+        server.kill()
+
+
+def test_sync_says_whether_it_can(open_queue: Open, server: Server, tmp_path: Path) -> None:
+    """With appendfsync always everything is on the disk; without a file nothing can be."""
+    with open_queue("jobs", server.url) as q:
+        q.put("a")
+        q.sync()
+    with open_queue(str(tmp_path), shared().url) as q, pytest.raises(ServerRefused, match="append"):
+        q.sync()
+
+
+# -- replicas -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+    """A server, and a replica that is in step."""
+    first = start(tmp_path / "first", "--repl-diskless-sync-delay", "0")
+    second = start(tmp_path / "second", "--replicaof", f"127.0.0.1 {first.port}")
+    with redis.Redis.from_url(first.url) as client:
+        until(lambda: client.info("replication").get("slave0", {}).get("state") == "online", "it")
+    yield first, second
+    second.kill()
+    first.kill()
+
+
+SYNCED = {"synced_slaves_enabled": True, "synced_slaves_count": 1}
+
+
+def test_a_frozen_replica_is_noticed(open_queue: Open, pair: tuple[Server, Server]) -> None:
+    """Each write says that it is stored, and that too few replicas have confirmed it."""
+    first, second = pair
+    with open_queue("jobs", first.url, **SYNCED, synced_slaves_timeout=5000) as q:
+        q.put("a")
+        q.put_many(["b"] * 1500)
+        q.ack(q.get())
+        q.nack(q.get())
+    with open_queue("jobs", first.url, **SYNCED, synced_slaves_timeout=50) as q:
+        second.freeze()
+        with pytest.raises(NotEnoughReplicas, match="stored, but only 0 of 1") as caught:
+            q.put("c")
+        assert (0, 1) == (caught.value.confirmed, caught.value.wanted)
+        assert 1501 == q.qsize()
+        item = q.get()
+        with pytest.raises(NotEnoughReplicas):
+            q.ack(item)
+        second.thaw()
+    with redis.Redis.from_url(first.url) as client:
+        assert 0 == client.hlen("jobs-timeouts")
+
+
+def test_unique_queues_and_pools_wait_for_replicas(pair: tuple[Server, Server]) -> None:
+    """So do the classes whose writes are scripts, and those of compat."""
+    from persistqueue.compat.aiopyrq import Pool, Queue, UniqueQueue
+    from persistqueue.compat.aiopyrq.helpers import NotEnoughSyncedSlavesError
+
+    first, second = pair
+
+    async def compat(timeout: int) -> None:
+        client = redis.asyncio.Redis.from_url(first.url)
+        try:
+            for kind in (Queue, UniqueQueue, Pool):
+                queue = kind(kind.__name__, client, **SYNCED, synced_slaves_timeout=timeout)
+                if timeout > 1000:
+                    await queue.add_item("x")
+                else:
+                    with pytest.raises(NotEnoughSyncedSlavesError, match="stored"):
+                        await queue.add_item("y")
+                    assert 2 == await queue.get_count()
+        finally:
+            await client.aclose()
+
+    for kind in (RedisUniqueQueue, RedisPool):
+        with kind(kind.__name__, first.url, **SYNCED, synced_slaves_timeout=5000) as queue:
+            queue.add_item("x")
+    run(compat(5000))
+    second.freeze()
+    for kind in (RedisUniqueQueue, RedisPool):
+        with kind(kind.__name__, first.url, **SYNCED, synced_slaves_timeout=50) as queue:
+            with pytest.raises(NotEnoughReplicas):
+                queue.add_item("y")
+            assert 2 == queue.get_count()
+    run(compat(50))
+
+
+# -- the caller goes ------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_cancelled_get_gives_back(redis_server: Server, tmp_path: Path) -> None:
+    """At whatever moment it is cancelled: what was not returned is still there, in its order."""
+    items = [str(n) for n in range(60)]
+    got: list[str] = []
+    async with AsyncRedisQueue(str(tmp_path), redis_server.url) as q:
+        await q.put_many(items)
+        for turns in TURNS:
+            tasks = [asyncio.ensure_future(q.get()) for _ in range(3)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            got += [task.result() for task in tasks if not task.cancelled()]
+        rest = await q.get_items(99)
+        assert items == sorted(got + rest, key=int)
+        assert rest == sorted(rest, key=int)
+
+
+@in_loop
+async def test_a_cancelled_waiting_get_leaves_the_item_to_the_next(
+    redis_server: Server,
+    tmp_path: Path,
+) -> None:
+    """And a wait_for that runs out loses nothing."""
+    async with AsyncRedisQueue(str(tmp_path), redis_server.url) as q:
+        first = asyncio.ensure_future(q.get())
+        await parked(q, 1)
+        second = asyncio.ensure_future(q.get())
+        await parked(q, 2)
+        first.cancel()
+        await q.put("x")
+        assert "x" == await second
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(q.get(), 0.01)
+        await q.put("y")
+        assert "y" == await q.get()
+
+
+@in_loop
+async def test_a_hundred_puts_are_one_command(redis_server: Server, tmp_path: Path) -> None:
+    """Concurrent calls go together: puts, gets and acks."""
+    async with AsyncRedisQueue(str(tmp_path), redis_server.url) as q:
+        with redis.Redis.from_url(redis_server.url) as client:
+            before = calls(client)
+            await asyncio.gather(*(q.put(str(n)) for n in range(100)))
+            items = await asyncio.gather(*(q.get() for _ in range(100)))
+            await asyncio.gather(*(q.ack(item) for item in items))
+            after = calls(client)
+    assert [str(n) for n in range(100)] == items
+    assert after["lpush"] - before["lpush"] <= 6  # two from the client, the rest from scripts
+    assert after["evalsha"] - before["evalsha"] <= 6
+
+
+def calls(client: Any) -> dict[str, int]:
+    """Return how often each command was called."""
+    stats = client.info("commandstats")
+    return {
+        name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("lpush", "evalsha")
+    }
+
+
+# redis-py has finalisers, and what an interrupt does to one is nobody's error.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_loses_nothing(redis_server: Server, tmp_path: Path) -> None:
+    """Ctrl-C at any moment of a put or get: what was put comes once, or twice at the most."""
+
+    armed = False
+
+    def interrupt(*_: Any) -> None:
+        if armed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    put, got, interrupts = [], [], 0
+    try:
+        with RedisQueue(str(tmp_path), redis_server.url) as q:
+            for number in range(100):
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 + number % 20 * 0.00002)
+                try:
+                    armed = True
+                    q.put(str(number))
+                    put.append(str(number))
+                    got.append(q.get())
+                    q.ack(got[-1])
+                    armed = False
+                except KeyboardInterrupt:
+                    interrupts += 1
+                armed = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        with RedisQueue(str(tmp_path), redis_server.url) as q:
+            got += q.get_items(9999)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts
+    assert set() == set(put) - set(got)
+
+
+def test_a_fork_holds_nothing(open_queue: Open, redis_server: Server, tmp_path: Path) -> None:
+    """A child uses the same object: another connection, and lists of its own."""
+    with RedisQueue(str(tmp_path), redis_server.url) as q:
+        q.put_many("abcd")
+        assert "a" == q.get()
+        child = os.fork()
+        if not child:
+            ok = "b" == q.get() and not q.ack("a") and q.ack("b")
+            os._exit(0 if ok else 1)
+        assert 0 == os.waitpid(child, 0)[1]
+        assert ["c", "d"] == q.get_items(9)
+        assert 3 == q.ack_items("acd")
+        assert 0 == q.unfinished_tasks
+
+
+def test_many_threads_and_processes_share_a_queue(redis_server: Server, tmp_path: Path) -> None:
+    """Each item is given to one of them."""
+    got: list[str] = []
+
+    def work() -> None:
+        with RedisQueue(str(tmp_path), redis_server.url) as q:
+            while items := q.get_items(7):
+                got.extend(items)
+                q.ack_items(items)
+
+    with RedisQueue(str(tmp_path), redis_server.url) as q:
+        q.put_many(map(str, range(1000)))
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(map(str, range(1000))) == sorted(got)
+        q.join()
+
+
+def test_errors_are_of_one_tree() -> None:
+    """A program that catches PersistQueueError catches these."""
+    for error in (NotEnoughReplicas, QueueUnreachable, ServerOutOfMemory, ServerRefused):
+        assert issubclass(error, PersistQueueError)
