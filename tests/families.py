@@ -244,8 +244,8 @@ _NEWEST = _except("the newest comes first", "FILOSQLiteAckQueue", "FILOSQLiteQue
 
 #: Tests of the contract that are not a family's: test -> family -> why.
 EXCEPTIONS: dict[str, dict[str, str]] = {
-    "test_unfinished_items_come_again": _except(_EACH, *SQL_KINDS, *_REDIS),
-    "test_task_done_of_none": _except(_EACH, *SQL_KINDS, *_REDIS),
+    "test_unfinished_items_come_again": _except(_EACH, *SQL_KINDS, *MYSQL_KINDS, *_REDIS),
+    "test_task_done_of_none": _except(_EACH, *SQL_KINDS, *MYSQL_KINDS, *_REDIS),
     "test_an_item_given_back_under_autosave_is_not_lost": _except("it goes back to its place"),
     "test_join_waits_for_the_last_task_done": _except(_ALL),
     "test_task_done_too_often_is_an_error": _except(_ALL),
@@ -260,7 +260,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "test_task_done_inside_a_loop_or_a_block_counts_once": _ACKS | _NEWEST,
     "test_shutdown_refuses_puts_and_lets_gets_finish": _ACKS,
     "test_settled_elsewhere_is_not_handed_out_again": _ACKS | _NEWEST,
-    "test_info_is_the_stored_mapping": _except("there is no such file", *SQL_KINDS, *_REDIS),
+    "test_info_is_the_stored_mapping": _except(
+        "there is no such file", *SQL_KINDS, *MYSQL_KINDS, *_REDIS
+    ),
     **dict.fromkeys(
         [
             "test_items_come_out_as_they_went_in",
