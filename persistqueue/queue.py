@@ -42,6 +42,11 @@ class Queue(FileQueue[T], ThreadedQueue[T]):
         serializer: ``persistqueue.serializers.pickle``, ``msgpack``, ``cbor2``,
             ``json``, or any object with ``dump(value, fp)`` and ``load(fp)``.
         autosave: finish an item when it is taken, instead of at ``task_done``.
+        engine: where the items are kept, instead of chunk files: a class of
+            ``persistqueue.engines``, a function that takes the path and returns an
+            engine, or an engine.  ``path`` is then what the engine makes of it (a file,
+            mostly), one queue object at a time may have it open, and ``chunksize`` and
+            ``tempdir`` mean nothing.
         durability: ``"power"`` or ``"process"``: what an acknowledged put survives.
         on_corrupt: ``"raise"`` ``QueueCorrupt`` at a damaged record, or ``"skip"`` it:
             set it aside in a file beside the queue and go on.
@@ -50,7 +55,7 @@ class Queue(FileQueue[T], ThreadedQueue[T]):
     Raises:
         FormatError: another serializer or a newer version wrote the directory.
         QueueCorrupt: it is damaged and cannot be rebuilt.
-        QueueLocked: another process held it for 10 s.
+        QueueLocked: another process held it for 10 s; with ``engine=``, has it open.
         OSError: the directory cannot be created, read or written.
         ValueError, TypeError, AttributeError: an argument is wrong.
     """
