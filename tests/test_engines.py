@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from typing import Any, ClassVar
+import importlib
 
 import pytest
 from aioqueue_engine import ListFile
 
 from persistqueue import engines
 from persistqueue.testing import EngineContract
-
-_EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def has(module: str) -> bool:
@@ -56,3 +52,4 @@ class TestPickledListEngine(EngineContract):
 
 class TestEngineOfAiodiskqueue(EngineContract):
     engine = engines.from_coroutines(ListFile)
+    many = 150

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from ..engines.base import StorageEngine
 
 _CRC = Struct("<L")
-_NOT_THE_ENGINES = (PersistQueueError, OSError, MemoryError)
+_CLOSING = 0.3  # s that an object which nobody closed may take to let go of its lock
+_AS_THEY_ARE = (PersistQueueError, OSError, ImportError, MemoryError)
 _inherited: list[StorageEngine] = []  # a parent process's, never to be closed here
 
 
@@ -77,6 +78,7 @@ class EngineStore:
         self._engine: StorageEngine | None = None
         self._name = "the engine"
         self._lock: DirectoryLock | None = None
+        self._locked_out = 0.0  # since when another object has had the lock
         self._failed: str | None = None
         self._tail = 0  # number of the oldest record that the engine holds
         self._stored = 0  # number behind the newest
@@ -103,8 +105,8 @@ class EngineStore:
             raise QueueFailed(self._failed)
         engine = self._make()
         self._name = type(engine).__name__
-        if engine.persistent:
-            self._acquire()
+        if engine.persistent and not self._acquired():
+            return False
         try:
             self._tail, self._stored = 0, self._opened(engine)
         except BaseException:
@@ -121,27 +123,35 @@ class EngineStore:
             raise EngineError(f"{self.path}: {self._name}.open returned {count!r}, not a count")
         return count
 
-    def _acquire(self) -> None:
+    def _acquired(self) -> bool:
         """Hold the lock until the engine is closed: it has its files to itself.
+
+        Returns:
+            False while an object that is just being closed may still have them.
 
         Raises:
             QueueLocked: another object has them.
         """
+        now = time.monotonic()
         lock = DirectoryLock(f"{self.path}.lock", os.path.dirname(self.path))
         try:
-            taken = lock.try_acquire(0.0)
+            taken = lock.try_acquire(now)
         except BaseException:
             lock.close()
             raise
-        if not taken:
-            lock.close()
-            raise QueueLocked(
-                f"{self.path} is open already, in this process or another, and {self._name} "
-                "serves one queue at a time: close that one, or use the default engine"
-            )
-        if not lock.supported:
-            warn("%s: no file locks here; only one process may use the queue", self.path)
-        self._lock = lock
+        if taken:
+            if not lock.supported:
+                warn("%s: no file locks here; only one process may use the queue", self.path)
+            self._lock, self._locked_out = lock, 0.0
+            return True
+        lock.close()
+        self._locked_out = self._locked_out or now
+        if now - self._locked_out < _CLOSING:
+            return False
+        raise QueueLocked(
+            f"{self.path} is open already, in this process or another, and {self._name} "
+            "serves one queue at a time: close that one, or use the default engine"
+        )
 
     def _release(self) -> None:
         lock, self._lock = self._lock, None
@@ -352,7 +362,7 @@ class EngineStore:
         """Call the engine; whatever it raises is an error of ours or the system's."""
         try:
             return function(*arguments)
-        except _NOT_THE_ENGINES:
+        except _AS_THEY_ARE:
             self._in_doubt = True
             raise
         except Exception as error:
@@ -366,7 +376,8 @@ class EngineStore:
     # -- the rest -------------------------------------------------------------------
 
     def abandon(self) -> None:
-        """Nobody queues for the lock."""
+        """Stop waiting for the lock."""
+        self._locked_out = 0.0
 
     def changed(self) -> bool:
         return False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from .._storage.files import Disk
-from ..exceptions import FormatError, QueueCorrupt
+from ..exceptions import FormatError, QueueCorrupt, SerializationError
 from .base import StorageEngine
 
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ class PickledListEngine(StorageEngine):
     def _parse(self, data: bytes) -> list[bytes]:
         try:
             value = pickle.loads(data)
+        except (ImportError, AttributeError) as error:  # in aiodiskqueue's file: an item's class
+            raise SerializationError(
+                f"{self.path}: an item cannot be loaded here ({error}); nothing was changed"
+            ) from error
         except Exception as error:
             raise self._damaged(f"it is no pickle: {type(error).__name__}: {error}") from error
         if isinstance(value, list):
