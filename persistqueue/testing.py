@@ -265,10 +265,6 @@ class EngineContract:
         )
         with self.open(tmp_path) as q:
             assert q.get_many(9) == [2, None, "last"]
-            q.task_done(3)
-        self.in_child(tmp_path, ("put", "new"))
-        with self.open(tmp_path) as q:
-            assert q.get_many(9) == ["new"]
 
     # -- waiting and cancelling -----------------------------------------------------
 
