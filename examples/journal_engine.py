@@ -15,12 +15,15 @@ import os
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from persistqueue import Queue, QueueCorrupt
 from persistqueue.engines import StorageEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 FRAME = Struct("<cQLL")  # kind, length of the data, its CRC-32, and that of these three
 LENGTH = Struct("<Q")
@@ -71,7 +74,7 @@ class JournalEngine(StorageEngine):
         frame = frame_of(kind, data) + data
         try:
             if os.pwrite(self._fd, frame, self._end) < len(frame):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
+                raise OSError(errno.ENOSPC, "no room", self.path)  # noqa: TRY301 - undone below
         except BaseException:
             os.ftruncate(self._fd, self._end)  # nothing of it is stored
             raise

@@ -250,6 +250,8 @@ _NO_COUNT = "what is taken with auto_commit=True is finished: nothing is counted
 _ACKS = _except("a bare task_done does nothing where items are acked", *_ACK)
 _NEWEST = _except("the newest comes first", "FILOSQLiteAckQueue", "FILOSQLiteQueue")
 
+_ONE = dict.fromkeys(ENGINE_FAMILIES, "one object at a time")
+
 #: Tests of the contract that are not a family's: test -> family -> why.
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "test_unfinished_items_come_again": _except(_EACH, *SQL_KINDS, *_REDIS),
@@ -269,9 +271,16 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "test_shutdown_refuses_puts_and_lets_gets_finish": _ACKS,
     "test_info_is_the_stored_mapping": _except("there is no such file", *SQL_KINDS, *_REDIS)
     | dict.fromkeys(ENGINE_FAMILIES, "there is no such file"),
-    "test_settled_elsewhere_is_not_handed_out_again": _ACKS
-    | _NEWEST
-    | dict.fromkeys(ENGINE_FAMILIES, "one object at a time"),
+    "test_settled_elsewhere_is_not_handed_out_again": _ACKS | _NEWEST | _ONE,
+    **dict.fromkeys(
+        [
+            "test_a_waiting_get_notices_another_objects_put",
+            "test_a_waiting_put_notices_room_made_by_another_object",
+            "test_join_notices_what_another_object_finishes",
+            "test_shutdown_leaves_what_another_object_put_to_a_waiting_get",
+        ],
+        _ONE,
+    ),
     **dict.fromkeys(
         [
             "test_items_come_out_as_they_went_in",
@@ -288,6 +297,5 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         ],
         _NEWEST,
     ),
-    "test_a_second_object_sees_what_is_committed": _NEWEST
-    | dict.fromkeys(ENGINE_FAMILIES, "one object at a time"),
+    "test_a_second_object_sees_what_is_committed": _NEWEST | _ONE,
 }

@@ -13,7 +13,7 @@ from persistqueue import QueueCorrupt, engines
 from persistqueue.testing import EngineContract
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
-from journal_engine import JournalEngine  # noqa: E402 - the documentation's example
+from journal_engine import JournalEngine
 
 
 def has(module: str) -> bool:
