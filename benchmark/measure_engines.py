@@ -177,6 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--peers", action="store_true", help="other libraries as well, if installed"
     )
+    parser.add_argument("--kind", default="", help="only kinds that have this in their name")
     parser.add_argument("--items", type=int, default=20_000, help="bound of the loads")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="bound of the backlogs")
     parser.add_argument("--callers", type=int, default=300, help="bound of the tasks that put")
@@ -188,7 +189,11 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out) as folder:
         todo = cases(kinds, Path(folder), options.items, options.backlog, options.callers)
-        todo = [case for case in todo if options.only in (None, case.picture)]
+        todo = [
+            case
+            for case in todo
+            if options.only in (None, case.picture) and options.kind in case.kind
+        ]
         try:
             rows = measure(todo, options.rounds)
         except LostError as lost:

@@ -36,10 +36,10 @@ class FileQueue(Generic[T]):
         serializer: Any = pickle,
         autosave: bool = False,
         *,
-        engine: Engine | None = None,
         durability: str = "power",
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
+        engine: Engine | None = None,
     ) -> None:
         self.path = absolute(path)
         self.maxsize = whole("maxsize", maxsize)

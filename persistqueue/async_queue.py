@@ -76,15 +76,15 @@ class AsyncQueue(FileQueue[T], TaskedQueue[T]):
             ``json``, or any object with ``dump(value, fp)`` and ``load(fp)``, which may be
             coroutine functions.
         autosave: finish an item when it is taken, instead of at ``task_done``.
+        durability: ``"power"`` or ``"process"``: what an acknowledged put survives.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a damaged record, or ``"skip"`` it:
+            set it aside in a file beside the queue and go on.
+        max_item_bytes: longest encoded item, checked before writing and reading.
         engine: where the items are kept, instead of chunk files: a class of
             ``persistqueue.engines``, a function that takes the path and returns an
             engine, or an engine.  ``path`` is then what the engine makes of it (a file,
             mostly), one queue object at a time may have it open, and ``chunksize`` and
             ``tempdir`` mean nothing.
-        durability: ``"power"`` or ``"process"``: what an acknowledged put survives.
-        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a damaged record, or ``"skip"`` it:
-            set it aside in a file beside the queue and go on.
-        max_item_bytes: longest encoded item, checked before writing and reading.
 
     Raises:
         ValueError, TypeError, AttributeError: an argument is wrong.

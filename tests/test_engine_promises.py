@@ -145,7 +145,7 @@ def test_damage(name: str, tmp_path: Path) -> None:
             file.write_bytes(data.replace(b"needleneedle", b"needleNeedle", 1))
             hit += 1
     assert hit
-    with pytest.raises(PersistQueueError, match="checksum|decoded"), queue_on(name, tmp_path) as q:
+    with pytest.raises(PersistQueueError, match=r"checksum|decoded"), queue_on(name, tmp_path) as q:
         q.get()
 
 
