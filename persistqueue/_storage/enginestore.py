@@ -161,8 +161,8 @@ class EngineStore:
     # -- a transaction --------------------------------------------------------------
 
     def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nobody else can write
-        if self._engine is None:
-            self.open()
+        if self._engine is None and not self.open():
+            return False
         self._reset()
         return True
 
