@@ -518,7 +518,7 @@ async def test_any_sqlite_will_do(tmp_path: Path) -> None:
     q = await Queue.create(tmp_path / "data", cls_storage_engine=engines.SqliteEngine)
     statements: list[str] = []
     engine: Any = q._queue._store._engine  # type: ignore[union-attr]
-    engine._connection.set_trace_callback(statements.append)
+    engine._file._connection.set_trace_callback(statements.append)
     await q.put(1)
     await q.get()
     await eventually(lambda: any("DELETE" in statement for statement in statements))

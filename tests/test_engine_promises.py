@@ -75,7 +75,8 @@ files.Disk.write = half
 if not {name in ("ChunkFileEngine", "PickledListEngine")}:
     import sqlite3
     target = q._store._engine
-    connection = getattr(target, "_connection", None) or target._file._connection
+    file = getattr(target._file, "_file", target._file)
+    connection = file._connection
     connection.set_trace_callback(lambda s: s == "COMMIT" and os._exit(9))
 q.put_many(["x" * 1000] * 50)
 """

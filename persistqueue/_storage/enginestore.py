@@ -24,16 +24,18 @@ from zlib import crc32
 from .._log import warn
 from ..exceptions import EngineError, PersistQueueError, QueueCorrupt, QueueFailed, QueueLocked
 from .base import Record
+from .block import Block, Damaged
 from .chunkstate import MOST_RECORDS, Position, State
 from .cursor import Cursor
 from .files import DirectoryLock
-from .framing import Block, Damaged, Framing, PickleFraming
+from .framing import PickleFraming
 from .readahead import ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..engines.base import StorageEngine
+    from .framing import Framing
 
 _CRC = Struct("<L")
 _CLOSING = 0.3  # s that an object which nobody closed may take to let go of its lock
@@ -222,6 +224,12 @@ class EngineStore:
 
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - it is free here
         return self._cursor.counts(_place(self._stored + len(self._new)))
+
+    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
+        return maxsize - self.counts()[0]
+
+    def needs(self, records: Sequence[bytes], ahead: Sequence[bytes]) -> int:  # noqa: ARG002
+        return len(records)
 
     # -- ending a transaction -------------------------------------------------------
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pickle
 import struct
 from contextlib import closing, suppress
 from functools import partial
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._log import warn
 from .._storage.files import Disk
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
+from . import inert
 from .base import StorageEngine
 from .dictfile import DictFile
 
@@ -154,7 +154,7 @@ class DbmEngine(StorageEngine):
         if raw is None:
             return None
         try:
-            number = pickle.loads(raw)
+            number = inert.loads(raw)
         except Exception as error:
             raise self._damaged(f"{key.decode()} is no number: {error}") from error
         if type(number) is not int:
@@ -276,7 +276,7 @@ class _DumbFile(_StandardFile):
 
     def _delete(self, keys: Iterable[bytes]) -> None:  # noqa: ARG002 - see above
         ends = [self._ask(self._db.get, key) for key in (_HEAD, _TAIL)]
-        if None in ends or pickle.loads(ends[0]) <= pickle.loads(ends[1]):
+        if None in ends or inert.loads(ends[0]) <= inert.loads(ends[1]):
             return
         self._ask(self._db.close)
         for suffix in (".dir", ".bak", ".dat"):  # without an index there is nothing, at once

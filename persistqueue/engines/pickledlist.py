@@ -2,8 +2,7 @@
 
 The file is one pickle of plain values, ``{"persistqueue": 1, "crc32": ..., "records": [...]}``.
 It is written beside the old one, synced, and put in its place: never in place, so a crash
-leaves the one or the other.  A list in its stead is what aiodiskqueue wrote: it is read, and
-written as ours at the first change.
+leaves the one or the other.  (``persistqueue.compat.aiodiskqueue`` reads aiodiskqueue's list.)
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import contextlib
 import os
 import pickle
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from .._storage.files import Disk
-from ..exceptions import FormatError, QueueCorrupt, SerializationError
+from ..exceptions import FormatError, QueueCorrupt
+from . import inert
 from .base import StorageEngine
 
 if TYPE_CHECKING:
@@ -88,15 +88,9 @@ class PickledListEngine(StorageEngine):
 
     def _parse(self, data: bytes) -> list[bytes]:
         try:
-            value = pickle.loads(data)
-        except (ImportError, AttributeError) as error:  # in aiodiskqueue's file: an item's class
-            raise SerializationError(
-                f"{self.path}: an item cannot be loaded here ({error}); nothing was changed"
-            ) from error
+            value = inert.loads(data)
         except Exception as error:
-            raise self._damaged(f"it is no pickle: {type(error).__name__}: {error}") from error
-        if isinstance(value, list):
-            return self._adopted(value)
+            raise self._damaged(f"it is no plain pickle: {error}") from error
         if not isinstance(value, dict) or "persistqueue" not in value:
             raise FormatError(f"{self.path} is not a pickled list of records; nothing was changed")
         if value["persistqueue"] != _FORMAT:
@@ -107,10 +101,6 @@ class PickledListEngine(StorageEngine):
         if not isinstance(records, list) or value.get("crc32") != _sum(records):
             raise self._damaged("its checksum does not fit")
         return records
-
-    def _adopted(self, items: list[Any]) -> list[bytes]:
-        """Return the records of a list of items, which aiodiskqueue wrote."""
-        return [pickle.dumps(item, 4) for item in items]
 
     def _damaged(self, reason: str) -> QueueCorrupt:
         return QueueCorrupt(

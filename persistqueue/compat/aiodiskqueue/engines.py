@@ -19,6 +19,7 @@ from ...engines.coroutines import from_coroutines
 from ...engines.dbm import DbmEngine as _Dbm
 from ...engines.pickledlist import PickledListEngine as _PickledList
 from ...engines.sqlite import SQLiteEngine as _SQLite
+from ...exceptions import FormatError, SerializationError
 from ._log import logger
 
 if TYPE_CHECKING:
@@ -103,10 +104,32 @@ class DbmEngine(ReadyMade):
     storage_engine = _Dbm
 
 
+class _ItemsInAList(_PickledList):
+    """Reads a pickled list of items, too; writes it as its base does, at the first change.
+
+    Such a list is one pickle, so reading it makes the items, whatever they do.
+    """
+
+    def _parse(self, data: bytes) -> list[bytes]:
+        if b"persistqueue" in data[:40]:
+            return super()._parse(data)
+        try:
+            value = pickle.loads(data)
+        except (ImportError, AttributeError) as error:
+            raise SerializationError(
+                f"{self.path}: an item cannot be loaded here ({error}); nothing was changed"
+            ) from error
+        except Exception as error:
+            raise self._damaged(f"it is no pickle: {type(error).__name__}: {error}") from error
+        if not isinstance(value, list):
+            raise FormatError(f"{self.path} is not a pickled list of items; nothing was changed")
+        return [pickle.dumps(item, 4) for item in value]
+
+
 class PickledList(ReadyMade):
     """All items in one pickle, replaced at every change."""
 
-    storage_engine = _PickledList
+    storage_engine = _ItemsInAList
 
 
 PickledListEngine = PickledList  # what aiodiskqueue's README calls it
