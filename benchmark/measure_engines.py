@@ -37,8 +37,10 @@ _STEPS = 200  # of puts and gets over a backlog
 _BOUND = {
     "PickledListEngine": 1_000,
     "aiodiskqueue DbmEngine": 5_000,
-    "aiodiskqueue PickleSequence": 5_000,
-    "aiodiskqueue PickledList": 5_000,
+    "aiodiskqueue PickleSequence": 1_000,
+    "aiodiskqueue PickledList": 1_000,
+    "SimpleBroker": 5_000,
+    "litequeue": 5_000,
 }
 
 Open = Callable[[Path], AbstractAsyncContextManager[Any]]

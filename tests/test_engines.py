@@ -47,6 +47,7 @@ class TestGnuDbmEngine(EngineContract):
     engine = engines.DbmEngine.using("gnu")
 
 
+@pytest.mark.slow
 class TestDumbDbmEngine(EngineContract):
     engine = engines.DbmEngine.using("dumb")
 

@@ -116,7 +116,7 @@ class Queue(Generic[T]):
         """Store an item if there is room now.
 
         Raises:
-            QueueFull: there is none.
+            ~persistqueue.compat.aiodiskqueue.QueueFull: there is none.
             Everything that ``put`` raises.
         """
         try:
@@ -132,7 +132,7 @@ class Queue(Generic[T]):
         """Take the oldest item if there is one now.
 
         Raises:
-            QueueEmpty: there is none.
+            ~persistqueue.compat.aiodiskqueue.QueueEmpty: there is none.
         """
         try:
             return await self._queue.get(block=False)
