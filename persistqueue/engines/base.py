@@ -12,10 +12,10 @@ crash, ``join``, ``maxsize``, damage) is the same for every engine.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class StorageEngine(ABC):
@@ -98,6 +98,23 @@ class StorageEngine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of files and memory; ``open`` may follow.  A second call does nothing."""
+
+
+class Recipe:
+    """An engine class with more arguments than the path, for ``engine=``.
+
+    No ``functools.partial``: as an attribute of a class that becomes a method.
+
+    Args:
+        engine_class: called with the path and ``arguments``.
+    """
+
+    def __init__(self, engine_class: Callable[..., StorageEngine], /, **arguments: Any) -> None:
+        self._engine_class = engine_class
+        self._arguments = arguments
+
+    def __call__(self, path: str) -> StorageEngine:
+        return self._engine_class(path, **self._arguments)
 
 
 class ChunkFileEngine:

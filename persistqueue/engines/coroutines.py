@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import EngineError, SerializationError
-from .base import StorageEngine
+from .base import Recipe, StorageEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -38,7 +37,7 @@ class CoroutineEngine(Protocol):
         """Remove the oldest item."""
 
 
-def from_coroutines(engine_class: Callable[[Path], CoroutineEngine]) -> Callable[[str], Adapter]:
+def from_coroutines(engine_class: Callable[[Path], CoroutineEngine]) -> Recipe:
     """Return an engine for ``engine=`` made of one that was written for aiodiskqueue.
 
     ``Queue(path, engine=from_coroutines(TheirEngine))``.  The queue's serializer must be
@@ -49,7 +48,7 @@ def from_coroutines(engine_class: Callable[[Path], CoroutineEngine]) -> Callable
         engine_class: takes a ``pathlib.Path``; has the coroutines ``initialize``,
             ``fetch_all``, ``add_item`` and ``remove_item``.
     """
-    return partial(Adapter, engine_class=engine_class)
+    return Recipe(Adapter, engine_class=engine_class)
 
 
 class Adapter(StorageEngine):

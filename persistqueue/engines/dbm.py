@@ -26,7 +26,7 @@ from .._log import warn
 from .._storage.files import Disk
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
 from . import inert
-from .base import StorageEngine
+from .base import Recipe, StorageEngine
 from .dictfile import DictFile
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class DbmEngine(StorageEngine):
         self._tail = 0  # of the newest record; head - 1 when there is none
 
     @classmethod
-    def using(cls, backend: str) -> Callable[[str], DbmEngine]:
+    def using(cls, backend: str) -> Recipe:
         """Return an engine class, as it were, with another file format."""
-        return partial(cls, backend=backend)
+        return Recipe(cls, backend=backend)
 
     def open(self) -> int:
         if self._file is None:
