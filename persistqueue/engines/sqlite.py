@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _OURS = 0x70715245  # application_id: ids are in one run
-_ENDS = "SELECT MIN(rowid), MAX(rowid) FROM queue"
+# Two queries: SQLite looks up one extreme, for both at once it reads the whole table.
+_ENDS = "SELECT (SELECT MIN(rowid) FROM queue), (SELECT MAX(rowid) FROM queue)"
 
 
 class SQLiteEngine(StorageEngine):
