@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _COLOURS = (
     "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e",
-    "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22",
+    "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#000000",
 )  # fmt: skip
 _LINES = {"power": "-", "process": "--", "none": ":"}
 
@@ -29,7 +29,7 @@ def draw(rows: list[dict[str, Any]], place: str, out: Path) -> list[Path]:
             continue
         figure = Figure(figsize=(9, 5.5), layout="constrained")
         plot(figure, mine)
-        figure.supxlabel(f"{place}; shared with other programs", fontsize=6, color="#606060")
+        figure.suptitle(place, fontsize=7, color="#606060")
         for suffix in ("png", "svg"):
             files.append(out / f"engines_{name}.{suffix}")
             figure.savefig(files[-1], dpi=80, metadata={"Date": None} if suffix == "svg" else None)
@@ -57,6 +57,9 @@ def _lines(axes: Any, rows: list[dict[str, Any]]) -> None:
             label=f"{kind} ({durability})",
         )
     axes.set(xscale="log", yscale="log")
+    places = sorted({row["x"] for row in rows})
+    axes.set_xticks(places, [f"{x:,}" for x in places])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
 
 

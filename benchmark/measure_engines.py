@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         except LostError as lost:
             print(f"items were lost: {lost}", file=sys.stderr)
             return 1
-        place = machine(folder)
+        place = f"{machine(folder)}; medians of {options.rounds}"
     with (options.out / "engines.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
