@@ -5,31 +5,25 @@ are handed out and which are settled, as it does for chunk files; numbers take t
 its positions.  What is appended waits in memory for the commit, which appends, syncs (if
 power is to be survived) and removes what was settled, up to the oldest that is not.
 
-Pickled records carry a checksum of their own (see ``framing``), which every unpickler skips;
-others get four bytes of CRC-32 in front.
-
 An engine that has raised, or was interrupted, is closed and opened again: what it then holds
 says what came of the call.  If that is neither all nor nothing, the queue is poisoned.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import time
-from struct import Struct
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from .._log import warn
 from ..exceptions import EngineError, PersistQueueError, QueueCorrupt, QueueFailed, QueueLocked
 from .base import Record
-from .block import Block, Damaged
+from .block import Damaged
 from .chunkstate import MOST_RECORDS, Position, State
 from .cursor import Cursor
 from .files import DirectoryLock
-from .framing import PickleFraming
 from .readahead import ReadAhead
+from .seal import Seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +31,6 @@ if TYPE_CHECKING:
     from ..engines.base import StorageEngine
     from .framing import Framing
 
-_CRC = Struct("<L")
 _CLOSING = 0.3  # s that an object which nobody closed may take to let go of its lock
 _AS_THEY_ARE = (PersistQueueError, OSError, ImportError, MemoryError)
 _inherited: list[StorageEngine] = []  # a parent process's, never to be closed here
@@ -71,12 +64,11 @@ class EngineStore:
         self.path = path
         self.skipped = 0
         self._framing = framing
-        self._sealed = not isinstance(framing, PickleFraming)
+        self._seal = Seal(framing, longest)
         self._make = make
         self._autosave = autosave
         self._power = power
         self._skip_corrupt = skip_corrupt
-        self._longest = longest
         self._engine: StorageEngine | None = None
         self._name = "the engine"
         self._lock: DirectoryLock | None = None
@@ -176,7 +168,7 @@ class EngineStore:
         self._cursor.begin()
 
     def append(self, records: Sequence[bytes]) -> None:
-        self._new += map(self._seal, records) if self._sealed else records
+        self._new += map(self._seal.put, records)
 
     def take(self, most: int) -> list[Record]:
         taken: list[Record] = []
@@ -202,7 +194,7 @@ class EngineStore:
             start, end = cursor.read, _place(number + 1)
             record = self._record(number)
             try:
-                item = self._decode(record)
+                item = self._seal.decode(record)
             except Damaged as damage:
                 self._skip(start, end, record, str(damage))
             else:
@@ -327,26 +319,6 @@ class EngineStore:
                 f"{self.path}: {self._name}.read returned {len(records)} records, not {count}"
             )
         return records
-
-    def _seal(self, record: bytes) -> bytes:
-        return _CRC.pack(crc32(record)) + record
-
-    def _decode(self, record: bytes | None) -> Any:
-        if record is None:
-            raise Damaged("the record is missing")
-        if self._sealed:
-            if record[: _CRC.size] != _CRC.pack(crc32(record[_CRC.size :])):
-                raise Damaged("its checksum does not fit")
-            record = record[_CRC.size :]
-        data, length = record, len(record)
-
-        def stream(offset: int, limit: int | None) -> io.BytesIO:
-            return io.BytesIO(data[offset:] if limit is None else data[offset : offset + limit])
-
-        item, end = self._framing.decode(Block(0, 0, data, length, self._longest, stream), 0)
-        if end != length:
-            raise Damaged(f"{length - end} bytes too many")
-        return item
 
     def _skip(self, start: Position, end: Position, record: bytes | None, reason: str) -> None:
         """Step over damage, or say where it is."""
