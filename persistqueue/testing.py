@@ -27,27 +27,15 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import exceptions
+from ._testing import CHILD, TIME, flip_a_bit, lose, raises, run
 from .engines.base import StorageEngine
 from .queue import Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from pathlib import Path
 
     from .async_queue import AsyncQueue
-
-_TIME = 60  # s that a child or an event loop may take
-#: A program that works on a queue as it is told, then dies without a word.
-_CHILD = """
-import json, os, pickle, sys
-sys.path[:] = json.loads(sys.argv[1])
-from persistqueue import Queue
-engine = pickle.loads(bytes.fromhex(sys.argv[2]))
-queue = Queue(sys.argv[3], engine=engine, durability="process")
-for verb, *arguments in json.loads(sys.argv[4]):
-    getattr(queue, verb)(*arguments)
-os._exit(9)
-"""
 
 
 class EngineContract:
@@ -97,8 +85,8 @@ class EngineContract:
         arguments = [json.dumps(sys.path), pickle.dumps(self.engine).hex()]
         arguments += [str(tmp_path / "queue"), json.dumps(calls)]
         done = subprocess.run(  # noqa: S603 - the arguments are ours
-            [sys.executable, "-c", _CHILD, *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIME, check=False,
+            [sys.executable, "-c", CHILD, *arguments],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIME, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (9, "")
 
@@ -253,7 +241,7 @@ class EngineContract:
         with self.open(tmp_path, autosave=True) as q:
             assert sorted(q.get_many(9)) == ["b", "c"]
 
-    def test_a_process_that_dies_loses_nothing_it_was_told(self, tmp_path: Path) -> None:
+    def test_a_process_that_diesloses_nothing_it_was_told(self, tmp_path: Path) -> None:
         """Killed behind put, get and task_done: what was put is there, what is done is gone."""
         if not self.persists(tmp_path):
             return
@@ -280,7 +268,7 @@ class EngineContract:
             q.put(3)
             assert q.get_many(9) == [2, 3]
 
-    def test_tasks_share_commits_and_none_loses_an_item(self, tmp_path: Path) -> None:
+    def test_tasks_share_commits_and_noneloses_an_item(self, tmp_path: Path) -> None:
         """Five producers and three consumers: each item once, each producer's in order."""
 
         async def work() -> list[tuple[int, int]]:
@@ -307,7 +295,7 @@ class EngineContract:
         taken = run(work)
         assert sorted(taken) == [(who, number) for who in range(5) for number in range(30)]
 
-    def test_cancelled_calls_lose_nothing(self, tmp_path: Path) -> None:
+    def test_cancelled_callslose_nothing(self, tmp_path: Path) -> None:
         """Gets and puts that are cancelled at any time: delivered and stored is what was put."""
         chance = random.Random(1)  # noqa: S311 - no secret
 
@@ -361,7 +349,7 @@ class EngineContract:
         """A damaged record raises QueueCorrupt until it is skipped; nothing behind it is lost."""
         if self.made(tmp_path) is None or not self.persists(tmp_path):
             return
-        for damage in (_flip_a_bit, _lose):
+        for damage in (flip_a_bit, lose):
             with self.open(tmp_path) as q:
                 q.put_many(["a", "b", "c", "d"])
             with self.open(tmp_path) as q:
@@ -397,27 +385,3 @@ class EngineContract:
             return made  # type: ignore[no-any-return]
 
         return Queue(tmp_path / "queue", engine=make, **options)
-
-
-def run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run a coroutine function on an event loop of its own, with a bound on its time."""
-    return asyncio.run(asyncio.wait_for(work(), _TIME))
-
-
-def raises(
-    error: type[Exception], call: Callable[..., Any], *args: Any, **options: Any
-) -> Exception:
-    """Return the error that a call raises; it must be of that class."""
-    try:
-        call(*args, **options)
-    except error as raised:
-        return raised
-    raise AssertionError(f"{error.__name__} was not raised")
-
-
-def _flip_a_bit(record: bytes) -> bytes:
-    return record[:-2] + bytes([record[-2] ^ 1]) + record[-1:]
-
-
-def _lose(_: bytes) -> None:
-    return None
