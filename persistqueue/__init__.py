@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import engines as engines
     from . import exceptions as exceptions
     from . import serializers as serializers
     from .async_broker import AsyncBroker as AsyncBroker
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .exceptions import AsyncFull as AsyncFull
     from .exceptions import AsyncQueueShutDown as AsyncQueueShutDown
     from .exceptions import Empty as Empty
+    from .exceptions import EngineError as EngineError
     from .exceptions import FormatError as FormatError
     from .exceptions import Full as Full
     from .exceptions import ItemTooLarge as ItemTooLarge
@@ -103,6 +105,7 @@ _HOMES = {
     "BrokerConfig": "brokerconfig",
     "BrokerQueue": "brokerqueue",
     "Empty": "exceptions",
+    "EngineError": "exceptions",
     "FIFOSQLiteAckQueue": "sqlackqueue",
     "FIFOSQLiteQueue": "sqlqueue",
     "FILOSQLiteAckQueue": "sqlackqueue",
@@ -135,7 +138,7 @@ _HOMES = {
     "UniqueAckQ": "sqlackqueue",
     "UniqueQ": "sqlqueue",
 }
-_MODULES = frozenset(_HOMES.values()) | {"serializers"}
+_MODULES = frozenset(_HOMES.values()) | {"engines", "serializers"}
 
 
 def __getattr__(name: str) -> Any:
@@ -156,7 +159,7 @@ def __dir__() -> list[str]:
 
 def _available() -> list[str]:
     """Return the public names whose dependencies are installed: a star import always works."""
-    names = ["__author__", "__license__", "__version__", "exceptions", "serializers"]
+    names = ["__author__", "__license__", "__version__", "engines", "exceptions", "serializers"]
     for name in _HOMES:
         with contextlib.suppress(ImportError):
             __getattr__(name)

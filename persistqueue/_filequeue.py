@@ -13,6 +13,7 @@ from .exceptions import ItemTooLarge
 from .serializers import pickle
 
 if TYPE_CHECKING:
+    from ._options import Engine
     from ._runtime.shell import Shell
     from ._storage.files import Disk, File
 
@@ -38,6 +39,7 @@ class FileQueue(Generic[T]):
         durability: str = "power",
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
+        engine: Engine | None = None,
     ) -> None:
         self.path = absolute(path)
         self.maxsize = whole("maxsize", maxsize)
@@ -57,6 +59,7 @@ class FileQueue(Generic[T]):
             on_corrupt=on_corrupt,
             max_item_bytes=max_item_bytes,
             disk=self._disk,
+            engine=engine,
         )
         self._shell = self._open_shell()
 
@@ -75,7 +78,10 @@ class FileQueue(Generic[T]):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the file ``info`` holds, as of the last call that stored something."""
+        """What the file ``info`` holds, as of the last call that stored something.
+
+        With ``engine=`` there is no such file: the numbers are those it would hold.
+        """
         return self._store.state.mapping()
 
     @property

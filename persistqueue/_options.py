@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 from ._storage.chunkfile import ChunkFileStore
 from ._storage.chunkstate import MOST_RECORDS
 from ._storage.framing import Framing, framing_of
+from .engines.base import ChunkFileEngine, StorageEngine
+from .exceptions import QueueFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._storage.enginestore import EngineStore
     from ._storage.files import Disk
+
+    #: What ``engine=`` takes: a class or any callable that makes one, or an engine.
+    Engine = type[ChunkFileEngine] | Callable[[str], StorageEngine] | StorageEngine
 
 #: Default bound on one encoded item, in bytes.
 MAX_ITEM_BYTES = 64 * 1024 * 1024
@@ -63,7 +71,8 @@ def file_store(
     on_corrupt: str,
     max_item_bytes: int,
     disk: Disk | None = None,
-) -> tuple[ChunkFileStore, Framing]:
+    engine: Engine | None = None,
+) -> tuple[ChunkFileStore | EngineStore, Framing]:
     """Check a file queue's arguments and return its store; nothing is created or opened.
 
     Raises:
@@ -71,14 +80,30 @@ def file_store(
         OSError: there is no ``tempdir``.
     """
     framing = framing_of(serializer)
+    chunksize = whole("chunksize", chunksize, 1, MOST_RECORDS)
+    power = one_of("durability", durability, DURABILITIES) == "power"
+    skip_corrupt = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+    longest = whole("max_item_bytes", max_item_bytes, 1)
+    if engine is not None and engine is not ChunkFileEngine:
+        from ._storage.enginestore import EngineStore  # noqa: PLC0415 - most never need it
+
+        return EngineStore(
+            path,
+            framing,
+            _maker(engine, path),
+            autosave=bool(autosave),
+            power=power,
+            skip_corrupt=skip_corrupt,
+            longest=longest,
+        ), framing
     store = ChunkFileStore(
         path,
         framing,
-        chunksize=whole("chunksize", chunksize, 1, MOST_RECORDS),
+        chunksize=chunksize,
         autosave=bool(autosave),
-        power=one_of("durability", durability, DURABILITIES) == "power",
-        skip_corrupt=one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip",
-        longest=whole("max_item_bytes", max_item_bytes, 1),
+        power=power,
+        skip_corrupt=skip_corrupt,
+        longest=longest,
         tempdir=None if tempdir is None else absolute(tempdir),
         disk=disk,
     )
@@ -95,3 +120,41 @@ def _existing(path: str) -> str:
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path
+
+
+def _maker(engine: Engine, path: str) -> Callable[[], StorageEngine]:
+    """Return what makes the engine when the queue is opened.
+
+    Raises:
+        TypeError: it is neither a class, nor a callable, nor an engine.
+    """
+    if isinstance(engine, StorageEngine):
+        return _only_here(engine)
+    if not callable(engine):
+        raise TypeError(
+            "engine must be a subclass of StorageEngine, a function that takes a path and returns "
+            f"one, or an engine, not {type(engine).__name__}"
+        )
+    factory: Callable[[str], object] = engine
+
+    def make() -> StorageEngine:
+        made = factory(path)
+        if not isinstance(made, StorageEngine):
+            raise TypeError(f"engine returned {type(made).__name__}, which is no StorageEngine")
+        return made
+
+    return make
+
+
+def _only_here(engine: StorageEngine) -> Callable[[], StorageEngine]:
+    home = os.getpid()
+
+    def make() -> StorageEngine:
+        if os.getpid() != home:
+            raise QueueFailed(
+                "the queue's engine object belongs to the process that this one was forked from: "
+                "give engine= a class, of which each process makes its own"
+            )
+        return engine
+
+    return make

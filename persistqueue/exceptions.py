@@ -19,6 +19,7 @@
     ├── QueueCorrupt                 stored bytes are damaged; nothing was deleted
     ├── NoSuchQueue (LookupError)    a broker has no queue of that name
     ├── FormatError                  another serializer's or a newer version's files
+    ├── EngineError                  a storage engine broke its contract or failed
     ├── SerializationError           an item cannot be encoded or decoded
     └── ItemTooLarge                 longer than max_item_bytes
 
@@ -44,6 +45,7 @@ __all__ = [
     "AsyncFull",
     "AsyncQueueShutDown",
     "Empty",
+    "EngineError",
     "FormatError",
     "Full",
     "ItemTooLarge",
@@ -187,6 +189,10 @@ class NoSuchQueue(PersistQueueError, LookupError):
 
 class FormatError(PersistQueueError):
     """The files were written by another serializer or by a newer version."""
+
+
+class EngineError(PersistQueueError):
+    """A storage engine (``engine=``) raised an error of its own, or broke its contract."""
 
 
 class SerializationError(PersistQueueError):

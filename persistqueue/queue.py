@@ -46,11 +46,16 @@ class Queue(FileQueue[T], ThreadedQueue[T]):
         on_corrupt: ``"raise"`` ``QueueCorrupt`` at a damaged record, or ``"skip"`` it:
             set it aside in a file beside the queue and go on.
         max_item_bytes: longest encoded item, checked before writing and reading.
+        engine: where the items are kept, instead of chunk files: a class of
+            ``persistqueue.engines``, a function that takes the path and returns an
+            engine, or an engine.  ``path`` is then what the engine makes of it (a file,
+            mostly), one queue object at a time may have it open, and ``chunksize`` and
+            ``tempdir`` mean nothing.
 
     Raises:
         FormatError: another serializer or a newer version wrote the directory.
         QueueCorrupt: it is damaged and cannot be rebuilt.
-        QueueLocked: another process held it for 10 s.
+        QueueLocked: another process held it for 10 s; with ``engine=``, has it open.
         OSError: the directory cannot be created, read or written.
         ValueError, TypeError, AttributeError: an argument is wrong.
     """

@@ -29,6 +29,7 @@ EXAMPLES = {
     "broker_workers.py": "20 different tasks done, 0 left",
     "crawler.py": "8 addresses seen, 0 left to fetch",
     "graceful_shutdown.py": "3 jobs done, 7 wait for the next start",
+    "journal_engine.py": "6 items after a restart, the oldest is 4",
     "producers_and_consumers.py": "60 jobs done, 60 different ones, 3 failed once",
     "several_processes.py": "150 items put, 150 got, 150 different ones",
     "sync_producer.py": "5000 events shipped, 0 left, at most 250 at a time",

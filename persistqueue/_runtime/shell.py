@@ -66,7 +66,8 @@ class Shell:
         self._patience = patience
         self._ended = ended
         self._closed = False
-        self.unfinished = 0  # items not settled, as of the last batch
+        # As of the last batch: items that could be taken, and items not settled.
+        self.ready = self.unfinished = 0
         self._reset()
         _shells.add(self)
 
@@ -219,7 +220,7 @@ class Shell:
             return
         counts = runner.counts
         if counts is not None:
-            self.unfinished = counts[1]
+            self.ready, self.unfinished = counts
         self._deliver(self._line.finish(batch, counts))
 
     def _deliver(self, ops: Iterable[Op]) -> None:

@@ -99,7 +99,8 @@ class TaskShell(Shell):
             await self._hops.run(self._store.close)
             self._hops.stop()
         self._line.admit(Op(COUNT))
-        self.unfinished = self._store.counts(exact=False)[1] + self._takes.unanswered
+        self.ready, stored = self._store.counts(exact=False)
+        self.unfinished = stored + self._takes.unanswered
 
     async def settle(self, records: Sequence[Record]) -> None:
         """Settle those of ``records`` that nobody has settled yet, even if cancelled."""

@@ -59,7 +59,7 @@ class ThreadShell(Shell):
         except BaseException:
             store.forget()
             raise
-        self.unfinished = store.counts(exact=False)[1]
+        self.ready, self.unfinished = store.counts(exact=False)
 
     def _reset(self) -> None:
         super()._reset()

@@ -1,0 +1,188 @@
+"""aiodiskqueue's ``Queue`` over ``AsyncQueue``."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..._async_errors import AsyncEmpty, AsyncFull
+from ..._options import absolute
+from ...async_queue import AsyncQueue
+from ...exceptions import QueueCorrupt
+from ._log import logger
+from .engines import DbmEngine, backup_of, engine_of
+from .exceptions import QueueEmpty, QueueFull
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+#: Queues in use: two objects of one process on a data file are one queue.
+_open: weakref.WeakValueDictionary[tuple[Any, ...], AsyncQueue[Any]] = weakref.WeakValueDictionary()
+
+
+class Queue(Generic[T]):
+    """A first-in first-out queue for asyncio that survives a restart, in a data file.
+
+    Made by ``await Queue.create(...)`` alone.  What ``get`` has returned is gone from the
+    file; ``join`` waits for a ``task_done`` for each item, also for those that an earlier
+    process had put.  A ``get`` that is cancelled leaves its item in the queue, a ``put`` has
+    stored all or nothing.
+
+    Two objects of one process on a data file share one queue; a second process gets
+    ``QueueLocked`` as long as the first one has it open.
+    """
+
+    _queue: AsyncQueue[T]
+    _path: Path
+
+    def __init__(self, *_args: Any, **_options: Any) -> None:
+        raise TypeError("Queue can not be instantiated directly: use 'await Queue.create(...)'")
+
+    @classmethod
+    async def create(
+        cls,
+        data_path: str | os.PathLike[str],
+        maxsize: int = 0,
+        cls_storage_engine: Any = None,
+        *,
+        durability: str = "power",
+    ) -> Self:
+        """Open a data file, or create it, and return its queue.
+
+        A damaged file is renamed to ``.bak``, with the reason in the log, and the queue
+        begins anew.
+
+        Args:
+            data_path: the file; its directory must exist.
+            maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+            cls_storage_engine: a class of ``engines``, or one's own; ``DbmEngine`` when None.
+            durability: ``"power"`` or ``"process"``: what a put that has returned survives.
+
+        Raises:
+            ValueError: the suffix is ``.bak``, which is for damaged files.
+            TypeError: the engine is no subclass of ``FifoStorageEngine``.
+            QueueLocked: another process has it open.
+            FormatError: the file is something else.
+            OSError: it cannot be read or written.
+        """
+        path = Path(data_path)
+        if path.suffix == ".bak":
+            raise ValueError("data_path must not end in .bak: that is for damaged files")
+        engine = engine_of(cls_storage_engine or DbmEngine)
+        maxsize = max(0, maxsize)
+        key = (_real(path), maxsize, cls_storage_engine, durability)
+        queue = _open.get(key)
+        if queue is None or queue._shell._closed:  # noqa: SLF001 - one package
+            queue = AsyncQueue(
+                path, maxsize, engine=engine, autosave=True, durability=durability,
+                on_corrupt="skip",
+            )  # fmt: skip
+            await _open_or_set_aside(queue, Path(absolute(path)))
+            _open[key] = queue
+        made = cls.__new__(cls)
+        made._queue, made._path = queue, path  # noqa: SLF001 - not through __init__
+        return made
+
+    @property
+    def maxsize(self) -> int:
+        """Items that may wait before ``put`` does; 0 for no bound."""
+        return self._queue.maxsize
+
+    def qsize(self) -> int:
+        """Return how many items could be taken, as of the last call that has come back."""
+        return _ready(self._queue)
+
+    def empty(self) -> bool:
+        """Return whether nothing could be taken."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Return whether ``put`` would have to wait."""
+        return 0 < self.maxsize <= self.qsize()
+
+    async def put(self, item: T) -> None:
+        """Store an item at the end of the queue, and wait for room if it is full.
+
+        Raises:
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            OSError: it could not be written; nothing was stored.
+        """
+        await self._queue.put(item)
+
+    async def put_nowait(self, item: T) -> None:
+        """Store an item if there is room now.
+
+        Raises:
+            ~persistqueue.compat.aiodiskqueue.QueueFull: there is none.
+            Everything that ``put`` raises.
+        """
+        try:
+            await self._queue.put(item, block=False)
+        except AsyncFull:
+            raise QueueFull("the queue is full") from None
+
+    async def get(self) -> T:
+        """Take the oldest item, and wait for one if there is none."""
+        return await self._queue.get()
+
+    async def get_nowait(self) -> T:
+        """Take the oldest item if there is one now.
+
+        Raises:
+            ~persistqueue.compat.aiodiskqueue.QueueEmpty: there is none.
+        """
+        try:
+            return await self._queue.get(block=False)
+        except AsyncEmpty:
+            raise QueueEmpty("the queue is empty") from None
+
+    async def task_done(self) -> None:
+        """Say that the work on an item that ``get`` has returned is done.
+
+        Raises:
+            ValueError: it was called more often than items were taken.
+        """
+        await self._queue.task_done()
+
+    async def join(self) -> None:
+        """Wait until there was a ``task_done`` for every item."""
+        await self._queue.join()
+
+    async def close(self) -> None:
+        """Let go of the data file (aiodiskqueue has no such method, and none is needed)."""
+        await self._queue.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {str(self._path)!r}>"
+
+
+async def _open_or_set_aside(queue: AsyncQueue[Any], path: Path) -> None:
+    """Open a queue; where its file is damaged, rename that and begin anew."""
+    try:
+        await queue
+    except QueueCorrupt:
+        backup = _set_aside(path)
+        logger.exception("Data file is corrupt and has been backed up: %s", backup)
+        await queue
+    if count := _ready(queue):
+        logger.info("Read %d items from existing data file: %s", count, path)
+
+
+def _set_aside(path: Path) -> Path:
+    backup = backup_of(path)
+    for suffix in ("", "-wal", "-shm"):  # the two that SQLite may have beside it
+        if os.path.exists(f"{path}{suffix}"):
+            os.replace(f"{path}{suffix}", f"{backup}{suffix}")
+    return backup
+
+
+def _ready(queue: AsyncQueue[Any]) -> int:
+    """Return how many items could be taken, without waiting for the store."""
+    return queue._shell.ready  # noqa: SLF001 - one package
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)

@@ -1,0 +1,124 @@
+"""``StorageEngine``: what a queue asks of the place where its records are kept.
+
+An engine keeps byte strings in order.  It never sees an item, a waiting caller, a task or a
+thread of its own: a queue encodes and checks records, batches the calls of its callers, and
+calls its engine from one thread at a time.  Records are added at the end and removed at the
+beginning; in between they are read by their place, 0 for the oldest that is stored.
+
+What a queue makes of that (cancellation, items finished out of order, redelivery after a
+crash, ``join``, ``maxsize``, damage) is the same for every engine.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class StorageEngine(ABC):
+    """A place that keeps byte strings in order: the base class of every engine.
+
+    ``Queue(path, engine=MyEngine)`` calls ``MyEngine(path)`` when it opens.  Any callable that
+    takes a path and returns an engine will do, for one that has more arguments.
+
+    A queue holds a lock on ``<path>.lock`` while an engine is open, so an engine has its
+    files to itself: a second queue, in this process or another, raises ``QueueLocked``.
+
+    Methods raise ``OSError`` or an error of ``persistqueue.exceptions``; whatever else they
+    raise arrives at the queue's caller as ``EngineError``.
+
+    Args:
+        path: where the queue is; an absolute path.
+
+    Attributes:
+        persistent: False for an engine whose records are gone when it is closed.  Then the
+            queue writes no lock file beside ``path``.
+    """
+
+    persistent: ClassVar[bool] = True
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @abstractmethod
+    def open(self) -> int:
+        """Open what is there, or create it, and mend what a crash left.
+
+        Called before any other method, and again after ``close``.
+
+        Returns:
+            how many records are stored.
+
+        Raises:
+            FormatError: what is there was not written by this engine; nothing was touched.
+            QueueCorrupt: it is damaged as a whole; nothing was deleted.
+        """
+
+    @abstractmethod
+    def append(self, records: Sequence[bytes]) -> None:
+        """Add records behind the last one, in order, all or none.
+
+        When it has returned they survive the death of the process; when it has raised,
+        none of them is stored.
+
+        Args:
+            records: one or more; each any bytes, of any length.
+        """
+
+    @abstractmethod
+    def read(self, start: int, count: int) -> Sequence[bytes | None]:
+        """Return records by their place.
+
+        Args:
+            start: place of the first, 0 for the oldest that is stored.
+            count: how many, 1 or more; all of them are stored.
+
+        Returns:
+            ``count`` records; None for one that is lost.
+        """
+
+    @abstractmethod
+    def remove(self, count: int) -> None:
+        """Remove the ``count`` oldest records, all or none; so many are stored.
+
+        When it has returned they stay gone if the process dies.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Make everything so far safe against loss of power.
+
+        With ``durability="power"`` a queue calls it behind every ``append``.  When it raises,
+        the queue is not used any more until it is opened again.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and memory; ``open`` may follow.  A second call does nothing."""
+
+
+class Recipe:
+    """An engine class with more arguments than the path, for ``engine=``.
+
+    No ``functools.partial``: as an attribute of a class that becomes a method.
+
+    Args:
+        engine_class: called with the path and ``arguments``.
+    """
+
+    def __init__(self, engine_class: Callable[..., StorageEngine], /, **arguments: Any) -> None:
+        self._engine_class = engine_class
+        self._arguments = arguments
+
+    def __call__(self, path: str) -> StorageEngine:
+        return self._engine_class(path, **self._arguments)
+
+
+class ChunkFileEngine:
+    """The directory of chunk files that a queue has without ``engine=``.
+
+    It needs no ``StorageEngine`` in between: any number of objects and processes share it.
+    """

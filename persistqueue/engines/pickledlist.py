@@ -1,0 +1,118 @@
+"""``PickledListEngine``: one small file that is written anew at every change.
+
+The file is one pickle of plain values, ``{"persistqueue": 1, "crc32": ..., "records": [...]}``.
+It is written beside the old one, synced, and put in its place: never in place, so a crash
+leaves the one or the other.  (``persistqueue.compat.aiodiskqueue`` reads aiodiskqueue's list.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from itertools import islice
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from .._storage.files import Disk
+from ..exceptions import FormatError, QueueCorrupt
+from . import inert
+from .base import StorageEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FORMAT = 1
+
+
+class PickledListEngine(StorageEngine):
+    """Keeps all records in one file, which every change writes anew.
+
+    The smallest that survives; for queues that stay short, since each put and each finished
+    item costs the whole file, and a sync, at either durability.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._disk = Disk()
+        self._records: list[bytes] = []
+
+    def open(self) -> int:
+        with contextlib.suppress(OSError):  # what a crash left, or nothing
+            os.unlink(self._new)
+        try:
+            file = self._disk.open(self.path)
+        except FileNotFoundError:
+            self._write([])
+        else:
+            with contextlib.closing(file):
+                self._records = self._parse(self._disk.read(file, self._disk.size(file), 0))
+        return len(self._records)
+
+    def append(self, records: Sequence[bytes]) -> None:
+        self._write([*self._records, *records])
+
+    def read(self, start: int, count: int) -> Sequence[bytes]:
+        return list(islice(self._records, start, start + count))
+
+    def remove(self, count: int) -> None:
+        self._write(self._records[count:])
+
+    def sync(self) -> None:
+        self._disk.sync_directory(os.path.dirname(self.path))
+
+    def close(self) -> None:
+        self._records = []
+
+    # -- the file -------------------------------------------------------------------
+
+    @property
+    def _new(self) -> str:
+        return f"{self.path}.new"
+
+    def _write(self, records: list[bytes]) -> None:
+        value = {"persistqueue": _FORMAT, "crc32": _sum(records), "records": records}
+        try:
+            with contextlib.closing(self._disk.open(self._new, create=True)) as file:
+                self._disk.truncate(file, 0)
+                self._disk.write(file, pickle.dumps(value, 4), 0)
+                # Always: a file that is renamed before it is on the disk may be empty after
+                # a loss of power, and with it everything that was safe before.
+                self._disk.sync(file)
+            self._disk.replace(self._new, self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(self._new)
+            raise
+        self._records = records
+
+    def _parse(self, data: bytes) -> list[bytes]:
+        try:
+            value = inert.loads(data)
+        except Exception as error:
+            raise self._damaged(f"it is no plain pickle: {error}") from error
+        if not isinstance(value, dict) or "persistqueue" not in value:
+            raise FormatError(f"{self.path} is not a pickled list of records; nothing was changed")
+        if value["persistqueue"] != _FORMAT:
+            raise FormatError(
+                f"{self.path} has format {value['persistqueue']}, this version knows {_FORMAT}"
+            )
+        records = value.get("records")
+        if not isinstance(records, list) or value.get("crc32") != _sum(records):
+            raise self._damaged("its checksum does not fit")
+        return records
+
+    def _damaged(self, reason: str) -> QueueCorrupt:
+        return QueueCorrupt(
+            os.path.dirname(self.path),
+            os.path.basename(self.path),
+            reason=reason,
+            advice="move the file away to begin anew",
+        )
+
+
+def _sum(records: list[bytes]) -> int:
+    total = 0
+    for record in records:
+        total = crc32(record, total)
+    return total

@@ -1,0 +1,387 @@
+"""Tests that every storage engine must pass: a mixin for its author.
+
+::
+
+    from persistqueue.testing import EngineContract
+
+    class TestMyEngine(EngineContract):
+        engine = MyEngine
+
+and pytest finds the tests.  Each has a directory of its own.  ``engine`` is what ``engine=``
+takes; a function is written as ``staticmethod(function)``.  The tests that kill a process
+start a child which imports the engine, so it must be a name of a module.
+
+Nothing here needs more than the standard library and pytest, and the async tests what
+``AsyncQueue`` needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import pickle
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from . import exceptions
+from ._testing import CHILD, TIME, flip_a_bit, lose, raises, run
+from .engines.base import StorageEngine
+from .queue import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .async_queue import AsyncQueue
+
+
+class EngineContract:
+    """What a queue promises, whatever its engine.
+
+    Attributes:
+        engine: the engine under test, as ``engine=`` takes it.
+        shared: several objects may have one path open (the chunk files alone).
+        many: how many items are a lot; fewer for an engine that is slow.
+    """
+
+    engine: ClassVar[Any]
+    shared: ClassVar[bool] = False
+    many: ClassVar[int] = 3000
+
+    # -- helpers --------------------------------------------------------------------
+
+    def open(self, tmp_path: Path, **options: Any) -> Queue[Any]:
+        """Open the queue of a test."""
+        options.setdefault("durability", "process")
+        return Queue(tmp_path / "queue", engine=self.engine, **options)
+
+    def open_async(self, tmp_path: Path, **options: Any) -> AsyncQueue[Any]:
+        """Return the queue of a test, for asyncio."""
+        from .async_queue import AsyncQueue  # noqa: PLC0415 - needs aiofiles
+
+        options.setdefault("durability", "process")
+        return AsyncQueue(tmp_path / "queue", engine=self.engine, **options)
+
+    def persists(self, tmp_path: Path) -> bool:
+        """Return whether the engine keeps anything."""
+        made = self.made(tmp_path)
+        return made is None or made.persistent
+
+    def made(self, tmp_path: Path) -> StorageEngine | None:
+        """Return an engine; None for what is not one (the chunk files)."""
+        engine = self.engine
+        made = engine if isinstance(engine, StorageEngine) else None
+        if made is None and not (
+            isinstance(engine, type) and not issubclass(engine, StorageEngine)
+        ):
+            made = engine(str(tmp_path / "engine"))
+        return made
+
+    def in_child(self, tmp_path: Path, *calls: tuple[Any, ...]) -> None:
+        """Have a child process make calls, and die behind the last one."""
+        arguments = [json.dumps(sys.path), pickle.dumps(self.engine).hex()]
+        arguments += [str(tmp_path / "queue"), json.dumps(calls)]
+        done = subprocess.run(  # noqa: S603 - the arguments are ours
+            [sys.executable, "-c", CHILD, *arguments],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIME, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (9, "")
+
+    # -- the engine by itself -------------------------------------------------------
+
+    def test_records_are_read_by_their_place(self, tmp_path: Path) -> None:
+        """What was appended is read from any place, empty records too; removing moves places."""
+        engine = self.made(tmp_path)
+        if engine is None:
+            return
+        records = [self.record(number) for number in range(10)]
+        assert engine.open() == 0
+        engine.append(records[:1])
+        engine.append(records[1:])
+        assert list(engine.read(0, 10)) == records
+        assert list(engine.read(7, 2)) == records[7:9]
+        engine.remove(4)
+        assert list(engine.read(0, 1)) == records[4:5]
+        assert list(engine.read(5, 1)) == records[9:]
+        engine.append(records[:2])
+        assert list(engine.read(4, 4)) == [*records[8:], *records[:2]]
+        engine.remove(8)
+        engine.append(records[:1])
+        assert list(engine.read(0, 1)) == records[:1]
+        engine.sync()
+        engine.close()
+
+    def record(self, number: int) -> bytes:
+        """Return a record; an engine that keeps items needs pickles."""
+        return pickle.dumps("x" * number, 4)
+
+    def test_opening_again_counts_what_is_stored(self, tmp_path: Path) -> None:
+        """After close and open everything is there, in order; to close twice is harmless."""
+        engine = self.made(tmp_path)
+        if engine is None or not engine.persistent:
+            return
+        records = [self.record(number) for number in range(300)]
+        engine.open()
+        engine.append(records)
+        engine.remove(10)
+        engine.close()
+        engine.close()
+        assert engine.open() == 290
+        assert list(engine.read(0, 290)) == records[10:]
+        engine.remove(290)
+        engine.close()
+        assert engine.open() == 0
+        engine.close()
+
+    def test_random_changes_are_what_a_list_makes_of_them(self, tmp_path: Path) -> None:
+        """Appends, removals, reads and reopenings, beside a list."""
+        engine = self.made(tmp_path)
+        if engine is None:
+            return
+        chance, model = random.Random(9), list[bytes]()  # noqa: S311 - no secret
+        assert engine.open() == 0
+        for step in range(150):
+            kind = chance.choice("aarrx" if engine.persistent else "aarr")
+            if kind == "a":
+                new = [self.record(step * 10 + n) for n in range(chance.randint(1, 6))]
+                engine.append(new)
+                model += new
+            elif kind == "r" and model:
+                count = chance.randint(1, len(model))
+                engine.remove(count)
+                del model[:count]
+            elif kind == "x":
+                engine.close()
+                assert engine.open() == len(model)
+            if model:
+                start = chance.randrange(len(model))
+                assert list(engine.read(start, len(model) - start)) == model[start:]
+        engine.close()
+
+    # -- order and content ----------------------------------------------------------
+
+    def test_items_come_out_as_they_went_in(self, tmp_path: Path) -> None:
+        """Every item comes back equal and in the order of the puts, None like any other."""
+        items = [None, 0, "", "text", b"", b"bytes", 2**70, {"n": [1, None]}, (1, 2), None]
+        with self.open(tmp_path) as q:
+            q.put(items[0])
+            q.put_many(items[1:])
+            assert q.qsize() == len(items)
+            assert [q.get() for _ in items] == items
+            assert q.empty()
+
+    def test_large_items_come_back(self, tmp_path: Path) -> None:
+        """An item of some megabytes is as good as any."""
+        items = [bytes([number]) * 3_000_000 for number in range(3)]
+        with self.open(tmp_path) as q:
+            q.put_many(items)
+            assert q.get_many(3) == items
+
+    def test_many_items_keep_their_order(self, tmp_path: Path) -> None:
+        """Puts and gets in turns, over thousands of items."""
+        with self.open(tmp_path) as q:
+            third = self.many // 3
+            q.put_many(range(2 * third))
+            taken = q.get_many(third)
+            q.put_many(range(2 * third, 3 * third))
+            taken += [q.get() for _ in range(third + 1)] + q.get_many(self.many)
+            assert taken == list(range(3 * third))
+            q.task_done(3 * third)
+            q.join()
+
+    def test_every_serializer_works(self, tmp_path: Path) -> None:
+        """Records are bytes, whatever made them."""
+        from .serializers import json as serializer  # noqa: PLC0415
+
+        engine = self.made(tmp_path)
+        if type(engine).__name__ == "Adapter":  # keeps items: pickle alone
+            return
+        with self.open(tmp_path, serializer=serializer) as q:
+            q.put_many(["a", None, {"n": 1}])
+            assert q.get_many(9) == ["a", None, {"n": 1}]
+
+    # -- restart --------------------------------------------------------------------
+
+    def test_reopening_finds_what_was_put(self, tmp_path: Path) -> None:
+        """What was put is there after close and open."""
+        if not self.persists(tmp_path):
+            return
+        with self.open(tmp_path) as q:
+            q.put_many([None, *range(200)])
+        with self.open(tmp_path) as q:
+            assert q.qsize() == 201
+            assert q.unfinished_tasks == 201
+            assert [q.get() for _ in range(201)] == [None, *range(200)]
+
+    def test_unfinished_items_come_again(self, tmp_path: Path) -> None:
+        """Settled out of order, items come again from the oldest unfinished one on."""
+        if not self.persists(tmp_path):
+            return
+        with self.open(tmp_path) as q:
+            q.put_many(list("abcdefg"))
+            taken = [q.get() for _ in range(5)]
+            for item in (taken[4], taken[0], taken[2], taken[1]):
+                q.task_done(item=item)
+            assert q.unfinished_tasks == 3
+        with self.open(tmp_path) as q:
+            assert q.get_many(9) == ["d", "e", "f", "g"]
+
+    def test_autosave_finishes_at_get(self, tmp_path: Path) -> None:
+        """With autosave what was taken does not come again, and what is given back does."""
+        if not self.persists(tmp_path):
+            return
+        with self.open(tmp_path, autosave=True) as q:
+            q.put_many("abc")
+            assert q.get() == "a"
+            with contextlib.suppress(ZeroDivisionError), q.process() as item:
+                assert 0 / (item != "b")
+        with self.open(tmp_path, autosave=True) as q:
+            assert sorted(q.get_many(9)) == ["b", "c"]
+
+    def test_a_process_that_diesloses_nothing_it_was_told(self, tmp_path: Path) -> None:
+        """Killed behind put, get and task_done: what was put is there, what is done is gone."""
+        if not self.persists(tmp_path):
+            return
+        self.in_child(tmp_path, ("put_many", [0, 1, 2]), ("put", None))
+        self.in_child(tmp_path, ("get_many", 3), ("task_done", 2), ("put", "last"))
+        self.in_child(
+            tmp_path,
+            ("get_many", 2),
+        )
+        with self.open(tmp_path) as q:
+            assert q.get_many(9) == [2, None, "last"]
+
+    # -- waiting and cancelling -----------------------------------------------------
+
+    def test_get_waits_and_maxsize_makes_put_wait(self, tmp_path: Path) -> None:
+        """Empty and Full come in time; room is made by a get."""
+        with self.open(tmp_path, maxsize=2) as q:
+            raises(exceptions.Empty, q.get, timeout=0.01)
+            q.put_many([1, 2])
+            assert q.full()
+            raises(exceptions.Full, q.put, 3, timeout=0.01)
+            raises(ValueError, q.put_many, [1, 2, 3])
+            assert q.get() == 1
+            q.put(3)
+            assert q.get_many(9) == [2, 3]
+
+    def test_tasks_share_commits_and_noneloses_an_item(self, tmp_path: Path) -> None:
+        """Five producers and three consumers: each item once, each producer's in order."""
+
+        async def work() -> list[tuple[int, int]]:
+            taken = list[tuple[int, int]]()
+            async with self.open_async(tmp_path, maxsize=7) as q:
+
+                async def produce(who: int) -> None:
+                    for number in range(30):
+                        await q.put((who, number))
+
+                async def consume() -> None:
+                    while True:
+                        taken.append(await q.get())
+                        await q.task_done()
+
+                consumers = [asyncio.ensure_future(consume()) for _ in range(3)]
+                await asyncio.gather(*map(produce, range(5)))
+                await q.join()
+                for task in consumers:
+                    task.cancel()
+                await asyncio.wait(consumers)
+            return taken
+
+        taken = run(work)
+        assert sorted(taken) == [(who, number) for who in range(5) for number in range(30)]
+
+    def test_cancelled_callslose_nothing(self, tmp_path: Path) -> None:
+        """Gets and puts that are cancelled at any time: delivered and stored is what was put."""
+        chance = random.Random(1)  # noqa: S311 - no secret
+
+        async def work() -> None:
+            told, doubtful, got = set[int](), set[int](), list[int]()
+            async with self.open_async(tmp_path, autosave=True) as q:
+                for number in range(60):
+                    put = asyncio.ensure_future(q.put(number))
+                    get = asyncio.ensure_future(q.get())
+                    for _ in range(chance.choice([0, 1, 1, 2, 3, 5, 20])):
+                        await asyncio.sleep(0)
+                    chance.choice([put, get]).cancel()
+                    await asyncio.wait([put])
+                    (doubtful if put.cancelled() else told).add(number)
+                    if not get.done() and await q.qsize() == 0:
+                        get.cancel()
+                    await asyncio.wait([get])
+                    if not get.cancelled():
+                        got.append(get.result())
+                while not await q.empty():
+                    got.append(await q.get())
+            assert len(set(got)) == len(got), "delivered twice"
+            assert told <= set(got), "lost"
+            assert set(got) <= told | doubtful
+
+        run(work)
+
+    # -- failure --------------------------------------------------------------------
+
+    def test_what_cannot_be_stored_leaves_nothing(self, tmp_path: Path) -> None:
+        """One item that cannot be pickled, or is too long: an error, and none is stored."""
+        with self.open(tmp_path, max_item_bytes=1000) as q:
+            raises(exceptions.SerializationError, q.put_many, [1, lambda: None, 2])
+            raises(exceptions.ItemTooLarge, q.put, "x" * 1001)
+            assert q.qsize() == 0
+            q.put("good")
+            assert q.get() == "good"
+
+    def test_one_queue_at_a_time(self, tmp_path: Path) -> None:
+        """A second object is told that the path is taken, and the first goes on."""
+        if self.shared or not self.persists(tmp_path):
+            return
+        with self.open(tmp_path) as q:
+            q.put(1)
+            error = raises(exceptions.QueueLocked, self.open, tmp_path)
+            assert "open already" in str(error)
+            assert q.get() == 1
+        self.open(tmp_path).close()
+
+    def test_damage_is_noticed_and_skipped_on_request(self, tmp_path: Path) -> None:
+        """A damaged record raises QueueCorrupt until it is skipped; nothing behind it is lost."""
+        if self.made(tmp_path) is None or not self.persists(tmp_path):
+            return
+        for damage in (flip_a_bit, lose):
+            with self.open(tmp_path) as q:
+                q.put_many(["a", "b", "c", "d"])
+            with self.open(tmp_path) as q:
+                q.get()
+                q.task_done()
+            with self.damaged(tmp_path, damage) as q:
+                for _ in range(2):
+                    error = raises(exceptions.QueueCorrupt, q.get)
+                    assert "skip" in str(error)
+                assert q.qsize() == 3
+            with self.damaged(tmp_path, damage, on_corrupt="skip") as q:
+                assert q.get_many(9) == ["c", "d"]
+                assert q.skipped == 1
+                assert q.unfinished_tasks == 2
+                q.task_done(2)
+                q.join()
+
+    def damaged(
+        self, tmp_path: Path, damage: Callable[[bytes], bytes | None], **options: Any
+    ) -> Queue[Any]:
+        """Open the queue of a test with an engine that has lost or changed its oldest record."""
+        engine = self.engine
+
+        def make(path: str) -> StorageEngine:
+            made: Any = engine if isinstance(engine, StorageEngine) else engine(path)
+            read = made.read
+
+            def read_damaged(start: int, count: int) -> list[bytes | None]:
+                records = list(read(start, count))
+                return [damage(records[0]), *records[1:]] if start == 0 else records
+
+            made.read = read_damaged
+            return made  # type: ignore[no-any-return]
+
+        return Queue(tmp_path / "queue", engine=make, **options)

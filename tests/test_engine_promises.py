@@ -1,0 +1,210 @@
+"""The table in docs/engines.rst, cell by cell: what it says of an engine is what happens."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from persistqueue import PersistQueueError, Queue, engines
+from persistqueue.engines import StorageEngine
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "engines.rst"
+FILES = ["SQLiteEngine", "DbmEngine", "PickledListEngine"]
+ALL = ["ChunkFileEngine", *FILES, "MemoryEngine"]
+each = pytest.mark.parametrize("name", ALL)
+MANY, FEW = 4000, 400  # records; the table speaks of 100,000
+RECORD = b"x" * 256
+
+
+def table() -> dict[str, dict[str, str]]:
+    """Return the table's cells: engine -> column -> words."""
+    text = PAGE.read_text(encoding="utf-8")
+    lines = text[text.index(".. list-table:: What") :].splitlines()
+    rows: list[list[str]] = []
+    for line in lines[1:]:
+        if line.startswith("    * - "):
+            rows.append([line[8:]])
+        elif line.startswith("      - "):
+            rows[-1].append(line[8:])
+        elif rows and line and not line.startswith(" "):
+            break
+    head = rows[0][1:]
+    return {row[0].strip("`"): dict(zip(head, row[1:], strict=True)) for row in rows[1:]}
+
+
+CELLS = table()
+
+
+def queue_on(name: str, path: Path, **options: Any) -> Queue[Any]:
+    """Open a queue on an engine."""
+    options.setdefault("durability", "process")
+    return Queue(path / "q", engine=getattr(engines, name), **options)
+
+
+def test_the_table_has_every_engine() -> None:
+    """Rows and columns are those that are tested here."""
+    assert ALL == list(CELLS)
+    for cells in CELLS.values():
+        assert ["atomic", "kill", "power", "damage", "memory", "cost at 100,000"] == list(cells)
+
+
+@each
+def test_atomic(name: str, tmp_path: Path) -> None:
+    """ "yes": a put_many whose writing is cut off stores nothing; "memory": it is one step."""
+    assert ("memory" if name == "MemoryEngine" else "yes") == CELLS[name]["atomic"]
+    if name == "MemoryEngine":
+        return
+    code = f"""
+import os, sys, persistqueue._storage.files as files
+from persistqueue import Queue, engines
+q = Queue(sys.argv[1], engine=engines.{name}, durability="process")
+q.put_many([1, 2])
+write = files.Disk.write
+def half(self, file, data, offset):
+    write(self, file, data[:len(data) // 2], offset)
+    os._exit(9)
+files.Disk.write = half
+if not {name in ("ChunkFileEngine", "PickledListEngine")}:
+    import sqlite3
+    target = q._store._engine
+    file = getattr(target._file, "_file", target._file)
+    connection = file._connection
+    connection.set_trace_callback(lambda s: s == "COMMIT" and os._exit(9))
+q.put_many(["x" * 1000] * 50)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "q"], timeout=60, check=False)
+    assert 9 == done.returncode
+    with queue_on(name, tmp_path) as q:
+        assert [1, 2] == q.get_many(99)
+
+
+@each
+def test_kill(name: str, tmp_path: Path) -> None:
+    """ "survives": what put returned for is there after the process is gone; "gone": nothing is."""
+    code = (
+        "import os, sys\n"
+        "from persistqueue import Queue, engines\n"
+        f"q = Queue(sys.argv[1], engine=engines.{name}, durability='process')\n"
+        "q.put(1); q.put_many([2, 3]); q.get(); q.task_done(); os._exit(9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "q"], timeout=60, check=False)
+    assert 9 == done.returncode
+    with queue_on(name, tmp_path) as q:
+        there = q.get_many(9) if q.qsize() else []
+    assert {"survives": [2, 3], "gone": []}[CELLS[name]["kill"]] == there
+
+
+@each
+@pytest.mark.skipif(sys.platform != "linux", reason="counts syncs with an audit of Linux calls")
+def test_power(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many flushes a put waits for: "yes" says one or more, "no" none."""
+    flushed: list[str] = []
+    for call in ("fsync", "fdatasync"):
+        real = getattr(os, call)
+
+        def counted(fd: int, real: Callable[[int], None] = real) -> None:
+            flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
+            real(fd)
+
+        monkeypatch.setattr(os, call, counted)
+        monkeypatch.setattr("persistqueue._storage.files._sync", os.fdatasync)
+    found = {}
+    for durability in ("power", "process"):
+        with queue_on(name, tmp_path, durability=durability) as q:
+            q.put("first")
+            flushed.clear()
+            q.put("second")
+            found[durability] = len([file for file in flushed if str(tmp_path / "q") in file])
+    expected = {"yes": (True, False), "always": (True, True), "no": (False, False)}
+    power, process = expected[CELLS[name]["power"]]
+    assert power == (found["power"] > 0)
+    assert process == (found["process"] > 0)
+
+
+@each
+def test_damage(name: str, tmp_path: Path) -> None:
+    """ "noticed": a byte that changed inside an item is an error, never another item."""
+    assert ("memory" if name == "MemoryEngine" else "noticed") == CELLS[name]["damage"]
+    if name == "MemoryEngine":  # there is no file
+        queue_on(name, tmp_path).close()
+        assert [] == list(tmp_path.iterdir())
+        return
+    with queue_on(name, tmp_path) as q:
+        q.put("needle" * 50)
+        q.put("last")
+    hit = 0
+    for file in [tmp_path / "q", *(tmp_path / "q").glob("q0*")]:
+        if file.is_file() and b"needle" in (data := file.read_bytes()):
+            file.write_bytes(data.replace(b"needleneedle", b"needleNeedle", 1))
+            hit += 1
+    assert hit
+    with pytest.raises(PersistQueueError, match=r"checksum|decoded"), queue_on(name, tmp_path) as q:
+        q.get()
+
+
+@each
+def test_memory(name: str, tmp_path: Path) -> None:
+    """ "little": an open queue does not hold its items; "all items": it does."""
+    if name != "MemoryEngine":
+        with queue_on(name, tmp_path) as q:
+            q.put_many([RECORD] * MANY)
+    tracemalloc.start()
+    try:
+        with queue_on(name, tmp_path) as q:
+            if name == "MemoryEngine":
+                for _ in range(MANY):
+                    q.put(bytes(bytearray(RECORD)))
+            q.get()
+            held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    expected = "all items" if held > MANY * len(RECORD) else "little"
+    assert expected == CELLS[name]["memory"]
+
+
+WRITTEN = """
+import os, sys
+from persistqueue import Queue, engines
+
+def written():
+    with open("/proc/self/io") as file:
+        return int(next(line for line in file if line.startswith("wchar")).split()[1])
+
+with Queue(sys.argv[1], engine=getattr(engines, sys.argv[2]), durability="process") as q:
+    q.put_many([b"x" * 256] * int(sys.argv[3]))
+    before = written()
+    for _ in range(20):
+        q.put(b"x" * 256)
+        q.get()
+        q.task_done()
+    print((written() - before) // 60)
+"""
+
+
+@each
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_cost(name: str, tmp_path: Path) -> None:
+    """ "flat": ten times the backlog writes no more per operation; "grows": as much more."""
+    cost = []
+    for backlog in (FEW, MANY):
+        path = tmp_path / str(backlog)
+        command = [sys.executable, "-c", WRITTEN, path, name, str(backlog)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        cost.append(ast.literal_eval(done.stdout))
+    few, many = cost
+    expected = "grows" if many > 5 * few + 1000 else "flat"
+    assert expected == CELLS[name]["cost at 100,000"]
+
+
+def test_the_adapter_is_a_storage_engine() -> None:
+    """Everything but the chunk files goes through the one interface."""
+    made = [getattr(engines, name)("/x") for name in ALL[1:]]
+    assert all(isinstance(engine, StorageEngine) for engine in made)

@@ -1,0 +1,286 @@
+"""What a queue makes of an engine that fails: all or nothing, a clear error, nothing lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from waiting import Call, until
+
+from persistqueue import (
+    EngineError,
+    PersistQueueError,
+    Queue,
+    QueueFailed,
+    QueueLocked,
+)
+from persistqueue._storage.readahead import ReadAhead
+from persistqueue.engines import MemoryEngine, SQLiteEngine
+
+
+class Failing(MemoryEngine):
+    """An engine that keeps its records when it is closed, and fails when it is told to."""
+
+    persistent = True
+    before: ClassVar[dict[str, BaseException]] = {}  # verb -> raised instead of doing it
+    behind: ClassVar[dict[str, BaseException]] = {}  # verb -> raised when it is done
+    half: ClassVar[bool] = False  # an append stores the first record only, then raises
+
+    def append(self, records: Sequence[bytes]) -> None:
+        if self.half:
+            super().append(records[:1])
+            raise OSError("half")
+        self._do("append", super().append, records)
+
+    def remove(self, count: int) -> None:
+        self._do("remove", super().remove, count)
+
+    def read(self, start: int, count: int) -> Sequence[bytes]:
+        return list(self._do("read", super().read, start, count))
+
+    def sync(self) -> None:
+        self._do("sync", super().sync)
+
+    def close(self) -> None:
+        """Keep everything."""
+
+    def _do(self, verb: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        if verb in self.before:
+            raise self.before[verb]
+        result = function(*arguments)
+        if verb in self.behind:
+            raise self.behind[verb]
+        return result
+
+
+@pytest.fixture(name="engine")
+def engine_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Failing:
+    monkeypatch.setattr(Failing, "before", {})
+    monkeypatch.setattr(Failing, "behind", {})
+    return Failing(str(tmp_path / "q"))
+
+
+def open_queue(engine: Any, tmp_path: Path, **options: Any) -> Queue[Any]:
+    options.setdefault("durability", "process")
+    return Queue(tmp_path / "q", engine=engine, **options)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(KeyError("x"), EngineError), (OSError(28, "full"), OSError), (QueueFailed("x"), QueueFailed)],
+)
+def test_an_append_that_raises_stores_nothing(
+    engine: Failing, tmp_path: Path, error: Exception, expected: type[Exception]
+) -> None:
+    """The put raises, an error of the engine's own as EngineError, and the queue goes on."""
+    with open_queue(engine, tmp_path) as q:
+        q.put("a")
+        engine.before["append"] = error
+        with pytest.raises(expected) as raised:
+            q.put_many(["b", "c"])
+        assert isinstance(raised.value, (PersistQueueError, OSError))
+        assert 1 == q.qsize() == q.unfinished_tasks
+        engine.before.clear()
+        q.put("d")
+        assert ["a", "d"] == q.get_many(9)
+
+
+def test_an_append_that_is_interrupted_when_it_is_done_has_stored(
+    engine: Failing, tmp_path: Path
+) -> None:
+    """Ctrl-C comes behind the engine's commit: what it holds is counted, none is lost or doubled."""
+    with open_queue(engine, tmp_path) as q:
+        q.put("a")
+        engine.behind["append"] = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            q.put_many(["b", "c"])
+        engine.behind.clear()
+        assert 3 == q.qsize()
+        q.put("d")
+        assert ["a", "b", "c", "d"] == q.get_many(9)
+        q.task_done(4)
+        q.join()
+
+
+def test_half_an_append_poisons_the_queue(
+    engine: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that broke its promise is not trusted: later calls say so, reopening helps."""
+    q = open_queue(engine, tmp_path)
+    q.put("a")
+    monkeypatch.setattr(Failing, "half", True)
+    with pytest.raises(OSError, match="half"):
+        q.put_many(["b", "c"])
+    monkeypatch.setattr(Failing, "half", False)
+    with pytest.raises(QueueFailed, match="reopen"):
+        q.put("d")
+    q.close()
+    with open_queue(engine, tmp_path) as q:
+        assert ["a", "b"] == q.get_many(9)
+
+
+@pytest.mark.parametrize("moment", ["before", "behind"])
+def test_a_removal_that_fails_is_known_for_what_it_is(
+    engine: Failing, tmp_path: Path, moment: str
+) -> None:
+    """Done or not done, the counts are right, and nothing comes twice or never."""
+    with open_queue(engine, tmp_path) as q:
+        q.put_many("abc")
+        assert "a" == q.get()
+        getattr(engine, moment)["remove"] = OSError("no")
+        if moment == "before":
+            with pytest.raises(OSError, match="no"):
+                q.task_done()
+        else:
+            q.task_done()  # it is done
+        getattr(engine, moment).clear()
+        if moment == "before":
+            assert 3 == q.unfinished_tasks
+            q.task_done()
+        assert ["b", "c"] == q.get_many(9)
+        assert 2 == q.unfinished_tasks
+        q.task_done(2)
+        q.join()
+    assert 0 == engine.open()
+
+
+def test_a_sync_that_fails_is_not_tried_again(engine: Failing, tmp_path: Path) -> None:
+    """The put raises, and the queue is refused until it is opened again."""
+    q = open_queue(engine, tmp_path, durability="power")
+    engine.before["sync"] = OSError(5, "lost")
+    with pytest.raises(OSError, match="lost"):
+        q.put("a")
+    engine.before.clear()
+    with pytest.raises(QueueFailed, match="sync"):
+        q.put("b")
+    q.close()
+
+
+def test_power_syncs_behind_every_append_and_process_never(engine: Failing, tmp_path: Path) -> None:
+    """durability is the queue's affair: the engine is told to sync, or not."""
+    calls: list[str] = []
+    engine.sync = lambda: calls.append("sync")  # type: ignore[method-assign]
+    for durability, expected in (("power", 2), ("process", 0)):
+        with open_queue(engine, tmp_path, durability=durability) as q:
+            q.put(1)
+            q.put_many([2, 3])
+            q.get_many(3)
+            q.task_done(3)
+            assert expected == len(calls)
+            q.sync()
+            assert expected + 1 == len(calls)
+        calls.clear()
+
+
+def test_a_read_that_fails_leaves_the_item(engine: Failing, tmp_path: Path) -> None:
+    """The get raises; the next one returns the item."""
+    open_queue(engine, tmp_path).put("a")
+    with open_queue(engine, tmp_path) as q:
+        engine.before["read"] = ZeroDivisionError("oops")
+        with pytest.raises(EngineError, match=r"Failing\.read raised ZeroDivisionError: oops"):
+            q.get()
+        engine.before.clear()
+        assert "a" == q.get()
+
+
+@pytest.mark.parametrize("count", [-1, None, True, "2"])
+def test_an_open_that_returns_no_count_is_an_error(
+    engine: Failing, tmp_path: Path, count: object
+) -> None:
+    """The lock is free afterwards."""
+    engine.open = lambda: count  # type: ignore[method-assign, assignment, return-value]
+    with pytest.raises(EngineError, match="not a count"):
+        open_queue(engine, tmp_path)
+    del engine.open
+    open_queue(engine, tmp_path).close()
+
+
+def test_a_short_read_is_an_error(engine: Failing, tmp_path: Path) -> None:
+    """An engine that returns fewer records than it was asked for is told off."""
+    open_queue(engine, tmp_path).put("a")
+    engine.read = lambda _start, _count: []  # type: ignore[method-assign]
+    with open_queue(engine, tmp_path) as q, pytest.raises(EngineError, match="0 records, not 1"):
+        q.get()
+
+
+@pytest.mark.parametrize("engine", ["SQLiteEngine", 3, object()])
+def test_what_is_no_engine_is_refused(engine: Any, tmp_path: Path) -> None:
+    """A TypeError that says what is wanted."""
+    with pytest.raises(TypeError, match="subclass of StorageEngine"):
+        Queue(tmp_path / "q", engine=engine)
+
+
+def test_a_function_that_makes_no_engine_is_refused(tmp_path: Path) -> None:
+    """So is one that returns something else."""
+    with pytest.raises(TypeError, match="list"):
+        Queue(tmp_path / "q", engine=lambda path: [path])  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("name", ["SQLiteEngine", "DbmEngine", "PickledListEngine"])
+def test_a_directory_or_a_strangers_file_is_left_alone(name: str, tmp_path: Path) -> None:
+    """A queue's directory, a text: an error of ours or the system's, and nothing is touched."""
+    from persistqueue import engines
+
+    Queue(tmp_path / "chunks").close()
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "text").write_bytes(b"no queue at all, just words\n")
+    for path in (tmp_path / "chunks", tmp_path / "text"):
+        with pytest.raises((PersistQueueError, OSError)):
+            Queue(path, engine=getattr(engines, name))
+    assert b"no queue at all, just words\n" == (tmp_path / "text").read_bytes()
+    assert {*before} <= {*tmp_path.rglob("*")}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_is_told_and_harms_nothing(tmp_path: Path) -> None:
+    """While the parent has the queue open a child is refused; the parent goes on."""
+    with open_queue(SQLiteEngine, tmp_path) as q:
+        q.put_many([1, 2])
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                q.put(3)
+            except QueueLocked:
+                code = 0
+            finally:
+                os._exit(code)
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        q.put(4)
+        assert [1, 2, 4] == q.get_many(9)
+
+
+def test_a_second_object_waits_a_moment_for_one_that_is_being_closed(tmp_path: Path) -> None:
+    """A queue that is just going away is no reason to fail."""
+    first = open_queue(SQLiteEngine, tmp_path)
+    call = Call(open_queue, SQLiteEngine, tmp_path)
+    first.close()
+    second = call.outcome()
+    until(second.empty)
+    second.close()
+
+
+def test_reading_ahead_returns_what_is_stored_however_it_is_asked_for() -> None:
+    """Forwards, backwards, behind appends and drops: always the record of that number."""
+    stored = [b"%d" % n * (n % 7 * 9000) for n in range(400)]
+    asked: list[int] = []
+
+    def read(number: int, count: int) -> Sequence[bytes | None]:
+        asked.append(count)
+        return stored[number : number + count]
+
+    ahead = ReadAhead(read)
+    for number in range(300):
+        assert stored[number] == ahead.get(number, 300)
+    assert max(asked) > 1
+    assert max(asked) < 60  # a quarter of a megabyte is enough
+    assert len(asked) < 300
+    ahead.extend(300, stored[300:])
+    for number in (350, 310, 399, 5, 6, 398):
+        assert stored[number] == ahead.get(number, 400)
+    ahead.drop(400)
+    assert stored[399] == ahead.get(399, 400)
