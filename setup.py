@@ -56,6 +56,7 @@ setup(
             "mypy>=1.13",
             "pip>=23",
             "pytest>=7.4",
+            "pytest-xdist>=3.3",
             *only("redis"),
             "ruff>=0.9",
             "setuptools>=77",
