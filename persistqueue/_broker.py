@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
-from ._brokernames import message_id, queue_name, which_to_move
+from ._brokernames import a_time, message_id, queue_name, which_to_move
 from ._brokertx import Transaction
 from ._filequeue import T
 from ._options import ON_CORRUPT, absolute, one_of, whole
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ._storage.brokerreads import QueueRow, Rows, Source
 
 MOST = 2**62  # items: no more are ever there
+_ORDINARY = "transact() takes an ordinary function of one argument"
 
 
 class Message(NamedTuple, Generic[T]):
@@ -159,11 +160,15 @@ class BrokerFace:
     def _transacting(self, function: Callable[[Transaction], Any]) -> Any:
         """Return the call that runs a user's function."""
         if inspect.iscoroutinefunction(function) or not callable(function):
-            raise TypeError("transact() takes an ordinary function of one argument")
+            raise TypeError(_ORDINARY)
 
         def run() -> Any:
             with Transaction(self._store, self._codec) as tx:
-                return function(tx)
+                result = function(tx)
+            if inspect.iscoroutine(result):
+                result.close()
+                raise TypeError(_ORDINARY)
+            return result
 
         return partial(self._store.guard, run)
 
@@ -184,9 +189,11 @@ class BrokerFace:
 
     def _paging(self, name: str, limit: int | None, **bounds: Any) -> Callable[[Source], Rows]:
         most = MOST if limit is None else whole("limit", limit, 1)
-        for key in ("after", "before"):
-            if bounds.get(key) is not None:
-                bounds[key] = message_id(bounds[key])
+        for key, given in bounds.items():
+            if given is not None and key in ("after", "before"):
+                bounds[key] = message_id(given)
+            elif given is not None:
+                bounds[key] = a_time(key, given)
         return partial(brokerreads.page, name=name, most=most, **bounds)
 
     def _records_of(self, name: str, rows: Rows) -> list[Record]:
@@ -224,12 +231,15 @@ class BrokerQueueFace(Generic[T]):
     def __contains__(self, item: object) -> bool:
         raise TypeError("'in' would have to take every item out; browse() shows what is there")
 
-    def _take(self, most: int, deadline: Deadline) -> Any:
-        """Take up to ``most`` items: a list of records, or an awaitable of one."""
-        return self._shell.take(most, deadline, False, self._taking(most), self._key)
+    def _take(self, most: int, deadline: Deadline, since: float | None = None) -> Any:
+        """Take up to ``most`` items: a list of records, or an awaitable of one.
 
-    def _taking(self, most: int) -> Callable[[], Any]:
-        return partial(self._store.take, self.name, most)
+        With ``since`` it must not wait: others that wait would be asked in vain again and again.
+        """
+        return self._shell.take(most, deadline, False, self._taking(most, since), self._key)
+
+    def _taking(self, most: int, since: float | None = None) -> Callable[[], Any]:
+        return partial(self._store.take, self.name, most, a_time("since", since))
 
     def _holding(self, most: int, done: Sequence[Any] = ()) -> Callable[[], Any]:
         return partial(self._store.guard, partial(self._store.hold, self.name, most, done))

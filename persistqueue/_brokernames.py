@@ -11,6 +11,8 @@ from ._storage.table import ID_RANGE, identifier
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_FOREVER = 10**15  # s, in both directions
+
 
 def queue_name(name: str) -> str:
     """Return a queue's name, if a table can have it.
@@ -27,6 +29,17 @@ def queue_name(name: str) -> str:
 def message_id(given: Any) -> int:
     """Return the id of an item, if it is one."""
     return min(max(whole("id", given), ID_RANGE[0]), ID_RANGE[-1])
+
+
+def a_time(name: str, given: Any) -> float | None:
+    """Return a time in seconds since 1970, if it is one, or None."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise TypeError(f"{name} must be seconds since 1970, not {type(given).__name__}")
+    if given != given:  # noqa: PLR0124 - not a number, and there are ints that no float holds
+        raise ValueError(f"{name} must be seconds since 1970, not {given}")
+    return float(min(max(given, -_FOREVER), _FOREVER))
 
 
 def message_ids(given: int | Iterable[int]) -> list[int]:

@@ -59,13 +59,20 @@ class Progress(Generic[T]):
         return Message(number, record.item, timestamp)
 
     def _step(self) -> bool:
-        """Go on to the next item, if it is at hand; the one before it is done."""
-        if self._holds and self._got:
-            held = self._records[self._got - 1]
+        """Go on to the next item, if it is at hand; the one before it is done.
+
+        It may be asked for again when there was none: a wait was cancelled, say.
+        """
+        records, got = self._records, self._got
+        if self._holds and 0 < got <= len(records):
+            held = records[got - 1]
             assert isinstance(held, Held)
             held.done = True
-        self._got += 1
-        return self._got <= len(self._records)
+        there = got < len(records)
+        if there and self._holds and not self._queue._store.holds(records[got]):
+            there = False  # given back by close(), or this is the child of a fork
+        self._got = got + 1 if there else len(records) + 1
+        return there
 
     def _current(self) -> T:
         item: T = self._records[self._got - 1].item

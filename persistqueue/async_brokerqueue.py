@@ -73,8 +73,12 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
     # -- out ------------------------------------------------------------------------
 
-    async def read(self, peek: bool = False) -> T | None:
+    async def read(self, peek: bool = False, *, since: float | None = None) -> T | None:
         """Take the next item, or only look at it; None if there is none.  Never waits.
+
+        Args:
+            peek: only look.
+            since: only an item that was written at this time or later, in seconds since 1970.
 
         Raises:
             QueueCorrupt: it cannot be decoded (see ``on_corrupt``).
@@ -83,18 +87,18 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         """
         try:
             if peek:
-                return await self.peek()
-            item: T = (await self._take(1, NOW))[0].item
+                return await self.peek(since=since)
+            item: T = (await self._take(1, NOW, since))[0].item
         except AsyncEmpty:
             return None
         return item
 
-    async def read_all(self, peek: bool = False) -> list[T]:
-        """Take everything that is there, or only look at it."""
+    async def read_all(self, peek: bool = False, *, since: float | None = None) -> list[T]:
+        """Take everything that is there, or only look at it; arguments are those of ``read``."""
         if peek:
-            return [message.item for message in await self.browse(limit=None)]
+            return [message.item for message in await self.browse(since=since, limit=None)]
         try:
-            return [record.item for record in await self._take(MOST, NOW)]
+            return [record.item for record in await self._take(MOST, NOW, since)]
         except AsyncEmpty:
             return []
 
@@ -195,13 +199,13 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
     # -- look -----------------------------------------------------------------------
 
-    async def peek(self) -> T:
-        """Return the next item and leave it there.
+    async def peek(self, *, since: float | None = None) -> T:
+        """Return the next item and leave it there; ``since`` is that of ``read``.
 
         Raises:
             AsyncEmpty: there is none.
         """
-        messages = await self.browse(limit=1)
+        messages = await self.browse(since=since, limit=1)
         if not messages:
             raise AsyncEmpty("the queue is empty")
         return messages[0].item

@@ -72,8 +72,12 @@ class BrokerQueue(BrokerQueueFace[T]):
 
     # -- out ------------------------------------------------------------------------
 
-    def read(self, peek: bool = False) -> T | None:
+    def read(self, peek: bool = False, *, since: float | None = None) -> T | None:
         """Take the next item, or only look at it; None if there is none.  Never waits.
+
+        Args:
+            peek: only look.
+            since: only an item that was written at this time or later, in seconds since 1970.
 
         Raises:
             QueueCorrupt: it cannot be decoded (see ``on_corrupt``).
@@ -82,18 +86,18 @@ class BrokerQueue(BrokerQueueFace[T]):
         """
         try:
             if peek:
-                return self.peek()
-            item: T = self._take(1, NOW)[0].item
+                return self.peek(since=since)
+            item: T = self._take(1, NOW, since)[0].item
         except exceptions.Empty:
             return None
         return item
 
-    def read_all(self, peek: bool = False) -> list[T]:
-        """Take everything that is there, or only look at it."""
+    def read_all(self, peek: bool = False, *, since: float | None = None) -> list[T]:
+        """Take everything that is there, or only look at it; arguments are those of ``read``."""
         if peek:
-            return [message.item for message in self.browse(limit=None)]
+            return [message.item for message in self.browse(since=since, limit=None)]
         try:
-            return [record.item for record in self._take(MOST, NOW)]
+            return [record.item for record in self._take(MOST, NOW, since)]
         except exceptions.Empty:
             return []
 
@@ -194,13 +198,13 @@ class BrokerQueue(BrokerQueueFace[T]):
 
     # -- look -----------------------------------------------------------------------
 
-    def peek(self) -> T:
-        """Return the next item and leave it there.
+    def peek(self, *, since: float | None = None) -> T:
+        """Return the next item and leave it there; ``since`` is that of ``read``.
 
         Raises:
             Empty: there is none.
         """
-        messages = self.browse(limit=1)
+        messages = self.browse(since=since, limit=1)
         if not messages:
             raise exceptions.Empty("the queue is empty")
         return messages[0].item

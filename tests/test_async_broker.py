@@ -66,6 +66,25 @@ async def test_a_cancelled_stream_gives_the_rest_back(interval: int, tmp_path: P
 
 
 @in_loop
+async def test_a_stream_goes_on_after_a_wait_that_was_given_up(tmp_path: Path) -> None:
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        tasks = broker.queue("tasks")
+        await tasks.write_many("ab")
+        async with tasks.stream(commit_interval=2, follow=True) as stream:
+            assert ["a", "b"] == [await stream.__anext__(), await stream.__anext__()]
+            for _ in range(3):
+                task = asyncio.ensure_future(stream.__anext__())
+                await turns(3)
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled()
+            await tasks.write("c")
+            assert "c" == await asyncio.wait_for(stream.__anext__(), 5)
+        assert ["c"] == await tasks.read_all()
+        assert 0 == (await broker.stats()).held
+
+
+@in_loop
 async def test_leaving_a_stream_needs_no_closing(tmp_path: Path) -> None:
     """``break`` is enough: the next call finds the rest in its place."""
     async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:

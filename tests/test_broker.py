@@ -15,6 +15,7 @@ from brokers import BROKERS
 from waiting import Call, until
 
 from persistqueue import (
+    Broker,
     BrokerConfig,
     Empty,
     FormatError,
@@ -99,6 +100,29 @@ def test_looking_takes_nothing(broker: Any) -> None:
     with tasks.stream(peek=True) as stream:
         assert list("abc") == list(stream)
     assert 3 == tasks.size()
+
+
+def test_reading_what_was_written_since_then(broker: Any) -> None:
+    tasks = broker.queue("tasks")
+    tasks.write_many("abcde")
+    for number, when in enumerate((10, 30, 20, 40, 50), 1):  # the clock was set back
+        broker.transact(
+            lambda tx, number=number, when=when: tx.execute(
+                "UPDATE queue_tasks SET timestamp = ? WHERE _id = ?", (when, number)
+            )
+        )
+    assert "b" == tasks.read(peek=True, since=30)
+    assert "b" == tasks.read(since=30)
+    assert ["d", "e"] == tasks.read_all(peek=True, since=21)
+    assert ["d", "e"] == tasks.read_all(since=21)
+    assert tasks.read(since=21) is None
+    assert tasks.read(peek=True, since=21) is None
+    assert ["a", "c"] == tasks.read_all(since=None)
+    for wrong, error in (("now", TypeError), (True, TypeError), (float("nan"), ValueError)):
+        with pytest.raises(error, match="since must be seconds"):
+            tasks.read(since=wrong)
+        with pytest.raises(error, match="until must be seconds"):
+            tasks.browse(until=wrong)
 
 
 def test_an_empty_queue(broker: Any) -> None:
@@ -254,6 +278,57 @@ def test_streams_that_share_a_queue_share_its_items(broker: Any) -> None:
     assert [7, 8, 10, 11] == tasks.read_all()  # what was in hand, and behind it
 
 
+def test_a_stream_ends_with_its_broker_and_gives_out_nothing_that_was_given_back(
+    opens: Open, tmp_path: Path
+) -> None:
+    broker, got = opens(tmp_path / "app.db"), []
+    broker.queue("tasks").write_many(range(6))
+    with broker.queue("tasks").stream(commit_interval=4) as stream:
+        for item in stream:
+            got.append(item)
+            if item == 1:
+                broker.close()
+    with opens(tmp_path / "app.db") as again:
+        assert ([0, 1], [1, 2, 3, 4, 5]) == (got, again.queue("tasks").read_all())
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_a_stream_that_raised_may_be_asked_again(tmp_path: Path, interval: int) -> None:
+    broker = Broker(tmp_path / "app.db")
+    tasks = broker.queue("tasks")
+    tasks.write_many("ab")
+    with broker, tasks.stream(commit_interval=interval) as stream:
+        assert ["a", "b"] == [next(stream), next(stream)]
+        tasks.write("c")
+        broker.transact(lambda tx: tx.execute("UPDATE queue_tasks SET data = x'00ff'"))
+        for _ in range(3):
+            with pytest.raises(QueueCorrupt):
+                next(stream)
+        tasks.purge()
+        tasks.write_many("de")
+        assert ["d", "e"] == list(stream)
+        assert [] == list(stream)
+        assert {"tasks": (0, 0)} == shape(broker)
+
+
+def test_what_a_body_is_through_with_stays_finished_when_the_next_are_damaged(
+    tmp_path: Path,
+) -> None:
+    broker = Broker(tmp_path / "app.db")
+    tasks = broker.queue("tasks")
+    tasks.write_many("ab")
+    stream = tasks.stream(commit_interval=2)
+    assert ["a", "b"] == [next(stream), next(stream)]
+    tasks.write("c")
+    broker.transact(lambda tx: tx.execute("UPDATE queue_tasks SET data = x'00ff'"))
+    with pytest.raises(QueueCorrupt):
+        next(stream)
+    tasks.purge()
+    broker.close()
+    with Broker(tmp_path / "app.db") as again:
+        assert [] == again.queue("tasks").read_all()
+
+
 def test_a_stream_that_follows_waits_until_the_broker_is_closed(
     opens: Open, tmp_path: Path
 ) -> None:
@@ -350,6 +425,18 @@ def test_queues_are_renamed_and_deleted(broker: Any) -> None:
     assert new.write("and again")
 
 
+def test_what_is_held_goes_back_to_its_queue_whatever_that_is_named_by_then(broker: Any) -> None:
+    broker.queue("old").write_many("abc")
+    with broker.queue("old").stream(commit_interval=2) as stream:
+        assert "a" == next(stream)
+        broker.rename("old", "new")
+    assert {"new": (3, 0)} == shape(broker)
+    with broker.queue("new").stream(commit_interval=2) as stream:
+        assert "a" == next(stream)
+        broker.delete("new")
+    assert {} == shape(broker)
+
+
 def test_items_are_deleted_by_their_ids(broker: Any) -> None:
     tasks = broker.queue("tasks")
     ids = tasks.write_many("abcd")
@@ -433,6 +520,22 @@ def test_a_transaction_is_over_when_its_function_is(broker: Any) -> None:
 
     with pytest.raises(TypeError, match="ordinary function"):
         broker.transact(coroutine)
+    with pytest.raises(TypeError, match="ordinary function"):
+        broker.transact(lambda tx: (tx.queue("a").write(1), coroutine(tx))[1])
+    assert {} == shape(broker)
+
+
+def test_an_id_that_leaves_none_above_it_spoils_its_own_queue_only(broker: Any) -> None:
+    broker.queue("tasks").write("a")
+    broker.transact(lambda tx: tx.execute("UPDATE queue_tasks SET _id = ?", (2**63 - 1,)))
+    for _ in range(2):
+        with pytest.raises(PersistQueueError, match="queue_tasks has a row with the id"):
+            broker.queue("tasks").write("b")
+        broker.queue("other").write("c")
+    assert "a" == broker.queue("tasks").read()
+    broker.queue("tasks").write("d")
+    assert ["d"] == broker.queue("tasks").read_all()
+    assert {"tasks": (0, 0), "other": (2, 0)} == shape(broker)
 
 
 # -- what can be stored -----------------------------------------------------------------

@@ -161,6 +161,31 @@ def test_a_reader_wakes_when_another_process_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_stream_gives_a_forked_child_nothing_of_its_parents(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from persistqueue import Broker
+broker = Broker(sys.argv[1], durability="process")
+broker.queue("a").write_many(range(5))
+stream = broker.queue("a").stream(commit_interval=3)
+assert next(stream) == 0
+child = os.fork()
+if child == 0:
+    assert list(stream) == [3, 4], "the parent has the others"
+    broker.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print([*stream, broker.stats()[1:3]])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "app.db")],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    assert (0, "[1, 2, (0, 0)]\n") == (done.returncode, done.stdout), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_both_sides_of_a_fork_go_on(tmp_path: Path) -> None:
     code = """
 import os, sys, threading, time

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from loops import eventually, in_loop
 
-from persistqueue import Broker
+from persistqueue import Broker, QueueClosed
 from persistqueue.compat.simplebroker import (
     AsyncBroker,
     AsyncBrokerCore,
@@ -232,6 +232,30 @@ async def test_the_core_has_its_methods_and_results() -> None:
     await core.delete()
     assert ([], []) == (await core.list_queues(), await core.read("a", all_messages=True))
     await core.close()
+
+
+@in_loop
+async def test_a_move_to_what_is_no_name_moves_nothing() -> None:
+    async with async_broker("a.db") as broker:
+        await broker.write("a", "x")
+        with pytest.raises(ValueError, match="no name!"):
+            await AsyncQueue("a", broker).move_to("no name!")
+        assert [("a", 1)] == await broker.list_queues()
+
+
+@in_loop
+async def test_a_watcher_that_dies_says_so_and_lets_the_broker_close(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with AsyncBroker("a.db") as broker:
+        await broker.push("a", "x")
+        ours = broker._runner.broker
+        await ours.transact(lambda tx: tx.execute("UPDATE queue_a SET data = x'00ff'"))
+        stopped = await broker.watch_queue("a", print)
+        await stopped.wait()
+    assert "a watcher of <AsyncBrokerQueue 'a'" in caplog.text
+    with pytest.raises(QueueClosed):
+        await broker.push("a", "y")
 
 
 @in_loop

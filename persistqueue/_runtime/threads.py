@@ -317,8 +317,8 @@ class ThreadShell(Shell):
 
 def _refuse_reentry() -> NoReturn:
     raise Reentry(
-        "a queue was called from a signal handler or a destructor in the middle of another "
-        "call on it in the same thread"
+        "a queue was called in the middle of another call on it in the same thread: from a signal "
+        "handler, a destructor, or a function that it runs (that of transact(), say)"
     )
 
 

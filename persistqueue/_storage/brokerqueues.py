@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .sqlite import Database
 
+_HIGHEST = 2**62  # id that a row may have, so that there are some above it
 _MOST_ABSENT = 10_000  # names that are remembered as not there
 
 
@@ -253,6 +254,12 @@ class BrokerQueues(SqliteTransactions):
             self._last, self._last_known = max(self._last, self._stored), True
         if table.name in self._ranked:
             return False
-        self._last = max(self._last, self._one(table.highest) or 0)
+        highest = self._one(table.highest) or 0
+        if highest > _HIGHEST:  # with it as the last, no queue could ever be written to again
+            raise PersistQueueError(
+                f"{self._database.path}: {table.name} has a row with the id {highest}, which "
+                "leaves none for others; nothing was stored: delete that row, or read it"
+            )
+        self._last = max(self._last, highest)
         self._ranked.add(table.name)
         return True

@@ -114,6 +114,14 @@ class BrokerStore(BrokerRows):
     def unsaved(self) -> bool:
         return bool(self._out)
 
+    def holds(self, record: Record) -> bool:
+        """Return whether a record is held still; callable on any thread."""
+        return record.start in self._out
+
+    def commit(self) -> None:
+        super().commit()
+        self._before = ([], [])
+
     def flush(self) -> None:
         """Give back all that is held: nobody can finish it any more."""
         self.untake(list(self._out.values()))
@@ -148,7 +156,7 @@ class BrokerStore(BrokerRows):
         return ids
 
     def take(self, name: str, most: int, since: float | None = None) -> list[Record]:
-        """Take items out; with ``since``, only those that were put after that time."""
+        """Take items out; with ``since``, only those that were put then or later."""
         table, records = self._head(name, most, since)
         if table is None or not records:
             return []
@@ -173,11 +181,11 @@ class BrokerStore(BrokerRows):
         Args:
             done: what its taker is through with, one behind the other: it is finished.
         """
-        self.finish(done)
         table, records = self._head(name, most)
+        owner = self._owner.appear() if records else None
+        self.finish(done)  # nothing above has raised: it stays finished
         if table is None or not records:
             return []
-        owner = self._owner.appear()
         last = records[-1].start
         cursor = self._execute(table.hold_head, (table.number, owner, last))
         assert cursor.lastrowid is not None
@@ -210,16 +218,16 @@ class BrokerStore(BrokerRows):
 
     def untake(self, records: Sequence[Record]) -> None:
         for record in records:
-            name, *row = record.end
             if isinstance(record, Seen):
                 continue
             if not isinstance(record, Held):
+                name, *row = record.end
                 self._put_back(self.made(name), row)
             elif record.done:
                 self.finish((record,))
-            elif rows := self._rows(sql.HELD_ROW, (record.start, self._owner.name)):
-                self._put_back(self.made(name), rows[0])
-                self.finish((record,))
+            else:
+                self._give_back(record.start, self._owner.name)
+                self._let_go((record,))
 
     def _let_go(self, held: Iterable[Held]) -> None:
         for one in held:
@@ -297,13 +305,16 @@ class BrokerStore(BrokerRows):
 
     def _recover(self, owner: str | None) -> int:
         found = self._rows(sql.HELD_BY, (owner,))
-        for hold, number in found:
-            row = self._rows(sql.HELD_ROW, (hold, owner))[0]
-            names = self._rows(sql.FIND_NUMBER, (number,))
-            if names:
-                self._put_back(self.made(names[0][0]), row)
-            self._execute(sql.FINISH, (hold, hold, owner))
+        for (hold,) in found:
+            self._give_back(hold, owner)
         return len(found)
+
+    def _give_back(self, hold: int, owner: str | None) -> None:
+        """Put a row that is held back into its queue, whatever that is named by now."""
+        for number, *row in self._rows(sql.HELD_ROW, (hold, owner)):
+            for (name,) in self._rows(sql.FIND_NUMBER, (number,)):
+                self._put_back(self.made(name), row)
+            self._execute(sql.FINISH, (hold, hold, owner))
 
     def _give_space_back(self, threshold: float) -> None:
         unused = self._one("PRAGMA freelist_count")

@@ -85,8 +85,8 @@ TO_THE_FRONT = (
 
 # What is held.
 OWNERS = f"SELECT DISTINCT owner FROM {HELD} WHERE owner IS NOT ?"
-HELD_BY = f"SELECT hold, queue FROM {HELD} WHERE owner IS ? ORDER BY hold"
-HELD_ROW = f"SELECT _id, data, timestamp FROM {HELD} WHERE hold = ? AND owner IS ?"
+HELD_BY = f"SELECT hold FROM {HELD} WHERE owner IS ? ORDER BY hold"
+HELD_ROW = f"SELECT queue, _id, data, timestamp FROM {HELD} WHERE hold = ? AND owner IS ?"
 HELD_COUNTS = (
     f"SELECT q.name, COUNT(*) FROM {HELD} AS h JOIN {QUEUES} AS q ON q.id = h.queue GROUP BY q.id"
 )
@@ -108,7 +108,7 @@ class BrokerTable(Table):
         self.queue, self.number = name, number
         self.highest = f"SELECT MAX(_id) FROM {table}"
         self.insert_one = f"INSERT INTO {table} (_id, data, timestamp) VALUES (?, ?, ?)"
-        self.since = f"{self._select} WHERE timestamp > ? ORDER BY _id LIMIT ?"
+        self.since = f"{self._select} WHERE timestamp >= ? ORDER BY _id LIMIT ?"
         self.by_id = f"{self._select} WHERE _id = ?"
         self.delete_head = f"DELETE FROM {table} WHERE _id <= ?"
         self.hold_head = (

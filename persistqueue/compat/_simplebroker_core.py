@@ -165,6 +165,7 @@ class AsyncBrokerCore:
     ) -> dict[str, Any] | None:
         """Move the oldest message, or the one with this id; returns it, None if there is none."""
         checked_name(source)
+        checked_name(destination)
 
         def move(tx: Any) -> int | None:
             moved = tx.queue(source).move_to(destination, message_id)
