@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -683,6 +684,25 @@ def test_plain_queues_and_the_broker_share_tables(opens: Open, tmp_path: Path) -
                 assert {"jobs": (6, 0), "late": (1, 0)} == shape(broker)
             assert [2, 3, 4, 5, 6, 7] == plain.get_many(9)
             assert "x" == broker.queue("late").read()
+
+
+def test_a_table_that_somebody_dropped_is_noticed(opens: Open, tmp_path: Path) -> None:
+    """Counts are right whether or not it is made anew, and the name can be used again."""
+    with opens(tmp_path / "app.db") as broker:
+        for name in ("again", "gone"):
+            broker.queue(name).write_many(range(3))
+        with closing(sqlite3.connect(tmp_path / "app.db")) as other:
+            other.execute("DROP TABLE queue_gone")
+            other.execute("DROP TABLE queue_again")
+        with SQLiteQueue(tmp_path / "app.db", name="again") as plain:
+            plain.put("a")
+            with pytest.raises(QueueCorrupt):
+                broker.queue("gone").write(1)
+            assert {"again": (1, 0)} == shape(broker)
+            plain.put("b")
+            assert ["a", "b"] == broker.queue("again").read_all()
+        broker.queue("gone").write(1)
+        assert {"again": (0, 0), "gone": (1, 0)} == shape(broker)
 
 
 def test_tables_that_are_not_queues_are_left_alone(opens: Open, tmp_path: Path) -> None:

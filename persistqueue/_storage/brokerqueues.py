@@ -99,9 +99,14 @@ class BrokerQueues(SqliteTransactions):
     def _adopt(self) -> None:
         found = [table for (table,) in self._rows(sql.TABLES) if isinstance(table, str)]
         tables = {folded(table): table for table in found}  # others are damaged names
+        counted = {folded(table) for (table,) in self._rows(sql.COUNTED)}
         for number, name in self._rows(sql.NUMBERS):
-            if tables.pop(folded(sql.PREFIX + name), None) is None:
+            key = folded(sql.PREFIX + name)
+            if tables.pop(key, None) is None:
                 self._execute(sql.DROP, (number,))
+                self._forget_queues()
+            elif key not in counted:  # somebody dropped the table and made it anew
+                self._count(BrokerTable(name, number))
         for table in tables.values():
             if self._is_queue(table):
                 self._add(table[len(sql.PREFIX) :])
@@ -154,11 +159,15 @@ class BrokerQueues(SqliteTransactions):
         return found[: len(FIFO.columns)] == list(FIFO.columns)
 
     def _add(self, name: str) -> BrokerTable:
-        """Count what is in a table from now on."""
-        waiting, oldest = self._rows(BrokerTable(name, 0).measure)[0]
-        number = self._execute(sql.ADD, (name, waiting, oldest)).lastrowid
+        """Give a table a number, and count what is in it."""
+        number = self._execute(sql.ADD, (name,)).lastrowid
         assert number is not None
-        table = BrokerTable(name, number)
+        return self._count(BrokerTable(name, number))
+
+    def _count(self, table: BrokerTable) -> BrokerTable:
+        """Count what is in a table from now on."""
+        waiting, oldest = self._rows(table.measure)[0]
+        self._execute(sql.MEASURED, (waiting, oldest, table.number))
         for statement in (*table.drop_triggers(), *table.triggers()):
             self._execute(statement)
         self._schema = -1  # of this transaction's own making

@@ -59,7 +59,8 @@ FIND = f"SELECT id, name FROM {QUEUES} WHERE name = ?"
 FIND_NUMBER = f"SELECT name FROM {QUEUES} WHERE id = ?"
 LIST = f"SELECT name, waiting, oldest FROM {QUEUES} ORDER BY name"
 WAITING = f"SELECT waiting FROM {QUEUES} WHERE name = ?"
-ADD = f"INSERT INTO {QUEUES} (name, waiting, oldest) VALUES (?, ?, ?)"
+ADD = f"INSERT INTO {QUEUES} (name, waiting) VALUES (?, 0)"
+MEASURED = f"UPDATE {QUEUES} SET waiting = ?, oldest = ? WHERE id = ?"
 DROP = f"DELETE FROM {QUEUES} WHERE id = ?"
 RENAME = f"UPDATE {QUEUES} SET name = ? WHERE id = ?"
 NUMBERS = f"SELECT id, name FROM {QUEUES}"
@@ -67,6 +68,10 @@ TABLE_NAMED = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ? 
 TABLES = (
     "SELECT name FROM sqlite_master WHERE type = 'table'"
     f" AND substr(name, 1, {len(PREFIX)}) = '{PREFIX}' COLLATE NOCASE"
+)
+COUNTED = (  # tables that have both triggers
+    "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger'"
+    " AND substr(name, 1, 13) = 'persistqueue_' GROUP BY tbl_name HAVING COUNT(*) >= 2"
 )
 COLUMNS = "SELECT name FROM pragma_table_info(?)"
 
