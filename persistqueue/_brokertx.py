@@ -25,6 +25,10 @@ _REFUSED = frozenset(
 _FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*(\w*)", re.DOTALL)
 
 
+class Exited(Exception):
+    """A function left a transaction by ``SystemExit``, say: its caller's only, nobody else's."""
+
+
 class Transaction:
     """The queues of a broker, and the tables beside them, inside one transaction.
 
@@ -79,6 +83,8 @@ class Transaction:
         traceback: TracebackType | None,
     ) -> None:
         self._over = True
+        if error is not None and not isinstance(error, (Exception, KeyboardInterrupt)):
+            raise Exited(error) from None
 
 
 class TransactionQueue:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, one_or_all
 from ._brokerdump import Dump, Loader, opened
 from ._brokernames import queue_name
-from ._brokertx import Transaction, TransactionQueue
+from ._brokertx import Exited, Transaction, TransactionQueue
 from ._runtime.deadline import FOREVER
 from ._runtime.lines import ManyQueues
 from ._runtime.readhops import ReadHops
@@ -234,7 +234,10 @@ class AsyncBroker(BrokerFace):
         Returns:
             what the function returns.
         """
-        result: R = await self._write(self._transacting(function))
+        try:
+            result: R = await self._write(self._transacting(function))
+        except Exited as exited:
+            raise exited.args[0] from None
         return result
 
     # -- dumps ----------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, one_or_all
 from ._brokerdump import Dump, Loader, opened
 from ._brokernames import queue_name
-from ._brokertx import Transaction, TransactionQueue
+from ._brokertx import Exited, Transaction, TransactionQueue
 from ._runtime.deadline import FOREVER
 from ._runtime.lines import ManyQueues
 from ._runtime.takes import UNLESS_HELD
@@ -217,7 +217,10 @@ class Broker(BrokerFace):
         Returns:
             what the function returns.
         """
-        result: R = self._write(self._transacting(function))
+        try:
+            result: R = self._write(self._transacting(function))
+        except Exited as exited:
+            raise exited.args[0] from None
         return result
 
     # -- dumps ----------------------------------------------------------------------

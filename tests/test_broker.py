@@ -6,6 +6,8 @@ import io
 import json
 import os
 import sqlite3
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -494,6 +496,31 @@ def test_what_a_transaction_raises_undoes_it(broker: Any) -> None:
         broker.transact(lambda tx: tx.execute("SELECT * FROM orders"))
     assert broker.queue("new").write(2) > 1
     assert "a" == tasks.read()
+
+
+def test_a_function_that_exits_is_undone_and_takes_nobody_with_it(tmp_path: Path) -> None:
+    with Broker(tmp_path / "app.db") as broker:
+        inside, go = threading.Event(), threading.Event()
+
+        def holds_up(tx: Any) -> None:
+            inside.set()
+            assert go.wait(10)
+
+        def exits(tx: Any) -> None:
+            tx.queue("tasks").write("undone")
+            sys.exit("enough")
+
+        first = Call(broker.transact, holds_up)
+        assert inside.wait(10)
+        others = [Call(broker.queue("tasks").write, number) for number in range(4)]
+        exiting = Call(broker.transact, exits)
+        until(lambda: len(broker._shell._line.pending) == 5)
+        go.set()
+        with pytest.raises(SystemExit, match="enough"):
+            exiting.outcome()
+        assert first.outcome() is None
+        assert 4 == len({other.outcome() for other in others})
+        assert [0, 1, 2, 3] == sorted(broker.queue("tasks").read_all())
 
 
 @pytest.mark.parametrize(
