@@ -11,6 +11,7 @@ says what came of the call.  If that is neither all nor nothing, the queue is po
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,8 @@ class EngineStore:
         try:
             self._tail, self._stored = 0, self._opened(engine)
         except BaseException:
+            with contextlib.suppress(Exception):  # why it did not open is what matters
+                engine.close()
             self._release()
             raise
         self._engine = engine
