@@ -198,6 +198,16 @@ def test_an_open_that_returns_no_count_is_an_error(
     open_queue(engine, tmp_path).close()
 
 
+def test_an_engine_that_does_not_open_is_closed(engine: Failing, tmp_path: Path) -> None:
+    """What it had opened before it found out is let go of."""
+    closed: list[str] = []
+    engine.open = lambda: 1 // 0  # type: ignore[method-assign]
+    engine.close = lambda: closed.append("closed")  # type: ignore[method-assign]
+    with pytest.raises(EngineError, match="ZeroDivisionError"):
+        open_queue(engine, tmp_path)
+    assert ["closed"] == closed
+
+
 def test_a_short_read_is_an_error(engine: Failing, tmp_path: Path) -> None:
     """An engine that returns fewer records than it was asked for is told off."""
     open_queue(engine, tmp_path).put("a")

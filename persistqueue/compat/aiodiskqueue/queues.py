@@ -162,9 +162,7 @@ class Queue(Generic[T]):
         return f"<{type(self).__name__} {str(self._path)!r}>"
 
 
-async def _opened_once(
-    key: tuple[Any, ...], queue: AsyncQueue[Any], path: Path
-) -> AsyncQueue[Any]:
+async def _opened_once(key: tuple[Any, ...], queue: AsyncQueue[Any], path: Path) -> AsyncQueue[Any]:
     """Open a queue, or wait for a task that is about to; return the one that is open."""
     mine = (asyncio.get_running_loop(), *key)
     opening = _opening.get(mine)
