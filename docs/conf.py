@@ -26,10 +26,7 @@ nitpick_ignore_regex = [
     ("py:class", r".*\._signed\.Signed"),  # what signed() returns: a serializer
     ("py:class", r"(pathlib\.)?Path|Mapping\[str|Adapter|CoroutineEngine|(.*\.)?Recipe"),
     ("py:class", r".*aiodiskqueue\.engines\._\w+|.*Adapter"),
-    (
-        "py:class",
-        r"RowCodec|BrokerStore|BrokerQueueFace",
-    ),  # in the signatures of what is made for you
+    ("py:class", r"RowCodec|BrokerStore|BrokerQueueFace"),  # of what nobody makes by hand
     ("py:class", r"asyncio\..*"),  # the standard library's
     ("py:exc", r"Everything that .* raises\."),  # a sentence in place of a list
 ]

@@ -25,7 +25,7 @@ from aioqueue_engine import ListFile
 from loops import eventually, in_loop, parked
 from turns import TURNS, turns
 
-from persistqueue import PersistQueueError, QueueLocked, SerializationError
+from persistqueue import FormatError, PersistQueueError, QueueLocked, SerializationError
 from persistqueue.compat.aiodiskqueue import (
     Queue,
     QueueEmpty,
@@ -567,6 +567,20 @@ async def test_a_damaged_dumb_file_is_set_aside(tmp_path: Path) -> None:
     assert before <= contents(tmp_path)
     await q.put("x")
     assert "x" == await q.get()
+    await q.close()
+
+
+@in_loop
+async def test_a_sequence_is_not_taken_for_a_list(tmp_path: Path) -> None:
+    """Its first item may be a list: what stands behind it must not be lost."""
+    data = pickle.dumps(["a", "b"]) + pickle.dumps("c")
+    path = tmp_path / "q"
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="nothing was changed"):
+        await Queue.create(path, cls_storage_engine=engines.PickledList)
+    assert data == path.read_bytes()
+    q = await Queue.create(path, cls_storage_engine=engines.PickleSequence)
+    assert [["a", "b"], "c"] == await drained(q)
     await q.close()
 
 
