@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from benchmark.side import PEER, BenchmarkError, installed_peer
 from persistqueue import AsyncQueue, AsyncSQLiteQueue, engines
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 Open = Callable[[Path], AbstractAsyncContextManager[Any]]
 
@@ -67,7 +72,32 @@ def peers() -> dict[tuple[str, str], Open]:
         found["litequeue", "process"] = _litequeue
     if _there("simplebroker"):
         found["SimpleBroker", "power"] = _simplebroker
+    package = upstream(installed_peer())
+    for name, durability in (("Queue", "process"), ("SQLiteQueue", "power")):
+        kind = f"{PEER} {name}", durability
+        found[kind] = partial(_persist_queue, package=package, name=name)
     return found
+
+
+def upstream(folder: str) -> Any:
+    """Return persist-queue's package, which has this one's name, from where it is installed."""
+    ours = _taken_out()
+    sys.path.insert(0, folder)
+    try:
+        package = importlib.import_module("persistqueue")
+    finally:
+        sys.path.remove(folder)
+        _taken_out()
+        sys.modules.update(ours)
+    if not (package.__file__ or "").startswith(folder):
+        raise BenchmarkError(f"{PEER} was looked for in {folder}, found was {package.__file__}")
+    return package
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """Have the modules of ``persistqueue`` forgotten, and return them."""
+    names = [name for name in sys.modules if name.partition(".")[0] == "persistqueue"]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def _there(name: str) -> bool:
@@ -109,6 +139,25 @@ class _Polled:
 
     def close(self) -> None:
         self._thread.shutdown()
+
+
+@asynccontextmanager
+async def _persist_queue(path: Path, package: Any, name: str) -> AsyncIterator[Measured]:
+    options = {"auto_commit": True, "multithreading": True} if "SQL" in name else {"autosave": True}
+    queue = getattr(package, name)(str(path), **options)
+
+    def pop() -> Any:
+        try:
+            return queue.get(block=False)
+        except package.Empty:
+            return None
+
+    polled = _Polled(queue.put, pop)
+    try:
+        yield Measured(polled.put, polled.get)
+    finally:
+        getattr(queue, "close", int)()
+        polled.close()
 
 
 @asynccontextmanager

@@ -41,6 +41,8 @@ _BOUND = {
     "aiodiskqueue PickledList": 1_000,
     "SimpleBroker": 5_000,
     "litequeue": 5_000,
+    "persist-queue Queue": 5_000,
+    "persist-queue SQLiteQueue": 5_000,
 }
 
 Open = Callable[[Path], AbstractAsyncContextManager[Any]]

@@ -100,7 +100,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             timeout: seconds to wait for room; None for as long as it takes.
 
         Returns:
-            None; of a unique queue whether it was stored: False if an equal item waits.
+            None, or of a unique queue whether it was stored (False if an equal item waits).
 
         Raises:
             AsyncFull: there was no room in time.

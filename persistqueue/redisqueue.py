@@ -80,7 +80,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             timeout: seconds to wait for room; None for as long as it takes.
 
         Returns:
-            None; of a unique queue whether it was stored: False if an equal item waits.
+            None, or of a unique queue whether it was stored (False if an equal item waits).
 
         Raises:
             Full: there was no room in time.

@@ -7,6 +7,7 @@ two got (``sqlite``: none, it needs a special SQLite for that).
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import pickle
@@ -15,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from aioqueue_engine import ListFile
 from loops import eventually, in_loop, parked
 from turns import TURNS, turns
 
-from persistqueue import PersistQueueError, QueueLocked, SerializationError
+from persistqueue import FormatError, PersistQueueError, QueueLocked, SerializationError
 from persistqueue.compat.aiodiskqueue import (
     Queue,
     QueueEmpty,
@@ -31,6 +33,7 @@ from persistqueue.compat.aiodiskqueue import (
     QueueFull,
     engines,
 )
+from persistqueue.engines import DbmEngine
 
 THEIRS = Path(__file__).with_name("peers") / "aiodiskqueue-0.1.1"
 #: What stands in their files, the two that were got in front.
@@ -54,6 +57,11 @@ def bring(name: str, folder: Path) -> Path:
         if file.stem == name:
             shutil.copy(file, folder / file.name)
     return folder / name
+
+
+def contents(folder: Path) -> set[bytes]:
+    """Return what is in the files of a directory."""
+    return {file.read_bytes() for file in folder.iterdir()}
 
 
 async def drained(q: Queue[Any]) -> list[Any]:
@@ -524,3 +532,86 @@ async def test_any_sqlite_will_do(tmp_path: Path) -> None:
     await eventually(lambda: any("DELETE" in statement for statement in statements))
     assert not [s for s in statements if re.search("DELETE.*(LIMIT|RETURNING)", s)]
     await q.close()
+
+
+@in_loop
+async def test_tasks_that_create_at_once_share_one_queue(tmp_path: Path) -> None:
+    """None is told that the file is taken; one that is cancelled meanwhile harms nobody."""
+    made = [asyncio.ensure_future(Queue.create(tmp_path / "q")) for _ in range(4)]
+    await asyncio.sleep(0)
+    made[0].cancel()
+    await asyncio.wait(made)
+    assert made[0].cancelled()
+    queues = [task.result() for task in made[1:]]
+    await queues[0].put("x")
+    assert "x" == await queues[2].get()
+    await queues[0].close()
+
+
+@pytest.mark.parametrize("maxsize", [None, "3"])
+@in_loop
+async def test_a_bound_that_is_no_number_is_named(maxsize: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="maxsize must be an int"):
+        await Queue.create(tmp_path / "q", maxsize)
+
+
+@in_loop
+async def test_a_damaged_dumb_file_is_set_aside(tmp_path: Path) -> None:
+    """Its index is no Python any more: both files are renamed, and nothing of them is deleted."""
+    path = bring("dumb", tmp_path)
+    index = path.with_name("dumb.dir")
+    index.write_bytes(index.read_bytes() + b"rubbish\n")
+    before = contents(tmp_path)
+    q = await Queue.create(path)
+    assert q.empty()
+    assert before <= contents(tmp_path)
+    await q.put("x")
+    assert "x" == await q.get()
+    await q.close()
+
+
+@in_loop
+async def test_a_sequence_is_not_taken_for_a_list(tmp_path: Path) -> None:
+    """Its first item may be a list: what stands behind it must not be lost."""
+    data = pickle.dumps(["a", "b"]) + pickle.dumps("c")
+    path = tmp_path / "q"
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="nothing was changed"):
+        await Queue.create(path, cls_storage_engine=engines.PickledList)
+    assert data == path.read_bytes()
+    q = await Queue.create(path, cls_storage_engine=engines.PickleSequence)
+    assert [["a", "b"], "c"] == await drained(q)
+    await q.close()
+
+
+def dying(calls: int) -> Callable[..., None]:
+    """Return a profiler that ends the process at so many calls of a function."""
+    left = iter(range(calls))
+
+    def profile(_frame: object, kind: str, _: object) -> None:
+        if kind in ("call", "c_call") and next(left, None) is None:
+            os._exit(9)
+
+    return profile
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_copy_of_a_dumb_file_that_is_cut_off_is_made_anew(tmp_path: Path) -> None:
+    """Killed at whatever step of the copying, the next process finds every item."""
+    for calls in itertools.count(step := 53, step):
+        folder = tmp_path / str(calls)
+        folder.mkdir()
+        path = str(bring("dumb", folder))
+        child = os.fork()
+        if child == 0:
+            sys.setprofile(dying(calls))
+            DbmEngine(path).open()
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        engine = DbmEngine(path)
+        assert len(ITEMS[2:]) == engine.open(), calls
+        engine.close()
+        if code == 0:
+            break
+    assert calls > 4 * step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import subprocess
 import sys
@@ -86,18 +85,31 @@ q.put_many(["x" * 1000] * 50)
         assert [1, 2] == q.get_many(99)
 
 
-@each
-def test_kill(name: str, tmp_path: Path) -> None:
-    """ "survives": what put returned for is there after the process is gone; "gone": nothing is."""
-    code = (
-        "import os, sys\n"
-        "from persistqueue import Queue, engines\n"
-        f"q = Queue(sys.argv[1], engine=engines.{name}, durability='process')\n"
-        "q.put(1); q.put_many([2, 3]); q.get(); q.task_done(); os._exit(9)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "q"], timeout=60, check=False)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a queue on each engine, of one process that was killed behind its calls."""
+    folder = tmp_path_factory.mktemp("killed")
+    code = """
+import os, sys
+from persistqueue import Queue, engines
+queues = []
+for name in sys.argv[2:]:
+    folder = os.path.join(sys.argv[1], name)
+    os.mkdir(folder)
+    q = Queue(os.path.join(folder, "q"), engine=getattr(engines, name), durability="process")
+    queues.append(q)
+    q.put(1); q.put_many([2, 3]); q.get(); q.task_done()
+os._exit(9)
+"""
+    done = subprocess.run([sys.executable, "-c", code, folder, *ALL], timeout=60, check=False)
     assert 9 == done.returncode
-    with queue_on(name, tmp_path) as q:
+    return folder
+
+
+@each
+def test_kill(name: str, killed: Path) -> None:
+    """ "survives": what put returned for is there after the process is gone; "gone": nothing is."""
+    with queue_on(name, killed / name) as q:
         there = q.get_many(9) if q.qsize() else []
     assert {"survives": [2, 3], "gone": []}[CELLS[name]["kill"]] == there
 
@@ -170,23 +182,10 @@ def test_memory(name: str, tmp_path: Path) -> None:
     assert expected == CELLS[name]["memory"]
 
 
-WRITTEN = """
-import os, sys
-from persistqueue import Queue, engines
-
-def written():
-    with open("/proc/self/io") as file:
-        return int(next(line for line in file if line.startswith("wchar")).split()[1])
-
-with Queue(sys.argv[1], engine=getattr(engines, sys.argv[2]), durability="process") as q:
-    q.put_many([b"x" * 256] * int(sys.argv[3]))
-    before = written()
-    for _ in range(20):
-        q.put(b"x" * 256)
-        q.get()
-        q.task_done()
-    print((written() - before) // 60)
-"""
+def written() -> int:
+    """Return how many bytes this process has written, to files and else."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("wchar")).split()[1])
 
 
 @each
@@ -195,10 +194,16 @@ def test_cost(name: str, tmp_path: Path) -> None:
     """ "flat": ten times the backlog writes no more per operation; "grows": as much more."""
     cost = []
     for backlog in (FEW, MANY):
-        path = tmp_path / str(backlog)
-        command = [sys.executable, "-c", WRITTEN, path, name, str(backlog)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        cost.append(ast.literal_eval(done.stdout))
+        folder = tmp_path / str(backlog)
+        folder.mkdir()
+        with queue_on(name, folder) as q:
+            q.put_many([RECORD] * backlog)
+            before = written()
+            for _ in range(20):
+                q.put(RECORD)
+                q.get()
+                q.task_done()
+            cost.append((written() - before) // 60)
     few, many = cost
     expected = "grows" if many > 5 * few + 1000 else "flat"
     assert expected == CELLS[name]["cost at 100,000"]

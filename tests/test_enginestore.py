@@ -147,6 +147,27 @@ def test_a_removal_that_fails_is_known_for_what_it_is(
     assert 0 == engine.open()
 
 
+@pytest.mark.parametrize(("verb", "moment"), [("append", "behind"), ("remove", "before")])
+def test_what_a_get_returned_is_removed_though_a_call_beside_it_failed(
+    engine: Failing, tmp_path: Path, verb: str, moment: str
+) -> None:
+    """A put and a get in one commit; the put has landed, so the get counts: its item is gone."""
+    with open_queue(engine, tmp_path, autosave=True) as q:
+        q.put("a")
+        store: Any = q._store
+        store.begin(exclusive=True)
+        store.append([store._framing.encode("b")])
+        assert ["a"] == [record.item for record in store.take(1)]
+        getattr(engine, moment)[verb] = OSError("once")
+        with pytest.raises(OSError, match="once"):
+            store.commit()
+        getattr(engine, moment).clear()
+        assert store.rollback()
+    assert 1 == engine.open()
+    with open_queue(engine, tmp_path) as q:
+        assert ["b"] == q.get_many(9)
+
+
 def test_a_sync_that_fails_is_not_tried_again(engine: Failing, tmp_path: Path) -> None:
     """The put raises, and the queue is refused until it is opened again."""
     q = open_queue(engine, tmp_path, durability="power")
@@ -196,6 +217,16 @@ def test_an_open_that_returns_no_count_is_an_error(
         open_queue(engine, tmp_path)
     del engine.open
     open_queue(engine, tmp_path).close()
+
+
+def test_an_engine_that_does_not_open_is_closed(engine: Failing, tmp_path: Path) -> None:
+    """What it had opened before it found out is let go of."""
+    closed: list[str] = []
+    engine.open = lambda: 1 // 0  # type: ignore[method-assign]
+    engine.close = lambda: closed.append("closed")  # type: ignore[method-assign]
+    with pytest.raises(EngineError, match="ZeroDivisionError"):
+        open_queue(engine, tmp_path)
+    assert ["closed"] == closed
 
 
 def test_a_short_read_is_an_error(engine: Failing, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import importlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
-from benchmark import measure_engines  # noqa: E402 - not installed
+from benchmark import engine_queues, measure_engines  # noqa: E402 - not installed
 
 
 def test_it_writes_numbers_and_pictures(tmp_path: Path) -> None:
@@ -68,3 +69,13 @@ def test_a_queue_that_loses_is_found_out(given: str, tmp_path: Path) -> None:
     else:
         with pytest.raises(measure_engines.LostError):
             asyncio.run(load)
+
+
+def test_upstream_is_imported_beside_this_package(tmp_path: Path) -> None:
+    """The module found there is used; ``persistqueue`` is what it was."""
+    (tmp_path / "persistqueue").mkdir()
+    (tmp_path / "persistqueue" / "__init__.py").write_text("theirs = True")
+    ours = importlib.import_module("persistqueue.queue")
+    assert engine_queues.upstream(str(tmp_path)).theirs
+    assert importlib.import_module("persistqueue.queue") is ours
+    assert not hasattr(importlib.import_module("persistqueue"), "theirs")

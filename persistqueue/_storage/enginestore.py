@@ -11,6 +11,7 @@ says what came of the call.  If that is neither all nor nothing, the queue is po
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,8 @@ class EngineStore:
         try:
             self._tail, self._stored = 0, self._opened(engine)
         except BaseException:
+            with contextlib.suppress(Exception):  # why it did not open is what matters
+                engine.close()
             self._release()
             raise
         self._engine = engine
@@ -233,12 +236,19 @@ class EngineStore:
             self._landed()
             if self._power:
                 self._synced(engine)
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove what is settled, up to the oldest that is not."""
         done = self._cursor.done().records
-        if done > self._tail:
-            self._ask(engine.remove, done - self._tail)
-            self._tail = done
-            self._ahead.drop(done)
-            self._cursor.landed(self.state)
+        if self._engine is not None and done > self._tail:
+            self._ask(self._engine.remove, done - self._tail)
+            self._removed(done)
+
+    def _removed(self, done: int) -> None:
+        self._tail = done
+        self._ahead.drop(done)
+        self._cursor.landed(self.state)
 
     def _landed(self) -> None:
         """The engine holds what is new."""
@@ -250,21 +260,21 @@ class EngineStore:
     def rollback(self) -> bool:
         if self._failed is not None:
             return False
-        if self._appended:
-            self._poison("what is new is stored, what is finished could not be removed")
-            return True
-        new, tail = len(self._new), self._tail
-        self._new = []
-        wanted = self._stored - tail
+        new, self._new = len(self._new), []
+        wanted = self._stored - self._tail
         held = self._count_again() if self._in_doubt else wanted
-        if held == wanted + new and new:
-            self._stored += new
-            self._cursor.landed(self.state)
-            return True
+        if new and held == wanted + new:
+            self._appended, self._stored = True, self._stored + new
         done = self._cursor.done().records
-        if held != wanted and held == self._stored - done:
-            self._tail = done
+        if (self._appended or not new) and done > self._tail and held == self._stored - done:
+            self._removed(done)
+            return True
+        if self._appended:
             self._cursor.landed(self.state)
+            try:
+                self._remove()  # once more: what was handed out must not come again
+            except Exception:  # noqa: BLE001 - the first failure was logged
+                self._poison("what is new is stored, what is finished could not be removed")
             return True
         if held != wanted and self._failed is None:
             self._poison(f"it holds {held} records where there were {wanted}")

@@ -84,11 +84,11 @@ class DbmEngine(StorageEngine):
                 raise FormatError(
                     f"{self.path} is a file of dbm.{found}, not dbm.{wanted}; nothing was changed"
                 )
-            if found == "dumb" and wanted == "dumb":
+            if found == "dumb":
                 _mend_dumb(self.path)
+                if wanted != "dumb":
+                    _copy_from_dumb(self.path, wanted)
             self._file = _BACKENDS[wanted](self.path)
-            if found == "dumb" and wanted != "dumb":
-                self._copy_from_dumb()
         try:
             self._find_ends()
         except BaseException:
@@ -169,25 +169,6 @@ class DbmEngine(StorageEngine):
             advice="move the file away to begin anew",
         )
 
-    def _copy_from_dumb(self) -> None:
-        """Take over what ``dbm.dumb`` holds, then rename its files out of the way."""
-        _mend_dumb(self.path)
-        old = DbmEngine(self.path, "dumb")
-        old._file = _StandardFile("dumb", self.path)  # by hand: the path is taken by the new one
-        old._find_ends()
-        count = old._tail - old._head + 1
-        found = old.read(0, count)
-        records = [record for record in found if record is not None]
-        changes = [(_key(n), record) for n, record in enumerate(records, 1)]
-        ends = [(_HEAD, _number(1)), (_TAIL, _number(len(records)))] if records else []
-        self._opened.change([*changes, *ends], ())
-        self._opened.sync()
-        old.close()
-        for suffix in (".dir", ".dat", ".bak"):
-            with suppress(FileNotFoundError):
-                os.replace(self.path + suffix, f"{self.path}{suffix}.copied")
-        warn("%s: %d items of dbm.dumb were copied; its files end in .copied", self.path, count)
-
 
 def kind_of(path: str) -> str | None:
     """Return which back end wrote what is at ``path``; None if nothing is there.
@@ -224,7 +205,8 @@ class _StandardFile:
                 "on Debian install python3-gdbm, or use DbmEngine's own file format"
             ) from error
         self._path = path
-        self._error: Any = module.error
+        # dbm.dumb parses its index as Python.
+        self._error: Any = (module.error, SyntaxError, TypeError, ValueError)
         self._db = self._ask(module.open, path, "c", 0o600)
 
     def get(self, key: bytes) -> bytes | None:
@@ -291,6 +273,36 @@ def _mend_dumb(path: str) -> None:
     """Put the old index back where a kill came while the new one was being written."""
     if os.path.exists(path + ".bak") and not os.path.exists(path + ".dir"):
         os.replace(path + ".bak", path + ".dir")
+
+
+def _copy_from_dumb(path: str, wanted: str) -> None:
+    """Take over what ``dbm.dumb`` holds, then rename its files out of the way.
+
+    The copy takes the queue's name when it is whole: a file of that name is what counts.
+    """
+    new, disk = f"{path}.new", Disk()
+    for suffix in ("", "-wal", "-shm"):  # of a copy that was cut off
+        disk.unlink(new + suffix)
+    old = DbmEngine(path, "dumb")
+    try:
+        count = old.open()
+        records = [record for record in old.read(0, count) if record is not None]
+        changes = [(_key(n), record) for n, record in enumerate(records, 1)]
+        ends = [(_HEAD, _number(1)), (_TAIL, _number(len(records)))] if records else []
+        with closing(_BACKENDS[wanted](new)) as copy:
+            copy.change([*changes, *ends], ())
+    finally:
+        old.close()
+    with closing(disk.open(new)) as file:
+        disk.sync(file)
+    disk.replace(new, path)
+    disk.sync_directory(os.path.dirname(path))
+    for suffix in (".dir", ".dat", ".bak"):
+        with suppress(FileNotFoundError):
+            os.replace(path + suffix, f"{path}{suffix}.copied")
+    warn("%s: %d items of dbm.dumb were copied; its files end in .copied", path, len(records))
+    if len(records) < count:
+        warn("%s: %d items were missing in the files of dbm.dumb", path, count - len(records))
 
 
 _BACKENDS: dict[str, Callable[[str], Mapping]] = {

@@ -114,14 +114,15 @@ class _ItemsInAList(_PickledList):
         if b"persistqueue" in data[:40]:
             return super()._parse(data)
         try:
-            value = pickle.loads(data)
+            stream = io.BytesIO(data)
+            value = pickle.load(stream)
         except (ImportError, AttributeError) as error:
             raise SerializationError(
                 f"{self.path}: an item cannot be loaded here ({error}); nothing was changed"
             ) from error
         except Exception as error:
             raise self._damaged(f"it is no pickle: {type(error).__name__}: {error}") from error
-        if not isinstance(value, list):
+        if not isinstance(value, list) or stream.read(1):  # more than one: a PickleSequence
             raise FormatError(f"{self.path} is not a pickled list of items; nothing was changed")
         return [pickle.dumps(item, 4) for item in value]
 

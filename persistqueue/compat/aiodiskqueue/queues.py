@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import weakref
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: Queues in use: two objects of one process on a data file are one queue.
 _open: weakref.WeakValueDictionary[tuple[Any, ...], AsyncQueue[Any]] = weakref.WeakValueDictionary()
+#: Queues that are being opened, by their event loop and the same key.
+_opening: dict[tuple[Any, ...], asyncio.Task[AsyncQueue[Any]]] = {}
 
 
 class Queue(Generic[T]):
@@ -72,7 +75,8 @@ class Queue(Generic[T]):
         if path.suffix == ".bak":
             raise ValueError("data_path must not end in .bak: that is for damaged files")
         engine = engine_of(cls_storage_engine or DbmEngine)
-        maxsize = max(0, maxsize)
+        if isinstance(maxsize, int) and maxsize < 0:
+            maxsize = 0
         key = (_real(path), maxsize, cls_storage_engine, durability)
         queue = _open.get(key)
         if queue is None or queue._shell._closed:  # noqa: SLF001 - one package
@@ -80,8 +84,7 @@ class Queue(Generic[T]):
                 path, maxsize, engine=engine, autosave=True, durability=durability,
                 on_corrupt="skip",
             )  # fmt: skip
-            await _open_or_set_aside(queue, Path(absolute(path)))
-            _open[key] = queue
+            queue = await _opened_once(key, queue, Path(absolute(path)))
         made = cls.__new__(cls)
         made._queue, made._path = queue, path  # noqa: SLF001 - not through __init__
         return made
@@ -159,7 +162,20 @@ class Queue(Generic[T]):
         return f"<{type(self).__name__} {str(self._path)!r}>"
 
 
-async def _open_or_set_aside(queue: AsyncQueue[Any], path: Path) -> None:
+async def _opened_once(key: tuple[Any, ...], queue: AsyncQueue[Any], path: Path) -> AsyncQueue[Any]:
+    """Open a queue, or wait for a task that is about to; return the one that is open."""
+    mine = (asyncio.get_running_loop(), *key)
+    opening = _opening.get(mine)
+    if opening is None:
+        opening = _opening[mine] = asyncio.ensure_future(_open_or_set_aside(queue, path))
+        opening.add_done_callback(lambda _: _opening.pop(mine))
+    # A task that is cancelled meanwhile is not the only one who waits.
+    queue = await asyncio.shield(opening)
+    _open[key] = queue
+    return queue
+
+
+async def _open_or_set_aside(queue: AsyncQueue[Any], path: Path) -> AsyncQueue[Any]:
     """Open a queue; where its file is damaged, rename that and begin anew."""
     try:
         await queue
@@ -169,11 +185,14 @@ async def _open_or_set_aside(queue: AsyncQueue[Any], path: Path) -> None:
         await queue
     if count := _ready(queue):
         logger.info("Read %d items from existing data file: %s", count, path)
+    return queue
 
 
 def _set_aside(path: Path) -> Path:
     backup = backup_of(path)
-    for suffix in ("", "-wal", "-shm"):  # the two that SQLite may have beside it
+    # The two that SQLite may have beside it; or what dbm.dumb has instead of it.
+    suffixes = ("", "-wal", "-shm") if path.exists() else (".dat", ".dir", ".bak")
+    for suffix in suffixes:
         if os.path.exists(f"{path}{suffix}"):
             os.replace(f"{path}{suffix}", f"{backup}{suffix}")
     return backup
