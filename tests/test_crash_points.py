@@ -75,7 +75,11 @@ class Lines:
         return ast.literal_eval(fp.readline().decode())
 
 
-SERIALIZERS = ["msgpack", "cbor2", "json", "lines"]
+SERIALIZERS = [
+    "msgpack",  # framed with a length, as cbor2
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("cbor2", "json")),
+    "lines",
+]
 #: Crosses a chunk border with each verb once; for all serializers.
 SHORT_SCRIPT = SCRIPT[:16]
 
@@ -200,7 +204,7 @@ def check_deaths(path: Path, script: list[Step], autosave: bool, **options: Any)
 
 @needs_fork
 @forks
-@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("durability", ["power", pytest.param("process", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "autosave", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["task_done", "autosave"]
 )
@@ -292,7 +296,9 @@ def test_loss_of_power_twice(tmp_path: Path) -> None:
     assert sum(twice(tmp_path / str(seed), seed, 3) for seed in range(6)) > 200
 
 
-@pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
+@pytest.mark.parametrize(
+    "autosave", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["task_done", "autosave"]
+)
 def test_loss_of_power_unsynced(tmp_path: Path, autosave: bool) -> None:
     """With durability="process" a loss of power leaves a queue that opens, with what is intact."""
     states = check_process(tmp_path, SCRIPT, 8, autosave)
