@@ -11,7 +11,9 @@ import pytest
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "delivery.rst"
 LETTERS = "EFSADBMRG"  # of the sections
-TEXTS = re.split(rf"^\*\*(?=[{LETTERS}]\d+\.)", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+TEXTS = re.split(
+    rf"^\*\*(?=[{LETTERS}]\d+\.)", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE
+)[1:]
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.partition(".")[0])
