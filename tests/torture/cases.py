@@ -63,6 +63,11 @@ class Case:
         return self.kind == "Queue"
 
     @property
+    def makes_directory(self) -> bool:
+        """Whether a path that is not there becomes a directory, not the database's file."""
+        return not self.twin and self.kind != "Broker"
+
+    @property
     def shared(self) -> bool:
         """Whether two consuming processes never get the same item."""
         return self.done != "task_done"
@@ -93,8 +98,8 @@ class Case:
             options = {"chunksize": 7, "autosave": self.at_most_once, **options}
         elif self.done != "ack" and self.kind != "Broker":
             options["auto_commit"] = self.at_most_once
-        if self.twin or self.kind == "Broker":
-            path.mkdir(parents=True, exist_ok=True)  # else it would be the database's file
+        if not self.makes_directory:
+            path.mkdir(parents=True, exist_ok=True)
         return getattr(persistqueue, self.class_name), options
 
     def finish(self, q: Any, item: Any) -> None:

@@ -43,7 +43,7 @@ class Recording:
         """
         replay, states = Replay(self.path, self._log, without_sync), 0
         replay.follow(self.calls)
-        for folder in () if self._case.twin else (self.place, self.place / "new"):
+        for folder in (self.place, self.place / "new") if self._case.makes_directory else ():
             assert str(folder) in replay.synced, "the name of a directory is volatile"
         crashes = crashes_of(replay.platter.moments, variants)
         for step, files in itertools.islice(crashes, 0, None, every):
