@@ -200,6 +200,16 @@ def test_check_knows_no_engine_and_says_so(path: Path, capsys: pytest.CaptureFix
     assert (1, True) == (status, "no queue or dict is in it" in text)
 
 
+def test_check_of_an_endless_age(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A time that no clock has shown is no age, and never makes JSON that is none."""
+    with SQLiteQueue(path) as q:
+        q.put("item")
+    with closing(sqlite3.connect(path / "data.db")) as connection, connection:
+        connection.execute("UPDATE queue_default SET timestamp = -9e999")
+    status, report = checked(capsys, path)
+    assert (0, None) == (status, report["parts"][0]["oldest"])
+
+
 def test_check_counts_what_a_broker_holds(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An item in a process block is in no queue's table, and is not forgotten."""
     with Broker(path) as broker:

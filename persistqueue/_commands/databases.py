@@ -11,6 +11,7 @@ import os
 import sqlite3
 import time
 from itertools import islice
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -263,7 +264,7 @@ def _look_at(
         live = not isinstance(row.status, int) or row.status < HELD
         name = found.counted if live else _STATUS.get(row.status, "of another status")
         counts[name] = counts.get(name, 0) + 1
-        if live and isinstance(row.timestamp, (int, float)):
+        if live and isinstance(row.timestamp, (int, float)) and isfinite(row.timestamp):
             oldest = min(oldest, row.timestamp)
         reason, damaged = _verdict(check, row, longest) if check else ("", False)
         counts["readable"] += check is not None and not reason
