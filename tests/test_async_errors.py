@@ -13,25 +13,32 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from pathlib import Path
+from socket import create_server
 from typing import Any
 
 import pytest
 from crashdisk import Fault, FaultyDisk, contents, in_child, watchdog
 from ledger import SOON
 from loops import in_loop, parked
-from test_errors import Unsynced, locked
+from test_errors import Uncounted, Unsynced, locked
 from turns import busy_thread, turns
 
 from persistqueue import (
+    AsyncBroker,
     AsyncEmpty,
     AsyncFull,
+    AsyncMySQLQueue,
     AsyncQueue,
     AsyncQueueShutDown,
     Empty,
+    EngineError,
     FormatError,
     Full,
     ItemTooLarge,
+    NoSuchQueue,
+    NotEnoughReplicas,
     PersistQueueError,
     Queue,
     QueueClosed,
@@ -39,7 +46,10 @@ from persistqueue import (
     QueueFailed,
     QueueLocked,
     QueueShutDown,
+    QueueUnreachable,
     SerializationError,
+    ServerOutOfMemory,
+    ServerRefused,
     exceptions,
     serializers,
 )
@@ -195,6 +205,21 @@ async def too_large(path: Path, _: Any) -> None:
         await queue.put("x" * 1000)
 
 
+async def nameless(path: Path, _: Any) -> None:
+    async with AsyncBroker(path) as broker:
+        await broker.rename("jobs", "done")
+
+
+async def uncounted(path: Path, _: Any) -> None:
+    await AsyncQueue(path, engine=Uncounted)
+
+
+async def unreachable(_: Path, __: Any) -> None:
+    with closing(create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    await AsyncMySQLQueue("127.0.0.1", "user", "passw0rd", "database", port=port)
+
+
 async def no_directory(path: Path, _: Any) -> None:
     path.write_text("")
     async with AsyncQueue[Any](path):
@@ -232,6 +257,9 @@ SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (QueueLocked, held_lock, "another process has held the queue's lock .* nothing was done"),
     (QueueLocked, held_lock_at_opening, "another process has held the queue's lock"),
     (QueueFailed, removed, "removed or replaced while it was open; reopen the queue"),
+    (QueueUnreachable, unreachable, "mysql://user@127.*: the server cannot be reached"),
+    (NoSuchQueue, nameless, "there is no queue named 'jobs'"),
+    (EngineError, uncounted, "Uncounted.open returned None, not a count"),
     (QueueCorrupt, damaged, 'q00000, byte 0, record 0: .*; open it with on_corrupt="skip"'),
     (FormatError, newer, "is of format 9, this release reads format 1: .* nothing was touched"),
     (FormatError, another_serializers, "json"),
@@ -264,7 +292,8 @@ def test_no_error_is_without_a_situation() -> None:
     """Whatever ``exceptions`` promises of the async classes is raised above."""
     promised = {getattr(exceptions, name) for name in exceptions.__all__}
     raised = {kind for kind, _, _ in SITUATIONS}
-    assert {PersistQueueError, Empty, Full, QueueShutDown} == promised - raised
+    servers = {NotEnoughReplicas, ServerOutOfMemory, ServerRefused}  # test_redis_failures
+    assert {PersistQueueError, Empty, Full, QueueShutDown} | servers == promised - raised
 
 
 def test_asyncios_and_the_standard_librarys_errors_are_bases() -> None:

@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 from crashdisk import Fault, FaultyDisk, UnsyncedDisk
 
-from persistqueue import PDict, Queue, SQLiteAckQueue, SQLiteQueue, UniqueQ, serializers
+from persistqueue import Broker, PDict, Queue, SQLiteAckQueue, SQLiteQueue, UniqueQ, serializers
 from persistqueue.__main__ import main
 from persistqueue._commands import progress
 from persistqueue._commands.report import Findings
 from persistqueue._storage.framing import framing_of
 from persistqueue._storage.salvage import Place, repair
+from persistqueue.engines import SQLiteEngine
 from persistqueue.serializers import signed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -187,8 +188,37 @@ def test_check_leaves_views_and_strangers_tables_alone(
         )
         connection.execute("CREATE TABLE strangers (x)")
     status, report = checked(capsys, path)
-    assert (0, []) == (status, report["parts"])
+    assert (1, []) == (status, report["parts"])  # for there is no queue
     assert 2 <= len([note for note in report["notes"] if "left alone" in note])
+
+
+def test_check_knows_no_engine_and_says_so(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that it cannot look into is not called fine."""
+    with Queue(path, engine=SQLiteEngine) as q:
+        q.put("item")
+    status, text = command(capsys, "check", path)
+    assert (1, True) == (status, "no queue or dict is in it" in text)
+
+
+def test_check_of_an_endless_age(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A time that no clock has shown is no age, and never makes JSON that is none."""
+    with SQLiteQueue(path) as q:
+        q.put("item")
+    with closing(sqlite3.connect(path / "data.db")) as connection, connection:
+        connection.execute("UPDATE queue_default SET timestamp = -9e999")
+    status, report = checked(capsys, path)
+    assert (0, None) == (status, report["parts"][0]["oldest"])
+
+
+def test_check_counts_what_a_broker_holds(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An item in a process block is in no queue's table, and is not forgotten."""
+    with Broker(path) as broker:
+        broker.queue("jobs").write_many("ab")
+        with broker.queue("jobs").process():
+            status, report = checked(capsys, path)
+    assert (0, {"items": 1, "readable": 1}) == (status, report["parts"][0]["counts"])
+    assert [] != [note for note in report["notes"] if note.startswith("1 more items are held")]
+    assert [] == [note for note in report["notes"] if "left alone" in note]
 
 
 def test_check_while_a_writer_is_at_work(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -537,12 +567,52 @@ def test_peek_stops_at_damage(path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (1, True) == (status, "q00001, byte 0" in text)
 
 
+def test_peek_of_a_database_that_is_none(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What SQLite says is said, with no traceback."""
+    with SQLiteQueue(path) as q:
+        q.put_many(range(99))
+    data = (path / "data.db").read_bytes()
+    for begin in (16, 4096):
+        (path / "data.db").write_bytes(data[:begin] + b"\xa5" * 4096 + data[begin + 4096 :])
+        for more in ([], ["--raw"]):
+            status, text = command(capsys, "peek", path, *more)
+            assert (1, True) == (status, "SQLite says: " in text)
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise LookupError
+
+
+def test_peek_of_an_item_that_cannot_be_shown(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Queue(path) as q:
+        q.put_many([Unshowable(), "behind"])
+    shown = "<Unshowable, which cannot be shown: LookupError>"
+    assert (0, [shown, "'behind'"]) == _lines(command(capsys, "peek", path))
+
+
+@pytest.mark.parametrize("name", ["", ".json", "a..b:c", ":dumps", "os:path", "os:sep", "signed:"])
+@pytest.mark.parametrize("what", ["check", "peek", "repair"])
+def test_what_is_no_serializer_is_said(
+    path: Path, what: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(path)
+    status, text = command(capsys, what, path, f"--serializer={name}")
+    assert (1, 1, True) == (status, len(text.splitlines()), text.startswith("persistqueue: "))
+
+
 # -- all of them --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["unknown"], ["check"], ["peek", "p", "-n", "x"], ["check", "p", "--no"]]
-)
+    "arguments",
+    [
+        [], ["unknown"], ["check"], ["peek", "p", "-n", "x"], ["peek", "p", "-n", "-1"],
+        ["check", "p", "--max-item-bytes", "0"], ["check", "p", "--no"],
+    ],
+)  # fmt: skip
 def test_a_wrong_call_has_status_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

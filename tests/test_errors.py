@@ -20,11 +20,14 @@ from typing import Any
 import pytest
 
 from persistqueue import (
+    Broker,
     Empty,
+    EngineError,
     FormatError,
     Full,
     ItemTooLarge,
     MySQLQueue,
+    NoSuchQueue,
     NotEnoughReplicas,
     PersistQueueError,
     Queue,
@@ -41,6 +44,7 @@ from persistqueue import (
 from persistqueue._filequeue import FileQueue
 from persistqueue._runtime import batch
 from persistqueue._storage.files import Disk, File, SyncError
+from persistqueue.engines import MemoryEngine
 
 NAMES = ("pickle", "msgpack", "cbor2", "json")
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -149,6 +153,22 @@ def unreachable(_: Path, __: pytest.MonkeyPatch) -> None:
     MySQLQueue("127.0.0.1", "user", "passw0rd", "database", port=port)
 
 
+def nameless(path: Path, _: pytest.MonkeyPatch) -> None:
+    with Broker(path) as broker:
+        broker.rename("jobs", "done")
+
+
+class Uncounted(MemoryEngine):
+    """An engine that does not say how many records it has."""
+
+    def open(self) -> Any:
+        super().open()
+
+
+def uncounted(path: Path, _: pytest.MonkeyPatch) -> None:
+    Queue(path, engine=Uncounted)
+
+
 Situation = Callable[[Path, pytest.MonkeyPatch], None]
 SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (Empty, empty, "queue is empty"),
@@ -158,6 +178,8 @@ SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (QueueLocked, held_lock, "another process has held the queue's lock .* nothing was done"),
     (QueueFailed, removed, "removed or replaced while it was open; reopen the queue"),
     (QueueUnreachable, unreachable, "mysql://user@127.*: the server cannot be reached"),
+    (NoSuchQueue, nameless, "there is no queue named 'jobs'"),
+    (EngineError, uncounted, "Uncounted.open returned None, not a count"),
     (QueueCorrupt, damaged, 'q00000, byte 0, record 0: .*; open it with on_corrupt="skip"'),
     (
         FormatError,
@@ -195,7 +217,7 @@ def test_no_error_is_without_a_situation() -> None:
     asyncios = {kind for kind in promised if kind.__name__.startswith("Async")}  # test_async_queue
     servers = {  # test_redis_failures
         getattr(exceptions, name)
-        for name in ("NotEnoughReplicas", "QueueUnreachable", "ServerOutOfMemory", "ServerRefused")
+        for name in ("NotEnoughReplicas", "ServerOutOfMemory", "ServerRefused")
     }
     assert promised - asyncios - servers - {PersistQueueError} == {
         kind for kind, _, _ in SITUATIONS

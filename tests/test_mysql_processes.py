@@ -81,6 +81,18 @@ print("done")
 """
 
 
+_TAKE = """
+import json, sys, time
+import persistqueue
+q = getattr(persistqueue, sys.argv[1])(**json.loads(sys.argv[2]))
+q.put("b")
+q.ack(q.get())
+q.get()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
 def spawn(code: str, kind: str, where: dict[str, Any]) -> subprocess.Popen[str]:
     """Start ``code`` in a process of its own; return when it is ready."""
     process = subprocess.Popen(
@@ -180,6 +192,24 @@ def mortal() -> Iterator[MysqlServer]:
     server = new_server()
     yield server
     server.stop()
+
+
+def test_what_a_killed_worker_held_comes_again(where: dict[str, Any]) -> None:
+    """It had finished one item, and had another in hand: that one, and no other."""
+    with MySQLAckQueue[str](**where) as q:
+        q.put("a")
+        with spawn(_TAKE, "MySQLAckQueue", where) as worker:
+            assert is_ready(worker)
+            assert q.empty()
+            worker.kill()
+        until(partial(comes_again, q), "the item")
+        assert "b" == q.get()
+        assert q.empty()
+
+
+def comes_again(q: MySQLAckQueue[str]) -> bool:
+    q.resume_unack_tasks()
+    return not q.empty()
 
 
 KINDS: dict[str, Any] = {

@@ -12,6 +12,7 @@ from .._storage.framing import framing_of
 from .._storage.rowcodec import RowCodec
 from .._storage.signedframing import SignedFraming
 from ..exceptions import ItemTooLarge, PersistQueueError, SerializationError
+from ..serializers._inmemory import in_memory
 from ..serializers._signed import MAGIC, BadSignature, Signed, unseal
 
 if TYPE_CHECKING:
@@ -40,10 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-item-bytes",
         metavar="BYTES",
-        type=int,
+        type=counting_from(1),
         default=64 * 1024 * 1024,
         help="no longer item is read (default: 64 MiB)",
     )
+
+
+def counting_from(least: int) -> Callable[[str], int]:
+    """Return what makes a whole number of an argument, ``least`` or more."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise ValueError(text)
+        return value
+
+    number.__name__ = f"number (from {least} on)"  # argparse tells the user
+    return number
 
 
 def named(name: str | None) -> Any:
@@ -58,11 +71,17 @@ def named(name: str | None) -> Any:
     if name in SHIPPED:
         return importlib.import_module(f"persistqueue.serializers.{name}")
     module, _, attribute = name.partition(":")
+    if not all(module.split(".")):
+        raise UnknownSerializer(f"{name!r} names no serializer: say module:object")
     found: Any = importlib.import_module(module)
     for part in attribute.split(".") if attribute else ():
         found = getattr(found, part, None)
     if found is None:
         raise UnknownSerializer(f"there is no {attribute} in the module {module}")
+    try:
+        in_memory(found, name)
+    except AttributeError as error:
+        raise UnknownSerializer(str(error)) from error
     return found
 
 
@@ -72,7 +91,10 @@ def framing(serializer: Any) -> Framing:
         return SignedFraming(None)
     if isinstance(serializer, Signed):
         return SignedFraming(serializer, strict=True)
-    return framing_of(serializer)
+    try:
+        return framing_of(serializer)
+    except AttributeError as error:  # rows need less of it
+        raise UnknownSerializer(str(error)) from error
 
 
 def name_of(serializer: Any) -> str:

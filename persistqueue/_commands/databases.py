@@ -11,10 +11,13 @@ import os
 import sqlite3
 import time
 from itertools import islice
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from .._storage.block import Damaged
+from .._storage.brokertable import HELD as HELD_BY_BROKERS
+from .._storage.brokertable import IDS, QUEUES
 from .._storage.layouts import VERSION, VERSION_TABLE
 from .._storage.rowcodec import as_text
 from .._storage.sqlite import refuse_no_file
@@ -42,6 +45,7 @@ _CLASSES = {
 }
 _STATUS = {HELD: "handed out", ACKED: "acked", FAILED: "failed"}
 _ASIDE = "corrupt:"
+_STRANGE = "is no table of a queue or dict: it was left alone"
 
 
 class Found(NamedTuple):
@@ -117,8 +121,13 @@ def _look(
     try:
         with contextlib.closing(opened(path)) as connection:
             _check_pages(connection, report)
-            for found in tables(connection, report):
+            there = tables(connection, report)
+            for found in there:
                 _look_at(connection, found, serializer, longest, report, bad, progress)
+            if not there and any(note.endswith(_STRANGE) for note in report.notes):
+                report.damage.add(
+                    "no queue or dict is in it; one with engine= is looked at by opening it"
+                )
     except sqlite3.Error as error:
         report.damage.add(f"SQLite says: {error}")
     except (PersistQueueError, ImportError, OSError) as error:
@@ -174,6 +183,10 @@ def tables(connection: sqlite3.Connection, report: Report) -> list[Found]:
             continue
         elif name == VERSION_TABLE:
             _check_version(connection, report)
+        elif name == HELD_BY_BROKERS:
+            _note_held(connection, report)
+        elif name in (QUEUES, IDS):
+            continue
         elif name.startswith(_ASIDE):
             count = connection.execute(f"SELECT COUNT(*) FROM {identifier(name)}")  # noqa: S608 - quoted
             report.set_aside[f"table {name} (rows)"] = count.fetchone()[0]
@@ -181,7 +194,7 @@ def tables(connection: sqlite3.Connection, report: Report) -> list[Found]:
             ours = _ours(connection, name)
             found += [ours] if ours else []
             if ours is None:
-                report.notes.append(f"{name!a} is no table of a queue or dict: it was left alone")
+                report.notes.append(f"{name!a} {_STRANGE}")
     return found
 
 
@@ -200,6 +213,15 @@ def _check_version(connection: sqlite3.Connection, report: Report) -> None:
     row = connection.execute(f"SELECT * FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - a constant
     if row is not None and row[0] != VERSION:
         report.damage.add(f"a newer version wrote it: format {row[0]!a}, this one knows {VERSION}")
+
+
+def _note_held(connection: sqlite3.Connection, report: Report) -> None:
+    count = connection.execute(f"SELECT COUNT(*) FROM {HELD_BY_BROKERS}").fetchone()[0]  # noqa: S608 - a constant
+    if count:
+        report.notes.append(
+            f"{count:,} more items are held by streams or process blocks of brokers; what a dead "
+            "one held, the next broker gives back"
+        )
 
 
 def _check_pages(connection: sqlite3.Connection, report: Report) -> None:
@@ -242,7 +264,7 @@ def _look_at(
         live = not isinstance(row.status, int) or row.status < HELD
         name = found.counted if live else _STATUS.get(row.status, "of another status")
         counts[name] = counts.get(name, 0) + 1
-        if live and isinstance(row.timestamp, (int, float)):
+        if live and isinstance(row.timestamp, (int, float)) and isfinite(row.timestamp):
             oldest = min(oldest, row.timestamp)
         reason, damaged = _verdict(check, row, longest) if check else ("", False)
         counts["readable"] += check is not None and not reason

@@ -7,6 +7,7 @@ consumer has in hand at this moment are shown, too, if they are not finished.
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from contextlib import closing
 from itertools import islice
@@ -24,7 +25,6 @@ from .report import Report, shown
 
 if TYPE_CHECKING:
     import argparse
-    import sqlite3
 
 _KEY_WANTED = "it is signed: give --serializer module:object (an object with the key), or --raw"
 
@@ -32,7 +32,8 @@ _KEY_WANTED = "it is signed: give --serializer module:object (an object with the
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     choice.add_arguments(parser)
-    parser.add_argument("-n", type=int, default=5, metavar="N", help="how many (default: 5)")
+    number = choice.counting_from(0)
+    parser.add_argument("-n", type=number, default=5, metavar="N", help="how many (default: 5)")
     parser.add_argument("--raw", action="store_true", help="show bytes as stored, decode nothing")
 
 
@@ -47,10 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
             raise QueueCorrupt(found.directory, "info", reason=str(bad)) from bad
     status = 0
     for file in found.files:
-        with closing(databases.opened(file)) as connection:
-            for table in databases.tables(connection, Report(file, "")):
-                print(f"{shown(table.name)} ({table.what})")
-                status |= _show_rows(connection, table, serializer, arguments)
+        try:
+            with closing(databases.opened(file)) as connection:
+                for table in databases.tables(connection, Report(file, "")):
+                    print(f"{shown(table.name)} ({table.what})")
+                    status |= _show_rows(connection, table, serializer, arguments)
+        except sqlite3.Error as error:
+            raise PersistQueueError(f"{file}: SQLite says: {error}") from error
     return status
 
 
@@ -69,7 +73,7 @@ def _show_records(path: str, serializer: Any, arguments: argparse.Namespace) -> 
             if arguments.raw:
                 print(place.record(stretch, state.head))
             else:
-                print(repr(place.reader.decode(at.chunk, at.offset, None)[0]))
+                print(_text(place.reader.decode(at.chunk, at.offset, None)[0]))
     except Damaged as damage:
         raise place.recovery.damage(at, str(damage)) from damage
     finally:
@@ -90,7 +94,7 @@ def _show_rows(
     for key, data in rows:
         label = f"{shown_key(*key)!r}: " if found.kind is None else ""
         try:
-            print(label + repr(data if arguments.raw else _decoded(serializer, data, arguments)))
+            print(label + _text(data if arguments.raw else _decoded(serializer, data, arguments)))
         except (Damaged, PersistQueueError) as error:
             print(f"{label}{error}", file=sys.stderr)
             return 1
@@ -101,3 +105,11 @@ def _decoded(serializer: Any, data: Any, arguments: argparse.Namespace) -> Any:
     if serializer == "signed":
         raise choice.UnknownSerializer(_KEY_WANTED)
     return RowCodec(serializer, ordered=False, longest=arguments.max_item_bytes).decode(data)
+
+
+def _text(item: Any) -> str:
+    """Return an item as text; its own code makes that, and may fail."""
+    try:
+        return repr(item)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        return f"<{type(item).__name__}, which cannot be shown: {type(error).__name__}>"

@@ -2,23 +2,30 @@
 
 ``put``, ``put_many``, ``get``, ``get_many``, ``qsize`` and ``close`` are a queue's own;
 ``Case.finish`` says how an item is finished.  A dict is a bag: ``put`` sets a key,
-``get`` is ``popitem``.
+``get`` is ``popitem``; a broker is one of its queues.
+
+``SERVED`` are those whose items are on a server: only what is asked of the client is asked of
+them here, the server's deaths are the business of ``test_mysql_*`` and ``test_redis_failures``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crashdisk import drain
 from families import BlockingAsyncQueue, run
+from mysql_server import shared_server
+from redis_server import shared
 
 import persistqueue
-from persistqueue import Empty
+from persistqueue import Empty, serializers
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class Case:
         return self.kind == "Queue"
 
     @property
+    def makes_directory(self) -> bool:
+        """Whether a path that is not there becomes a directory, not the database's file."""
+        return not self.twin and self.kind != "Broker"
+
+    @property
     def shared(self) -> bool:
         """Whether two consuming processes never get the same item."""
         return self.done != "task_done"
@@ -63,17 +75,19 @@ class Case:
     def open(self, path: Path, durability: str = "process", **options: Any) -> Any:
         """Open it in a directory, which is made if it is missing; for blocking calls."""
         kind, options = self._arguments(path, {"durability": durability, **options})
-        opened = (
-            BlockingAsyncQueue(run(kind.create(path, **options)))
-            if self.twin
-            else kind(path, **options)
-        )
+        opened = run(kind.create(path, **options)) if self.twin else kind(path, **options)
+        if self.kind == "Broker":
+            opened = OneOfMany(opened)
+        if self.twin:
+            opened = BlockingAsyncQueue(opened)
         return Bag(opened) if self.kind == "PDict" else opened
 
     async def create(self, path: Path, **options: Any) -> Any:
         """Open an async class; its methods are coroutines."""
         kind, options = self._arguments(path, {"durability": "process", **options})
         opened = await kind.create(path, **options)
+        if self.kind == "Broker":
+            return OneOfMany(opened)
         return AsyncBag(opened) if self.kind == "PDict" else opened
 
     def _arguments(self, path: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -82,10 +96,10 @@ class Case:
             options["name"] = "bag"
         elif self.on_files:
             options = {"chunksize": 7, "autosave": self.at_most_once, **options}
-        elif self.done != "ack":
+        elif self.done != "ack" and self.kind != "Broker":
             options["auto_commit"] = self.at_most_once
-        if self.twin:
-            path.mkdir(parents=True, exist_ok=True)  # else it would be the database's file
+        if not self.makes_directory:
+            path.mkdir(parents=True, exist_ok=True)
         return getattr(persistqueue, self.class_name), options
 
     def finish(self, q: Any, item: Any) -> None:
@@ -116,6 +130,45 @@ class Case:
         finally:
             q.close()
         return left
+
+
+@dataclass(frozen=True)
+class ServerCase(Case):
+    """A class whose items are on a server; a path is a name there."""
+
+    async def create(self, path: Path, **_: Any) -> Any:
+        return await getattr(persistqueue, self.class_name).create(**self._place(path))
+
+    def contents(self, path: Path, **_: Any) -> list[Any]:
+        q = getattr(persistqueue, self.kind)(**self._place(path))
+        try:
+            return drain(q)
+        finally:
+            q.close()
+
+    def _place(self, path: Path) -> dict[str, Any]:
+        name = sha256(str(path).encode()).hexdigest()[:20]
+        if "Redis" in self.kind:
+            return {"name": name, "redis": shared().url, "serializer": serializers.pickle}
+        plain = {} if self.done == "ack" else {"auto_commit": self.at_most_once}
+        return {**_database(), "name": name, **plain}
+
+
+@cache
+def _database() -> dict[str, Any]:
+    """Return where the tables of all tests are."""
+    return shared_server().database()
+
+
+class OneOfMany:
+    """One queue of a broker, of either family; to close it is to close the broker."""
+
+    def __init__(self, broker: Any) -> None:
+        self._broker, self._queue = broker, broker.queue("jobs")
+
+    def __getattr__(self, name: str) -> Any:
+        owner = self._broker if name in ("close", "sync") else self._queue
+        return getattr(owner, "size" if name == "qsize" else name)
 
 
 class Bag:
@@ -210,14 +263,29 @@ _SYNC = [
     Case("FILOSQLiteAckQueue", "ack", newest_first=True),
     Case("UniqueAckQ", "ack"),
     Case("PDict", "get", newest_first=True),
+    Case("Broker", "get"),
 ]
 CASES = {
     case.name: case for case in [*_SYNC, *(replace(case, twin=True) for case in _SYNC)]
 }  # fmt: skip
+SERVED = {
+    case.name: case
+    for case in (
+        ServerCase("MySQLQueue", twin=True),
+        ServerCase("MySQLQueue", "get", twin=True),
+        ServerCase("MySQLAckQueue", "ack", twin=True),
+        ServerCase("RedisQueue", "ack", twin=True),
+        ServerCase("RedisUniqueQueue", "ack", twin=True),
+    )
+}
 
 
 def tortured(
-    quick: Iterable[str], few: int, many: int, fits: Callable[[Case], bool] = lambda case: True
+    quick: Iterable[str],
+    few: int,
+    many: int,
+    fits: Callable[[Case], bool] = lambda case: True,
+    among: Mapping[str, Case] = CASES,
 ) -> pytest.MarkDecorator:
     """Give a test ``case`` and ``amount``: some cases and few in the suite, all under the marker.
 
@@ -225,11 +293,12 @@ def tortured(
         quick: the names of the cases that are always tested.
         few, many: the amounts.
         fits: whether a case is one for the test.
+        among: the cases there are.
     """
-    chosen = [pytest.param(CASES[name], few, id=f"{name}-few") for name in quick]
+    chosen = [pytest.param(among[name], few, id=f"{name}-few") for name in quick]
     chosen += [
         pytest.param(case, many, id=name, marks=pytest.mark.torture)
-        for name, case in CASES.items()
+        for name, case in among.items()
         if fits(case)
     ]
     return pytest.mark.parametrize(("case", "amount"), chosen)

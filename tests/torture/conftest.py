@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from crashdisk import watchdog
 
-LINES = pytest.StashKey[list[str]]()
+FIGURES = "figures"  # a property of a test's report, which comes from whichever process ran it
 
 
 @pytest.fixture
@@ -26,12 +26,15 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
         numbers = "  ".join(f"{name.replace('_', ' ')} {n}" for name, n in counted.items())
         name = request.node.nodeid.rpartition("/")[2].replace("test_", "").replace(".py::", ": ")
         line = f"{name}: {numbers}  ({time.monotonic() - began:.0f} s)"
-        request.config.stash.setdefault(LINES, []).append(line)
+        request.node.user_properties.append((FIGURES, line))
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print one line of figures for each test that went the whole length."""
-    if lines := config.stash.get(LINES, []):
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    ends = [report for report in reports if getattr(report, "when", "") == "teardown"]
+    lines = [line for end in ends for name, line in end.user_properties if name == FIGURES]
+    if lines:
         terminalreporter.section("figures")
         terminalreporter.write_line("\n".join(lines))
 

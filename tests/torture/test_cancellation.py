@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cases import Case, tortured
+from cases import CASES, SERVED, Case, tortured
 from turns import TURNS, outcome_of, turns
 
 import persistqueue
@@ -140,11 +141,28 @@ def test_cancellations(case: Case, amount: int, memory: Path, figures: Any) -> N
     assert cancelled > 20 * amount
 
 
-def test_every_async_class_is_tortured() -> None:
-    """A new class needs one line in ``cases``."""
-    from cases import CASES
+@tortured(["AsyncRedisQueue-ack"], 4, 60, among=SERVED)
+def test_cancellations_far_from_the_server(
+    case: Case, amount: int, memory: Path, figures: Any
+) -> None:
+    """The same where the items are on a server."""
+    test_cancellations(case, amount, memory, figures)
 
+
+#: Classes that are no queue of this kind, and the tests that cancel their calls.
+ELSEWHERE = {
+    "AsyncBrokerQueue": "test_cancellations",  # what a broker's case puts to and takes from
+    "AsyncRedisPool": "test_redis_pool.test_a_cancelled_get_gives_back",  # what falls due again
+}
+
+
+def test_every_async_class_is_tortured() -> None:
+    """A new class needs one line in ``cases``, or a test of its own."""
     queues = {name for name in persistqueue.__all__ if name.startswith("Async")}
     errors = {name for name in queues if issubclass(getattr(persistqueue, name), Exception)}
-    tested = {getattr(persistqueue, case.class_name) for case in CASES.values()}
+    cases = [*CASES.values(), *SERVED.values()]
+    tested = {getattr(persistqueue, name) for name in [*ELSEWHERE, *(c.class_name for c in cases)]}
     assert {getattr(persistqueue, name) for name in queues - errors} <= tested
+    for proof in ELSEWHERE.values():
+        module, _, function = proof.rpartition(".")
+        assert hasattr(import_module(module or __name__), function)

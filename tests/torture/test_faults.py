@@ -32,7 +32,7 @@ def test_a_failing_call(case: Case, amount: int, memory: Path, figures: Any) -> 
     hows = ("instead", "half", "behind", "rest") if amount > 1 else ("instead",)
     runs = 0
     for seed in range(amount):
-        script = random_script(f"faults {seed}") if seed else SCRIPT[: 7 if amount == 1 else None]
+        script = random_script(f"faults {seed}") if seed else SCRIPT[: 6 if amount == 1 else None]
         for durability in ("power", "process")[:amount]:
             runs += check_failures(
                 memory / f"{seed} {durability}", script, hows, case.at_most_once,
@@ -115,7 +115,7 @@ def test_a_failing_system(case: Case, amount: int, memory: Path, figures: Any) -
 # -- a disk that is full, and has room again ----------------------------------------
 
 
-@tortured(["SQLiteQueue-task_done", "AsyncSQLiteAckQueue-ack"], 1, 25, on_sqlite)
+@tortured(["AsyncSQLiteAckQueue-ack"], 1, 25, on_sqlite)
 def test_files_that_may_not_grow(case: Case, amount: int, memory: Path, figures: Any) -> None:
     """Where a write stops short, the put raises; what is there is there; with room all works."""
     sizes = [40_000 + 511 * number for number in range(amount)]

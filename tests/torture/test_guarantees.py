@@ -10,7 +10,10 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "delivery.rst"
-TEXTS = re.split(r"^\*\*(?=[EFSAD]\d+\.)", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+LETTERS = "EFSADBMRG"  # of the sections
+TEXTS = re.split(
+    rf"^\*\*(?=[{LETTERS}]\d+\.)", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE
+)[1:]
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.partition(".")[0])
@@ -22,14 +25,15 @@ def test_a_guarantee_names_its_proof(text: str) -> None:
     assert len(named) == text.count("::"), "a name of another form"
     for file, test in named:
         tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
-        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+        functions = {node.name for node in tree.body if isinstance(node, kinds)}
         assert test in functions, f"{file} has no {test}"
 
 
 def test_guarantees_are_numbered() -> None:
     """Each letter counts from 1."""
     numbers = [text.partition(".")[0] for text in TEXTS]
-    for letter in "EFSAD":
+    for letter in LETTERS:
         own = [number for number in numbers if number[0] == letter]
         assert [f"{letter}{n}" for n in range(1, len(own) + 1)] == own != []
 

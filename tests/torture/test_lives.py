@@ -117,7 +117,7 @@ class Life(RuleBasedStateMachine):
             assert len(self.waiting()) == self.q.qsize()
 
 
-@tortured(["AsyncQueue-task_done", "SQLiteQueue-get", "AsyncUniqueAckQ-ack"], 6, 120)
+@tortured(["AsyncQueue-task_done", "SQLiteQueue-get", "AsyncUniqueAckQ-ack"], 4, 120)
 def test_a_random_life(case: Case, amount: int, figures: Any) -> None:
     """Delivered and still stored are together what was put, in order, after any steps."""
     run_state_machine_as_test(

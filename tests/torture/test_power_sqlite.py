@@ -43,7 +43,7 @@ class Recording:
         """
         replay, states = Replay(self.path, self._log, without_sync), 0
         replay.follow(self.calls)
-        for folder in () if self._case.twin else (self.place, self.place / "new"):
+        for folder in (self.place, self.place / "new") if self._case.makes_directory else ():
             assert str(folder) in replay.synced, "the name of a directory is volatile"
         crashes = crashes_of(replay.platter.moments, variants)
         for step, files in itertools.islice(crashes, 0, None, every):
@@ -88,7 +88,7 @@ def on_sqlite(case: Case) -> bool:
     return not case.on_files
 
 
-@tortured(["SQLiteQueue-get", "AsyncSQLiteAckQueue-ack"], 1, 4, on_sqlite)
+@tortured(["AsyncSQLiteAckQueue-ack"], 1, 4, on_sqlite)
 def test_power_cut_below_sqlite(case: Case, amount: int, memory: Path, figures: Any) -> None:
     """Each state opens, is a sound database, and holds what was acknowledged."""
     need_strace()
@@ -119,7 +119,10 @@ def test_a_lower_synchronous_is_noticed(memory: Path) -> None:
         recording.check(3)
 
 
-@pytest.mark.parametrize("file", ["-wal", "data.db", "queue", "new", "life"])
+@pytest.mark.parametrize(
+    "file",
+    ["-wal", "new", *(pytest.param(f, marks=pytest.mark.torture) for f in ("data.db", "queue", "life"))],
+)  # fmt: skip
 def test_each_sync_of_sqlite_is_needed(file: str, memory: Path) -> None:
     """Without the syncs of any one file or directory, a power cut loses something."""
     need_strace()

@@ -19,7 +19,7 @@ from zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
-QUICK = ["Queue-task_done", "AsyncQueue-get", "SQLiteQueue-task_done", "AsyncSQLiteAckQueue-ack"]
+QUICK = ["Queue-task_done", "AsyncQueue-get", "AsyncSQLiteAckQueue-ack"]
 
 
 class Slaughter:
@@ -64,7 +64,7 @@ def out_of_order(items: list[Item]) -> int:
     return count
 
 
-@tortured(QUICK, 6, 250)
+@tortured(QUICK, 4, 250)
 def test_kill_9(case: Case, amount: int, tmp_path: Path, figures: Any) -> None:
     """What was acknowledged is delivered; what was finished is not delivered again."""
     slaughter = Slaughter(case, tmp_path)

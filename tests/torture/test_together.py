@@ -15,7 +15,7 @@ from zygote import Zygote
 PRODUCERS = 3  # processes, of two threads each
 
 
-@tortured(["AsyncQueue-get", "SQLiteAckQueue-ack", "PDict-get"], 5, 150)
+@tortured(["AsyncQueue-get", "SQLiteAckQueue-ack"], 4, 150)
 def test_everything_is_delivered_once(
     case: Case, amount: int, tmp_path: Path, figures: Any
 ) -> None:
