@@ -104,8 +104,15 @@ class MysqlTable(Table):
         self.turn = f"put:{_short(self.name)}"
         self.in_text = table = self._in_text(self.quoted)
         self._delete_these = f"DELETE FROM {table} WHERE "
+        self.finish_mine = (
+            f"UPDATE {table} SET status = %s, owner = NULL"
+            " WHERE _id = %s AND status = %s AND owner = %s"
+        )
         self._mark_these = f"UPDATE {table} SET status = %s, owner = %s WHERE "
-        self.widen = f"ALTER TABLE {table} MODIFY data LONGBLOB, MODIFY timestamp DOUBLE"
+        self.widen = (
+            f"ALTER TABLE {table} MODIFY _id BIGINT AUTO_INCREMENT, MODIFY data LONGBLOB,"
+            " MODIFY timestamp DOUBLE"
+        )
         self.optimize = f"OPTIMIZE TABLE {table}"
         self.create_aside = (
             f"CREATE TABLE IF NOT EXISTS {self._in_text(self._quoted(self.aside))} LIKE {table}"
@@ -142,7 +149,7 @@ class MysqlTable(Table):
         return plain if len(plain) <= LONGEST_NAME else f"corrupt:{_short(self.name)}"
 
     def _create(self, table: str) -> str:
-        columns = ["_id INTEGER PRIMARY KEY AUTO_INCREMENT", "data LONGBLOB", "timestamp DOUBLE"]
+        columns = ["_id BIGINT PRIMARY KEY AUTO_INCREMENT", "data LONGBLOB", "timestamp DOUBLE"]
         if self.kind.ack:
             columns += ["status INTEGER", *(f"{name} {what}" for name, what in _ADDED.items())]
             columns += [f"KEY {name} ({what})" for name, what in _INDEXES.items()]

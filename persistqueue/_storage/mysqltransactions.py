@@ -309,11 +309,11 @@ class MysqlTransactions(Transactions):
         self._next_look = now + max(self._gap, _LOOK_SHARE * (now - self._began))
 
     def shrink(self) -> None:
-        self._rows_beside(self._table.optimize)
+        self._rows_beside(self._table.optimize, read_timeout=None)
 
     def upgrade(self) -> None:
         """Widen the columns of a table that persist-queue made; callable on any thread."""
-        self._rows_beside(self._table.widen)
+        self._rows_beside(self._table.widen, read_timeout=None)
         self.longest = LONGEST
 
     def sync(self) -> None:
@@ -350,20 +350,22 @@ class MysqlTransactions(Transactions):
             cursor = self._execute(statement, row)
         return cursor  # type: ignore[no-any-return]
 
-    def _rows_beside(self, statement: str) -> list[Any]:
-        pooled = self._database.pooled()
+    def _rows_beside(self, statement: str, **options: Any) -> list[Any]:
+        """The same on a connection of its own: those of the pool may all be out."""
+        connection = None
         try:
-            with pooled.cursor() as cursor:
+            connection = self._database.connect(**options)
+            with connection.cursor() as cursor:
                 cursor.execute(statement, ())
                 rows = list(cursor.fetchall())
-            pooled.commit()
-        except ERRORS as error:
-            raise self._database.translate(error, self._table.name) from error
-        except BaseException:
-            discard(pooled._con._con)  # noqa: SLF001 - the driver's; the pool opens another
+            connection.commit()
+        except BaseException as error:
+            if connection is not None:
+                discard(connection)
+            if isinstance(error, ERRORS):
+                raise self._database.translate(error, self._table.name) from error
             raise
-        finally:
-            pooled.close()
+        connection.close()
         return rows
 
     def _alone(self, function: Callable[[], Any]) -> None:
