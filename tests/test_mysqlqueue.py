@@ -660,6 +660,23 @@ def test_an_exhausted_timeout_for_a_table(mysql: MysqlServer, where: dict[str, A
         assert ["a", "c"] == data(q)
 
 
+def test_many_pass_by_what_others_have_locked(
+    any_kind: Any, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """A get_many waits for nobody, however small the table is."""
+    with any_kind(**where, timeout=1) as q:
+        ids = q.put_many(range(10))
+        with closing(mysql.connect(where["db_name"])) as other:
+            other.begin()
+            row = (
+                f"INSERT INTO {q._table_name} (_id, data, timestamp) VALUES ({ids[-1] + 5}, '', 1)"
+            )
+            other.cursor().execute(row)
+            other.cursor().execute(f"UPDATE {q._table_name} SET timestamp = 1 WHERE _id = 3")
+            assert [0, 1, 3, 4, 5] == q.get_many(5)
+            assert [6, 7, 8, 9] == q.get_many(99)
+
+
 def test_a_commit_that_power_may_undo(
     mysql: MysqlServer,
     where: dict[str, Any],

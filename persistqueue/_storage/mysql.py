@@ -184,6 +184,29 @@ class Server:
         except pymysql.Error as error:
             raise self.translate(error, "") from error
 
+    def rows_beside(self, statement: str, table: str, **options: Any) -> list[Any]:
+        """Run a statement on a connection of its own: those of the pool may all be out.
+
+        Args:
+            table: for messages.
+            options: further arguments of ``pymysql.connect``.
+        """
+        connection = None
+        try:
+            connection = self.connect(**options)
+            with connection.cursor() as cursor:
+                cursor.execute(statement, ())
+                rows = list(cursor.fetchall())
+            connection.commit()
+        except BaseException as error:
+            if connection is not None:
+                discard(connection)
+            if isinstance(error, ERRORS):
+                raise self.translate(error, table) from error
+            raise
+        connection.close()
+        return rows
+
     def close(self) -> None:
         """Close the pool."""
         with self._mutex:

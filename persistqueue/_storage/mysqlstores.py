@@ -128,7 +128,7 @@ class _MysqlStore(SqlStore, MysqlTransactions):
         deleted = 0
         for start in range(0, len(ids), _MOST_ROWS):
             chunk = ids[start : start + _MOST_ROWS]
-            deleted += self._execute(self._table.delete_these(len(chunk)), chunk).rowcount
+            deleted += self._in_one_trip(self._table.delete_each(len(chunk)), chunk)
         return deleted
 
     def _hand_out(self, records: list[Record]) -> None:

@@ -344,6 +344,20 @@ class MysqlTransactions(Transactions):
             self._drop()  # Ctrl-C: the answer to this would be taken for the next one's
             raise
 
+    def _in_one_trip(self, statements: str, values: Sequence[Any]) -> int:
+        """Run statements with ; between them, and return how many rows they wrote together."""
+        cursor: Any = self._execute(statements, values)
+        written: int = cursor.rowcount
+        try:
+            while cursor.nextset():
+                written += cursor.rowcount
+        except ERRORS as error:
+            raise self._meaning(error) from error
+        except BaseException:
+            self._drop()
+            raise
+        return written
+
     def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Cursor:
         cursor: Any = None
         for row in rows:
@@ -351,22 +365,7 @@ class MysqlTransactions(Transactions):
         return cursor  # type: ignore[no-any-return]
 
     def _rows_beside(self, statement: str, **options: Any) -> list[Any]:
-        """The same on a connection of its own: those of the pool may all be out."""
-        connection = None
-        try:
-            connection = self._database.connect(**options)
-            with connection.cursor() as cursor:
-                cursor.execute(statement, ())
-                rows = list(cursor.fetchall())
-            connection.commit()
-        except BaseException as error:
-            if connection is not None:
-                discard(connection)
-            if isinstance(error, ERRORS):
-                raise self._database.translate(error, self._table.name) from error
-            raise
-        connection.close()
-        return rows
+        return self._database.rows_beside(statement, self._table.name, **options)
 
     def _alone(self, function: Callable[[], Any]) -> None:
         assert self._connection is not None
