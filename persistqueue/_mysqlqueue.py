@@ -15,6 +15,7 @@ from ._storage.rowcodec import RowCodec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+POOL_NAP = 0.01  # s between two tries to get a connection when all are out
 _NAMES = {"passwd": "password", "db_name": "database", "name": "table_name"}
 
 

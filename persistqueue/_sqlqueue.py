@@ -174,7 +174,7 @@ class AckFace:
                 return []
             return self._store.move(number, status, held=not by_id, to_back=to_back)
 
-        return (lambda records: self._store.guard(partial(act, records))), pick
+        return act, pick
 
     def _resuming(self) -> Finishing:
         """Make ready what nobody alive but this object holds."""

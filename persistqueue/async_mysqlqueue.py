@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from asyncio import sleep
 from typing import TYPE_CHECKING, Any
 
 from ._async_ackbase import AsyncAckBase
 from ._async_sqlbase import AsyncPlainPuts, AsyncSQLBase
 from ._filequeue import T
-from ._mysqlqueue import MysqlFace
+from ._mysqlqueue import POOL_NAP, MysqlFace
 from ._options import MAX_ITEM_BYTES, whole
 from ._runtime.acks import AT_ACK
 from ._runtime.hops import FileHops, in_executor
@@ -35,8 +36,11 @@ class _AsyncMySQLBase(MysqlFace[T], AsyncSQLBase[T]):
         Its ``close`` gives it back.  At most ``max_connections`` are out at a time; whoever
         wants one more waits.
         """
-        await self._shell.count()  # raises if the queue is closed
-        return await self._hops.run(self._server.pooled)
+        while True:
+            await self._shell.count()  # raises if the queue is closed
+            if (connection := await self._hops.run(self._server.pooled)) is not None:
+                return connection
+            await sleep(POOL_NAP)
 
     async def upgrade(self) -> None:
         """Widen the table of an older version: items beyond 64 KiB, exact times.

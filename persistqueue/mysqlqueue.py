@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from ._ackbase import AckBase
 from ._filequeue import T
-from ._mysqlqueue import MysqlFace
+from ._mysqlqueue import POOL_NAP, MysqlFace
 from ._options import MAX_ITEM_BYTES, whole
 from ._runtime.acks import AT_ACK
 from ._runtime.takes import AT_ROW_DONE, AT_TAKE
@@ -34,8 +35,11 @@ class _MySQLBase(MysqlFace[T], SQLBase[T]):
         Its ``close`` gives it back.  At most ``max_connections`` are out at a time; whoever
         wants one more waits.
         """
-        self._shell.count()  # raises if the queue is closed
-        return self._server.pooled()
+        while True:
+            self._shell.count()  # raises if the queue is closed
+            if (connection := self._server.pooled()) is not None:
+                return connection
+            sleep(POOL_NAP)
 
     def upgrade(self) -> None:
         """Widen the table of an older version: items beyond 64 KiB, exact times.
@@ -84,7 +88,7 @@ class MySQLQueue(_MySQLBase[T], PlainPuts[T]):
         on_corrupt: ``"raise"`` ``QueueCorrupt`` at a row that cannot be decoded, or
             ``"skip"`` it: set it aside in a table of its own and go on.
         max_item_bytes: longest encoded item, checked before writing and reading.
-        max_connections: of the pool that ``get_pooled_conn`` and ``queue`` use.
+        max_connections: of the pool that ``get_pooled_conn`` uses.
         connect_options: further arguments of ``pymysql.connect``: ``ssl``, ``unix_socket``.
 
     Raises:

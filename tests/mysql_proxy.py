@@ -167,8 +167,16 @@ class _Link:
                 head, payload = _packet(stream)
                 if not self._swallowing:
                     self._client.sendall(head + payload)
-                elif payload[0] != _OK or not payload[3] & _MORE_RESULTS:
+                elif payload[0] != _OK or not _status(payload) & _MORE_RESULTS:
                     return
+
+
+def _status(ok: bytes) -> int:
+    """Return the first byte of an OK packet's status, behind two numbers of any length."""
+    at = 1
+    for _ in range(2):
+        at += {0xFC: 3, 0xFD: 4, 0xFE: 9}.get(ok[at], 1)
+    return ok[at]
 
 
 def _packet(stream: Any) -> tuple[bytes, bytes]:

@@ -61,8 +61,9 @@ class MysqlServer:
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port: int = free.getsockname()[1]
         folder.mkdir()
+        (folder / "tmp").mkdir()  # in the machine's, two that install at once collide
         command = ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", *_AS,
-                   "--auth-root-authentication-method=normal", "--skip-test-db",
+                   f"--tmpdir={folder / 'tmp'}", "--auth-root-authentication-method=normal", "--skip-test-db",
                    "--innodb-log-file-size=16M", "--innodb-flush-method=nosync"]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert 0 == done.returncode, done.stdout + done.stderr
@@ -79,6 +80,7 @@ class MysqlServer:
             "pid-file": self._folder / "pid",
             "port": self.port,
             "socket": self._folder / "socket",
+            "tmpdir": self._folder / "tmp",
         }
         settings = [f"--{name}={value}" for name, value in {**self._settings, **own}.items()]
         with open(self._folder / "log", "a", encoding="utf-8") as log:

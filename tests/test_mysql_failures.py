@@ -19,6 +19,7 @@ from persistqueue import (
     AsyncMySQLAckQueue,
     AsyncMySQLQueue,
     Empty,
+    ItemTooLarge,
     MySQLAckQueue,
     MySQLQueue,
     QueueUnreachable,
@@ -294,6 +295,62 @@ def test_the_server_is_gone_again_while_it_is_found_out(
 
 
 # -- the server ---------------------------------------------------------------------
+
+
+class OnceUnreadable:
+    """A serializer that cannot read ``bad`` the first time."""
+
+    def __init__(self) -> None:
+        self.tried = False
+
+    def dumps(self, item: str) -> bytes:
+        return item.encode()
+
+    def loads(self, encoded: bytes) -> str:
+        if encoded == b"bad" and not self.tried:
+            self.tried = True
+            raise ValueError(encoded)
+        return encoded.decode()
+
+
+def test_an_error_of_a_batch_that_is_begun_again(proxy: Proxy, where: dict[str, Any]) -> None:
+    """What became of a call is what the last try says, not what one did that was undone."""
+
+    async def main() -> None:
+        where["serializer"] = OnceUnreadable()
+        async with AsyncMySQLQueue[str](**proxy.login(where)) as q:
+            await q.put("bad")
+            proxy.cut("INSERT INTO `queue")
+            # The first call goes alone, the other two together.
+            calls = (q.qsize(), q.get(), q.put("b"))
+            assert [1, "bad", 2] == await asyncio.gather(*calls)
+            assert proxy.done
+            assert "b" == await q.get()
+
+    asyncio.run(main())
+
+
+def test_losses_while_a_batch_is_taken_apart(
+    proxy: Proxy, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """A put whose neighbour was at fault is stored, however often its turn is begun again."""
+    narrow = (
+        "CREATE TABLE queue_sql (_id INT PRIMARY KEY AUTO_INCREMENT, data BLOB, timestamp FLOAT)"
+    )
+    mysql.run(narrow, database=where["db_name"])
+
+    async def main() -> None:
+        async with AsyncMySQLQueue[Any](**proxy.login(where)) as q:
+            await q.qsize()
+            for _ in range(2):
+                proxy.cut("INSERT INTO `queue")
+            calls = (q.qsize(), q.put(b"x" * 70_000), q.put("b"))
+            _, error, number = await asyncio.gather(*calls, return_exceptions=True)
+            assert isinstance(error, ItemTooLarge)
+            assert 2 == len(proxy.done)
+            assert [(number, "b")] == [(row["id"], row["data"]) for row in await q.queue()]
+
+    asyncio.run(main())
 
 
 def test_an_idle_connection_is_closed_by_the_server(

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from textwrap import indent
@@ -29,6 +30,7 @@ from persistqueue import (
     PersistQueueError,
     QueueClosed,
     QueueCorrupt,
+    QueueLocked,
     QueueUnreachable,
     serializers,
 )
@@ -214,6 +216,32 @@ def test_pooled_connections(plain: Any, where: dict[str, Any]) -> None:
         q.get_pooled_conn()
 
 
+def test_a_pool_whose_connections_are_all_out(where: dict[str, Any]) -> None:
+    """Whoever wants one more waits; the queue does not."""
+
+    async def main() -> None:
+        async with AsyncMySQLQueue[str](**where, max_connections=1) as q:
+            first = await q.get_pooled_conn()
+            second = asyncio.create_task(q.get_pooled_conn())
+            for item in "abc":
+                await asyncio.wait_for(q.put(item), 10)
+            assert ["a", "b", "c"] == [row["data"] for row in await q.queue()]
+            assert not second.done()
+            first.close()
+            (await second).close()
+
+    asyncio.run(main())
+    with MySQLQueue[str](**where, max_connections=1) as q:
+        first = q.get_pooled_conn()
+        assert ["a", "b", "c"] == data(q)
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(q.get_pooled_conn)
+            assert "a" == q.get()
+            assert not second.done()
+            first.close()
+            second.result(10).close()
+
+
 def nothing(get: Any, **options: Any) -> Any:
     with pytest.raises(Empty) as caught:
         get(**options)
@@ -294,6 +322,40 @@ def test_acks(acked: Any, where: dict[str, Any]) -> None:
         q.resume_unack_tasks()
         assert 3 == q.clear_acked_data(keep_latest=0, clear_ack_failed=True)
         assert [4, 5, 6, 7, 8] == q.get_many(9)
+
+
+def test_what_somebody_else_holds_now(mysql: MysqlServer, where: dict[str, Any]) -> None:
+    """Who counts as dead and comes back late finishes nothing of another worker's."""
+    with MySQLAckQueue[str](**where) as q:
+        q.put_many("ab")
+        late = q.get_many(2)
+        mysql.run(f"KILL {q._store.connection.thread_id()}")
+        with MySQLAckQueue[str](**where) as heir:
+            held = heir.get_many(2)
+            assert held == ["a", "b"]
+            assert q.ack(late[0]) is None
+            assert 2 == heir.unack_count()
+            assert [1, 2] == [heir.ack(item) for item in held]
+            assert (2, 0) == (heir.acked_count(), heir.unack_count())
+
+
+def test_an_ack_is_one_statement(acked: Any, where: dict[str, Any]) -> None:
+    """A trip to the server for the ack, and one for the commit that others may share."""
+    with acked(**where) as q:
+        q.put_many("abc")
+        for finish in (q.ack, q.nack, q.ack_failed):
+            item = q.get()
+            connection = q._store.connection
+            before = asked(connection)
+            finish(item)
+            assert 2 + 2 == asked(connection) - before  # the commit is two, in one trip
+
+
+def asked(connection: Any) -> int:
+    """Return how many statements a connection has sent, without those that ask for this."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Questions'")
+        return int(cursor.fetchone()[1])
 
 
 def test_what_a_dead_worker_held(acked: Any, where: dict[str, Any]) -> None:
@@ -381,6 +443,35 @@ def test_an_old_table_works_as_it_is(plain: Any, old: dict[str, Any], mysql: Mys
         assert [TOO_BIG, "b", TOO_BIG] == q.get_many(9)
         created = mysql.run("SHOW CREATE TABLE queue_sql", database=old["db_name"])[0][1]
         assert "longblob" in created and "double" in created  # noqa: PT018
+
+
+def test_more_than_two_thousand_million_ids(
+    old: dict[str, Any], mysql: MysqlServer, plain: Any
+) -> None:
+    """A new table does not run out of ids, nor does an old one that was widened."""
+    with plain(**old) as q, plain(**old, name="new") as new:
+        q.upgrade()
+        for each, table in ((q, "queue_sql"), (new, "queue_new")):
+            mysql.run(f"ALTER TABLE {table} AUTO_INCREMENT = {2**31}", database=old["db_name"])
+            assert [2**31, 2**31 + 1] == [each.put("a"), each.put("b")]
+            assert "b" == each.get(id=2**31 + 1)
+
+
+def test_widening_takes_as_long_as_it_takes(
+    plain: Any, old: dict[str, Any], mysql: MysqlServer
+) -> None:
+    """It does not fail because the server says nothing for a while."""
+    old["connect_options"] = {**old["connect_options"], "read_timeout": 0.1}
+    with plain(**old) as q, closing(mysql.connect(old["db_name"])) as other:
+        other.begin()
+        other.cursor().execute("SELECT * FROM queue_sql")  # nobody can alter it now
+        with ThreadPoolExecutor(1) as pool:
+            upgrade = pool.submit(q.upgrade)
+            other.cursor().execute("SELECT SLEEP(0.3)")
+            assert not upgrade.done()
+            other.rollback()
+            upgrade.result(10)
+        q.put(TOO_BIG)
 
 
 def test_only_the_culprit_fails(old: dict[str, Any]) -> None:
@@ -550,6 +641,40 @@ def test_an_exhausted_timeout_for_a_lock(mysql: MysqlServer, where: dict[str, An
             assert "c" == q.get()  # passes by what is locked
             other.rollback()
         assert ["a"] == data(q)
+
+
+def test_an_exhausted_timeout_for_a_table(mysql: MysqlServer, where: dict[str, Any]) -> None:
+    """Who alters a table, or locks it, keeps nobody waiting beyond his timeout."""
+    with MySQLQueue[str](**where, timeout=1) as q:
+        q.put("a")
+        with closing(mysql.connect(where["db_name"])) as other:
+            other.cursor().execute("LOCK TABLES queue_sql WRITE")
+            with ThreadPoolExecutor(1) as pool:
+                put = pool.submit(q.put, "b")
+                try:
+                    with pytest.raises(QueueLocked, match="held a lock for too long"):
+                        put.result(20)
+                finally:
+                    other.cursor().execute("UNLOCK TABLES")
+        q.put("c")
+        assert ["a", "c"] == data(q)
+
+
+def test_many_pass_by_what_others_have_locked(
+    any_kind: Any, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """A get_many waits for nobody, however small the table is."""
+    with any_kind(**where, timeout=1) as q:
+        ids = q.put_many(range(10))
+        with closing(mysql.connect(where["db_name"])) as other:
+            other.begin()
+            row = (
+                f"INSERT INTO {q._table_name} (_id, data, timestamp) VALUES ({ids[-1] + 5}, '', 1)"
+            )
+            other.cursor().execute(row)
+            other.cursor().execute(f"UPDATE {q._table_name} SET timestamp = 1 WHERE _id = 3")
+            assert [0, 1, 3, 4, 5] == q.get_many(5)
+            assert [6, 7, 8, 9] == q.get_many(99)
 
 
 def test_a_commit_that_power_may_undo(

@@ -135,8 +135,9 @@ class Runner:
         for op in ops:
             op.error, self.happened = None, False
             try:
-                if not self._transaction((op,), op.verb in self._looks):
-                    self._transaction((op,), looking=False)
+                looking = op.verb in self._looks
+                while not self._transaction((op,), looking):
+                    looking = False
             except Exception as own:
                 if not self.happened:
                     _fail((op,), _cause(own))
@@ -173,6 +174,8 @@ class Runner:
         except Stale:
             store.rollback()
             self._taken = taken
+            for op in ops:  # what one came to is undone, and may be another thing next time
+                op.error = None
             return False
         except BaseException:
             self.happened = store.rollback()

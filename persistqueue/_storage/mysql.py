@@ -19,7 +19,7 @@ from ..exceptions import (
 
 try:
     import pymysql
-    from dbutils.pooled_db import PooledDB
+    from dbutils.pooled_db import PooledDB, TooManyConnectionsError
     from pymysql.constants import CLIENT, CR, ER
 except ImportError as error:
     raise ImportError(
@@ -116,14 +116,17 @@ class Server:
         self._mutex = threading.Lock()  # protects the making of the pool
         self.limits = Limits(0, False, 1)
 
-    def connect(self) -> Connection[Any]:
-        """Open the connection of a store.
+    def connect(self, **more: Any) -> Connection[Any]:
+        """Open a connection of a store's own.
+
+        Args:
+            more: further arguments of ``pymysql.connect``, before all others.
 
         Raises:
             pymysql.Error: as it is; ``translate`` says what it means.
         """
         flags = CLIENT.MULTI_STATEMENTS | self._arguments.get("client_flag", 0)
-        connection = pymysql.connect(**{**self._arguments, "client_flag": flags})
+        connection = pymysql.connect(**{**self._arguments, "client_flag": flags, **more})
         try:
             self._prepare(connection)
         except BaseException:
@@ -136,9 +139,11 @@ class Server:
             cursor.execute("SELECT @@version")
             self._check(cursor.fetchone()[0])
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            patience = max(math.ceil(self.patience), 1)
             cursor.execute(
-                "SET SESSION sql_mode = %s, innodb_lock_wait_timeout = %s, wait_timeout = %s",
-                (_MODE, max(math.ceil(self.patience), 1), _LONGEST_IDLE),
+                "SET SESSION sql_mode = %s, innodb_lock_wait_timeout = %s, lock_wait_timeout = %s,"
+                " wait_timeout = %s",
+                (_MODE, patience, patience, _LONGEST_IDLE),
             )
             cursor.execute(
                 "SELECT @@max_allowed_packet, @@innodb_flush_log_at_trx_commit,"
@@ -159,21 +164,48 @@ class Server:
             )
 
     def pooled(self) -> Any:
-        """Return a connection of the pool; its ``close`` gives it back to the pool."""
+        """Return a connection of the pool, None when all are out.
+
+        Its ``close`` gives it back to the pool.
+        """
         with self._mutex:
             if self._pool is None:
                 self._pool = PooledDB(
                     pymysql,
                     maxcached=self._most,
                     maxconnections=self._most,
-                    blocking=True,
                     **self._arguments,
                 )
             pool = self._pool
         try:
             return pool.connection()
+        except TooManyConnectionsError:
+            return None
         except pymysql.Error as error:
             raise self.translate(error, "") from error
+
+    def rows_beside(self, statement: str, table: str, **options: Any) -> list[Any]:
+        """Run a statement on a connection of its own: those of the pool may all be out.
+
+        Args:
+            table: for messages.
+            options: further arguments of ``pymysql.connect``.
+        """
+        connection = None
+        try:
+            connection = self.connect(**options)
+            with connection.cursor() as cursor:
+                cursor.execute(statement, ())
+                rows = list(cursor.fetchall())
+            connection.commit()
+        except BaseException as error:
+            if connection is not None:
+                discard(connection)
+            if isinstance(error, ERRORS):
+                raise self.translate(error, table) from error
+            raise
+        connection.close()
+        return rows
 
     def close(self) -> None:
         """Close the pool."""

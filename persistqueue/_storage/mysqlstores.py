@@ -16,6 +16,7 @@ from .mysqltransactions import MysqlTransactions
 from .sqlacks import AckStore
 from .sqlstore import SqlStore
 from .sqlways import DeletingStore, ReservingStore
+from .table import ACKED, HELD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +128,7 @@ class _MysqlStore(SqlStore, MysqlTransactions):
         deleted = 0
         for start in range(0, len(ids), _MOST_ROWS):
             chunk = ids[start : start + _MOST_ROWS]
-            deleted += self._execute(self._table.delete_these(len(chunk)), chunk).rowcount
+            deleted += self._in_one_trip(self._table.delete_each(len(chunk)), chunk)
         return deleted
 
     def _hand_out(self, records: list[Record]) -> None:
@@ -169,6 +170,27 @@ class MysqlAckStore(_MysqlStore, AckStore):
 
     def _new_owner(self) -> SessionOwner:
         return SessionOwner(self)
+
+    def finish(self, records: Sequence[Record], status: int, *, to_back: bool = False) -> list[int]:
+        if len(records) == 1 and not to_back and self._keep_acked is None:
+            return self._finish(records, status)  # one statement is undone without a savepoint
+        return super().finish(records, status, to_back=to_back)
+
+    def _finish(
+        self, records: Sequence[Record], status: int, *, to_back: bool = False
+    ) -> list[int]:
+        if to_back:
+            return super()._finish(records, status, to_back=True)
+        statement, mine = self._table.finish_mine, self._owner.name
+        moved = [
+            record.start
+            for record in records
+            if self._execute(statement, (status, record.start, HELD, mine)).rowcount
+        ]
+        self._more(len(moved) if status < HELD else 0, -len(moved) if status >= ACKED else 0)
+        if status == ACKED:
+            self._prune(len(moved))
+        return moved
 
     def _mark(self, ids: Sequence[int], status: int, owner: str | None) -> int:
         marked = 0

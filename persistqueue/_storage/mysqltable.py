@@ -103,9 +103,19 @@ class MysqlTable(Table):
         # Who counts and then puts, one at a time.
         self.turn = f"put:{_short(self.name)}"
         self.in_text = table = self._in_text(self.quoted)
-        self._delete_these = f"DELETE FROM {table} WHERE "
-        self._mark_these = f"UPDATE {table} SET status = %s, owner = %s WHERE "
-        self.widen = f"ALTER TABLE {table} MODIFY data LONGBLOB, MODIFY timestamp DOUBLE"
+        self.finish_mine = (
+            f"UPDATE {table} SET status = %s, owner = NULL"
+            " WHERE _id = %s AND status = %s AND owner = %s"
+        )
+        # A server that prefers to read a small table from end to end would wait for every row
+        # in it that somebody else has locked.
+        self._mark_these = (
+            f"UPDATE {table} FORCE INDEX (PRIMARY) SET status = %s, owner = %s WHERE "
+        )
+        self.widen = (
+            f"ALTER TABLE {table} MODIFY _id BIGINT AUTO_INCREMENT, MODIFY data LONGBLOB,"
+            " MODIFY timestamp DOUBLE"
+        )
         self.optimize = f"OPTIMIZE TABLE {table}"
         self.create_aside = (
             f"CREATE TABLE IF NOT EXISTS {self._in_text(self._quoted(self.aside))} LIKE {table}"
@@ -116,9 +126,13 @@ class MysqlTable(Table):
         head, values = self.insert.split(" VALUES ")
         return f"{head} VALUES {', '.join([values] * count)}"
 
-    def delete_these(self, count: int) -> str:
-        """Return the statement that deletes rows by so many ids."""
-        return self._delete_these + self._among(count)
+    def delete_each(self, count: int) -> str:
+        """Return the statements that delete rows by so many ids.
+
+        One each: a DELETE of several may read the whole table (see ``_mark_these``), and no
+        hint keeps MariaDB from that.
+        """
+        return "; ".join([self.delete] * count)
 
     def mark_these(self, count: int) -> str:
         """Return the statement that gives rows by so many ids a status and an owner."""
@@ -142,7 +156,7 @@ class MysqlTable(Table):
         return plain if len(plain) <= LONGEST_NAME else f"corrupt:{_short(self.name)}"
 
     def _create(self, table: str) -> str:
-        columns = ["_id INTEGER PRIMARY KEY AUTO_INCREMENT", "data LONGBLOB", "timestamp DOUBLE"]
+        columns = ["_id BIGINT PRIMARY KEY AUTO_INCREMENT", "data LONGBLOB", "timestamp DOUBLE"]
         if self.kind.ack:
             columns += ["status INTEGER", *(f"{name} {what}" for name, what in _ADDED.items())]
             columns += [f"KEY {name} ({what})" for name, what in _INDEXES.items()]

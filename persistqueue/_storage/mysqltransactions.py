@@ -309,11 +309,11 @@ class MysqlTransactions(Transactions):
         self._next_look = now + max(self._gap, _LOOK_SHARE * (now - self._began))
 
     def shrink(self) -> None:
-        self._rows_beside(self._table.optimize)
+        self._rows_beside(self._table.optimize, read_timeout=None)
 
     def upgrade(self) -> None:
         """Widen the columns of a table that persist-queue made; callable on any thread."""
-        self._rows_beside(self._table.widen)
+        self._rows_beside(self._table.widen, read_timeout=None)
         self.longest = LONGEST
 
     def sync(self) -> None:
@@ -344,27 +344,28 @@ class MysqlTransactions(Transactions):
             self._drop()  # Ctrl-C: the answer to this would be taken for the next one's
             raise
 
+    def _in_one_trip(self, statements: str, values: Sequence[Any]) -> int:
+        """Run statements with ; between them, and return how many rows they wrote together."""
+        cursor: Any = self._execute(statements, values)
+        written: int = cursor.rowcount
+        try:
+            while cursor.nextset():
+                written += cursor.rowcount
+        except ERRORS as error:
+            raise self._meaning(error) from error
+        except BaseException:
+            self._drop()
+            raise
+        return written
+
     def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Cursor:
         cursor: Any = None
         for row in rows:
             cursor = self._execute(statement, row)
         return cursor  # type: ignore[no-any-return]
 
-    def _rows_beside(self, statement: str) -> list[Any]:
-        pooled = self._database.pooled()
-        try:
-            with pooled.cursor() as cursor:
-                cursor.execute(statement, ())
-                rows = list(cursor.fetchall())
-            pooled.commit()
-        except ERRORS as error:
-            raise self._database.translate(error, self._table.name) from error
-        except BaseException:
-            discard(pooled._con._con)  # noqa: SLF001 - the driver's; the pool opens another
-            raise
-        finally:
-            pooled.close()
-        return rows
+    def _rows_beside(self, statement: str, **options: Any) -> list[Any]:
+        return self._database.rows_beside(statement, self._table.name, **options)
 
     def _alone(self, function: Callable[[], Any]) -> None:
         assert self._connection is not None

@@ -91,30 +91,39 @@ class AckStore(SqlStore):
         return records
 
     def untake(self, records: Sequence[Record]) -> None:
-        self.finish(records, READY)
+        self._finish(records, READY)
 
     def settle(self, records: Sequence[Record]) -> None:
-        self.finish(records, ACKED)
+        self._finish(records, ACKED)
 
     def finish(self, records: Sequence[Record], status: int, *, to_back: bool = False) -> list[int]:
-        """Give rows that this object holds a status; returns the ids of those that had another.
+        """Give rows that this object holds a status; all of them or, if it raises, none.
 
         Args:
             to_back: put them behind all others, which gives them a new id.
+
+        Returns:
+            the ids of those that had another status.
         """
+        return self.guard(partial(self._finish, records, status, to_back=to_back))
+
+    def _finish(
+        self, records: Sequence[Record], status: int, *, to_back: bool = False
+    ) -> list[int]:
+        """The same, where an error undoes everything."""
         numbers = (record.start for record in records)
         return self._move(numbers, status, MOVES[status][0], to_back, mine=True)
 
     def move(
         self, number: int, status: int, *, held: bool = False, to_back: bool = False
     ) -> list[int]:
-        """The same for a row that is named by its id.
+        """Do what ``finish`` does for a row that is named by its id.
 
         Args:
             held: only if somebody holds it.
         """
         allowed = MOVES[status][0 if held else 1]
-        return self._move((number,), status, allowed, to_back, mine=False)
+        return self.guard(partial(self._move, (number,), status, allowed, to_back, mine=False))
 
     def _move(
         self,
