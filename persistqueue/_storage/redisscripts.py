@@ -30,11 +30,21 @@ import re
 import secrets
 import socket
 import time
+from typing import TYPE_CHECKING, TypeVar
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
 MOST = 1000  # values in one call
 PER_LIST = 250  # items in one processing list: finishing one by one looks through it
 
 _OURS = re.compile(rb".*\]-[0-9a-f]{8}-[0-9]{10}")
+
+
+def parts_of(values: Sequence[T]) -> list[Sequence[T]]:
+    """Return values in parts, each small enough for one call."""
+    return [values[at : at + MOST] for at in range(0, len(values), MOST)]
 
 
 def script(source: str) -> tuple[str, str]:
@@ -91,8 +101,16 @@ PUT = script(f"""
 local pending, timeouts, unique = KEYS[1], KEYS[2], KEYS[3]
 {SOUND}
 local room = tonumber(ARGV[1])
-if room > 0 and redis.call('llen', pending) + #ARGV - 1 > room then
-    return {{-1, 0, {{}}}}
+if room > 0 then
+    local wanted = #ARGV - 1
+    if unique then
+        for _, flag in ipairs(redis.call('smismember', unique, unpack(ARGV, 2))) do
+            wanted = wanted - flag
+        end
+    end
+    if wanted > 0 and redis.call('llen', pending) + wanted > room then
+        return {{-1, 0, {{}}}}
+    end
 end
 local stored = {{}}
 if unique then
