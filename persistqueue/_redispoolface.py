@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._filequeue import T
 from ._options import MAX_ITEM_BYTES, whole
-from ._redisface import LOCAL, checked_name, codec_of, native_base, replicas_of
+from ._redisface import LOCAL, checked_layout, checked_name, codec_of, native_base, replicas_of
 from ._storage.block import Damaged
 from ._storage.redislink import Link, Settings
-from ._storage.redisscripts import MOST, POOL_ACK, POOL_REMOVE, POOL_TAKE
+from ._storage.redisscripts import MOST, POOL_ACK, POOL_REMOVE, POOL_TAKE, parts_of
 from .exceptions import QueueClosed, QueueCorrupt
-from .serializers import json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 ACK_TTL, ACK_VALID_FOR = 600, 129_600  # s; aio-py-rq's
 CHUNK = 100
@@ -54,7 +53,8 @@ class PoolFace(Generic[T]):
         longest = whole("max_item_bytes", max_item_bytes, 1)
         self._codec = codec_of(serializer, unique=True, longest=longest)
         settings = Settings(redis)
-        self._key = name if serializer in (None, json) else f"{native_base(name)}-pool"
+        shared = checked_layout(None, serializer) == "shared"
+        self._key = name if shared else f"{native_base(name)}-pool"
         self.path = f"{settings.label}/{name}"
         self._link = Link(settings)
         self._closed = False
@@ -73,7 +73,7 @@ class PoolFace(Generic[T]):
 
     def _add(self, values: list[bytes]) -> None:
         now = int(time.time())
-        for part in _parts(values):
+        for part in parts_of(values):
             scored = [word for value in part for word in (now, value)]
             self._write(("ZADD", self._key, *scored))
 
@@ -108,7 +108,7 @@ class PoolFace(Generic[T]):
                     POOL_ACK, (self._key,), (due, *part), *self._replicas.behind, again=True
                 )
             )
-            for part in _parts(values)
+            for part in parts_of(values)
         )
 
     def _remove(self, values: list[bytes]) -> int:
@@ -118,11 +118,11 @@ class PoolFace(Generic[T]):
                     POOL_REMOVE, (self._key,), part, *self._replicas.behind, again=True
                 )
             )
-            for part in _parts(values)
+            for part in parts_of(values)
         )
 
     def _delete(self, values: list[bytes]) -> int:
-        return sum(self._write(("ZREM", self._key, *part)) for part in _parts(values))
+        return sum(self._write(("ZREM", self._key, *part)) for part in parts_of(values))
 
     def _clear(self) -> int:
         removed = 0
@@ -162,8 +162,3 @@ class PoolFace(Generic[T]):
             interrupt, self._link.interrupt = self._link.interrupt, None
             if interrupt is not None:
                 raise interrupt
-
-
-def _parts(values: list[bytes]) -> Iterator[list[bytes]]:
-    for at in range(0, len(values), MOST):
-        yield values[at : at + MOST]

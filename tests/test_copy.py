@@ -7,13 +7,15 @@ import io
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import mysql_server
 import pytest
 from redis_server import Server, redis_fixture  # noqa: F401
 
-from persistqueue import Queue, RedisQueue, SQLiteQueue, serializers
+from persistqueue import MySQLQueue, Queue, RedisQueue, SQLiteQueue, serializers
 from persistqueue.__main__ import main
 from persistqueue._commands import copy, ends
 
@@ -50,6 +52,9 @@ class Place:
 
     def __init__(self, kind: str, folder: Path, server: Server) -> None:
         name = folder.name
+        if kind == "mysql":
+            self._in_mysql(mysql_server.shared_server(), name)
+            return
         self.url = {
             "file": f"file:{folder}",
             "sqlite": f"sqlite:{folder}?name=jobs",
@@ -60,6 +65,13 @@ class Place:
             "sqlite": lambda: SQLiteQueue(folder, "jobs", auto_commit=False),
             "redis": lambda: RedisQueue(name, server.url, serializer=serializers.json),
         }[kind]
+
+    def _in_mysql(self, server: mysql_server.MysqlServer, name: str) -> None:
+        server.run("CREATE DATABASE IF NOT EXISTS copies")
+        user = f"{mysql_server.USER}:{mysql_server.PASSWORD}"
+        self.url = f"mysql://{user}@127.0.0.1:{server.port}/copies/{name}"
+        where = server.login("copies")
+        self._open = lambda: MySQLQueue(**where, name=name, auto_commit=False)
 
     def put(self, items: list[Any]) -> None:
         with self._open() as q:
@@ -72,11 +84,11 @@ class Place:
 
 
 KINDS = ("file", "redis", "sqlite")
+MYSQL_PAIRS = [("file", "mysql"), ("mysql", "file"), ("mysql", "redis"), ("mysql", "mysql")]
 ITEMS = [{"n": n, "text": "ü" * (n % 7)} for n in range(230)]
 
 
-@pytest.mark.parametrize("source", KINDS)
-@pytest.mark.parametrize("target", KINDS)
+@pytest.mark.parametrize(("source", "target"), [*product(KINDS, KINDS), *MYSQL_PAIRS])
 def test_items_move_in_their_order(
     source: str,
     target: str,
@@ -125,6 +137,7 @@ copy.Journal.write = step(copy.Journal.write)
 
 
 PAIRS = [("file", "redis"), ("redis", "sqlite"), ("sqlite", "file"), ("redis", "redis")]
+PAIRS += MYSQL_PAIRS
 
 
 def kill_at(n: int, pair: tuple[str, str], items: list[Any], server: Server, folder: Path) -> None:
@@ -140,7 +153,7 @@ def kill_at(n: int, pair: tuple[str, str], items: list[Any], server: Server, fol
     assert [] == src.items()
 
 
-@pytest.mark.parametrize("pair", PAIRS[:2])
+@pytest.mark.parametrize("pair", [*PAIRS[:2], *MYSQL_PAIRS[:2]])
 @pytest.mark.parametrize("n", [8, 10], ids=["after put_many", "after task_done"])
 def test_a_killed_copy_goes_on(
     pair: tuple[str, str], n: int, redis_server: Server, tmp_path: Path

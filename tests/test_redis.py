@@ -372,6 +372,18 @@ def test_equal_items_wait_once(open_unique: Open, client: Any, tmp_path: Path) -
         assert q.put("1")
 
 
+def test_what_waits_already_needs_no_room(open_unique: Open) -> None:
+    """As in the SQLite unique queues."""
+    with open_unique(maxsize=2) as q:
+        assert [True, True] == q.put_many("ab")
+        assert q.put("a", timeout=0) is False
+        assert [False, False] == q.put_many("ba", timeout=0)
+        with pytest.raises(Full):
+            q.put_many("ac", timeout=0)
+        assert "a" == q.get()
+        assert [False, True] == q.put_many("bc", timeout=0)
+
+
 def test_equal_dicts_wait_once(open_unique: Open) -> None:
     """With a serializer the order of a dict's keys is no matter."""
     with open_unique(serializer=serializers.json) as q:

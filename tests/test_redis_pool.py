@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Callable
@@ -118,6 +119,10 @@ def test_other_items_than_text(open_pool: Open, client: Any, tmp_path: Path) -> 
         assert 0 == client.exists(str(tmp_path))
         assert [(1, {"a": None})] == pool.get_items(5)
         pool.clear_pool()
+    with open_pool(serializer=json) as pool:  # the standard library's, as for queues
+        pool.add_item({"a": None})
+        assert 1 == client.exists(str(tmp_path))
+        assert [{"a": None}] == pool.get_items(5)
 
 
 def test_errors_are_ours(open_pool: Open, client: Any, tmp_path: Path) -> None:

@@ -102,7 +102,10 @@ class Settings:
         arguments = {**self._arguments, **self._extra, "protocol": 2}
         if patience is not None:
             arguments["socket_connect_timeout"] = patience
-        return self._class(**arguments)
+        try:
+            return self._class(**arguments)
+        except UnboundLocalError as error:  # what redis-py makes of a Ctrl-C in there
+            raise error.__context__ or error from None
 
 
 def _class_of(pool: Any) -> tuple[Any, dict[str, Any]]:
@@ -321,7 +324,7 @@ class Link:
     def _translated(self, error: redis.RedisError) -> PersistQueueError:
         """Return an error of the server as one of ours."""
         code = _code_of(error)
-        message = f"{self._settings.label}: {error}"
+        message = f"{self._settings.label}: {str(error).partition(' script: ')[0]}"
         if code == "OOM":
             raised: PersistQueueError = ServerOutOfMemory(
                 f"{message}; nothing was stored: raise its maxmemory, or let consumers catch up"

@@ -16,6 +16,10 @@ Pure: names and Lua.  The keys are aio-py-rq's, so that its workers and ours sha
 
 A script is one call however many items it is for, at most ``MOST``: the server does nothing
 else meanwhile.  Those that take ``unique`` as their last key keep the set right.
+
+A script that fails is not undone.  So what may fail comes first: a key of another type is found
+by looking (``SOUND``), and a server without memory lets a script go on that has removed
+something before it adds anything.
 """
 
 from __future__ import annotations
@@ -26,11 +30,21 @@ import re
 import secrets
 import socket
 import time
+from typing import TYPE_CHECKING, TypeVar
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
 MOST = 1000  # values in one call
 PER_LIST = 250  # items in one processing list: finishing one by one looks through it
 
 _OURS = re.compile(rb".*\]-[0-9a-f]{8}-[0-9]{10}")
+
+
+def parts_of(values: Sequence[T]) -> list[Sequence[T]]:
+    """Return values in parts, each small enough for one call."""
+    return [values[at : at + MOST] for at in range(0, len(values), MOST)]
 
 
 def script(source: str) -> tuple[str, str]:
@@ -73,12 +87,30 @@ def is_ours(processing: bytes) -> bool:
 # What waits, and how many lists of taken items there are: every script answers with these.
 _COUNTS = "redis.call('llen', pending), redis.call('hlen', timeouts)"
 
+# Raises, before anything is done, if a key is of another type.
+SOUND = """
+redis.call('llen', pending)
+redis.call('hlen', timeouts)
+if unique then
+    redis.call('scard', unique)
+end
+"""
+
 #: KEYS pending timeouts [unique]; ARGV room (0: any), values.  Answers -1 if there is none.
 PUT = script(f"""
 local pending, timeouts, unique = KEYS[1], KEYS[2], KEYS[3]
+{SOUND}
 local room = tonumber(ARGV[1])
-if room > 0 and redis.call('llen', pending) + #ARGV - 1 > room then
-    return {{-1, 0, {{}}}}
+if room > 0 then
+    local wanted = #ARGV - 1
+    if unique then
+        for _, flag in ipairs(redis.call('smismember', unique, unpack(ARGV, 2))) do
+            wanted = wanted - flag
+        end
+    end
+    if wanted > 0 and redis.call('llen', pending) + wanted > room then
+        return {{-1, 0, {{}}}}
+    end
 end
 local stored = {{}}
 if unique then
@@ -97,6 +129,7 @@ return {{{_COUNTS}, stored}}
 #: KEYS pending timeouts processing [unique]; ARGV how many.  Asked twice, it answers twice.
 TAKE = script(f"""
 local pending, timeouts, processing, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+{SOUND}
 local known = redis.call('lrange', processing, 0, -1)
 local items = {{}}
 for i = #known, 1, -1 do
@@ -119,7 +152,8 @@ return {{{_COUNTS}, items}}
 #: KEYS pending timeouts count timeout, lists; ARGV for each list: how many, whether these
 #: are all that is left in it, values.
 SETTLE = script(f"""
-local pending, timeouts = KEYS[1], KEYS[2]
+local pending, timeouts, unique = KEYS[1], KEYS[2], nil
+{SOUND}
 local tried = redis.call('exists', KEYS[3]) == 1
 local at = 1
 for k = 5, #KEYS do
@@ -150,6 +184,8 @@ MOVE = script(f"""
 local pending, timeouts, target = KEYS[1], KEYS[2], KEYS[3]
 local lists = tonumber(ARGV[2])
 local unique = KEYS[3 + lists + 1]
+{SOUND}
+redis.call('llen', target)
 for i = 3, #ARGV, 2 do
     local value = ARGV[i + 1]
     if redis.call('lrem', KEYS[3 + tonumber(ARGV[i])], -1, value) == 1 then
@@ -168,12 +204,14 @@ return {{{_COUNTS}}}
 
 #: KEYS pending timeouts processing [unique]; ARGV how many at the most, when it was taken
 #: ('' for whenever).  Puts the newest back in front; answers how many are left in the list.
-RECLAIM = script("""
+RECLAIM = script(f"""
 local pending, timeouts, processing, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+{SOUND}
 if ARGV[2] ~= '' and redis.call('hget', timeouts, processing) ~= ARGV[2] then
     return 0
 end
 local items = redis.call('lrange', processing, 0, ARGV[1] - 1)
+redis.call('ltrim', processing, #items, -1)
 if unique then
     for _, item in ipairs(items) do
         if redis.call('sadd', unique, item) == 0 then
@@ -184,7 +222,6 @@ if unique then
 elseif #items > 0 then
     redis.call('rpush', pending, unpack(items))
 end
-redis.call('ltrim', processing, #items, -1)
 local left = redis.call('llen', processing)
 if left == 0 then
     redis.call('hdel', timeouts, processing)
@@ -206,7 +243,7 @@ REFRESH = script("""
 local now = redis.call('time')
 local alive = 0
 for k = 2, #KEYS do
-    if redis.call('hexists', KEYS[1], KEYS[k]) == 1 then
+    if redis.call('hdel', KEYS[1], KEYS[k]) == 1 then
         redis.call('hset', KEYS[1], KEYS[k], string.format('%s.%06d', now[1], now[2]))
         alive = alive + 1
     end

@@ -24,7 +24,7 @@ from .base import Apart, Crowded, Record
 from .block import Damaged
 from .redisheld import Held
 from .redislink import Link
-from .redisscripts import MOST, PER_LIST, PUT, TAKE, Keys
+from .redisscripts import PER_LIST, PUT, TAKE, Keys, parts_of
 from .redissweep import Sweep
 from .tripwire import Tripwire
 
@@ -174,12 +174,10 @@ class RedisStore:
     def append(self, records: Sequence[Any]) -> Sequence[int] | None:
         """Add values, all or none; a unique queue's put returns whether it was stored."""
         keys, behind = self.keys, self._replicas.behind
-        parts = [records[at : at + MOST] for at in range(0, len(records), MOST)]
+        parts = parts_of(records)
         try:
             if self._unique or self._maxsize > 0:
-                room = max(self._maxsize, 0)
-                calls = [(keys.base, keys.timeouts, *self._unique, room, *part) for part in parts]
-                stored, answers = self._run_put(calls, behind)
+                stored, answers = self._run_put(records, behind)
             elif len(parts) == 1:
                 answers = self._link.ask(("LPUSH", keys.base, *records), *behind)
                 self._held.waiting, stored = answers[0], None
@@ -195,14 +193,16 @@ class RedisStore:
         return stored
 
     def _run_put(
-        self, calls: list[tuple[Any, ...]], behind: tuple[Command, ...]
+        self, records: Sequence[Any], behind: tuple[Command, ...]
     ) -> tuple[list[int], list[Any]]:
         """Run the script that knows of room and of equal values."""
-        keys = 2 + len(self._unique)
+        names, room = (self.keys.base, self.keys.timeouts, *self._unique), max(self._maxsize, 0)
+        keys = len(names)
+        calls = [(*names, room, *part) for part in parts_of(records)]
         if len(calls) == 1:
             (call,) = calls
             answers = self._link.script(PUT, call[:keys], call[keys:], *behind)
-        elif 0 < self._maxsize < self.counts()[0] + sum(len(call) - keys - 1 for call in calls):
+        elif 0 < self._maxsize < self.counts()[0] + self.needs(records, ()):
             raise Crowded
         else:
             # What there is room for was just looked at: the script would count a part.
@@ -362,8 +362,16 @@ class RedisStore:
     def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - LLEN is exact
         return maxsize - self.counts()[0]
 
-    def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:  # noqa: ARG002
-        return len(records)  # the script knows what a unique queue holds already
+    def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
+        new = set(records) - set(ahead)
+        if not (self._unique and new):
+            return len(new) if self._unique else len(records)
+        try:
+            (waiting,) = self._link.ask(("SMISMEMBER", *self._unique, *new), again=True)
+        except PersistQueueError as error:
+            raise Apart(error) from error
+        known: int = sum(waiting)
+        return len(new) - known
 
     def _count(self) -> None:
         keys = self.keys

@@ -12,6 +12,7 @@ from ..._storage.redisscripts import (
     MOVE,
     RECLAIM,
     SETTLE,
+    SOUND,
     TRIED,
     script,
 )
@@ -29,9 +30,10 @@ PROCESSING_TIMEOUT_SUFFIX = "-timeouts"
 PROCESSING_TIMEOUT = 7200  # s
 
 #: KEYS pending timeouts processing [unique]; ARGV how many, now.  One list for all gets.
-_GET = script("""
+_GET = script(f"""
 local pending, timeouts, processing, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local items = redis.call('rpop', pending, ARGV[1]) or {}
+{SOUND}
+local items = redis.call('rpop', pending, ARGV[1]) or {{}}
 if #items > 0 then
     redis.call('lpush', processing, unpack(items))
     if unique then
