@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ import pytest
 from families import FILE_FAMILIES
 
 pytest.register_assert_rewrite("failures", "powercuts")  # checks that several test files share
+
+
+def pytest_collection_finish() -> None:
+    """Let ``gc.collect`` look at what tests make, not at the thousands of tests themselves."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -131,6 +131,7 @@ def test_a_settle_whose_answer_was_lost_may_be_repeated(open_queue: Open, server
         assert ["b"] == q.get_items(9)
 
 
+@pytest.mark.slow  # a server that restarts is waited for, 10 s
 def test_closing_without_a_server_is_no_error(open_queue: Open, server: Server) -> None:
     """What was held comes again after its lease; that is logged."""
     q = open_queue("jobs", server.url)

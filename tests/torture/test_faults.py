@@ -32,7 +32,7 @@ def test_a_failing_call(case: Case, amount: int, memory: Path, figures: Any) -> 
     hows = ("instead", "half", "behind", "rest") if amount > 1 else ("instead",)
     runs = 0
     for seed in range(amount):
-        script = random_script(f"faults {seed}") if seed else SCRIPT[: 6 if amount == 1 else None]
+        script = random_script(f"faults {seed}") if seed else SCRIPT[: 3 if amount == 1 else None]
         for durability in ("power", "process")[:amount]:
             runs += check_failures(
                 memory / f"{seed} {durability}", script, hows, case.at_most_once,
