@@ -385,6 +385,8 @@ class Interruptible(Child):
         return status, time.monotonic() - before, self.said
 
 
+# A shell's job in the background ignores Ctrl-C, and so does what it starts.
+LISTENS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 ENDS_OF_CTRL_C = (-signal.SIGINT, 1, 130)
 
 
@@ -394,7 +396,7 @@ def test_an_interrupt_in_the_middle_loses_nothing(path: Path) -> None:
     chance, turns = random.Random(3), 6
     put, done, in_doubt = set(), set(), set()
     for turn in range(turns):
-        with Interruptible(BEGIN + INTERRUPTED, path, turn) as child:
+        with Interruptible(LISTENS + BEGIN + INTERRUPTED, path, turn) as child:
             child.lines(chance.randint(1, 200))
             status, seconds, said = child.interrupt()
         assert status in ENDS_OF_CTRL_C
@@ -428,7 +430,7 @@ asyncio.run(main())
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
 def test_an_interrupt_of_an_idle_waiter(path: Path) -> None:
     """Ctrl-C ends a process that waits for an item as it ends any asyncio program."""
-    with Interruptible(BEGIN + INTERRUPTED_WHILE_IDLE, path) as child:
+    with Interruptible(LISTENS + BEGIN + INTERRUPTED_WHILE_IDLE, path) as child:
         child.lines(1)
         status, seconds, _ = child.interrupt()
     assert status in ENDS_OF_CTRL_C
