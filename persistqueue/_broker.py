@@ -33,7 +33,7 @@ MOST = 2**62  # items: no more are ever there
 _ORDINARY = "transact() takes an ordinary function of one argument"
 
 
-class Message(NamedTuple, Generic[T]):
+class Message(NamedTuple):
     """An item that waits in a queue.
 
     Attributes:
@@ -43,7 +43,7 @@ class Message(NamedTuple, Generic[T]):
     """
 
     id: int
-    item: T
+    item: Any
     timestamp: float
 
 
@@ -203,9 +203,9 @@ class BrokerFace:
             for one in self._messages(name, rows)
         ]
 
-    def _messages(self, name: str, rows: Rows) -> list[Message[Any]]:
+    def _messages(self, name: str, rows: Rows) -> list[Message]:
         """Return rows with their items; damaged ones are left out if they may be skipped."""
-        messages: list[Message[Any]] = []
+        messages: list[Message] = []
         for number, data, timestamp in rows:
             try:
                 messages.append(Message(number, self._codec.decode(data), timestamp))

@@ -208,7 +208,8 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         messages = await self.browse(since=since, limit=1)
         if not messages:
             raise AsyncEmpty("the queue is empty")
-        return messages[0].item
+        item: T = messages[0].item
+        return item
 
     async def browse(
         self,
@@ -218,7 +219,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         since: float | None = None,
         until: float | None = None,
         limit: int | None = 100,
-    ) -> list[Message[T]]:
+    ) -> list[Message]:
         """Return items with their ids and times, in order of id, and leave them there.
 
         A page is found by key: the thousandth costs what the first does.
