@@ -33,8 +33,14 @@ MOST = 2**62  # items: no more are ever there
 _ORDINARY = "transact() takes an ordinary function of one argument"
 
 
-class Message(NamedTuple):
-    """An item that waits in a queue.
+class _Fields(NamedTuple):
+    id: int
+    item: Any
+    timestamp: float
+
+
+class Message(_Fields, Generic[T]):  # Python 3.10 knows no generic named tuples
+    """An item that waits in a queue: a named tuple.
 
     Attributes:
         id: its number among all that the broker wrote.
@@ -42,9 +48,10 @@ class Message(NamedTuple):
         timestamp: when, in seconds since 1970.
     """
 
-    id: int
-    item: Any
-    timestamp: float
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        item: T
 
 
 class QueueInfo(NamedTuple):
@@ -203,9 +210,9 @@ class BrokerFace:
             for one in self._messages(name, rows)
         ]
 
-    def _messages(self, name: str, rows: Rows) -> list[Message]:
+    def _messages(self, name: str, rows: Rows) -> list[Message[Any]]:
         """Return rows with their items; damaged ones are left out if they may be skipped."""
-        messages: list[Message] = []
+        messages: list[Message[Any]] = []
         for number, data, timestamp in rows:
             try:
                 messages.append(Message(number, self._codec.decode(data), timestamp))

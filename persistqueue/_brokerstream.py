@@ -50,7 +50,7 @@ class Progress(Generic[T]):
         self._deadline = FOREVER if follow else NOW
 
     @property
-    def message(self) -> Message:
+    def message(self) -> Message[T]:
         """The item that the body of the loop has got last, with its id and time."""
         if not 0 < self._got <= len(self._records):
             raise ValueError("no item is at hand: ask in the body of the loop")

@@ -208,8 +208,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         messages = await self.browse(since=since, limit=1)
         if not messages:
             raise AsyncEmpty("the queue is empty")
-        item: T = messages[0].item
-        return item
+        return messages[0].item
 
     async def browse(
         self,
@@ -219,7 +218,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         since: float | None = None,
         until: float | None = None,
         limit: int | None = 100,
-    ) -> list[Message]:
+    ) -> list[Message[T]]:
         """Return items with their ids and times, in order of id, and leave them there.
 
         A page is found by key: the thousandth costs what the first does.

@@ -207,8 +207,7 @@ class BrokerQueue(BrokerQueueFace[T]):
         messages = self.browse(since=since, limit=1)
         if not messages:
             raise exceptions.Empty("the queue is empty")
-        item: T = messages[0].item
-        return item
+        return messages[0].item
 
     def browse(
         self,
@@ -218,7 +217,7 @@ class BrokerQueue(BrokerQueueFace[T]):
         since: float | None = None,
         until: float | None = None,
         limit: int | None = 100,
-    ) -> list[Message]:
+    ) -> list[Message[T]]:
         """Return items with their ids and times, in order of id, and leave them there.
 
         A page is found by key: the thousandth costs what the first does.

@@ -42,7 +42,7 @@ def checked_body(message: str, most: int) -> str:
     return message
 
 
-def stamp_of(message: Message) -> int:
+def stamp_of(message: Message[Any]) -> int:
     """Return a message's time as SimpleBroker counts it: billionths of a second."""
     return int(message.timestamp * 1_000_000_000)
 
@@ -190,7 +190,7 @@ class AsyncBrokerCore:
 
 async def _selected(
     queue: AsyncBrokerQueue[str], exact: int | None, since: int | None
-) -> AsyncIterator[Message]:
+) -> AsyncIterator[Message[str]]:
     """Find messages by their time."""
     wanted = exact if exact is not None else since
     assert wanted is not None
