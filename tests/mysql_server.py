@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from guardian import Guarded
 from waiting import until
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 PROGRAMS = ("mariadbd", "mariadb-install-db")
 USER, PASSWORD = "user", "passw0rd"
 
-_GUARDIAN = '"$@" >&2 & echo $!; read line; kill -9 $! 2>/dev/null; wait'
 _SETTINGS = {
     "bind-address": "127.0.0.1",
     "debug-no-sync": "1",
@@ -56,7 +56,7 @@ class MysqlServer:
         self._folder = folder
         self._settings = {**_SETTINGS, **settings}
         self._numbers = count()
-        self._guardian: subprocess.Popen[str] | None = None
+        self._process: Guarded | None = None
         self.pid = 0
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port: int = free.getsockname()[1]
@@ -83,13 +83,9 @@ class MysqlServer:
             "tmpdir": self._folder / "tmp",
         }
         settings = [f"--{name}={value}" for name, value in {**self._settings, **own}.items()]
-        with open(self._folder / "log", "a", encoding="utf-8") as log:
-            self._guardian = subprocess.Popen(
-                ["sh", "-c", _GUARDIAN, "sh", "mariadbd", "--no-defaults", *_AS, *settings],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-            )  # fmt: skip
-        assert self._guardian.stdout is not None
-        self.pid = int(self._guardian.stdout.readline())
+        command = ["mariadbd", "--no-defaults", *_AS, *settings]
+        self._process = Guarded(command, self._folder / "log")
+        self.pid = self._process.pid
         try:
             until(self._answers, "the server's first answer")
         except AssertionError as error:
@@ -106,9 +102,9 @@ class MysqlServer:
 
     def kill(self) -> None:
         """End it as a crash does, and wait until it is gone."""
-        guardian, self._guardian = self._guardian, None
-        if guardian is not None:
-            guardian.communicate(timeout=60)  # at the end of its input it kills the server
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
 
     def restart(self) -> None:
         """Let it crash, and start it again."""

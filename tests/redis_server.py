@@ -11,11 +11,11 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
+from guardian import Guarded
 from waiting import until
 
 PROGRAM = "redis-server"
@@ -41,14 +41,16 @@ class Server:
 
     def start(self) -> None:
         """Start it, again after ``kill``; on the same port, with what it has stored."""
-        self._process = subprocess.Popen(
-            [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
-             "--save", "", "--logfile", str(self.folder / "log"), *self._options],
-        )  # fmt: skip
-        until(self._answers, "redis-server")
+        command = [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+                   "--dir", str(self.folder), *self._options]  # fmt: skip
+        log = self.folder / "log"
+        self._process = Guarded(command, log)
+        try:
+            until(self._answers, "redis-server")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log:\n{log.read_text()}") from None
 
     def _answers(self) -> bool:
-        assert self._process.poll() is None, (self.folder / "log").read_text()
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
                 connection.sendall(b"PING\r\n")
@@ -58,17 +60,15 @@ class Server:
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        self.thaw()
         self._process.kill()
-        self._process.wait()
 
     def freeze(self) -> None:
         """Stop it in the middle of whatever it does."""
-        self._process.send_signal(signal.SIGSTOP)
+        self._process.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._process.send_signal(signal.SIGCONT)
+        self._process.signal(signal.SIGCONT)
 
 
 def free_port() -> int:

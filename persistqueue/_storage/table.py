@@ -180,7 +180,11 @@ class Table:
             f"INSERT INTO {aside} ({all_columns})"
             f" SELECT {all_columns} FROM {table} WHERE _id = {mark}"
         )
-        # Of the ack queues only.
+        self._write_acks(table, mark)
+
+    def _write_acks(self, table: str, mark: str) -> None:
+        """Write the statements that only the ack queues have."""
+        live_rows = self._LIVE
         self.state = f"SELECT status, owner, data, timestamp FROM {table} WHERE _id = {mark}"
         self.mark = f"UPDATE {table} SET status = {mark}, owner = {mark} WHERE _id = {mark}"
         self.count_held = f"SELECT COUNT(*) FROM {table} WHERE {_HELD}"
