@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Generic
 from ._broker import Message
 from ._filequeue import T
 from ._runtime.deadline import FOREVER, NOW
-from ._storage.brokerstore import Held
 from ._storage.table import ID_RANGE
 
 if TYPE_CHECKING:
@@ -38,12 +37,13 @@ class Progress(Generic[T]):
     def __init__(
         self, queue: BrokerQueueFace[T], interval: int, *, peek: bool, follow: bool
     ) -> None:
-        self._records: Sequence[Record] = ()
+        self._records: Sequence[Any] = ()
         self._got = 0  # how many of them the body has got
         self._ended = False
         self._last = ID_RANGE[0]  # the id of the last one
         self._queue = queue
         self._shell = queue._shell
+        self._store = queue._store
         self._interval = PAGE if peek else interval
         self._peeks = peek
         self._holds = interval > 1 and not peek
@@ -64,13 +64,12 @@ class Progress(Generic[T]):
         It may be asked for again when there was none: a wait was cancelled, say.
         """
         records, got = self._records, self._got
-        if self._holds and 0 < got <= len(records):
-            held = records[got - 1]
-            assert isinstance(held, Held)
-            held.done = True
         there = got < len(records)
-        if there and self._holds and not self._queue._store.holds(records[got]):
-            there = False  # given back by close(), or this is the child of a fork
+        if self._holds and got <= len(records):
+            if got:
+                records[got - 1].done = True
+            if there and not self._store.holds(records[got]):
+                there = False  # given back by close(), or this is the child of a fork
         self._got = got + 1 if there else len(records) + 1
         return there
 
@@ -82,7 +81,7 @@ class Progress(Generic[T]):
         """Return the store's function that gets the next items."""
         queue = self._queue
         if self._peeks:
-            return partial(queue._store.see, queue.name, self._last, self._interval)
+            return partial(self._store.see, queue.name, self._last, self._interval)
         if self._holds:
             return queue._holding(self._interval, self._done())
         return queue._taking(self._interval)

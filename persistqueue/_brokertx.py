@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 _REFUSED = frozenset(
     {"begin", "commit", "end", "rollback", "savepoint", "release", "vacuum", "attach", "detach"}
 )
-_FIRST_WORD = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*(\w*)", re.DOTALL)
+# What looks; any other PRAGMA may be a setting, of the connection that everybody shares.
+_LOOKS = frozenset(
+    {
+        "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo",
+        "table_info", "table_list", "table_xinfo",
+    }
+)  # fmt: skip
+_GAP = r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*"
+_FIRST_WORD = re.compile(
+    rf"{_GAP}(?:explain\b{_GAP}(?:query\b{_GAP}plan\b{_GAP})?)?(\w*)", re.DOTALL | re.IGNORECASE
+)
+_PRAGMA = re.compile(rf"{_GAP}(?:\w+{_GAP}\.{_GAP})?(\w*)", re.DOTALL)
 
 
 class Exited(Exception):
@@ -56,16 +67,11 @@ class Transaction:
             every row that it gives.
 
         Raises:
-            ValueError: it would begin or end a transaction.
+            ValueError: it would begin or end a transaction, or change a setting.
             PersistQueueError, OSError: SQLite refuses it; says why.
         """
         store = self._usable()
-        found = _FIRST_WORD.match(statement)
-        if found and found[1].lower() in _REFUSED:
-            raise ValueError(
-                f"{found[1].upper()} cannot run inside transact(): the transaction begins before "
-                "the function, and ends behind it"
-            )
+        _check(statement)
         return store.rows_of_others(statement, values)
 
     def _usable(self) -> BrokerStore:
@@ -130,3 +136,21 @@ class TransactionQueue:
     def size(self) -> int:
         """Return how many items wait."""
         return self._tx._usable().waiting(self.name)
+
+
+def _check(statement: str) -> None:
+    """Raise ``ValueError`` if a statement has no place in a transaction that others share."""
+    found = _FIRST_WORD.match(statement)
+    word = found[1].lower() if found else ""
+    if word in _REFUSED:
+        raise ValueError(
+            f"{word.upper()} cannot run inside transact(): the transaction begins before "
+            "the function, and ends behind it"
+        )
+    if found and word == "pragma":
+        pragma = _PRAGMA.match(statement, found.end())
+        if pragma is None or pragma[1].lower() not in _LOOKS:
+            raise ValueError(
+                "this PRAGMA cannot run inside transact(): the connection is shared; "
+                f"those that look at tables can: {', '.join(sorted(_LOOKS))}"
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -24,7 +24,7 @@ from .serializers import pickle
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable
     from types import TracebackType
     from typing import IO
 
@@ -257,7 +257,7 @@ class AsyncBroker(BrokerFace):
             how many items were written.
         """
         count = 0
-        with opened(target, "w") as file:
+        async with self._opened_file(target, "w") as file:
             dump = await self._look(Dump)
             await self._reading.run(partial(file.write, dump.header))
             for name in dump.names(pattern):
@@ -288,7 +288,7 @@ class AsyncBroker(BrokerFace):
                 encoded with another serializer.
         """
         loader = Loader(self._codec)
-        with opened(source, "r") as file:
+        async with self._opened_file(source, "r") as file:
             batches = loader.batches(file)
             while (records := await self._reading.run(partial(next, batches, None))) is not None:
                 await self._shell.append(records, FOREVER)
@@ -309,6 +309,18 @@ class AsyncBroker(BrokerFace):
                 return await self._reading.run(partial(self._readers.read, function))
             except Stale:
                 await self._write(self._guarded(self._store.adopt))
+
+    @asynccontextmanager
+    async def _opened_file(
+        self, target: str | os.PathLike[str] | IO[str], mode: str
+    ) -> AsyncGenerator[IO[str], None]:
+        """Open a dump on a thread, and close it there."""
+        manager = opened(target, mode)
+        file = await self._reading.run(manager.__enter__)
+        try:
+            yield file
+        finally:
+            await self._reading.run(partial(manager.__exit__, None, None, None))
 
     # -- end ------------------------------------------------------------------------
 

@@ -59,8 +59,14 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         ids: list[int] = await self._shell.append(records, FOREVER) if records else []
         return ids
 
-    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:  # noqa: ARG002
-        """Do what ``write`` does: there is always room, so nothing is ever waited for."""
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:
+        """Do what ``write`` does: there is always room, so nothing is ever waited for.
+
+        Raises:
+            ValueError: the timeout is negative.
+            Everything that ``write`` raises.
+        """
+        Deadline.of(block, timeout)
         return await self.write(item)
 
     async def put_nowait(self, item: T) -> int:

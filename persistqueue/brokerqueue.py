@@ -58,8 +58,14 @@ class BrokerQueue(BrokerQueueFace[T]):
         ids: list[int] = self._shell.append(records, FOREVER) if records else []
         return ids
 
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:  # noqa: ARG002
-        """Do what ``write`` does: there is always room, so nothing is ever waited for."""
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:
+        """Do what ``write`` does: there is always room, so nothing is ever waited for.
+
+        Raises:
+            ValueError: the timeout is negative.
+            Everything that ``write`` raises.
+        """
+        Deadline.of(block, timeout)
         return self.write(item)
 
     def put_nowait(self, item: T) -> int:

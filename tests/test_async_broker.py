@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +190,6 @@ def test_a_broker_that_nobody_closed_gives_back(tmp_path: Path) -> None:
 @in_loop
 async def test_reading_does_not_wait_for_the_writer(tmp_path: Path) -> None:
     """A transaction that takes long does not hold up who looks."""
-    import threading
-
     async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
         await broker.queue("a").write(1)
         await broker.list_queues()
@@ -204,3 +204,27 @@ async def test_reading_does_not_wait_for_the_writer(tmp_path: Path) -> None:
         free.set()
         await slow
         assert 2 == await broker.queue("a").size()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@in_loop
+async def test_dumps_are_opened_and_closed_beside_the_loop(tmp_path: Path) -> None:
+    """A pipe's opening waits for the other end, which opens when the loop has gone on."""
+    loop, pipe, text = asyncio.get_running_loop(), tmp_path / "pipe", ""
+
+    def other_end(turned: threading.Event, mode: str) -> tuple[bool, str]:
+        went_on = turned.wait(10)
+        with pipe.open(mode) as file:
+            return went_on, str(file.write(text)) if mode == "w" else file.read()
+
+    os.mkfifo(pipe)
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        await broker.queue("a").write("ä")
+        for call, mode in ((broker.dump, "r"), (broker.load, "w")):
+            turned = threading.Event()
+            other = loop.run_in_executor(None, other_end, turned, mode)
+            loop.call_later(0.01, turned.set)
+            assert 1 == await call(pipe)
+            went_on, text = await other
+            assert went_on
+        assert ["ä", "ä"] == await broker.queue("a").read_all()

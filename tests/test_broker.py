@@ -524,9 +524,13 @@ def test_a_function_that_exits_is_undone_and_takes_nobody_with_it(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "statement", ["COMMIT", " begin", "-- x\n/* y */ ROLLBACK", "SELECT 1; SELECT 2", "nonsense"]
-)
-def test_a_transaction_cannot_be_ended_inside(broker: Any, statement: str) -> None:
+    "statement",
+    [
+        "COMMIT", " begin", "-- x\n/* y */ ROLLBACK", "SELECT 1; SELECT 2", "nonsense",
+        "PRAGMA query_only = 1", "pragma/* */main . synchronous=OFF", "PRAGMA", "-- x\nPRAGMA 'a'",
+    ],
+)  # fmt: skip
+def test_what_cannot_run_inside_a_transaction(broker: Any, statement: str) -> None:
     broker.queue("tasks").write("a")
 
     def tries(tx: Any) -> None:
@@ -536,6 +540,17 @@ def test_a_transaction_cannot_be_ended_inside(broker: Any, statement: str) -> No
     with pytest.raises((ValueError, PersistQueueError)):
         broker.transact(tries)
     assert {"tasks": (1, 0)} == shape(broker)
+
+
+@pytest.mark.parametrize(
+    "statement", ["PRAGMA table_info(orders)", "pragma main.table_info ( orders )"]
+)
+def test_a_transaction_may_look_at_tables(broker: Any, statement: str) -> None:
+    def looks(tx: Any) -> Any:
+        tx.execute("CREATE TABLE orders (what TEXT)")
+        return tx.execute(statement)
+
+    assert ["what"] == [row[1] for row in broker.transact(looks)]
 
 
 def test_a_transaction_is_over_when_its_function_is(broker: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._log import warn
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .sqlite import Database
 
 Row = tuple[Any, ...]  # _id, data, timestamp
+R = TypeVar("R", bound=Record)
 
 
 class BrokerRows(BrokerQueues):
@@ -35,9 +36,9 @@ class BrokerRows(BrokerQueues):
         self.skips = skip_corrupt
         self.skipped = 0
 
-    def _decoded(self, table: BrokerTable, rows: Sequence[Row]) -> list[Record]:
+    def _decoded(self, table: BrokerTable, rows: Sequence[Row], kind: type[R]) -> list[R]:
         """Return records up to the first row that cannot be decoded; raise if that is the first."""
-        records: list[Record] = []
+        records: list[R] = []
         for row in rows:
             try:
                 item = self._codec.decode(row[1])
@@ -53,7 +54,7 @@ class BrokerRows(BrokerQueues):
                     break
                 raise type(error)(f"{table.name}, row {row[0]}: {error}") from error.__cause__
             else:
-                records.append(Record(row[0], (table.queue, *row), item))
+                records.append(kind(row[0], (table.queue, *row), item))
         return records
 
     def corrupt(self, table: str, number: int, error: Damaged) -> QueueCorrupt:

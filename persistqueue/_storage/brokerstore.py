@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import brokertable as sql
 from .base import Record
-from .brokerrows import BrokerRows
+from .brokerrows import BrokerRows, R
 from .forkgate import gate
 from .layouts import folded
 from .owners import FileOwner
@@ -157,7 +157,7 @@ class BrokerStore(BrokerRows):
 
     def take(self, name: str, most: int, since: float | None = None) -> list[Record]:
         """Take items out; with ``since``, only those that were put then or later."""
-        table, records = self._head(name, most, since)
+        table, records = self._head(name, most, Record, since)
         if table is None or not records:
             return []
         if since is None:  # all that is before the last one is taken
@@ -169,7 +169,11 @@ class BrokerStore(BrokerRows):
     def take_id(self, name: str, number: int) -> list[Record]:
         """Take the item with this id out, if it waits."""
         table = self.find(name)
-        records = [] if table is None else self._decoded(table, self._rows(table.by_id, (number,)))
+        records = (
+            []
+            if table is None
+            else self._decoded(table, self._rows(table.by_id, (number,)), Record)
+        )
         if table is not None and records:
             self._execute(table.delete, (number,))
             self.ready.unknown(folded(name))
@@ -181,28 +185,27 @@ class BrokerStore(BrokerRows):
         Args:
             done: what its taker is through with, one behind the other: it is finished.
         """
-        table, records = self._head(name, most)
-        owner = self._owner.appear() if records else None
+        table, held = self._head(name, most, Held)
+        owner = self._owner.appear() if held else None
         self.finish(done)  # nothing above has raised: it stays finished
-        if table is None or not records:
+        if table is None or not held:
             return []
-        last = records[-1].start
+        last = held[-1].start
         cursor = self._execute(table.hold_head, (table.number, owner, last))
         assert cursor.lastrowid is not None
-        first = cursor.lastrowid - len(records) + 1
         self._execute(table.delete_head, (last,))
-        held = [Held(first + n, record.end, record.item) for n, record in enumerate(records)]
-        for one in held:
-            self._out[one.start] = one
-            self._before[0].append(one.start)
+        starts = range(cursor.lastrowid - len(held) + 1, cursor.lastrowid + 1)
+        for one, start in zip(held, starts, strict=True):
+            one.start = start
+        self._out.update(zip(starts, held, strict=True))
+        self._before[0].extend(starts)
         return held
 
     def see(self, name: str, after: int, most: int) -> list[Seen]:
         """Return what is behind an id, and leave it there."""
         if (table := self.find(name)) is None:
             return []
-        records = self._decoded(table, self._rows(table.after, (after, most)))
-        return [Seen(record.start, record.end, record.item) for record in records]
+        return self._decoded(table, self._rows(table.after, (after, most)), Seen)
 
     def finish(self, held: Sequence[Held]) -> None:
         """Finish what was held together, one behind the other."""
@@ -336,27 +339,29 @@ class BrokerStore(BrokerRows):
     # -- reading --------------------------------------------------------------------
 
     def _head(
-        self, name: str, most: int, since: float | None = None
-    ) -> tuple[BrokerTable | None, list[Record]]:
+        self, name: str, most: int, kind: type[R], since: float | None = None
+    ) -> tuple[BrokerTable | None, list[R]]:
         """Return the next items of a queue, decoded; where there are none, see who is dead."""
         table = self.find(name)
-        records = [] if table is None else self._next_of(table, most, since)
+        records = [] if table is None else self._next_of(table, most, kind, since)
         if records:
             return table, records
         if time.monotonic() < self._next_look:
             self._others_hold = True  # who knows: whoever waits looks again then
         elif self.guard(self.recover):
-            return self._head(name, most, since)
+            return self._head(name, most, kind, since)
         return table, []
 
-    def _next_of(self, table: BrokerTable, most: int, since: float | None) -> list[Record]:
+    def _next_of(
+        self, table: BrokerTable, most: int, kind: type[R], since: float | None
+    ) -> list[R]:
         """Return the next items, and note what is left."""
         statement, values = (
             (table.first, (most,)) if since is None else (table.since, (since, most))
         )
         while True:
             rows = self._rows(statement, values)
-            records = self._decoded(table, rows)
+            records = self._decoded(table, rows, kind)
             if records or not rows:
                 break
         if since is None and len(records) == len(rows):
