@@ -27,6 +27,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 import redis.asyncio  # noqa: E402
 
+from benchmark.side import installed_beside  # noqa: E402
 from persistqueue import AsyncRedisPool, AsyncRedisQueue, AsyncRedisUniqueQueue  # noqa: E402
 
 if TYPE_CHECKING:
@@ -68,13 +69,7 @@ def server(durability: str) -> Iterator[str]:
 
 def peer() -> Any:
     """Return the real aio-py-rq."""
-    site = os.path.join(HERE, ".cache", "aio-py-rq")
-    if not os.path.isdir(site):
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site]
-        subprocess.run([*command, PEER], check=True)
-        with open(os.path.join(HERE, ".cache", ".gitignore"), "w", encoding="ascii") as ignored:
-            ignored.write("*\n")
-    sys.path.append(site)
+    sys.path.append(installed_beside(PEER))
     return importlib.import_module("aiopyrq")
 
 

@@ -10,6 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 PEER = "persist-queue"
@@ -106,20 +107,28 @@ def installed_peer(cache: str = CACHE) -> str:
     Raises:
         BenchmarkError: it cannot be installed.
     """
-    folder = os.path.join(cache, f"{PEER}-{PEER_VERSION}-async-sql")
+    return installed_beside(f"{PEER}=={PEER_VERSION}", *BESIDE_PEER, cache=cache)
+
+
+def installed_beside(*wanted: str, cache: str = CACHE) -> str:
+    """Return a folder with these packages alone, installed there the first time.
+
+    Raises:
+        BenchmarkError: they cannot be installed.
+    """
+    folder = os.path.join(cache, "+".join(wanted).replace("==", "-"))
     if not os.path.isdir(folder):
         os.makedirs(cache, exist_ok=True)
         with open(os.path.join(cache, ".gitignore"), "w", encoding="ascii") as file:
             file.write("*\n")
         with tempfile.TemporaryDirectory(dir=cache) as temporary:
             new = os.path.join(temporary, "new")
-            _pip_install(new)
+            _pip_install(new, wanted)
             os.replace(new, folder)
     return folder
 
 
-def _pip_install(target: str) -> None:
-    wanted = [f"{PEER}=={PEER_VERSION}", *BESIDE_PEER]
+def _pip_install(target: str, wanted: Sequence[str]) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target]
     done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
     if done.returncode:
