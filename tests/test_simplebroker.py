@@ -9,6 +9,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,57 @@ async def test_the_body_of_a_stream_of_one_may_write() -> None:
         async for message in queue.stream(all_messages=False):
             await queue.write(f"again {message}")
         assert ["two", "again one"] == await queue.read_all()
+
+
+@in_loop
+async def test_a_read_that_ran_out_of_time_has_not_claimed_anything() -> None:
+    """The original's message stays claimed when its reader is cancelled; a vacuum deletes it."""
+    async with async_broker("a.db") as broker:
+        queue = AsyncQueue("a", broker)
+        for number in range(40):
+            await queue.write(str(number))
+        got = []
+        for number in range(40):
+            with suppress(asyncio.TimeoutError):
+                got.append(await asyncio.wait_for(queue.read(), number * 0.000_05))
+        got += await queue.read_all()
+    assert sorted(map(str, range(40))) == sorted(filter(None, got))
+
+
+@in_loop
+async def test_tasks_that_a_stream_starts_write_and_leaving_it_spoils_nothing() -> None:
+    """The original's tasks inherit the transaction, which whoever leaves the loop keeps open."""
+    async with async_broker("a.db") as broker:
+        queue, others = AsyncQueue("a", broker), []
+        for number in range(5):
+            await queue.write(str(number))
+        async for message in queue.stream(commit_interval=50):
+            others.append(asyncio.create_task(broker.write("b", f"of {message}")))
+            if message == "2":
+                break
+        await asyncio.gather(*others)
+        number = await queue.write("5")
+        assert await queue.move_to("c", number)
+        assert ["of 0", "of 1", "of 2"] == await AsyncQueue("b", broker).read_all()
+        assert list("234") == await queue.read_all()
+
+
+@in_loop
+async def test_a_message_costs_one_commit_and_leaves_no_row() -> None:
+    """The original's ids are committed by themselves, and read rows stay until a vacuum."""
+    async with AsyncBroker("a.db") as broker:
+        await broker.push("a", "first")
+        ours, commits = broker._runner.broker, []
+        commit = ours._store.commit
+        ours._store.commit = lambda: (commits.append(1), commit())[1]  # type: ignore[method-assign]
+        for _ in range(3):
+            await broker.push("a", "x")
+        assert 3 == len(commits)
+        for _ in range(4):
+            await broker.pop("a")
+        assert 7 == len(commits)
+        rows = await ours.transact(lambda tx: tx.execute("SELECT COUNT(*) FROM queue_a"))
+    assert [(0,)] == rows
 
 
 @in_loop
