@@ -37,6 +37,23 @@ async def test_a_cancelled_call_loses_nothing(tmp_path: Path) -> None:
         assert sorted(rest) == rest
 
 
+@in_loop
+async def test_a_cancelled_move_happens_or_does_not(tmp_path: Path) -> None:
+    """Whenever it is cancelled, each item is in one of the queues, with its id."""
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        source, target = broker.queue("source"), broker.queue("target")
+        ids = await source.write_many(range(100))
+        for number in TURNS * 4:
+            task = asyncio.create_task(source.move_to("target", limit=2))
+            await turns(number)
+            task.cancel()
+            await asyncio.wait([task])
+        there = {m.id: m.item for q in (source, target) for m in await q.browse(limit=None)}
+        assert dict(zip(ids, range(100), strict=True)) == there
+        assert 100 == await source.size() + await target.size()
+        assert 0 == await target.size() % 2
+
+
 @pytest.mark.parametrize("interval", [1, 3])
 @in_loop
 async def test_a_cancelled_stream_gives_the_rest_back(interval: int, tmp_path: Path) -> None:
