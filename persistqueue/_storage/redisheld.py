@@ -56,7 +56,8 @@ class Held:
             lists = _by_list(part)
             arguments: list[Word] = []
             for number, values in lists.items():
-                arguments += (len(values), int(len(values) == self.left[number]), *values)
+                whole = len(values) == self.left[number]
+                arguments += (0,) if whole else (len(values), *values)
             answers = self._link.script(
                 SETTLE,
                 (*names, *map(keys.processing, lists)),

@@ -149,31 +149,35 @@ end
 return {{{_COUNTS}, items}}
 """)
 
-#: KEYS pending timeouts count timeout, lists; ARGV for each list: how many, whether these
-#: are all that is left in it, values.
+#: KEYS pending timeouts count timeout, lists; ARGV for each list: how many, then values; 0
+#: for all that is in it.
 SETTLE = script(f"""
 local pending, timeouts, unique = KEYS[1], KEYS[2], nil
 {SOUND}
 local tried = redis.call('exists', KEYS[3]) == 1
 local at = 1
 for k = 5, #KEYS do
-    local list, count, whole = KEYS[k], tonumber(ARGV[at]), ARGV[at + 1] == '1'
-    at = at + 2
-    if whole then
-        redis.call('unlink', list)
-    else
-        for i = at, at + count - 1 do
-            redis.call('lrem', list, -1, ARGV[i])
+    local list, count = KEYS[k], tonumber(ARGV[at])
+    local items = {{}}
+    if count > 0 then
+        items = {{unpack(ARGV, at + 1, at + count)}}
+        for _, item in ipairs(items) do
+            redis.call('lrem', list, -1, item)
         end
+    elseif tried then
+        items = redis.call('lrange', list, 0, -1)
     end
-    if whole or redis.call('exists', list) == 0 then
+    if count == 0 then
+        redis.call('unlink', list)
+    end
+    if count == 0 or redis.call('exists', list) == 0 then
         redis.call('hdel', timeouts, list)
     end
-    if tried then
-        redis.call('hdel', KEYS[3], unpack(ARGV, at, at + count - 1))
-        redis.call('hdel', KEYS[4], unpack(ARGV, at, at + count - 1))
+    if tried and #items > 0 then
+        redis.call('hdel', KEYS[3], unpack(items))
+        redis.call('hdel', KEYS[4], unpack(items))
     end
-    at = at + count
+    at = at + 1 + count
 end
 return {{{_COUNTS}}}
 """)

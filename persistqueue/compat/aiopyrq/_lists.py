@@ -132,7 +132,7 @@ class Lists:
             self.processing_queue_name,
         )
         for chunk in helpers.create_chunks(list(map(value_of, items)), MOST):
-            await self._server.script(SETTLE, keys, (len(chunk), 0, *chunk))
+            await self._server.script(SETTLE, keys, (len(chunk), *chunk))
 
     async def reject_item(self, item: Any) -> None:
         """Give an item back: it is the next."""
