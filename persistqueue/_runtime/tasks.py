@@ -17,7 +17,6 @@ import atexit
 import contextlib
 import sys
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
@@ -25,6 +24,7 @@ from .._log import warn
 from ..exceptions import PersistQueueError, QueueClosed
 from .batch import begin
 from .deadline import NOW, Deadline
+from .forsaking import OUTLIVE_THEIR_CALLER, Forsaking
 from .lane import Lane
 from .policy import (
     ANSWERED,
@@ -41,7 +41,7 @@ from .policy import (
     UNTAKE,
     Op,
 )
-from .shell import Shell, outcome_of
+from .shell import outcome_of
 from .watch import watch
 
 if TYPE_CHECKING:
@@ -53,11 +53,10 @@ if TYPE_CHECKING:
 
 _AT_EXIT = 0.2  # s that queues which nobody closed may delay the end of the process
 _LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
-_OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
 _async_shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
 
 
-class TaskShell(Shell):
+class TaskShell(Forsaking):
     """One queue object, as the tasks of one event loop after another use it.
 
     Args:
@@ -83,9 +82,6 @@ class TaskShell(Shell):
         self._opened = False  # by open(), without a batch
         self._closing: asyncio.Event | None = None  # set when the close under way is over
         self._poked = False  # a call of _poke is on its way
-        self._unclaimed: set[Op] = set()  # took something, and their tasks have not gone on
-        # Ops whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
-        self._forsaken: deque[Op] = deque()
 
     # -- opening, settling, giving back ---------------------------------------------
 
@@ -120,12 +116,6 @@ class TaskShell(Shell):
             if self._autosave:  # they are stored nowhere else
                 await self._resolve(FLUSH, pick, withdraws=False)
                 self._hops.stop()
-
-    def give_back_soon(self, records: list[Record]) -> None:
-        """The same for a finaliser, which may run on any thread and in the middle of a call."""
-        op = Op(TAKE, holds=True)
-        op.where, op.result = ANSWERED, records
-        self._forsake(op)
 
     def _resolve(
         self,
@@ -223,11 +213,6 @@ class TaskShell(Shell):
             op.result = NO_ROOM if op.verb == APPEND else NOTHING_THERE
             self._wake(op)
 
-    def _withdraw(self, op: Op) -> None:
-        """Take an op out; what was meant for it goes to the next."""
-        if self._line.withdraw(op):
-            self._lane.hop_soon()
-
     async def _leave(self, op: Op, withdraws: bool) -> None:
         """The caller was cancelled: see that nothing is lost and nobody waits for it."""
         if withdraws:
@@ -249,65 +234,6 @@ class TaskShell(Shell):
                 await self.give_back(taken)
             except Exception:
                 warn("an item could not be given back", traceback=True)
-
-    def _claim(self, op: Op) -> list[Record]:
-        """Return what an op took, for giving it back: once, since it may be taken again."""
-        if op.verb != TAKE or op.error is not None or not isinstance(op.result, list):
-            return []
-        taken, op.result = op.result, None
-        self._unclaimed.discard(op)
-        if not op.holds:
-            self._takes.hold(taken, op.owner)
-        return taken
-
-    def _forsake(self, op: Op) -> None:
-        """Nobody waits for this op any more, and nobody can; callable on any thread."""
-        self._forsaken.append(op)
-        loop = self._lane.loop
-        if self._lane.gone:
-            if self._autosave:  # what it took is stored nowhere else
-                self._wind_up_soon()
-        elif loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed: the next call tidies up
-                loop.call_soon_threadsafe(self._tidy)
-
-    def _tidy(self) -> None:
-        """Withdraw what was forsaken, and give back what it took."""
-        loop, flying = self._bind(), []
-        while self._forsaken:
-            op = self._forsaken.popleft()
-            if op.verb not in _OUTLIVE_THEIR_CALLER:
-                self._withdraw(op)
-                if op.where == ANSWERED:
-                    self._wake(op)
-            if op.where == FLYING and op.verb == TAKE:
-                flying.append(op)
-            elif taken := self._claim(op):
-                self._send_back(taken, loop)
-        self._forsaken.extend(flying)
-
-    def _send_back(self, taken: Sequence[Record], loop: asyncio.AbstractEventLoop) -> None:
-        """Give records back while nobody waits for it."""
-        records: list[Record] = []
-        self._takes.pick(taken, records, UNTAKE)
-        op = Op(UNTAKE, records)
-        try:
-            self._line.enter(op)
-        except QueueClosed:
-            if not self._autosave:
-                return
-            op.verb = FLUSH  # they are stored nowhere else
-            self._line.enter(op)
-        op.gate = loop.create_future()
-        op.gate.add_done_callback(lambda _: self._is_back(op))
-        self._lane.hop_soon()
-
-    def _is_back(self, op: Op) -> None:
-        if op.error is not None:
-            self._takes.restore(op.load, UNTAKE)
-            warn("an item could not be given back: %s", op.error)
-        if self._closed:
-            self._hops.stop()
 
     def _deliver_batch(self, batch: list[Op], again: bool) -> None:
         """Let the callers of a batch that is over go on."""
@@ -342,7 +268,7 @@ class TaskShell(Shell):
             )
         self._poked = False
         for op in self._line.everybody():
-            if op.verb not in _OUTLIVE_THEIR_CALLER:
+            if op.verb not in OUTLIVE_THEIR_CALLER:
                 self._line.withdraw(op)
                 op.error = RuntimeError("the queue was used in another event loop meanwhile")
                 self._wake(op)
