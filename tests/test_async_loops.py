@@ -9,8 +9,10 @@ import logging
 import threading
 import time
 import tracemalloc
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from crashdisk import watchdog
 from loops import eventually, in_loop, parked
 from waiting import Call, until
 
-from persistqueue import AsyncQueue, Empty, Full, Queue, QueueClosed
+from persistqueue import AsyncQueue, AsyncSQLiteQueue, Empty, Full, Queue, QueueClosed, engines
 from persistqueue._storage.files import Disk, File
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
@@ -303,6 +305,45 @@ def test_a_loop_that_was_closed_under_flying_calls(path: Path, lands: str, autos
     asyncio.run(main())
     tasks.clear()
     gc.collect()
+
+
+FORGETFUL: dict[str, Callable[..., Any]] = {
+    "AsyncQueue": partial(AsyncQueue, autosave=True),
+    "AsyncQueue[DbmEngine]": partial(AsyncQueue, autosave=True, engine=engines.DbmEngine),
+    "AsyncQueue[SQLiteEngine]": partial(AsyncQueue, autosave=True, engine=engines.SQLiteEngine),
+    "AsyncSQLiteQueue": partial(AsyncSQLiteQueue, durability="process"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FORGETFUL))
+def test_what_a_get_took_comes_back_when_only_garbage_leads_to_the_queue(
+    kind: str, path: Path
+) -> None:
+    """A collection may end what hangs on a queue before the queue itself; nothing is lost."""
+    opens = FORGETFUL[kind]
+
+    def leave() -> weakref.ref[Any]:
+        queue = opens(path)
+        queue.cycle = queue
+
+        async def take() -> None:
+            await queue.put("a")
+            task = asyncio.create_task(queue.get())
+            queue.task = task
+            await asyncio.sleep(0)
+            until(lambda: queue._shell._lane.landed)  # and the loop has no time to deliver it
+
+        abandoned(take)
+        return weakref.ref(queue._shell._store)
+
+    store = leave()
+    until(lambda: gc.collect() >= 0 and store() is None, "the end of the queue")
+
+    async def later() -> str:
+        async with await opens.func.create(path, **opens.keywords) as queue:
+            return str(await queue.get(timeout=10))
+
+    assert "a" == asyncio.run(later())
 
 
 @contextmanager

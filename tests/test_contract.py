@@ -5,6 +5,8 @@ The rules are the standard library's (queue.Queue, asyncio.Queue) where it has t
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -680,6 +682,17 @@ def test_join_of_a_closed_queue_is_an_error(open_queue: Open, path: Path) -> Non
     q.close()
     with pytest.raises(QueueClosed):
         q.join()
+
+
+def test_a_queue_that_was_dropped_unclosed_is_let_go(open_queue: Open, path: Path) -> None:
+    """Nothing keeps it, and what was put is there."""
+    q = open_queue(path)
+    q.put("a")
+    store = weakref.ref(q._shell._store)
+    del q
+    until(lambda: gc.collect() >= 0 and store() is None, "the end of the queue")
+    with open_queue(path) as q:
+        assert "a" == q.get()
 
 
 # -- several objects ----------------------------------------------------------------

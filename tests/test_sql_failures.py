@@ -362,7 +362,9 @@ class NoLog(sqlite3.Connection):
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Read in a database, until ``rollback``."""
-    with contextlib.closing(sqlite3.connect(path / "data.db", 0, isolation_level=None)) as reader:
+    with contextlib.closing(
+        sqlite3.connect(path / "data.db", timeout=0, isolation_level=None)
+    ) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
         yield reader

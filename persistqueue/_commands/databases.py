@@ -152,9 +152,10 @@ def opened(path: str) -> sqlite3.Connection:
     connection = _connect(path, "mode=ro")
     try:
         connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         connection.close()
-        if log and not str(error).startswith("malformed"):
+        cannot = isinstance(error, sqlite3.OperationalError)
+        if cannot and log and not str(error).startswith("malformed"):
             raise OSError(
                 f"{path}: SQLite cannot read its log here ({error}): copy the database and the "
                 "files beside it to a place where you may write, and look at the copy"
@@ -167,7 +168,11 @@ def _connect(path: str, how: str) -> sqlite3.Connection:
     slashes = "//" if os.path.isabs(path) else ""
     uri = f"file:{slashes}{quote(os.fsencode(path))}?{how}"
     connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
-    connection.execute("PRAGMA trusted_schema=OFF")
+    try:
+        connection.execute("PRAGMA trusted_schema=OFF")
+    except BaseException:
+        connection.close()
+        raise
     connection.text_factory = as_text
     return connection
 

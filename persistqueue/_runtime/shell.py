@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 _NOTED = (TAKE, UNTAKE)
 _shells: weakref.WeakSet[Shell] = weakref.WeakSet()
+# Stores that are to be closed yet.  A garbage collection ends what only garbage leads to in any
+# order: a connection to Redis, or from Python 3.13 on to SQLite, before ``__del__`` of the queue
+# has it give items back.  Nothing leads from a store to its queue.
+_kept: set[Store] = set()
 
 
 class Shell:
@@ -70,6 +74,7 @@ class Shell:
         self.ready = self.unfinished = 0
         self._reset()
         _shells.add(self)
+        _kept.add(store)
 
     def _reset(self) -> None:
         """Begin with nobody waiting and nothing taken."""
@@ -77,6 +82,10 @@ class Shell:
         self.takes: Book = self._finish_at.book(self._ended)
         self._takes = self.takes
         self._runner = self._new_runner()
+
+    def _let_store_go(self) -> None:
+        """The store is closed."""
+        _kept.discard(self._store)
 
     def _new_line(self) -> Line:
         return Line(self._maxsize)

@@ -313,6 +313,7 @@ class TaskShell(Forsaking):
         self._tidy()
         self._stop()
         if not self._used:
+            self._let_store_go()
             return
         self._closing = asyncio.Event()
         try:
@@ -324,6 +325,7 @@ class TaskShell(Forsaking):
             self._closing.set()
             self._closing = None
             self._hops.stop()
+            self._let_store_go()
 
     def _stop(self) -> None:
         self._closed = True
@@ -331,7 +333,9 @@ class TaskShell(Forsaking):
 
     def abandon(self) -> None:
         """The same for a finaliser, without waiting: nobody uses this object any more."""
-        if not self._closed and self._used:
+        if not self._used:
+            self._let_store_go()
+        elif not self._closed:
             self._closed = self._lane.gone = True
             self._wind_up_soon()
 
@@ -357,6 +361,7 @@ class TaskShell(Forsaking):
         # A runner of its own: what the other one came to was not delivered.
         self._new_runner().run([Op(FLUSH, records)])
         self._store.close()
+        self._let_store_go()
 
     def linger(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds for what ``abandon`` began."""

@@ -58,6 +58,7 @@ class ThreadShell(Shell):
             begin(store.open, store.abandon, (), patience)
         except BaseException:
             store.forget()
+            self._let_store_go()
             raise
         self.ready, self.unfinished = store.counts(exact=False)
 
@@ -298,6 +299,7 @@ class ThreadShell(Shell):
             self._drain()
         finally:
             self._store.close()
+            self._let_store_go()
             self._let_go.set()
 
     def _drain(self) -> None:

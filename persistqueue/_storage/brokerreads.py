@@ -39,10 +39,9 @@ class BrokerDatabase(Database):
         super().__init__(path, power=power, patience=patience)
         self._cache = cache
 
-    def _connect(self, timeout: float = 0.0) -> sqlite3.Connection:
-        connection = super()._connect(timeout)
+    def _adjust(self, connection: sqlite3.Connection) -> None:
+        super()._adjust(connection)
         connection.execute(f"PRAGMA cache_size={-1024 * self._cache}")
-        return connection
 
     def _choose_journal(self, connection: sqlite3.Connection) -> None:
         # Of a new database only: unused space can be given back without a VACUUM.

@@ -181,10 +181,18 @@ class Database:
         connection = sqlite3.connect(
             path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri
         )
+        try:
+            self._adjust(connection)
+        except BaseException:  # it is no database, say
+            connection.close()
+            raise
+        return connection
+
+    def _adjust(self, connection: sqlite3.Connection) -> None:
+        """Set what holds for every connection."""
         # What a stranger wrote into the schema calls no function that could do harm.
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.text_factory = as_text  # what is no UTF-8 is damage of one row
-        return connection
 
     def _choose_journal(self, connection: sqlite3.Connection) -> None:
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
