@@ -803,6 +803,75 @@ def test_a_dump_brings_everything_back(opens: Open, tmp_path: Path) -> None:
             other.load(tmp_path / "dump")
 
 
+class _Meanwhile(io.StringIO):
+    """A file in which something happens to the queues behind the first thousand items."""
+
+    def __init__(self, happens: Callable[[], Any]) -> None:
+        super().__init__()
+        self._happens = happens
+
+    def write(self, text: str) -> int:
+        if text.count("\n") == 1000:
+            self._happens()
+        return super().write(text)
+
+
+def test_a_dump_shows_one_moment(opens: Open, tmp_path: Path) -> None:
+    """What moves while it is written is in it once, where it was."""
+    path = tmp_path / "app.db"
+    with opens(path) as broker, Broker(path) as other:
+        broker.queue("a").write_many(range(1500))
+        broker.queue("c").write("moves back")
+        broker.queue("d").write("moves on")
+
+        def happens() -> None:
+            other.move("c", "a", limit=1)
+            other.move("a", "z", limit=1200)
+            other.move("d", "z")
+            other.queue("a").write("new")
+            other.rename("a", "another")
+
+        out = _Meanwhile(happens)
+        assert 1502 == broker.dump(out)
+    _, *lines = map(json.loads, out.getvalue().splitlines())
+    assert ["a"] * 1500 + ["c", "d"] == [line["queue"] for line in lines]
+
+
+def test_a_dump_whose_broker_is_closed_says_so(opens: Open, tmp_path: Path) -> None:
+    broker = opens(tmp_path / "app.db")
+    broker.queue("a").write_many(range(2000))
+    with pytest.raises(QueueClosed):
+        broker.dump(_Meanwhile(broker.close))
+
+
+def test_a_dump_in_memory_is_whole(opens: Open) -> None:
+    with opens(":memory:") as broker:
+        broker.queue("a").write_many("abc")
+        out = io.StringIO()
+        assert 3 == broker.dump(out)
+        assert 3 == broker.load(io.StringIO(out.getvalue()))
+        assert list("abcabc") == broker.queue("a").read_all()
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('"encoding": 5', "line 2 of the dump: the encoding 5 is not known"),
+        ('"more": ' + "[" * 100_000, "line 2 of the dump"),
+        ('"more": "\xff"', "not text in UTF-8"),
+    ],
+    ids=["encoding", "depth", "latin"],
+)
+def test_a_line_that_cannot_be_read_is_a_format_error(
+    line: str, why: str, opens: Open, tmp_path: Path
+) -> None:
+    header = '{"type": "header", "format": "simplebroker-dump", "version": 1}\n'
+    text = f'{header}{{"type": "message", "queue": "a", "body": "x", "id": "1", {line}}}\n'
+    (tmp_path / "dump").write_bytes(text.encode("latin-1"))
+    with opens(tmp_path / "app.db") as broker, pytest.raises(FormatError, match=why):
+        broker.load(tmp_path / "dump")
+
+
 def test_ids_of_a_dump_are_different_and_ascend_in_each_queue(opens: Open, tmp_path: Path) -> None:
     with opens(tmp_path / "app.db", serializer=json_serializer) as broker:
         broker.queue("a").write_many(["x"] * 50)
