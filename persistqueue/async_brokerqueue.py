@@ -195,6 +195,11 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
             peek: look at the items that are there, and take none.
             follow: wait for more instead of ending when there are no more, until the broker
                 is closed.
+
+        Raises:
+            QueueClosed: (the loop, without ``follow``) the broker was closed before its end.
+            RuntimeError: (the loop) two threads or tasks ask for the next item of one stream
+                at a time; call this for each.
         """
         interval = whole("commit_interval", commit_interval, 1)
         return AsyncStream(self, interval, peek=peek, follow=follow)
@@ -303,13 +308,18 @@ class AsyncStream(Progress[T]):
         return self
 
     async def __anext__(self) -> T:
-        if not self._step():
-            try:
+        self._enter()
+        try:
+            if not self._step():
                 await self._refill()
-            except (AsyncEmpty, QueueClosed):
-                self._shell.passed(self._end())
-                raise StopAsyncIteration from None
-        return self._current()
+            return self._current()
+        except (AsyncEmpty, QueueClosed) as error:
+            self._shell.passed(self._end())
+            if isinstance(error, QueueClosed) and not self._follows:
+                raise  # who knows what else was there
+            raise StopAsyncIteration from None
+        finally:
+            self._turn.release()
 
     async def _refill(self) -> None:
         """Get the next items; raises ``Empty`` when there are none."""

@@ -194,6 +194,11 @@ class BrokerQueue(BrokerQueueFace[T]):
             peek: look at the items that are there, and take none.
             follow: wait for more instead of ending when there are no more, until the broker
                 is closed.
+
+        Raises:
+            QueueClosed: (the loop, without ``follow``) the broker was closed before its end.
+            RuntimeError: (the loop) two threads or tasks ask for the next item of one stream
+                at a time; call this for each.
         """
         interval = whole("commit_interval", commit_interval, 1)
         return Stream(self, interval, peek=peek, follow=follow)
@@ -308,13 +313,18 @@ class Stream(Progress[T]):
         return self
 
     def __next__(self) -> T:
-        if not self._step():
-            try:
+        self._enter()
+        try:
+            if not self._step():
                 self._refill()
-            except (exceptions.Empty, exceptions.QueueClosed):
-                self._shell.passed(self._end())
-                raise StopIteration from None
-        return self._current()
+            return self._current()
+        except (exceptions.Empty, exceptions.QueueClosed) as error:
+            self._shell.passed(self._end())
+            if isinstance(error, exceptions.QueueClosed) and not self._follows:
+                raise  # who knows what else was there
+            raise StopIteration from None
+        finally:
+            self._turn.release()
 
     def _refill(self) -> None:
         """Get the next items; raises ``Empty`` when there are none."""

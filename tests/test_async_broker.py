@@ -104,6 +104,25 @@ async def test_a_stream_goes_on_after_a_wait_that_was_given_up(tmp_path: Path) -
 
 
 @in_loop
+async def test_tasks_that_share_a_stream_are_told_so(tmp_path: Path) -> None:
+    """Otherwise the batch of one would take the place of another's, which nobody would get."""
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        tasks = broker.queue("tasks")
+        await tasks.write_many(range(10))
+        got: list[int] = []
+        stream = tasks.stream(commit_interval=3)
+
+        async def consume() -> None:
+            got.extend([item async for item in stream])
+
+        outcomes = await asyncio.gather(*(consume() for _ in range(3)), return_exceptions=True)
+        refused = [error for error in outcomes if error is not None]
+        assert ["RuntimeError"] * 2 == [type(error).__name__ for error in refused]
+        assert list(range(10)) == got
+        assert (0, 0) == (await broker.stats())[1:3]
+
+
+@in_loop
 async def test_leaving_a_stream_needs_no_closing(tmp_path: Path) -> None:
     """``break`` is enough: the next call finds the rest in its place."""
     async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:

@@ -284,15 +284,35 @@ def test_streams_that_share_a_queue_share_its_items(broker: Any) -> None:
 def test_a_stream_ends_with_its_broker_and_gives_out_nothing_that_was_given_back(
     opens: Open, tmp_path: Path
 ) -> None:
+    """It says so: a loop that ends has seen everything."""
     broker, got = opens(tmp_path / "app.db"), []
     broker.queue("tasks").write_many(range(6))
     with broker.queue("tasks").stream(commit_interval=4) as stream:
-        for item in stream:
-            got.append(item)
-            if item == 1:
-                broker.close()
+        got += [next(stream), next(stream)]
+        broker.close()
+        with pytest.raises(QueueClosed):
+            next(stream)
+    for interval, peeks in ((1, False), (2, False), (1, True)):
+        with broker.queue("tasks").stream(interval, peek=peeks) as stream:
+            with pytest.raises(QueueClosed):
+                next(stream)
     with opens(tmp_path / "app.db") as again:
         assert ([0, 1], [1, 2, 3, 4, 5]) == (got, again.queue("tasks").read_all())
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_a_stream_is_for_one_thread_at_a_time(tmp_path: Path, interval: int) -> None:
+    with Broker(tmp_path / "app.db") as broker:
+        tasks = broker.queue("tasks")
+        stream = tasks.stream(commit_interval=interval, follow=True)
+        call = Call(next, stream)
+        until(lambda: broker._shell._line.waiting)
+        with pytest.raises(RuntimeError, match=r"stream\(\) for each"):
+            Call(next, stream).outcome()
+        tasks.write("a")
+        assert "a" == call.outcome()
+        tasks.write("b")
+        assert "b" == next(stream)
 
 
 @pytest.mark.parametrize("interval", [1, 2])
