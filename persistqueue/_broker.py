@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ._runtime.deadline import Deadline
-    from ._storage.base import Record
     from ._storage.brokerreads import QueueRow, Rows, Source
 
 MOST = 2**62  # items: no more are ever there
@@ -203,23 +202,30 @@ class BrokerFace:
                 bounds[key] = a_time(key, given)
         return partial(brokerreads.page, name=name, most=most, **bounds)
 
-    def _records_of(self, name: str, rows: Rows) -> list[Record]:
-        """Return rows as records, for a stream that looks at them."""
-        return [
-            Seen(one.id, (name, one.id, None, one.timestamp), one.item)
-            for one in self._messages(name, rows)
-        ]
+    def _messages(self, name: str, paging: Callable[[Source], Rows]) -> Any:
+        """Return the call that reads rows with their items: they are decoded where it runs.
 
-    def _messages(self, name: str, rows: Rows) -> list[Message[Any]]:
-        """Return rows with their items; damaged ones are left out if they may be skipped."""
-        messages: list[Message[Any]] = []
-        for number, data, timestamp in rows:
-            try:
-                messages.append(Message(number, self._codec.decode(data), timestamp))
-            except Damaged as error:
-                if not self._store.skips:
-                    raise self._store.corrupt(f"queue_{name}", number, error) from error
+        Damaged ones are left out if they may be skipped.
+        """
+
+        def messages(source: Source) -> list[Message[Any]]:
+            found: list[Message[Any]] = []
+            for number, data, timestamp in paging(source):
+                try:
+                    found.append(Message(number, self._codec.decode(data), timestamp))
+                except Damaged as error:
+                    if not self._store.skips:
+                        raise self._store.corrupt(f"queue_{name}", number, error) from error
+            return found
+
         return messages
+
+    def _seen(self, name: str, last: int, most: int) -> Any:
+        """Return the call that reads what is behind an id, as records for a stream."""
+        paging = self._messages(name, self._paging(name, most, after=last))
+        return lambda source: [
+            Seen(one.id, (name, one.id, None, one.timestamp), one.item) for one in paging(source)
+        ]
 
 
 class BrokerQueueFace(Generic[T]):

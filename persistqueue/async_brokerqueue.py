@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from asyncio import sleep
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ._async_errors import AsyncEmpty
+from ._async_sqlbase import TURN
 from ._broker import MOST, BrokerQueueFace, Message
 from ._brokernames import message_id, message_ids
 from ._brokerstream import PAGE, Progress
@@ -55,7 +58,14 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
     async def write_many(self, items: Iterable[T]) -> list[int]:
         """Store items with one commit, all or none, and return their ids."""
-        records = self._broker._records(self.name, items)
+        encode, now, clock = self._broker._codec.encode, time.time(), time.monotonic
+        records: list[tuple[str, Any, float]] = []
+        turn = clock() + TURN
+        for item in items:
+            records.append((self.name, encode(item), now))
+            if clock() >= turn:
+                await sleep(0)
+                turn = clock() + TURN
         ids: list[int] = await self._shell.append(records, FOREVER) if records else []
         return ids
 
@@ -244,7 +254,10 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         paging = self._broker._paging(
             self.name, limit, after=after, before=before, since=since, until=until
         )
-        return self._broker._messages(self.name, await self._broker._look(paging))
+        messages: list[Message[T]] = await self._broker._look(
+            self._broker._messages(self.name, paging)
+        )
+        return messages
 
     async def size(self) -> int:
         """Return how many items wait: exact, and at the same cost whatever it is."""
@@ -258,8 +271,8 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
     async def _page_after(self, last: int) -> list[Record]:
         """Return the next items that a stream looks at."""
-        rows = await self._broker._look(self._broker._paging(self.name, PAGE, after=last))
-        return self._broker._records_of(self.name, rows)
+        seen: list[Record] = await self._broker._look(self._broker._seen(self.name, last, PAGE))
+        return seen
 
     # -- away -----------------------------------------------------------------------
 

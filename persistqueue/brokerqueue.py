@@ -243,7 +243,8 @@ class BrokerQueue(BrokerQueueFace[T]):
         paging = self._broker._paging(
             self.name, limit, after=after, before=before, since=since, until=until
         )
-        return self._broker._messages(self.name, self._broker._look(paging))
+        messages: list[Message[T]] = self._broker._look(self._broker._messages(self.name, paging))
+        return messages
 
     def size(self) -> int:
         """Return how many items wait: exact, and at the same cost whatever it is."""
@@ -263,8 +264,8 @@ class BrokerQueue(BrokerQueueFace[T]):
 
     def _page_after(self, last: int) -> list[Record]:
         """Return the next items that a stream looks at."""
-        rows = self._broker._look(self._broker._paging(self.name, PAGE, after=last))
-        return self._broker._records_of(self.name, rows)
+        seen: list[Record] = self._broker._look(self._broker._seen(self.name, last, PAGE))
+        return seen
 
     # -- away -----------------------------------------------------------------------
 
