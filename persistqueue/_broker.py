@@ -102,6 +102,8 @@ class BrokerFace:
     ) -> None:
         """Check the arguments and make the store; nothing is opened."""
         given = {name: value for name, value in settings.items() if value is not None}
+        if config is not None and not isinstance(config, BrokerConfig):
+            raise TypeError(f"config must be a BrokerConfig, not {type(config).__name__}")
         self.config = BrokerConfig(**{**vars(config or BrokerConfig()), **given})
         config = self.config
         self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
@@ -148,7 +150,8 @@ class BrokerFace:
         """Return the call that writes an item to several queues."""
         if pattern is not None and queues is not None:
             raise ValueError("give a pattern or the names of queues, one of the two")
-        names = None if queues is None else list(dict.fromkeys(map(queue_name, _several(queues))))
+        a_pattern(pattern)
+        names = None if queues is None else _different(queues)
         return self._guarded(self._broadcast, self._codec.encode(item), pattern, names, create)
 
     def _broadcast(
@@ -265,10 +268,24 @@ def one_or_all(ids: list[int], limit: int | None) -> int | list[int] | None:
     return ids[0] if ids else None
 
 
-def _several(names: Iterable[str]) -> Iterable[str]:
-    if isinstance(names, str):
+def _different(queues: Iterable[str]) -> list[str]:
+    """Return the names of queues, each queue once: two names may be one queue's."""
+    if isinstance(queues, str):
         raise TypeError("queues are the names of queues: a list, not one str")
-    return names
+    found: dict[str, str] = {}
+    for name in queues:
+        found.setdefault(folded(queue_name(name)), name)
+    return list(found.values())
+
+
+def a_pattern(pattern: Any) -> None:
+    """Check what is to tell the names of queues.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if pattern is not None and not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a str like 'worker.*', not {type(pattern).__name__}")
 
 
 def matches(name: str, pattern: str | None) -> bool:

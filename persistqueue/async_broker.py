@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, one_or_all
+from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
 from ._brokerdump import Dump, Loader, dump_text, opened
 from ._brokernames import queue_name
 from ._brokertx import Exited, Transaction, TransactionQueue
@@ -142,6 +142,7 @@ class AsyncBroker(BrokerFace):
         Args:
             pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
         """
+        a_pattern(pattern)
         return self._listed(pattern, await self._look(brokerreads.queues))
 
     async def stats(self) -> BrokerStats:
@@ -257,6 +258,7 @@ class AsyncBroker(BrokerFace):
         Returns:
             how many items were written.
         """
+        a_pattern(pattern)
         async with self._opened_file(target, "w") as file:
             if self._memory:
                 count, text = await self._look(

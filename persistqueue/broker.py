@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, one_or_all
+from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
 from ._brokerdump import Dump, Loader, dump_text, opened
 from ._brokernames import queue_name
 from ._brokertx import Exited, Transaction, TransactionQueue
@@ -125,6 +125,7 @@ class Broker(BrokerFace):
         Args:
             pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
         """
+        a_pattern(pattern)
         return self._listed(pattern, self._look(brokerreads.queues))
 
     def stats(self) -> BrokerStats:
@@ -238,6 +239,7 @@ class Broker(BrokerFace):
         Returns:
             how many items were written.
         """
+        a_pattern(pattern)
         with opened(target, "w") as file:
             if self._memory:
                 count, text = self._look(partial(dump_text, pattern=pattern, codec=self._codec))

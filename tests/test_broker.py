@@ -798,6 +798,25 @@ def test_upkeep_gives_space_back(opens: Open, tmp_path: Path) -> None:
     assert path.stat().st_size < 1_000_000
 
 
+def test_names_of_one_queue_get_a_broadcast_once(broker: Any) -> None:
+    assert {"a": 1, "b": 2} == broker.broadcast("x", queues=["a", "A", "b", "a"], create=True)
+    assert ["x"] == broker.queue("A").read_all()
+
+
+@pytest.mark.parametrize("pattern", [5, b"a*", ["a"]])
+def test_a_pattern_is_text(pattern: Any, broker: Any) -> None:
+    broker.queue("a").write(1)
+    out = io.StringIO()
+    for call in (
+        lambda: broker.list_queues(pattern),
+        lambda: broker.broadcast(1, pattern=pattern),
+        lambda: broker.dump(out, pattern),
+    ):
+        with pytest.raises(TypeError, match="pattern must be a str"):
+            call()
+    assert "" == out.getvalue()
+
+
 # -- dumps ------------------------------------------------------------------------------
 
 
@@ -967,3 +986,24 @@ def test_a_wrong_setting_is_a_warning_that_names_it(
 ) -> None:
     assert BrokerConfig() == BrokerConfig.from_env({variable: value})
     assert [True] == [variable in record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("timeout", "5"),
+        ("timeout", None),
+        ("timeout", True),
+        ("vacuum_threshold", "10"),
+        ("auto_vacuum", "0"),
+        ("cache_mb", 1.5),
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_named(setting: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{setting} must be"):
+        BrokerConfig(**{setting: value})
+
+
+def test_settings_are_a_broker_config(opens: Open, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="config must be a BrokerConfig, not dict"):
+        opens(tmp_path / "app.db", config={"timeout": 1})
