@@ -89,6 +89,7 @@ class BrokerFace:
     """One object on a database of queues."""
 
     path: str
+    _databases = BrokerDatabase
 
     def _set_up(
         self,
@@ -108,7 +109,7 @@ class BrokerFace:
         config = self.config
         self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
         self._codec = RowCodec(serializer, ordered=False, longest=config.max_item_bytes)
-        database = BrokerDatabase(
+        database = self._databases(
             self.path,
             power=config.durability == "power",
             patience=float(config.timeout),
