@@ -168,7 +168,7 @@ class BrokerQueue(BrokerQueueFace[T]):
             raise
         try:
             self._shell.settle(held)
-        except Exception:
+        except BaseException:  # Ctrl-C, too: nobody would ever finish it
             self._give_back(held)
             raise
 
