@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._runtime.hops import Hops
 
-_TURN = 0.002  # s for which put_many may encode before the loop gets its turn
+TURN = 0.002  # s for which put_many may encode before the loop gets its turn
 
 
 class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
@@ -43,12 +43,12 @@ class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
     ) -> list[int | None]:
         deadline, now = Deadline.of(block, timeout), time.monotonic
         records: list[tuple[Any, ...]] = []
-        turn = now() + _TURN
+        turn = now() + TURN
         for item in items:
             records.append(encode(item))
             if now() >= turn:
                 await sleep(0)
-                turn = now() + _TURN
+                turn = now() + TURN
         self._check_room(len(records))
         return list(await self._shell.append(records, deadline)) if records else []
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
-_TURN = 0.002  # s for which put_many may encode before the loop gets its turn
-
 
 class AsyncSQLiteBase(SqliteFace[T], AsyncSQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``AsyncSQLiteQueue``'s."""

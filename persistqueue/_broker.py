@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ._runtime.deadline import Deadline
-    from ._storage.base import Record
     from ._storage.brokerreads import QueueRow, Rows, Source
 
 MOST = 2**62  # items: no more are ever there
@@ -90,6 +89,7 @@ class BrokerFace:
     """One object on a database of queues."""
 
     path: str
+    _databases = BrokerDatabase
 
     def _set_up(
         self,
@@ -103,11 +103,13 @@ class BrokerFace:
     ) -> None:
         """Check the arguments and make the store; nothing is opened."""
         given = {name: value for name, value in settings.items() if value is not None}
+        if config is not None and not isinstance(config, BrokerConfig):
+            raise TypeError(f"config must be a BrokerConfig, not {type(config).__name__}")
         self.config = BrokerConfig(**{**vars(config or BrokerConfig()), **given})
         config = self.config
         self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
         self._codec = RowCodec(serializer, ordered=False, longest=config.max_item_bytes)
-        database = BrokerDatabase(
+        database = self._databases(
             self.path,
             power=config.durability == "power",
             patience=float(config.timeout),
@@ -149,7 +151,8 @@ class BrokerFace:
         """Return the call that writes an item to several queues."""
         if pattern is not None and queues is not None:
             raise ValueError("give a pattern or the names of queues, one of the two")
-        names = None if queues is None else list(dict.fromkeys(map(queue_name, _several(queues))))
+        a_pattern(pattern)
+        names = None if queues is None else _different(queues)
         return self._guarded(self._broadcast, self._codec.encode(item), pattern, names, create)
 
     def _broadcast(
@@ -203,23 +206,30 @@ class BrokerFace:
                 bounds[key] = a_time(key, given)
         return partial(brokerreads.page, name=name, most=most, **bounds)
 
-    def _records_of(self, name: str, rows: Rows) -> list[Record]:
-        """Return rows as records, for a stream that looks at them."""
-        return [
-            Seen(one.id, (name, one.id, None, one.timestamp), one.item)
-            for one in self._messages(name, rows)
-        ]
+    def _messages(self, name: str, paging: Callable[[Source], Rows]) -> Any:
+        """Return the call that reads rows with their items: they are decoded where it runs.
 
-    def _messages(self, name: str, rows: Rows) -> list[Message[Any]]:
-        """Return rows with their items; damaged ones are left out if they may be skipped."""
-        messages: list[Message[Any]] = []
-        for number, data, timestamp in rows:
-            try:
-                messages.append(Message(number, self._codec.decode(data), timestamp))
-            except Damaged as error:
-                if not self._store.skips:
-                    raise self._store.corrupt(f"queue_{name}", number, error) from error
+        Damaged ones are left out if they may be skipped.
+        """
+
+        def messages(source: Source) -> list[Message[Any]]:
+            found: list[Message[Any]] = []
+            for number, data, timestamp in paging(source):
+                try:
+                    found.append(Message(number, self._codec.decode(data), timestamp))
+                except Damaged as error:
+                    if not self._store.skips:
+                        raise self._store.corrupt(f"queue_{name}", number, error) from error
+            return found
+
         return messages
+
+    def _seen(self, name: str, last: int, most: int) -> Any:
+        """Return the call that reads what is behind an id, as records for a stream."""
+        paging = self._messages(name, self._paging(name, most, after=last))
+        return lambda source: [
+            Seen(one.id, (name, one.id, None, one.timestamp), one.item) for one in paging(source)
+        ]
 
 
 class BrokerQueueFace(Generic[T]):
@@ -259,10 +269,24 @@ def one_or_all(ids: list[int], limit: int | None) -> int | list[int] | None:
     return ids[0] if ids else None
 
 
-def _several(names: Iterable[str]) -> Iterable[str]:
-    if isinstance(names, str):
+def _different(queues: Iterable[str]) -> list[str]:
+    """Return the names of queues, each queue once: two names may be one queue's."""
+    if isinstance(queues, str):
         raise TypeError("queues are the names of queues: a list, not one str")
-    return names
+    found: dict[str, str] = {}
+    for name in queues:
+        found.setdefault(folded(queue_name(name)), name)
+    return list(found.values())
+
+
+def a_pattern(pattern: Any) -> None:
+    """Check what is to tell the names of queues.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if pattern is not None and not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a str like 'worker.*', not {type(pattern).__name__}")
 
 
 def matches(name: str, pattern: str | None) -> bool:

@@ -8,12 +8,12 @@ serializer in ``encoding``, a key that SimpleBroker does not look at.
 from __future__ import annotations
 
 import base64
-import binascii
+import io
 import json
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ._broker import matches
 from ._brokernames import queue_name
@@ -37,62 +37,55 @@ _MOST = 2**63 - 1
 Record = tuple[str, Any, float]  # a queue's name, data, time
 
 
-class Page(NamedTuple):
-    """Some lines, how many, and the id that the last one's item has here."""
-
-    text: str
-    items: int
-    last: int
-
-
 class Dump:
-    """What waited at one moment.
+    """One dump.
 
     Args:
-        source: where it is read.
+        file: where to.
+        pattern: of the names of queues; None for all.
+        codec: decodes items.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._now = time.time_ns()
-        self._last: dict[str, int] = {}  # by queue, the last id
-        total = 0
-        for row in brokerreads.queues(source):
-            table = brokerreads.table_of(source, row.name)
-            highest = source.rows(table.highest)[0][0] if table is not None else None
-            if highest is not None:
-                self._last[row.name] = highest
-                total += row.waiting
-        header = {"type": "header", "format": FORMAT, "version": VERSION, "backend": "sqlite"}
-        bound = min(self._now + total + _SLACK, _MOST)
-        self.header = _line({**header, "last_ts": f"{bound:019d}"})
+    def __init__(self, file: IO[str], pattern: str | None, codec: RowCodec) -> None:
+        self._file = file
+        self._pattern = pattern
+        self._codec = codec
+        self._now = 0
         self._given: set[int] = set()
         self._previous = 0  # the id of the last line, in the same queue
+        self.stopped = False  # whether nobody wants the rest any more
 
-    def names(self, pattern: str | None) -> list[str]:
-        """Return the names of the queues that are dumped."""
-        return sorted(name for name in self._last if matches(name, pattern))
+    def write(self, source: Source) -> int:
+        """Write what is there, all of it as one snapshot shows it; returns how many items."""
+        self._now = time.time_ns()
+        rows = brokerreads.queues(source)
+        header = {"type": "header", "format": FORMAT, "version": VERSION, "backend": "sqlite"}
+        bound = min(self._now + sum(row.waiting for row in rows) + _SLACK, _MOST)
+        self._file.write(_line({**header, "last_ts": f"{bound:019d}"}))
+        return sum(
+            self._queue(source, row.name) for row in rows if matches(row.name, self._pattern)
+        )
 
-    def page(self, source: Source, *, name: str, after: int | None, codec: RowCodec) -> Page | None:
-        """Return the lines of the next items of a queue; None when there are no more."""
-        before = self._last[name] + 1
-        rows = brokerreads.page(source, name, _PAGE, after=after, before=before)
-        if not rows:
-            return None
-        if after is None:
-            self._previous = 0
-        lines = [
-            _line(
-                {
-                    "type": "message",
-                    "queue": name,
-                    **_body(data, codec),
-                    "id": f"{self._number(timestamp):019d}",
-                }
-            )
-            for _, data, timestamp in rows
-            if isinstance(data, (bytes, str))  # else it was never an item
-        ]
-        return Page("".join(lines), len(lines), rows[-1][0])
+    def _queue(self, source: Source, name: str) -> int:
+        """Write the lines of a queue's items; returns how many."""
+        self._previous = 0
+        count, last = 0, None
+        while not self.stopped and (rows := brokerreads.page(source, name, _PAGE, after=last)):
+            lines = [
+                _line(
+                    {
+                        "type": "message",
+                        "queue": name,
+                        **_body(data, self._codec),
+                        "id": f"{self._number(timestamp):019d}",
+                    }
+                )
+                for _, data, timestamp in rows
+                if isinstance(data, (bytes, str))  # else it was never an item
+            ]
+            self._file.write("".join(lines))
+            count, last = count + len(lines), rows[-1][0]
+        return count
 
     def _number(self, timestamp: float) -> int:
         """Return an id: as the time says, behind the one before it, and nobody else's."""
@@ -103,6 +96,12 @@ class Dump:
         self._given.add(number)
         self._previous = number
         return number
+
+
+def dump_text(source: Source, pattern: str | None, codec: RowCodec) -> tuple[int, str]:
+    """Return how many items a dump has, and its text; it may be called again."""
+    text = io.StringIO()
+    return Dump(text, pattern, codec).write(source), text.getvalue()
 
 
 def _line(record: dict[str, Any]) -> str:
@@ -149,7 +148,7 @@ class Loader:
         """
         records: list[Record] = []
         first = True
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(_decoded(lines), 1):
             if not line.strip():
                 continue
             try:
@@ -159,7 +158,7 @@ class Loader:
                     first = False
                 elif (record := self._record(found)) is not None:
                     records.append(record)
-            except (ValueError, KeyError, TypeError, binascii.Error) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise FormatError(f"line {number} of the dump: {error}") from error
             except (SerializationError, ItemTooLarge, FormatError) as error:
                 raise type(error)(f"line {number} of the dump: {error}") from error
@@ -185,9 +184,11 @@ class Loader:
             raise FormatError("a message needs a queue and a body, both text")
         return queue_name(name), self._data(body, found.get("encoding")), _time_of(number)
 
-    def _data(self, body: str, encoding: str | None) -> Any:
+    def _data(self, body: str, encoding: Any) -> Any:
         if encoding is None:
             return self._codec.encode(body)
+        if not isinstance(encoding, str):
+            raise FormatError(f"the encoding {encoding!r} is not known")
         name, _, how = encoding.partition("+")
         if name != self._codec.name or how not in ("", "base64"):
             raise FormatError(
@@ -195,6 +196,13 @@ class Loader:
                 f"not with {self._codec.name}"
             )
         return base64.b64decode(body, validate=True) if how else body
+
+
+def _decoded(lines: Iterable[str]) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the dump is not text in UTF-8: {error}") from error
 
 
 def _check_header(found: Any) -> None:

@@ -6,6 +6,7 @@ and finish them when the next are held.
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -40,6 +41,8 @@ class Progress(Generic[T]):
         self._records: Sequence[Any] = ()
         self._got = 0  # how many of them the body has got
         self._ended = False
+        # Held by the thread or task that asks for the next item, and never waited for.
+        self._turn = threading.Lock()
         self._last = ID_RANGE[0]  # the id of the last one
         self._queue = queue
         self._shell = queue._shell
@@ -47,6 +50,7 @@ class Progress(Generic[T]):
         self._interval = PAGE if peek else interval
         self._peeks = peek
         self._holds = interval > 1 and not peek
+        self._follows = follow
         self._deadline = FOREVER if follow else NOW
 
     @property
@@ -57,6 +61,14 @@ class Progress(Generic[T]):
         record = self._records[self._got - 1]
         _, number, _, timestamp = record.end
         return Message(number, record.item, timestamp)
+
+    def _enter(self) -> None:
+        """Begin to look for the next item; nobody else may until ``_turn`` is released."""
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError(
+                "a stream is for one loop, and another thread or task is waiting in this one: "
+                "call stream() for each"
+            )
 
     def _step(self) -> bool:
         """Go on to the next item, if it is at hand; the one before it is done.

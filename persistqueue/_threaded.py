@@ -68,7 +68,11 @@ class ThreadedQueue(Generic[T]):
         except BaseException:
             self._give_back(records)
             raise
-        self._settle(records)
+        try:  # here, not in a function: Ctrl-C may come where that begins
+            self._shell.settle(records)
+        except BaseException:
+            self._give_back(records)
+            raise
 
     def __iter__(self) -> Iterator[T]:
         """Take items until the queue is shut down or closed, waiting for more.
@@ -92,7 +96,7 @@ class ThreadedQueue(Generic[T]):
         """Finish what a block or a loop is through with; where that fails, it comes again."""
         try:
             self._shell.settle(records)
-        except Exception:
+        except BaseException:  # Ctrl-C, too: nobody would ever finish it
             self._give_back(records)
             raise
 

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, one_or_all
-from ._brokerdump import Dump, Loader, opened
+from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
+from ._brokerdump import Dump, Loader, dump_text, opened
 from ._brokernames import queue_name
 from ._brokertx import Exited, Transaction, TransactionQueue
 from ._runtime.deadline import FOREVER
@@ -142,6 +142,7 @@ class AsyncBroker(BrokerFace):
         Args:
             pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
         """
+        a_pattern(pattern)
         return self._listed(pattern, await self._look(brokerreads.queues))
 
     async def stats(self) -> BrokerStats:
@@ -247,7 +248,8 @@ class AsyncBroker(BrokerFace):
     ) -> int:
         """Write what waits as lines of JSON: SimpleBroker's dump format, version 1.
 
-        What is written meanwhile is not in it.  What streams hold is not in it either.
+        It shows one moment: what is written meanwhile is not in it, and what moves is in it
+        once.  What streams hold is not in it.
 
         Args:
             target: a file's path, or a file that is open for text.
@@ -256,20 +258,20 @@ class AsyncBroker(BrokerFace):
         Returns:
             how many items were written.
         """
-        count = 0
+        a_pattern(pattern)
         async with self._opened_file(target, "w") as file:
-            dump = await self._look(Dump)
-            await self._reading.run(partial(file.write, dump.header))
-            for name in dump.names(pattern):
-                page = await self._look(
-                    partial(dump.page, name=name, after=None, codec=self._codec)
+            if self._memory:
+                count, text = await self._look(
+                    partial(dump_text, pattern=pattern, codec=self._codec)
                 )
-                while page is not None:
-                    await self._reading.run(partial(file.write, page.text))
-                    count += page.items
-                    paging = partial(dump.page, name=name, after=page.last, codec=self._codec)
-                    page = await self._look(paging)
-        return count
+                await self._reading.run(partial(file.write, text))
+                return count
+            dump, thread = Dump(file, pattern, self._codec), ReadHops(1)
+            try:
+                return await self._look(dump.write, self._readers.apart, thread)
+            finally:
+                dump.stopped = True  # if this was cancelled
+                thread.stop()
 
     async def load(self, source: str | os.PathLike[str] | IO[str]) -> int:
         """Read a dump, this class's or SimpleBroker's, into these queues.
@@ -299,14 +301,20 @@ class AsyncBroker(BrokerFace):
     async def _write(self, function: Callable[[], Any]) -> Any:
         return await self._shell.request(function, writes=True)
 
-    async def _look(self, function: Callable[[Source], R]) -> R:
+    async def _look(
+        self,
+        function: Callable[[Source], R],
+        read: Callable[[Callable[[Source], R]], R] | None = None,
+        hops: ReadHops | None = None,
+    ) -> R:
         """Read beside whatever is under way."""
         if self._memory:
             found: R = await self._shell.request(partial(function, self._store), writes=False)
             return found
         while True:
             try:
-                return await self._reading.run(partial(self._readers.read, function))
+                reading = partial(read or self._readers.read, function)
+                return await (hops or self._reading).run(reading)
             except Stale:
                 await self._write(self._guarded(self._store.adopt))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from asyncio import sleep
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ._async_errors import AsyncEmpty
+from ._async_sqlbase import TURN
 from ._broker import MOST, BrokerQueueFace, Message
 from ._brokernames import message_id, message_ids
 from ._brokerstream import PAGE, Progress
@@ -55,7 +58,14 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
     async def write_many(self, items: Iterable[T]) -> list[int]:
         """Store items with one commit, all or none, and return their ids."""
-        records = self._broker._records(self.name, items)
+        encode, now, clock = self._broker._codec.encode, time.time(), time.monotonic
+        records: list[tuple[str, Any, float]] = []
+        turn = clock() + TURN
+        for item in items:
+            records.append((self.name, encode(item), now))
+            if clock() >= turn:
+                await sleep(0)
+                turn = clock() + TURN
         ids: list[int] = await self._shell.append(records, FOREVER) if records else []
         return ids
 
@@ -195,6 +205,11 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
             peek: look at the items that are there, and take none.
             follow: wait for more instead of ending when there are no more, until the broker
                 is closed.
+
+        Raises:
+            QueueClosed: (the loop, without ``follow``) the broker was closed before its end.
+            RuntimeError: (the loop) two threads or tasks ask for the next item of one stream
+                at a time; call this for each.
         """
         interval = whole("commit_interval", commit_interval, 1)
         return AsyncStream(self, interval, peek=peek, follow=follow)
@@ -239,7 +254,10 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         paging = self._broker._paging(
             self.name, limit, after=after, before=before, since=since, until=until
         )
-        return self._broker._messages(self.name, await self._broker._look(paging))
+        messages: list[Message[T]] = await self._broker._look(
+            self._broker._messages(self.name, paging)
+        )
+        return messages
 
     async def size(self) -> int:
         """Return how many items wait: exact, and at the same cost whatever it is."""
@@ -253,8 +271,8 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
     async def _page_after(self, last: int) -> list[Record]:
         """Return the next items that a stream looks at."""
-        rows = await self._broker._look(self._broker._paging(self.name, PAGE, after=last))
-        return self._broker._records_of(self.name, rows)
+        seen: list[Record] = await self._broker._look(self._broker._seen(self.name, last, PAGE))
+        return seen
 
     # -- away -----------------------------------------------------------------------
 
@@ -303,13 +321,18 @@ class AsyncStream(Progress[T]):
         return self
 
     async def __anext__(self) -> T:
-        if not self._step():
-            try:
+        self._enter()
+        try:
+            if not self._step():
                 await self._refill()
-            except (AsyncEmpty, QueueClosed):
-                self._shell.passed(self._end())
-                raise StopAsyncIteration from None
-        return self._current()
+            return self._current()
+        except (AsyncEmpty, QueueClosed) as error:
+            self._shell.passed(self._end())
+            if isinstance(error, QueueClosed) and not self._follows:
+                raise  # who knows what else was there
+            raise StopAsyncIteration from None
+        finally:
+            self._turn.release()
 
     async def _refill(self) -> None:
         """Get the next items; raises ``Empty`` when there are none."""

@@ -6,8 +6,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, one_or_all
-from ._brokerdump import Dump, Loader, opened
+from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
+from ._brokerdump import Dump, Loader, dump_text, opened
 from ._brokernames import queue_name
 from ._brokertx import Exited, Transaction, TransactionQueue
 from ._runtime.deadline import FOREVER
@@ -125,6 +125,7 @@ class Broker(BrokerFace):
         Args:
             pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
         """
+        a_pattern(pattern)
         return self._listed(pattern, self._look(brokerreads.queues))
 
     def stats(self) -> BrokerStats:
@@ -228,7 +229,8 @@ class Broker(BrokerFace):
     def dump(self, target: str | os.PathLike[str] | IO[str], pattern: str | None = None) -> int:
         """Write what waits as lines of JSON: SimpleBroker's dump format, version 1.
 
-        What is written meanwhile is not in it.  What streams hold is not in it either.
+        It shows one moment: what is written meanwhile is not in it, and what moves is in it
+        once.  What streams hold is not in it.
 
         Args:
             target: a file's path, or a file that is open for text.
@@ -237,18 +239,14 @@ class Broker(BrokerFace):
         Returns:
             how many items were written.
         """
-        count = 0
+        a_pattern(pattern)
         with opened(target, "w") as file:
-            dump = self._look(Dump)
-            file.write(dump.header)
-            for name in dump.names(pattern):
-                page = self._look(partial(dump.page, name=name, after=None, codec=self._codec))
-                while page is not None:
-                    file.write(page.text)
-                    count += page.items
-                    paging = partial(dump.page, name=name, after=page.last, codec=self._codec)
-                    page = self._look(paging)
-        return count
+            if self._memory:
+                count, text = self._look(partial(dump_text, pattern=pattern, codec=self._codec))
+                file.write(text)
+                return count
+            dump = Dump(file, pattern, self._codec)
+            return self._look(dump.write, self._readers.apart)
 
     def load(self, source: str | os.PathLike[str] | IO[str]) -> int:
         """Read a dump, this class's or SimpleBroker's, into these queues.
@@ -277,14 +275,18 @@ class Broker(BrokerFace):
     def _write(self, function: Callable[[], Any]) -> Any:
         return self._shell.request(function, writes=True)
 
-    def _look(self, function: Callable[[Source], R]) -> R:
+    def _look(
+        self,
+        function: Callable[[Source], R],
+        read: Callable[[Callable[[Source], R]], R] | None = None,
+    ) -> R:
         """Read beside whatever is under way."""
         if self._memory:
             found: R = self._shell.request(partial(function, self._store), writes=False)
             return found
         while True:
             try:
-                return self._readers.read(function)
+                return (read or self._readers.read)(function)
             except Stale:
                 self._write(self._guarded(self._store.adopt))
 

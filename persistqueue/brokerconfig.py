@@ -44,11 +44,15 @@ class BrokerConfig:
     max_item_bytes: int = 10 * _MEGABYTE
 
     def __post_init__(self) -> None:
+        _a_number("timeout", self.timeout)
         if not 0 <= self.timeout < math.inf:
             raise ValueError(f"timeout must be a number of seconds from 0 on, not {self.timeout}")
         whole("cache_mb", self.cache_mb, 1, 1 << 20)
         one_of("durability", self.durability, DURABILITIES)
         whole("vacuum_interval", self.vacuum_interval, 1)
+        if not isinstance(self.auto_vacuum, bool):
+            raise TypeError(f"auto_vacuum must be True or False, not {self.auto_vacuum!r}")
+        _a_number("vacuum_threshold", self.vacuum_threshold)
         if not 0 <= self.vacuum_threshold <= 100:
             raise ValueError(f"vacuum_threshold must be 0 to 100, not {self.vacuum_threshold}")
         whole("max_item_bytes", self.max_item_bytes, 1)
@@ -74,6 +78,11 @@ class BrokerConfig:
             else:
                 found[field] = value
         return cls(**found)
+
+
+def _a_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
 
 
 def _durability(text: str) -> str:

@@ -168,7 +168,7 @@ class BrokerQueue(BrokerQueueFace[T]):
             raise
         try:
             self._shell.settle(held)
-        except Exception:
+        except BaseException:  # Ctrl-C, too: nobody would ever finish it
             self._give_back(held)
             raise
 
@@ -194,6 +194,11 @@ class BrokerQueue(BrokerQueueFace[T]):
             peek: look at the items that are there, and take none.
             follow: wait for more instead of ending when there are no more, until the broker
                 is closed.
+
+        Raises:
+            QueueClosed: (the loop, without ``follow``) the broker was closed before its end.
+            RuntimeError: (the loop) two threads or tasks ask for the next item of one stream
+                at a time; call this for each.
         """
         interval = whole("commit_interval", commit_interval, 1)
         return Stream(self, interval, peek=peek, follow=follow)
@@ -238,7 +243,8 @@ class BrokerQueue(BrokerQueueFace[T]):
         paging = self._broker._paging(
             self.name, limit, after=after, before=before, since=since, until=until
         )
-        return self._broker._messages(self.name, self._broker._look(paging))
+        messages: list[Message[T]] = self._broker._look(self._broker._messages(self.name, paging))
+        return messages
 
     def size(self) -> int:
         """Return how many items wait: exact, and at the same cost whatever it is."""
@@ -258,8 +264,8 @@ class BrokerQueue(BrokerQueueFace[T]):
 
     def _page_after(self, last: int) -> list[Record]:
         """Return the next items that a stream looks at."""
-        rows = self._broker._look(self._broker._paging(self.name, PAGE, after=last))
-        return self._broker._records_of(self.name, rows)
+        seen: list[Record] = self._broker._look(self._broker._seen(self.name, last, PAGE))
+        return seen
 
     # -- away -----------------------------------------------------------------------
 
@@ -308,13 +314,18 @@ class Stream(Progress[T]):
         return self
 
     def __next__(self) -> T:
-        if not self._step():
-            try:
+        self._enter()
+        try:
+            if not self._step():
                 self._refill()
-            except (exceptions.Empty, exceptions.QueueClosed):
-                self._shell.passed(self._end())
-                raise StopIteration from None
-        return self._current()
+            return self._current()
+        except (exceptions.Empty, exceptions.QueueClosed) as error:
+            self._shell.passed(self._end())
+            if isinstance(error, exceptions.QueueClosed) and not self._follows:
+                raise  # who knows what else was there
+            raise StopIteration from None
+        finally:
+            self._turn.release()
 
     def _refill(self) -> None:
         """Get the next items; raises ``Empty`` when there are none."""

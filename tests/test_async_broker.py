@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,25 @@ async def test_a_stream_goes_on_after_a_wait_that_was_given_up(tmp_path: Path) -
             assert "c" == await asyncio.wait_for(stream.__anext__(), 5)
         assert ["c"] == await tasks.read_all()
         assert 0 == (await broker.stats()).held
+
+
+@in_loop
+async def test_tasks_that_share_a_stream_are_told_so(tmp_path: Path) -> None:
+    """Otherwise the batch of one would take the place of another's, which nobody would get."""
+    async with AsyncBroker(tmp_path / "app.db", durability="process") as broker:
+        tasks = broker.queue("tasks")
+        await tasks.write_many(range(10))
+        got: list[int] = []
+        stream = tasks.stream(commit_interval=3)
+
+        async def consume() -> None:
+            got.extend([item async for item in stream])
+
+        outcomes = await asyncio.gather(*(consume() for _ in range(3)), return_exceptions=True)
+        refused = [error for error in outcomes if error is not None]
+        assert ["RuntimeError"] * 2 == [type(error).__name__ for error in refused]
+        assert list(range(10)) == got
+        assert (0, 0) == (await broker.stats())[1:3]
 
 
 @in_loop
@@ -221,6 +241,61 @@ async def test_reading_does_not_wait_for_the_writer(tmp_path: Path) -> None:
         free.set()
         await slow
         assert 2 == await broker.queue("a").size()
+
+
+class _Slow:
+    """A serializer that says where it works, and takes its time there."""
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+
+    def dumps(self, item: Any) -> bytes:
+        time.sleep(0.003)
+        return str(item).encode()
+
+    def loads(self, data: bytes) -> Any:
+        self.threads.add(threading.get_ident())
+        return data.decode()
+
+
+@in_loop
+async def test_the_loop_decodes_nothing_that_is_looked_at(tmp_path: Path) -> None:
+    """However much it is, other tasks go on meanwhile."""
+    for path in (tmp_path / "app.db", ":memory:"):
+        slow = _Slow()
+        async with AsyncBroker(path, serializer=slow, durability="process") as broker:
+            tasks = broker.queue("tasks")
+            await tasks.write_many("ab")
+            assert ["a", "b"] == [message.item for message in await tasks.browse()]
+            assert "a" == await tasks.peek()
+            assert ["a", "b"] == await tasks.read_all(peek=True)
+            assert ["a", "b"] == [item async for item in tasks.stream(peek=True)]
+            assert ["a", "b"] == await tasks.read_all()
+        assert slow.threads
+        assert threading.get_ident() not in slow.threads
+
+
+@in_loop
+async def test_write_many_lets_others_have_their_turn(tmp_path: Path) -> None:
+    ticks = 0
+    seen: set[int] = set()  # when an item was encoded
+
+    class Noting(_Slow):
+        def dumps(self, item: Any) -> bytes:
+            seen.add(ticks)
+            return super().dumps(item)
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    async with AsyncBroker(tmp_path / "app.db", serializer=Noting()) as broker:
+        ticking = asyncio.create_task(tick())
+        assert list(range(1, 51)) == await broker.queue("tasks").write_many(range(50))
+        ticking.cancel()
+    assert len(seen) > 25
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -284,15 +284,35 @@ def test_streams_that_share_a_queue_share_its_items(broker: Any) -> None:
 def test_a_stream_ends_with_its_broker_and_gives_out_nothing_that_was_given_back(
     opens: Open, tmp_path: Path
 ) -> None:
+    """It says so: a loop that ends has seen everything."""
     broker, got = opens(tmp_path / "app.db"), []
     broker.queue("tasks").write_many(range(6))
     with broker.queue("tasks").stream(commit_interval=4) as stream:
-        for item in stream:
-            got.append(item)
-            if item == 1:
-                broker.close()
+        got += [next(stream), next(stream)]
+        broker.close()
+        with pytest.raises(QueueClosed):
+            next(stream)
+    for interval, peeks in ((1, False), (2, False), (1, True)):
+        with broker.queue("tasks").stream(interval, peek=peeks) as stream:
+            with pytest.raises(QueueClosed):
+                next(stream)
     with opens(tmp_path / "app.db") as again:
         assert ([0, 1], [1, 2, 3, 4, 5]) == (got, again.queue("tasks").read_all())
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_a_stream_is_for_one_thread_at_a_time(tmp_path: Path, interval: int) -> None:
+    with Broker(tmp_path / "app.db") as broker:
+        tasks = broker.queue("tasks")
+        stream = tasks.stream(commit_interval=interval, follow=True)
+        call = Call(next, stream)
+        until(lambda: broker._shell._line.waiting)
+        with pytest.raises(RuntimeError, match=r"stream\(\) for each"):
+            Call(next, stream).outcome()
+        tasks.write("a")
+        assert "a" == call.outcome()
+        tasks.write("b")
+        assert "b" == next(stream)
 
 
 @pytest.mark.parametrize("interval", [1, 2])
@@ -778,6 +798,25 @@ def test_upkeep_gives_space_back(opens: Open, tmp_path: Path) -> None:
     assert path.stat().st_size < 1_000_000
 
 
+def test_names_of_one_queue_get_a_broadcast_once(broker: Any) -> None:
+    assert {"a": 1, "b": 2} == broker.broadcast("x", queues=["a", "A", "b", "a"], create=True)
+    assert ["x"] == broker.queue("A").read_all()
+
+
+@pytest.mark.parametrize("pattern", [5, b"a*", ["a"]])
+def test_a_pattern_is_text(pattern: Any, broker: Any) -> None:
+    broker.queue("a").write(1)
+    out = io.StringIO()
+    for call in (
+        lambda: broker.list_queues(pattern),
+        lambda: broker.broadcast(1, pattern=pattern),
+        lambda: broker.dump(out, pattern),
+    ):
+        with pytest.raises(TypeError, match="pattern must be a str"):
+            call()
+    assert "" == out.getvalue()
+
+
 # -- dumps ------------------------------------------------------------------------------
 
 
@@ -801,6 +840,75 @@ def test_a_dump_brings_everything_back(opens: Open, tmp_path: Path) -> None:
     with opens(tmp_path / "json.db", serializer=json_serializer) as other:
         with pytest.raises(FormatError, match="serializer"):
             other.load(tmp_path / "dump")
+
+
+class _Meanwhile(io.StringIO):
+    """A file in which something happens to the queues behind the first thousand items."""
+
+    def __init__(self, happens: Callable[[], Any]) -> None:
+        super().__init__()
+        self._happens = happens
+
+    def write(self, text: str) -> int:
+        if text.count("\n") == 1000:
+            self._happens()
+        return super().write(text)
+
+
+def test_a_dump_shows_one_moment(opens: Open, tmp_path: Path) -> None:
+    """What moves while it is written is in it once, where it was."""
+    path = tmp_path / "app.db"
+    with opens(path) as broker, Broker(path) as other:
+        broker.queue("a").write_many(range(1500))
+        broker.queue("c").write("moves back")
+        broker.queue("d").write("moves on")
+
+        def happens() -> None:
+            other.move("c", "a", limit=1)
+            other.move("a", "z", limit=1200)
+            other.move("d", "z")
+            other.queue("a").write("new")
+            other.rename("a", "another")
+
+        out = _Meanwhile(happens)
+        assert 1502 == broker.dump(out)
+    _, *lines = map(json.loads, out.getvalue().splitlines())
+    assert ["a"] * 1500 + ["c", "d"] == [line["queue"] for line in lines]
+
+
+def test_a_dump_whose_broker_is_closed_says_so(opens: Open, tmp_path: Path) -> None:
+    broker = opens(tmp_path / "app.db")
+    broker.queue("a").write_many(range(2000))
+    with pytest.raises(QueueClosed):
+        broker.dump(_Meanwhile(broker.close))
+
+
+def test_a_dump_in_memory_is_whole(opens: Open) -> None:
+    with opens(":memory:") as broker:
+        broker.queue("a").write_many("abc")
+        out = io.StringIO()
+        assert 3 == broker.dump(out)
+        assert 3 == broker.load(io.StringIO(out.getvalue()))
+        assert list("abcabc") == broker.queue("a").read_all()
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('"encoding": 5', "line 2 of the dump: the encoding 5 is not known"),
+        ('"more": ' + "[" * 100_000, "line 2 of the dump"),
+        ('"more": "\xff"', "not text in UTF-8"),
+    ],
+    ids=["encoding", "depth", "latin"],
+)
+def test_a_line_that_cannot_be_read_is_a_format_error(
+    line: str, why: str, opens: Open, tmp_path: Path
+) -> None:
+    header = '{"type": "header", "format": "simplebroker-dump", "version": 1}\n'
+    text = f'{header}{{"type": "message", "queue": "a", "body": "x", "id": "1", {line}}}\n'
+    (tmp_path / "dump").write_bytes(text.encode("latin-1"))
+    with opens(tmp_path / "app.db") as broker, pytest.raises(FormatError, match=why):
+        broker.load(tmp_path / "dump")
 
 
 def test_ids_of_a_dump_are_different_and_ascend_in_each_queue(opens: Open, tmp_path: Path) -> None:
@@ -878,3 +986,24 @@ def test_a_wrong_setting_is_a_warning_that_names_it(
 ) -> None:
     assert BrokerConfig() == BrokerConfig.from_env({variable: value})
     assert [True] == [variable in record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("timeout", "5"),
+        ("timeout", None),
+        ("timeout", True),
+        ("vacuum_threshold", "10"),
+        ("auto_vacuum", "0"),
+        ("cache_mb", 1.5),
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_named(setting: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{setting} must be"):
+        BrokerConfig(**{setting: value})
+
+
+def test_settings_are_a_broker_config(opens: Open, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="config must be a BrokerConfig, not dict"):
+        opens(tmp_path / "app.db", config={"timeout": 1})

@@ -6,6 +6,7 @@ returned; a profile function is called at the same moments and may raise there.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 from waiting import Call
 
 import persistqueue
-from persistqueue import Queue
+from persistqueue import Broker, Queue, SQLiteQueue
 
 _PACKAGE = str(Path(persistqueue.__file__).parent)
 
@@ -156,3 +157,35 @@ def test_an_interrupted_task_done_that_closes_a_gap(tmp_path: Path) -> None:
             q.task_done(item=item)
 
     assert every_moment(tmp_path, prepare, lambda q: q.task_done(), check) > 40
+
+
+@pytest.mark.parametrize("family", ["Broker", "Queue", "SQLiteQueue"])
+def test_an_interrupted_block_holds_nothing(tmp_path: Path, family: str) -> None:
+    """After Ctrl-C in or around a process block its item is finished or back in its place."""
+    opens: dict[str, Callable[[Path], Any]] = {
+        "Broker": lambda path: Broker(path, durability="process"),
+        "Queue": lambda path: Queue[str](path, durability="process"),
+        "SQLiteQueue": lambda path: SQLiteQueue(path, auto_commit=False, durability="process"),
+    }
+
+    def block(q: Any) -> None:
+        with q.process():
+            pass
+
+    for k in range(1, 2000):
+        with opens[family](tmp_path / f"q{k}") as opened:
+            q = opened.queue("q") if family == "Broker" else opened
+            q.put_many("ab")
+            hit, _ = interrupted(k, lambda q=q: block(q), contextlib.__file__)
+            if not hit:
+                break
+            gc.collect()
+            assert Call(q.put, "after").outcome() in (None, 3)  # nobody is left in charge
+            found = q.get_many(9)
+            assert found in (["b", "after"], ["a", "b", "after"]), k
+            if family == "Broker":
+                assert 0 == opened.stats().held, k
+            else:
+                q.task_done(len(found))
+                assert 0 == q.unfinished_tasks, k
+    assert k > 40

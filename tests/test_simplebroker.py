@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loops import eventually, in_loop
 
-from persistqueue import Broker, QueueClosed
+from persistqueue import Broker, FormatError, QueueClosed
 from persistqueue.compat.simplebroker import (
     AsyncBroker,
     AsyncBrokerCore,
     AsyncQueue,
     PooledAsyncSQLiteRunner,
+    Queue,
     async_broker,
 )
 
@@ -391,6 +393,35 @@ async def test_messages_are_text_of_a_bounded_length(monkeypatch: pytest.MonkeyP
             await queue.write("x" * 11)
         await queue.write("x" * 10)
         assert "x" * 10 == await queue.read()
+
+
+_THEIR_TABLE = (
+    "CREATE TABLE messages (id INTEGER PRIMARY KEY, queue TEXT, body TEXT, ts INTEGER,"
+    " claimed INTEGER DEFAULT 0)"
+)
+
+
+@in_loop
+async def test_a_file_of_simplebrokers_own_is_refused_until_it_is_empty() -> None:
+    """Changing the import and keeping the file must not look as if the queues were empty."""
+    with closing(sqlite3.connect("a.db")) as theirs:
+        theirs.execute(_THEIR_TABLE)
+        theirs.execute("INSERT INTO messages (queue, body, ts) VALUES ('tasks', 'x', 1)")
+        theirs.commit()
+        async with async_broker("a.db") as broker:
+            with pytest.raises(FormatError, match=r"1 messages.*dump.*load"):
+                await AsyncQueue("tasks", broker).read()
+        async with AsyncBroker("a.db") as wrapper:
+            with pytest.raises(FormatError, match="1 messages"):
+                await wrapper.push("tasks", "y")
+        with pytest.raises(FormatError, match="1 messages"):
+            Queue("tasks", db_path="a.db")
+        assert [("messages",)] == theirs.execute("SELECT name FROM sqlite_master").fetchall()
+        theirs.execute("UPDATE messages SET claimed = 1")
+        theirs.commit()
+    with Queue("tasks", db_path="a.db") as queue:
+        queue.write("y")
+        assert "y" == queue.read()
 
 
 _THEIRS = """

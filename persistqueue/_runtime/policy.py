@@ -110,6 +110,7 @@ class Line:
         self._arrivals = 0
         self.parked = False  # whether the last batch left anybody waiting
         self.pending: deque[Op] = deque()
+        self._going: Sequence[Op] = ()  # the batch that is handed over or under way
         self._getters: deque[Op] = deque()
         self._putters: deque[Op] = deque()
         self._joiners: deque[Op] = deque()
@@ -161,11 +162,26 @@ class Line:
 
     def batch(self) -> list[Op]:
         """Return what goes with the next batch."""
-        batch = list(self.pending)
-        self.pending.clear()
+        self._going = batch = list(self.pending)
         for op in batch:
             op.where = FLYING
+        self.pending.clear()
         return batch
+
+    def recall(self, batch: Sequence[Op]) -> None:
+        """Put a batch back that its leader never got: Ctrl-C came while it was handed over.
+
+        Args:
+            batch: what the leader got last.
+        """
+        if self._going is batch:
+            return
+        lost = [op for op in self._going if op.where == FLYING]
+        self._going = ()
+        if lost:
+            self.pending = deque([*lost, *(op for op in self.pending if op.where != FLYING)])
+            for op in lost:
+                op.where = PENDING
 
     def finish(self, batch: Sequence[Op], counts: tuple[int, int] | None) -> list[Op]:
         """Say what a batch came to: returns the ops that are answered now.
@@ -175,6 +191,7 @@ class Line:
                 was over.  None: the store could not be asked.
         """
         answered, parked = [], []
+        self._going = ()
         for op in batch:
             if op.where != FLYING:  # answered before an interrupt
                 continue

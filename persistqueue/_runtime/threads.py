@@ -252,11 +252,14 @@ class ThreadShell(Shell):
         """
         with self._mutex:
             if self._leader is op:
+                self._line.recall(batch)
                 if any(other.where == FLYING for other in batch):
                     self._finish(batch, op)
                 self._deliver([other for other in batch if other.where == ANSWERED])
                 self._hand_on()
             self._withdraw(op)
+            if self._leader is op:  # it was pending, so that it was to lead again
+                self._hand_on()
         while op.where == FLYING:
             self._sleep(op, FOREVER)
         if op.verb == TAKE and op.error is None and isinstance(op.result, list):

@@ -102,32 +102,55 @@ class Readers:
         Raises:
             Stale: there are tables that the writer must look at first.
         """
-        database = self._database
+        self._check_open()
+        with self._places:
+            return self._snapshot(function, self._borrowed, self._give_back)
+
+    def apart(self, function: Callable[[Source], R]) -> R:
+        """Do what ``read`` does, with a connection of its own: nobody waits for its end.
+
+        When the broker is closed meanwhile, ``function`` is told so at its next look.
+        """
+        self._check_open()
+        return self._snapshot(function, self._connected, close_quietly)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise QueueClosed(
                 "the broker is closed; what is stored is there when it is opened again"
             )
+
+    def _snapshot(
+        self,
+        function: Callable[[Source], R],
+        borrow: Callable[[], sqlite3.Connection],
+        give_back: Callable[[sqlite3.Connection], None],
+    ) -> R:
+        database = self._database
         if self._store.adopted < 0:  # not opened yet
             raise Stale
-        with self._places, gate.inside(database):
+        with gate.inside(database):
             if not database.still_there():
                 raise database.removed()
-            connection = self._borrowed()
+            connection = borrow()
             try:
                 connection.execute("BEGIN")
-                source = _Connected(connection)
+                source = _Connected(connection, self._check_open)
                 if source.rows("PRAGMA schema_version")[0][0] != self._store.adopted:
                     raise Stale
                 return function(source)
             except sqlite3.Error as error:
                 raise database.translate(error, sql.QUEUES) from error
             finally:
-                self._give_back(connection)
+                give_back(connection)
 
     def _borrowed(self) -> sqlite3.Connection:
         with self._mutex:
             if self._idle:
                 return self._idle.pop()
+        return self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
         try:
             return self._database.reader()
         except sqlite3.Error as error:
@@ -168,10 +191,12 @@ class Readers:
 class _Connected:
     """A connection as a source."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, check: Callable[[], None]) -> None:
         self._connection = connection
+        self._check = check  # raises when the broker was closed
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Rows:
+        self._check()
         return self._connection.execute(statement, values).fetchall()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..async_broker import AsyncBroker
 from ..brokerconfig import BrokerConfig
+from ._simplebroker_file import AsyncioBroker
 
 if TYPE_CHECKING:
     import os
@@ -68,7 +68,7 @@ class PooledAsyncSQLiteRunner:
             raise ValueError(f"max_connections must be at least 1, not {max_connections}")
         self.config = config or BrokerConfig.from_env()
         room = self.config.max_item_bytes + ROOM
-        self.broker = AsyncBroker(
+        self.broker = AsyncioBroker(
             db_path, pool_size=pool_size, config=self.config, max_item_bytes=room
         )
 

@@ -3,7 +3,8 @@
 ``async_broker``, ``AsyncBrokerCore``, ``AsyncQueue`` and ``PooledAsyncSQLiteRunner`` of its
 ``async_pooled_broker``, ``AsyncBroker`` of its ``async_wrapper``, and ``Queue``.  Messages are
 text, names are its names, settings come from its ``BROKER_*`` variables.  The database is this
-package's; ``Broker.load`` reads a dump of SimpleBroker's.
+package's; ``Broker.load`` reads a dump of SimpleBroker's.  A file of SimpleBroker's own that
+holds messages is refused (``FormatError``).
 
 Better than there: a cancelled read loses nothing, ``write`` returns an id, the body of a
 stream may do what it likes, and ``read(all_messages=True)`` returns all messages.
@@ -14,7 +15,6 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..broker import Broker
 from ..brokerconfig import BrokerConfig
 from ._simplebroker_core import (
     ROOM,
@@ -23,6 +23,7 @@ from ._simplebroker_core import (
     checked_body,
     checked_name,
 )
+from ._simplebroker_file import SyncBroker
 from ._simplebroker_wrapper import AsyncBroker
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Queue:
         self.name = checked_name(name)
         self._config = config or BrokerConfig.from_env()
         room = self._config.max_item_bytes + ROOM
-        self._broker = Broker(db_path, config=self._config, max_item_bytes=room)
+        self._broker = SyncBroker(db_path, config=self._config, max_item_bytes=room)
         self._queue = self._broker.queue(name)
 
     def write(self, message: str) -> int:
