@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from asyncio import sleep
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ from ._async_errors import AsyncEmpty
 from ._filequeue import NO_ITEM, T
 from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
+from ._runtime.turns import each
 from ._sqlqueue import SqlFace, in_range, no_row, row_id, to_update
 from ._tasked import TaskedQueue
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ._runtime.hops import Hops
-
-TURN = 0.002  # s for which put_many may encode before the loop gets its turn
 
 
 class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
@@ -41,14 +38,8 @@ class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
         block: bool,
         timeout: float | None,
     ) -> list[int | None]:
-        deadline, now = Deadline.of(block, timeout), time.monotonic
-        records: list[tuple[Any, ...]] = []
-        turn = now() + TURN
-        for item in items:
-            records.append(encode(item))
-            if now() >= turn:
-                await sleep(0)
-                turn = now() + TURN
+        deadline = Deadline.of(block, timeout)
+        records = await each(encode, items)
         self._check_room(len(records))
         return list(await self._shell.append(records, deadline)) if records else []
 

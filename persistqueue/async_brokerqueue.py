@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from asyncio import sleep
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from ._async_errors import AsyncEmpty
-from ._async_sqlbase import TURN
 from ._broker import MOST, BrokerQueueFace, Message
 from ._brokernames import message_id, message_ids
 from ._brokerstream import PAGE, Progress
@@ -17,6 +15,7 @@ from ._filequeue import T
 from ._log import warn
 from ._options import whole
 from ._runtime.deadline import FOREVER, NOW, Deadline
+from ._runtime.turns import each
 from ._storage import brokerreads
 from .exceptions import QueueClosed
 
@@ -58,14 +57,8 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
     async def write_many(self, items: Iterable[T]) -> list[int]:
         """Store items with one commit, all or none, and return their ids."""
-        encode, now, clock = self._broker._codec.encode, time.time(), time.monotonic
-        records: list[tuple[str, Any, float]] = []
-        turn = clock() + TURN
-        for item in items:
-            records.append((self.name, encode(item), now))
-            if clock() >= turn:
-                await sleep(0)
-                turn = clock() + TURN
+        encode, now = self._broker._codec.encode, time.time()
+        records = await each(lambda item: (self.name, encode(item), now), items)
         ids: list[int] = await self._shell.append(records, FOREVER) if records else []
         return ids
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from asyncio import sleep
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._filequeue import NO_ITEM, FileQueue, T
@@ -12,6 +11,7 @@ from ._runtime.deadline import Deadline
 from ._runtime.hops import FileHops
 from ._runtime.takes import AT_TASK_DONE, AUTOSAVE
 from ._runtime.tasks import TaskShell
+from ._runtime.turns import each
 from ._storage.block import cannot_encode
 from ._tasked import TaskedQueue
 from .exceptions import Empty, Full
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ._storage.files import File
 
 __all__ = ["AsyncQueue", "Empty", "Full"]
-
-_TURN = 0.002  # s for which put_many may encode before the loop gets its turn
 
 
 class AsyncQueue(FileQueue[T], TaskedQueue[T]):
@@ -154,14 +152,8 @@ class AsyncQueue(FileQueue[T], TaskedQueue[T]):
             Everything that ``put`` raises.
         """
         deadline = Deadline.of(block, timeout)
-        driven, encode, now = self._driven, self._encode, time.monotonic
-        records: list[bytes] = []
-        turn = now() + _TURN
-        for item in items:
-            records.append(await self._encode_there(driven, item) if driven else encode(item))
-            if now() >= turn:
-                await sleep(0)
-                turn = now() + _TURN
+        encode = partial(self._encode_there, self._driven) if self._driven else self._encode
+        records = await each(encode, items, awaits=self._driven is not None)
         self._check_room(len(records))
         if records:
             await self._shell.append(records, deadline)

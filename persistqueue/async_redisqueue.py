@@ -12,6 +12,7 @@ from ._runtime.acks import AT_ACK
 from ._runtime.deadline import Deadline
 from ._runtime.hops import FileHops, in_executor
 from ._runtime.tasks import TaskShell
+from ._runtime.turns import each
 from ._tasked import TaskedQueue
 from .exceptions import Empty, Full
 
@@ -137,7 +138,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             Everything that ``put`` raises.
         """
         deadline = Deadline.of(block, timeout)
-        records = [self._encode(item) for item in items]
+        records = await each(self._encode, items)
         self._check_room(len(records))
         stored = await self._shell.append(records, deadline) if records else ()
         return list(map(bool, stored)) if self._UNIQUE else None

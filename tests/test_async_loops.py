@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 from crashdisk import watchdog
 from loops import eventually, in_loop, parked
+from redis_server import shared
 from waiting import Call, until
 
+import persistqueue
 from persistqueue import AsyncQueue, AsyncSQLiteQueue, Empty, Full, Queue, QueueClosed, engines
 from persistqueue._storage.files import Disk, File
 
@@ -621,8 +623,9 @@ def test_debug_mode_has_nothing_to_say(path: Path, caplog: pytest.LogCaptureFixt
     assert [] == [record.getMessage() for record in caplog.records]
 
 
+@pytest.mark.parametrize("kind", ["AsyncQueue", "AsyncSQLiteQueue", "AsyncRedisQueue"])
 @in_loop
-async def test_the_loop_turns_while_many_are_encoded(path: Path) -> None:
+async def test_the_loop_turns_while_many_are_encoded(path: Path, kind: str) -> None:
     """A long ``put_many`` lets others have their turn while it encodes."""
     turns, seen = 0, list[int]()
 
@@ -638,7 +641,8 @@ async def test_the_loop_turns_while_many_are_encoded(path: Path) -> None:
             seen.append(turns)
             yield number
 
-    async with AsyncQueue[int](path) as queue:
+    where = [str(path), shared().url] if kind == "AsyncRedisQueue" else [path]
+    async with await getattr(persistqueue, kind).create(*where) as queue:
         counting = asyncio.create_task(count())
         await queue.put_many(items())
         counting.cancel()
