@@ -193,7 +193,7 @@ def backlog(
     Args:
         backlogs: in rising order; the queue is filled up from one to the next.
         rounds: values at each.
-        seconds: where filling up would take longer, or a value took longer, is the end.
+        seconds: where a value takes longer, or filling up twice as long, is the end.
     """
     items = map(_name, map(str, counter()))
     if kind.tasks:
@@ -206,10 +206,10 @@ async def _backlog_tasks(
     seconds: float,
 ) -> list[Backlog]:  # fmt: skip
     found: list[Backlog] = []
-    waiting, spent = 0, 0.0
+    waiting, rate = 0, 0.0  # seconds to put an item
     async with kind.opened(path) as queue:
         for wanted in backlogs:
-            if waiting and spent / waiting * (wanted - waiting) > seconds:
+            if rate * (wanted - waiting) > 2 * seconds:
                 break
             start = time.perf_counter()
             for part in _parts(wanted - waiting, FILL if queue.put_many else 1):
@@ -217,7 +217,8 @@ async def _backlog_tasks(
                     await queue.put_many(list(islice(items, part)))
                 else:
                     await queue.put(next(items))
-            spent, waiting = spent + time.perf_counter() - start, wanted
+            rate = (time.perf_counter() - start) / (wanted - waiting)
+            waiting = wanted
             found.append(Backlog(wanted, 0, []))
             for _ in range(rounds):
                 steps, start = 0, time.perf_counter()
@@ -235,10 +236,10 @@ def _backlog_threads(
     seconds: float,
 ) -> list[Backlog]:  # fmt: skip
     found: list[Backlog] = []
-    waiting, spent = 0, 0.0
+    waiting, rate = 0, 0.0  # seconds to put an item
     with kind.opened(path) as queue:
         for wanted in backlogs:
-            if waiting and spent / waiting * (wanted - waiting) > seconds:
+            if rate * (wanted - waiting) > 2 * seconds:
                 break
             start = time.perf_counter()
             for part in _parts(wanted - waiting, FILL if queue.put_many else 1):
@@ -246,7 +247,8 @@ def _backlog_threads(
                     queue.put_many(list(islice(items, part)))
                 else:
                     queue.put(next(items))
-            spent, waiting = spent + time.perf_counter() - start, wanted
+            rate = (time.perf_counter() - start) / (wanted - waiting)
+            waiting = wanted
             found.append(Backlog(wanted, 0, []))
             for _ in range(rounds):
                 steps, start = 0, time.perf_counter()

@@ -18,6 +18,7 @@ from ..exceptions import EngineError, SerializationError
 from .base import Recipe, StorageEngine
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Coroutine, Sequence
 
 
@@ -57,9 +58,11 @@ class Adapter(StorageEngine):
     It holds every item in memory, as that interface wants it.
     """
 
-    def __init__(self, path: str, engine_class: Callable[[Path], CoroutineEngine]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], engine_class: Callable[[Path], CoroutineEngine]
+    ) -> None:
         super().__init__(path)
-        self._engine = engine_class(Path(path))
+        self._engine = engine_class(Path(self.path))
         self._records: list[bytes] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
