@@ -95,7 +95,7 @@ def _engines() -> Iterator[Kind]:
             ("ChunkFileEngine", ("process", "power")),
             ("SQLiteEngine", ("process", "power")),
             ("DbmEngine", ("process", "power")),
-            ("PickledListEngine", ("power",)),
+            ("PickledListEngine", ("process", "power")),
             ("MemoryEngine", ("none",)),
         ):
             for durability in durabilities:

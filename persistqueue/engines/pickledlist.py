@@ -29,7 +29,8 @@ class PickledListEngine(StorageEngine):
     """Keeps all records in one file, which every change writes anew.
 
     The smallest that survives; for queues that stay short, since each put and each finished
-    item costs the whole file, and a sync, at either durability.
+    item costs the whole file, and a sync, at either durability: with ``"process"`` a loss of
+    power leaves the old file or the new one, with ``"power"`` the new one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
