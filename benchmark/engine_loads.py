@@ -274,36 +274,45 @@ def _noted(found: list[Backlog], steps: int, spent: float) -> bool:
     return steps == STEPS
 
 
-def opening(kind: Kind, path: Path, waiting: int, rounds: int) -> list[float]:
-    """Return how many milliseconds it takes until a queue is open and knows its size.
+class Opening(NamedTuple):
+    """How many milliseconds after it was begun a queue was open, and had said its size."""
+
+    opened: float
+    sized: float
+
+
+def opening(kind: Kind, path: Path, waiting: int, rounds: int) -> list[Opening]:
+    """Open a queue in which so many items wait.
 
     Raises:
-        LostError: it is another one.
+        LostError: it says another number.
     """
     found = []
     for _ in range(rounds):
         if kind.tasks:
-            size, seconds = asyncio.run(_opening_tasks(kind, path))
+            size, times = asyncio.run(_opening_tasks(kind, path))
         else:
-            size, seconds = _opening_threads(kind, path)
+            size, times = _opening_threads(kind, path)
         if size not in (waiting, None):
             raise LostError(f"{kind.name}: {waiting} items waited, {size} are there")
-        found.append(seconds * 1e3)
+        found.append(Opening(*(1e3 * seconds for seconds in times)))
     return found
 
 
-async def _opening_tasks(kind: Kind, path: Path) -> tuple[int | None, float]:
+async def _opening_tasks(kind: Kind, path: Path) -> tuple[int | None, tuple[float, float]]:
     start = time.perf_counter()
     async with kind.opened(path) as queue:
+        opened = time.perf_counter() - start
         size = await queue.qsize() if queue.qsize else None
-        return size, time.perf_counter() - start
+        return size, (opened, time.perf_counter() - start)
 
 
-def _opening_threads(kind: Kind, path: Path) -> tuple[int | None, float]:
+def _opening_threads(kind: Kind, path: Path) -> tuple[int | None, tuple[float, float]]:
     start = time.perf_counter()
     with kind.opened(path) as queue:
+        opened = time.perf_counter() - start
         size = queue.qsize() if queue.qsize else None
-        return size, time.perf_counter() - start
+        return size, (opened, time.perf_counter() - start)
 
 
 def median(values: Sequence[float]) -> float:

@@ -40,7 +40,7 @@ def _against(rows: list[Row]) -> list[Row]:
 
 def _opening(rows: list[Row]) -> list[Row]:
     return [
-        {**row, "picture": "ratio", "load": f"opening {row['x']:,} items"}
+        {**row, "picture": "ratio", "load": f"{row['load']}, {row['x']:,} items wait"}
         for row in rows
         if row["picture"] == "opening"
     ]

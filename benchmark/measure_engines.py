@@ -138,8 +138,9 @@ class Run:
             self.note("backlog", kind, "put, get", waiting, operations, "us", values)
         if kind.durability != "none":
             waiting = found[-1].waiting
-            values = engine_loads.opening(kind, path, waiting, rounds)
-            self.note("opening", kind, "open, qsize", waiting, waiting, "ms", values)
+            times = engine_loads.opening(kind, path, waiting, rounds)
+            for load, values in zip(("open", "open, qsize"), zip(*times, strict=True), strict=True):
+                self.note("opening", kind, load, waiting, waiting, "ms", values)
         self.cleared(kind, path)
 
     def further(self, case: Case) -> None:
@@ -149,7 +150,7 @@ class Run:
 
     def note(
         self, picture: str, kind: Kind, load: str, x: int, items: int, unit: str,
-        values: list[float],
+        values: Sequence[float],
     ) -> None:  # fmt: skip
         shown = (
             picture, kind.group, kind.name, kind.durability,
