@@ -306,11 +306,13 @@ class EngineStore:
                 reason=f"the record cannot be decoded ({reason})",
                 advice='open the queue with on_corrupt="skip" to set it aside and go on',
             )
-        kept = f"{self._where}.corrupt-{time.time_ns()}"
+        kept = "there is nothing to keep"
         if record is not None and self._lock.on_disk:
-            with open(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            name = f"{self._where}.corrupt-{time.time_ns()}"
+            with open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(record)
-        warn("%s: a record cannot be decoded (%s); kept as %s", self._where, reason, kept)
+            kept = f"kept as {name}"
+        warn("%s: a record cannot be decoded (%s); %s", self._where, reason, kept)
         self.skipped += 1
         self._cursor.skip(start, end)
 
