@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 from loops import in_loop
 
-from persistqueue import AsyncQueue, PersistQueueError, Queue, QueueFailed
+from persistqueue import AsyncQueue, EngineError, PersistQueueError, Queue, QueueFailed, QueueLocked
 from persistqueue.engines import from_coroutines
 
 
@@ -195,6 +195,16 @@ def test_random_failures_against_a_list(seed: int, tmp_path: Path) -> None:
     with queue(tmp_path) as q:  # what failed may be among it, what was put is
         found = q.get_many(10_000) if q.qsize() else []
         assert model == [item for item in found if item in model]
+
+
+def test_errors_name_the_class_that_raised(tmp_path: Path) -> None:
+    """Not the adapter, which nobody has written or heard of."""
+    with queue(tmp_path) as q:
+        fail("add_item", 0, 1, behind=True)
+        with pytest.raises(EngineError, match=r"Flaky\.append raised ValueError: add_item"):
+            q.put_many([1, 2])
+        with pytest.raises(QueueLocked, match="Flaky serves one queue"):
+            queue(tmp_path)
 
 
 @in_loop

@@ -87,8 +87,13 @@ class EngineLock:
             lock.close()
 
 
+def name_of(engine: StorageEngine) -> str:
+    """Return what messages call an engine: its class, or the class that an adapter adapts."""
+    return str(vars(engine).get("_shown_as", type(engine).__name__))
+
+
 def _taken(engine: StorageEngine) -> QueueLocked:
     return QueueLocked(
-        f"{engine.path} is open already, in this process or another, and {type(engine).__name__} "
+        f"{engine.path} is open already, in this process or another, and {name_of(engine)} "
         "serves one queue at a time: close that one, or use the default engine"
     )

@@ -22,7 +22,7 @@ from .base import Record
 from .block import Damaged
 from .chunkstate import MOST_RECORDS, Position, State
 from .cursor import Cursor
-from .enginelock import EngineLock
+from .enginelock import EngineLock, name_of
 from .readahead import ReadAhead
 from .seal import Seal
 
@@ -100,7 +100,7 @@ class EngineStore:
         engine = self._make()
         if not hasattr(engine, "path"):  # a subclass that has not called the base class
             engine.path = self.path
-        self._name, self._where = type(engine).__name__, engine.path
+        self._name, self._where = name_of(engine), engine.path
         if not self._lock.acquire(engine):
             return False
         try:

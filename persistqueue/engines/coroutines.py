@@ -73,6 +73,7 @@ class Adapter(StorageEngine):
     ) -> None:
         super().__init__(path)
         self._engine = engine_class(Path(self.path))
+        self._shown_as = type(self._engine).__name__  # in messages
         self._records: list[bytes] = []  # what is to be seen
         # Everything that the engine holds is numbered; what is hidden is among it.
         self._first = 0  # number of the oldest
