@@ -193,7 +193,7 @@ def backlog(
     Args:
         backlogs: in rising order; the queue is filled up from one to the next.
         rounds: values at each.
-        seconds: where a value takes longer, or filling up twice as long, is the end.
+        seconds: where a value takes longer, or filling up seven times as long, is the end.
     """
     items = map(_name, map(str, counter()))
     if kind.tasks:
@@ -209,7 +209,7 @@ async def _backlog_tasks(
     waiting, rate = 0, 0.0  # seconds to put an item
     async with kind.opened(path) as queue:
         for wanted in backlogs:
-            if rate * (wanted - waiting) > 2 * seconds:
+            if rate * (wanted - waiting) > 7 * seconds:
                 break
             start = time.perf_counter()
             for part in _parts(wanted - waiting, FILL if queue.put_many else 1):
@@ -239,7 +239,7 @@ def _backlog_threads(
     waiting, rate = 0, 0.0  # seconds to put an item
     with kind.opened(path) as queue:
         for wanted in backlogs:
-            if rate * (wanted - waiting) > 2 * seconds:
+            if rate * (wanted - waiting) > 7 * seconds:
                 break
             start = time.perf_counter()
             for part in _parts(wanted - waiting, FILL if queue.put_many else 1):

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 LOADS = [(5, 1), (1, 1), (20, 2)]  # producers, consumers; the first is aiodiskqueue's own
 SIZES = (1_000, 5_000, 20_000)  # items of a load
 CALLERS = (1, 3, 10, 30, 100, 300)
-_PATIENCE = 20  # times as long may be what is compared with aiodiskqueue, so that it is whole
+#: So many times as long may be what is compared, by its items: that must be whole.
+_PATIENCE = {1_000: 1, 5_000: 20, 20_000: 10}
 COLUMNS = (
     "picture", "group", "kind", "durability", "callers", "load", "x", "items", "rounds",
     "unit", "median", "least", "most",
@@ -77,6 +78,21 @@ class Case:
         self.items, self.seconds = result.items, result.seconds
         self.values.append(result.value)
         return result
+
+
+def _compared(kind: Kind, load: tuple[int, int]) -> bool:
+    """Return whether a ratio is made of it; a list that is written anew each time never is."""
+    ours = kind.group == "engines" and "PickledList" not in kind.name
+    return load == LOADS[0] and (ours or kind.name.startswith("aiodiskqueue"))
+
+
+def _within(allowed: float, items: int, seconds: float) -> int:
+    """Return how many items there is time for, when so many took so long.
+
+    As many as at the same rate; but no more than would take three times as long if each
+    item cost more, the more there are.
+    """
+    return int(items * min(allowed / seconds, (3 * allowed / seconds) ** 0.5))
 
 
 class Run:
@@ -113,15 +129,14 @@ class Run:
 
     def load(self, kind: Kind, load: tuple[int, int], sizes: Sequence[int]) -> Iterator[Case]:
         """Run a load with more and more items, as far as time allows."""
-        rate, before = 0.0, 0
+        seconds, before = 0.0, 0
         for size in sizes:
-            compared = load == LOADS[0] and (kind.group == "engines" or "aiodisk" in kind.name)
-            allowed = self.seconds * (_PATIENCE if compared else 1)
-            items = int(min(size, rate * allowed)) if rate else size
+            allowed = self.seconds * (_PATIENCE.get(size, 1) if _compared(kind, load) else 1)
+            items = min(size, _within(allowed, before, seconds)) if before else size
             if items > 1.2 * before:  # else it is what was measured already
                 case = Case("load", kind, size, load, items)
                 self.once(case)
-                rate, before = items / case.seconds, items
+                seconds, before = case.seconds, items
                 self.cases.append(case)
             yield Case("load", kind, size, load)
 
@@ -133,7 +148,7 @@ class Run:
     def backlog(self, kind: Kind, backlogs: Sequence[int], rounds: int) -> None:
         """Fill a queue up, measure what an operation costs meanwhile, and open it again."""
         path = self.place()
-        found = engine_loads.backlog(kind, path, backlogs, rounds, 10 * self.seconds)
+        found = engine_loads.backlog(kind, path, backlogs, rounds, 3 * self.seconds)
         for waiting, operations, values in found:
             self.note("backlog", kind, "put, get", waiting, operations, "us", values)
         if kind.durability != "none":
@@ -145,7 +160,8 @@ class Run:
 
     def further(self, case: Case) -> None:
         """Run a case once more, if there is time."""
-        if time.monotonic() + case.seconds < self.until:
+        quick = case.seconds < 2 * max(_PATIENCE.values()) * self.seconds
+        if quick and time.monotonic() + case.seconds < self.until:
             self.once(case)
 
     def note(
