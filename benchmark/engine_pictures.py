@@ -70,7 +70,7 @@ def _load(figure: Any, rows: list[Row]) -> None:
                     row["median"], place, f" {row['median']:,.0f}{fewer}", va="center", size=6
                 )
         axes.set(xscale="log", title=f"{load} producers/consumers", xlabel="put and got, 1/s")
-        axes.set(xlim=(10 ** int(math.log10(min(shown))), 12 * max(shown)))
+        axes.set(xlim=(10 ** int(math.log10(min(shown))), 25 * max(shown)))
         axes.set_ylim(-0.7, len(labels) - 0.3)
         axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)

@@ -46,7 +46,7 @@ LOADS = [(5, 1), (1, 1), (20, 2)]  # producers, consumers; the first is aiodiskq
 SIZES = (1_000, 5_000, 20_000)  # items of a load
 CALLERS = (1, 3, 10, 30, 100, 300)
 #: So many times as long may be what is compared, by its items: that must be whole.
-_PATIENCE = {1_000: 1, 5_000: 20, 20_000: 10}
+_PATIENCE = {1_000: 1, 5_000: 30, 20_000: 10}
 COLUMNS = (
     "picture", "group", "kind", "durability", "callers", "load", "x", "items", "rounds",
     "unit", "median", "least", "most",
@@ -160,7 +160,7 @@ class Run:
 
     def further(self, case: Case) -> None:
         """Run a case once more, if there is time."""
-        quick = case.seconds < 2 * max(_PATIENCE.values()) * self.seconds
+        quick = case.seconds < max(_PATIENCE.values()) * self.seconds
         if quick and time.monotonic() + case.seconds < self.until:
             self.once(case)
 
