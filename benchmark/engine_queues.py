@@ -1,206 +1,205 @@
-"""What ``measure_engines`` compares: each kind of queue behind ``put``, ``get`` and ``fill``."""
+"""What ``measure_engines`` compares: every engine and queue class behind ``put`` and ``get``.
+
+A queue of a class for asyncio is used by tasks, one of a synchronous class by threads.  ``get``
+is what takes an item and finishes it, in one call or two.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import importlib
+import os
+import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from benchmark.side import PEER, BenchmarkError, installed_peer
-from persistqueue import AsyncQueue, AsyncSQLiteQueue, engines
+import persistqueue
+from benchmark.side import ROOT
+from persistqueue import engines
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-Open = Callable[[Path], AbstractAsyncContextManager[Any]]
+#: Returns a context manager whose value is a ``Measured``; an async one if tasks use it.
+Open = Callable[[Path], Any]
+FILL = 20_000  # items in one put_many
 
 
 class Measured:
-    """A queue with what is measured of it."""
+    """A queue with what is measured of it: functions, or coroutine functions for tasks."""
 
-    def __init__(self, put: Any, get: Any, put_many: Any = None) -> None:
-        self.put, self.get = put, get
-        self._put_many = put_many
+    def __init__(self, put: Any, get: Any, put_many: Any = None, qsize: Any = None) -> None:
+        self.put, self.get, self.put_many, self.qsize = put, get, put_many, qsize
 
-    async def fill(self, item: Any, count: int) -> None:
-        """Put many items, as quickly as this kind can."""
-        while count > 0 and self._put_many:
-            await self._put_many([item] * min(count, 20_000))
-            count -= 20_000
-        for _ in range(count):
-            await self.put(item)
+
+class Kind(NamedTuple):
+    """One kind of queue.
+
+    Attributes:
+        group: ``"engines"``, ``"classes"`` or ``"peers"``: what it is shown beside.
+        durability: what a put that has returned survives.
+        tasks: whether tasks use it, not threads.
+        opened: opens it; called again with the same path it finds what is there.
+        forget: removes what was stored there; files need none.
+    """
+
+    group: str
+    name: str
+    durability: str
+    tasks: bool
+    opened: Open
+    forget: Callable[[], None] | None = None
 
 
 @asynccontextmanager
-async def _ours(path: Path, make: Any, **options: Any) -> AsyncIterator[Measured]:
-    async with make(str(path), **options) as queue:
-        yield Measured(queue.put, queue.get, queue.put_many)
+async def _async(path: Path, make: Callable[[Path], Any], finish: str = "") -> AsyncIterator[Any]:
+    async with make(path) as queue:
+
+        async def get_and_finish() -> Any:
+            item = await queue.get()
+            await getattr(queue, finish)(item)
+            return item
+
+        get = get_and_finish if finish else queue.get
+        yield Measured(queue.put, get, queue.put_many, queue.qsize)
 
 
-def _engine(engine: Any, durability: str) -> Open:
-    return partial(_ours, make=AsyncQueue, engine=engine, durability=durability, autosave=True)
+@contextmanager
+def _sync(path: Path, make: Callable[[Path], Any], finish: str = "") -> Iterator[Measured]:
+    with make(path) as queue:
+
+        def get_and_finish() -> Any:
+            item = queue.get()
+            getattr(queue, finish)(item)
+            return item
+
+        get = get_and_finish if finish else queue.get
+        yield Measured(queue.put, get, queue.put_many, queue.qsize)
 
 
-OURS: dict[tuple[str, str], Open] = {
-    **{
-        (name, durability): _engine(getattr(engines, name), durability)
-        for name in ("ChunkFileEngine", "SQLiteEngine", "DbmEngine")
-        for durability in ("process", "power")
-    },
-    ("MemoryEngine", "none"): _engine(engines.MemoryEngine, "process"),
-    ("PickledListEngine", "power"): _engine(engines.PickledListEngine, "power"),
-    ("AsyncSQLiteQueue", "power"): partial(_ours, make=AsyncSQLiteQueue, durability="power"),
-}
+def _kind(
+    group: str, name: str, durability: str, make: Callable[[Path], Any], *, finish: str = "",
+    forget: Callable[[], None] | None = None,
+) -> Kind:  # fmt: skip
+    tasks = name.startswith("Async")
+    opened = partial(_async if tasks else _sync, make=make, finish=finish)
+    return Kind(group, name, durability, tasks, opened, forget)
 
 
-def peers() -> dict[tuple[str, str], Open]:
-    """Return other libraries' queues, those that are installed."""
-    found: dict[tuple[str, str], Open] = {}
-    if _there("aiodiskqueue"):
-        for name in ("DbmEngine", "PickledList"):
-            found["aiodiskqueue " + name, "process"] = partial(_aiodiskqueue, name=name)
-        found["aiodiskqueue PickleSequence", "process"] = partial(
-            _aiodiskqueue, name="PickleSequence"
-        )
-    if _there("litequeue"):
-        found["litequeue", "process"] = _litequeue
-    if _there("simplebroker"):
-        found["SimpleBroker", "power"] = _simplebroker
-    package = upstream(installed_peer())
-    for name, durability in (("Queue", "process"), ("SQLiteQueue", "power")):
-        kind = f"{PEER} {name}", durability
-        found[kind] = partial(_persist_queue, package=package, name=name)
+def _at(queue_class: Any, **options: Any) -> Callable[[Path], Any]:
+    return lambda path: queue_class(str(path), **options)
+
+
+def _engines() -> Iterator[Kind]:
+    for face in ("AsyncQueue", "Queue"):
+        for engine, durabilities in (
+            ("ChunkFileEngine", ("process", "power")),
+            ("SQLiteEngine", ("process", "power")),
+            ("DbmEngine", ("process", "power")),
+            ("PickledListEngine", ("process", "power")),
+            ("MemoryEngine", ("none",)),
+        ):
+            for durability in durabilities:
+                make = _at(
+                    getattr(persistqueue, face),
+                    engine=getattr(engines, engine),
+                    durability="process" if durability == "none" else durability,
+                    autosave=True,
+                )
+                yield _kind("engines", f"{face} {engine}", durability, make)
+
+
+_SQLITE = (
+    "SQLiteQueue", "FILOSQLiteQueue", "UniqueQ", "PriorityQueue",
+    "SQLiteAckQueue", "FILOSQLiteAckQueue", "UniqueAckQ",
+)  # fmt: skip
+
+
+def _sqlite() -> Iterator[Kind]:
+    for name in (prefix + name for prefix in ("Async", "") for name in _SQLITE):
+        for durability in ("process", "power") if name.endswith("SQLiteQueue") else ("power",):
+            make = _at(getattr(persistqueue, name), durability=durability)
+            yield _kind("classes", name, durability, make, finish="ack" if "Ack" in name else "")
+
+
+@asynccontextmanager
+async def _async_broker(path: Path) -> AsyncIterator[Any]:
+    async with persistqueue.AsyncBroker(str(path)) as broker:
+        yield broker.queue("jobs")
+
+
+@contextmanager
+def _broker(path: Path) -> Iterator[Any]:
+    with persistqueue.Broker(str(path)) as broker:
+        yield broker.queue("jobs")
+
+
+def _brokers() -> Iterator[Kind]:
+    yield _kind("classes", "AsyncBroker queue", "power", _async_broker)
+    yield _kind("classes", "Broker queue", "power", _broker)
+
+
+def _mysql(stack: ExitStack) -> Iterator[Kind]:
+    """Start a server; it ends with the process, or with the stack."""
+    sys.path.append(os.path.join(ROOT, "tests"))
+    from mysql_server import new_server  # noqa: PLC0415 - only when it is there
+
+    flushing = {"innodb-flush-method": "fsync", "innodb-flush-log-at-trx-commit": 1}
+    server = new_server(**{"debug-no-sync": 0}, **flushing)
+    stack.callback(server.stop)
+    where = server.database()
+
+    def forget() -> None:
+        name = where["db_name"]
+        server.run(f"DROP DATABASE {name}")
+        server.run(f"CREATE DATABASE {name}")
+
+    for name in ("AsyncMySQLQueue", "MySQLQueue", "AsyncMySQLAckQueue", "MySQLAckQueue"):
+        queue_class, ack = getattr(persistqueue, name), "ack" if "Ack" in name else ""
+
+        def make(path: Path, queue_class: Any = queue_class) -> Any:
+            return queue_class(**where, name=f"q{path.stem}")
+
+        yield _kind("classes", name, "power", make, finish=ack, forget=forget)
+
+
+def _redis(stack: ExitStack) -> Iterator[Kind]:
+    """Start a server that syncs each change."""
+    import redis  # noqa: PLC0415 - only when it is there
+
+    from benchmark.redis_peers import server  # noqa: PLC0415 - it imports redis
+
+    url = stack.enter_context(server("always"))
+    client = stack.enter_context(redis.Redis.from_url(url))
+
+    def forget() -> None:
+        client.flushall()
+
+    for name in ("AsyncRedisQueue", "RedisQueue", "AsyncRedisUniqueQueue", "RedisUniqueQueue"):
+        queue_class = getattr(persistqueue, name)
+
+        def make(path: Path, queue_class: Any = queue_class) -> Any:
+            return queue_class(path.stem, url)
+
+        yield _kind("classes", name, "power", make, finish="ack", forget=forget)
+
+
+_SERVERS: tuple[tuple[str, str, Callable[[ExitStack], Iterator[Kind]]], ...] = (
+    ("mariadbd", "AsyncMySQLQueue", _mysql),
+    ("redis-server", "AsyncRedisQueue", _redis),
+)
+
+
+def ours(stack: ExitStack) -> list[Kind]:
+    """Return every engine and queue class; those of a server that is installed here, too.
+
+    Args:
+        stack: ends the servers.
+    """
+    found = [*_engines(), *_sqlite(), *_brokers()]
+    for program, name, kinds in _SERVERS:
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+        if shutil.which(program, path=path) is None or not hasattr(persistqueue, name):
+            print(f"no {name}: it needs {program} and its driver", file=sys.stderr)
+        else:
+            found += kinds(stack)
     return found
-
-
-def upstream(folder: str) -> Any:
-    """Return persist-queue's package, which has this one's name, from where it is installed."""
-    ours = _taken_out()
-    sys.path.insert(0, folder)
-    try:
-        package = importlib.import_module("persistqueue")
-    finally:
-        sys.path.remove(folder)
-        _taken_out()
-        sys.modules.update(ours)
-    if not (package.__file__ or "").startswith(folder):
-        raise BenchmarkError(f"{PEER} was looked for in {folder}, found was {package.__file__}")
-    return package
-
-
-def _taken_out() -> dict[str, ModuleType]:
-    """Have the modules of ``persistqueue`` forgotten, and return them."""
-    names = [name for name in sys.modules if name.partition(".")[0] == "persistqueue"]
-    return {name: sys.modules.pop(name) for name in names}
-
-
-def _there(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True
-
-
-@asynccontextmanager
-async def _aiodiskqueue(path: Path, name: str) -> AsyncIterator[Measured]:
-    import aiodiskqueue  # noqa: PLC0415 - only when it is asked for
-
-    queue = await aiodiskqueue.Queue.create(
-        path, cls_storage_engine=getattr(aiodiskqueue.engines, name)
-    )
-    yield Measured(queue.put, queue.get)
-
-
-class _Polled:
-    """A synchronous queue on a thread; ``get`` asks again until there is something."""
-
-    def __init__(self, put: Callable[[Any], Any], pop: Callable[[], Any]) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._put, self._pop = put, pop
-
-    async def put(self, item: Any) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._put, item)
-
-    async def get(self) -> Any:
-        loop = asyncio.get_running_loop()
-        while (item := await loop.run_in_executor(self._thread, self._pop)) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0)  # it cannot wait
-        return item
-
-    async def call(self, function: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    def close(self) -> None:
-        self._thread.shutdown()
-
-
-@asynccontextmanager
-async def _persist_queue(path: Path, package: Any, name: str) -> AsyncIterator[Measured]:
-    options = {"auto_commit": True, "multithreading": True} if "SQL" in name else {"autosave": True}
-    queue = getattr(package, name)(str(path), **options)
-
-    def pop() -> Any:
-        try:
-            return queue.get(block=False)
-        except package.Empty:
-            return None
-
-    polled = _Polled(queue.put, pop)
-    try:
-        yield Measured(polled.put, polled.get)
-    finally:
-        getattr(queue, "close", int)()
-        polled.close()
-
-
-@asynccontextmanager
-async def _litequeue(path: Path) -> AsyncIterator[Measured]:
-    import litequeue  # noqa: PLC0415 - only when it is asked for
-
-    queue: Any = None
-
-    def pop() -> Any:
-        message = queue.pop()
-        if message is None:
-            return None
-        found = message["data"] if isinstance(message, dict) else message.data
-        queue.done(message["message_id"] if isinstance(message, dict) else message.message_id)
-        return found
-
-    def put(item: Any) -> None:
-        queue.put(item)
-
-    polled = _Polled(put, pop)
-    queue = await polled.call(lambda: litequeue.LiteQueue(str(path)))
-    try:
-        yield Measured(polled.put, polled.get)
-    finally:
-        polled.close()
-
-
-@asynccontextmanager
-async def _simplebroker(path: Path) -> AsyncIterator[Measured]:
-    import simplebroker  # noqa: PLC0415 - only when it is asked for
-
-    queue: Any = None
-
-    def write(item: Any) -> None:
-        queue.write(item)
-
-    def read() -> Any:
-        return queue.read()
-
-    polled = _Polled(write, read)
-    queue = await polled.call(lambda: simplebroker.Queue("q", db_path=str(path), persistent=True))
-    try:
-        yield Measured(polled.put, polled.get)
-    finally:
-        await polled.call(queue.close)
-        polled.close()

@@ -1,213 +1,264 @@
-"""Measures storage engines: loads of several tasks, a growing backlog, many callers.
+"""Measures every engine and queue class: loads, a growing backlog, opening, many callers.
 
 Run it from anywhere: ``python benchmark/measure_engines.py [--peers] [--out DIR]``.
 
-The loads are those that aiodiskqueue measures itself with: so many producers and consumers
-on one event loop, items of 256 bytes.  Every item that was put must come out, once; else the
-run fails.  Kinds are interleaved, round by round, and medians reported: other programs on the
-machine slow all of them alike.  The numbers are written as CSV, the pictures as PNG and SVG.
+The loads are those that aiodiskqueue measures itself with: so many producers and consumers,
+items of 256 bytes.  Classes for asyncio are used by tasks on one event loop, the others by
+threads.  Every item that was put must come out, once; else the run fails.  Kinds are
+interleaved, round by round, and medians reported: other programs on the machine slow all of
+them alike.  The numbers are written as CSV, the pictures as PNG and SVG.
+
+What is slow is measured with fewer items: the column ``items`` says how many were run, and
+nothing is extrapolated.  The first round runs everything; further ones what there is time for
+(``rounds``).
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import csv
-import statistics
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count as counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file: the package is beside it
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmark import engine_loads
+from benchmark.engine_loads import LostError, Result, median
+from benchmark.engine_peers import peers
 from benchmark.engine_pictures import draw
-from benchmark.engine_queues import OURS, peers
+from benchmark.engine_queues import Kind, ours
+from benchmark.engine_ratios import ratios
 from benchmark.machine import machine
 from benchmark.progress import Progress
 
-LOADS = [(1, 1), (5, 1), (20, 2)]  # producers, consumers
-ITEM_BYTES = 256
-_STEPS = 200  # of puts and gets over a backlog
-#: What becomes too slow to wait for above so many items.
-_BOUND = {
-    "PickledListEngine": 1_000,
-    "aiodiskqueue DbmEngine": 5_000,
-    "aiodiskqueue PickleSequence": 1_000,
-    "aiodiskqueue PickledList": 1_000,
-    "SimpleBroker": 5_000,
-    "litequeue": 5_000,
-    "persist-queue Queue": 5_000,
-    "persist-queue SQLiteQueue": 5_000,
-}
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
-Open = Callable[[Path], AbstractAsyncContextManager[Any]]
+LOADS = [(5, 1), (1, 1), (20, 2)]  # producers, consumers; the first is aiodiskqueue's own
+SIZES = (1_000, 5_000, 20_000)  # items of a load
+CALLERS = (1, 3, 10, 30, 100, 300)
+#: So many times as long may be what is compared, by its items: that must be whole.
+_PATIENCE = {1_000: 1, 5_000: 30, 20_000: 10}
+COLUMNS = (
+    "picture", "group", "kind", "durability", "callers", "load", "x", "items", "rounds",
+    "unit", "median", "least", "most",
+)  # fmt: skip
 
 
-class Case(NamedTuple):
-    """One thing to be measured."""
+@dataclass
+class Case:
+    """One load, or one number of callers.
+
+    Attributes:
+        x: items or callers that were asked for.
+        items: how many are put, once that is settled.
+    """
 
     picture: str
-    kind: str
-    durability: str
-    x: int  # items, backlog or callers
-    load: str
-    run: Callable[[], float]
+    kind: Kind
+    x: int
+    load: tuple[int, int] = (0, 0)
+    items: int = 0
+    seconds: float = 0.0
+    values: list[float] = field(default_factory=list)
+
+    def run(self, path: Path) -> Result:
+        if self.picture == "load":
+            result = engine_loads.load(self.kind, path, *self.load, self.items)
+        else:
+            result = engine_loads.callers(self.kind, path, self.x, self.items)
+        self.items, self.seconds = result.items, result.seconds
+        self.values.append(result.value)
+        return result
 
 
-class LostError(Exception):
-    """What came out is not what went in."""
+def _compared(kind: Kind, load: tuple[int, int]) -> bool:
+    """Return whether a ratio is made of it; a list that is written anew each time never is."""
+    ours = kind.group == "engines" and "PickledList" not in kind.name
+    return load == LOADS[0] and (ours or kind.name.startswith("aiodiskqueue"))
 
 
-async def _load(opened: Open, path: Path, producers: int, consumers: int, count: int) -> float:
-    """Return operations a second: each item is put once and got once."""
-    share = count // producers
-    got: list[str] = []
-    async with opened(path) as queue:
-        start = time.perf_counter()
+def _within(allowed: float, items: int, seconds: float) -> int:
+    """Return how many items there is time for, when so many took so long.
 
-        async def produce(who: int) -> None:
-            for number in range(share):
-                await queue.put(f"{who}-{number}".ljust(ITEM_BYTES, "."))
-
-        async def consume(most: int) -> None:
-            for _ in range(most):
-                got.append(await queue.get())  # noqa: PERF401 - one at a time is the point
-
-        whole, over = divmod(share * producers, consumers)
-        await asyncio.gather(
-            *map(produce, range(producers)),
-            *(consume(whole + (number < over)) for number in range(consumers)),
-        )
-        spent = time.perf_counter() - start
-    wanted = {f"{who}-{n}".ljust(ITEM_BYTES, ".") for who in range(producers) for n in range(share)}
-    if len(got) != len(wanted) or set(got) != wanted:
-        raise LostError(f"{path.name}: put {len(wanted)}, got {len(set(got))} different ones")
-    return 2 * share * producers / spent
+    As many as at the same rate; but no more than would take three times as long if each
+    item cost more, the more there are.
+    """
+    return int(items * min(allowed / seconds, (3 * allowed / seconds) ** 0.5))
 
 
-async def _backlog(opened: Open, path: Path, backlog: int) -> float:
-    """Return microseconds for a put and a get behind and in front of so many items."""
-    async with opened(path) as queue:
-        item = "x" * ITEM_BYTES
-        await queue.fill(item, backlog)
-        start = time.perf_counter()
-        for _ in range(_STEPS):
-            await queue.put(item)
-            await queue.get()
-        return (time.perf_counter() - start) / (2 * _STEPS) * 1e6
+class Run:
+    """Everything that is measured, and when it has to end.
 
+    Args:
+        seconds: how long one measurement should take at most.
+        until: moment (``time.monotonic``) behind which no further round begins.
+    """
 
-async def _callers(opened: Open, path: Path, callers: int, count: int) -> float:
-    """Return puts a second by so many tasks together."""
-    async with opened(path) as queue:
-        item, share = "x" * ITEM_BYTES, max(count // callers, 1)
+    def __init__(self, folder: Path, seconds: float, until: float) -> None:
+        self.seconds, self.until = seconds, until
+        self._folder, self._numbers = folder, counter()
+        self.cases: list[Case] = []
+        self.rows: list[dict[str, Any]] = []
 
-        async def put() -> None:
-            for _ in range(share):
-                await queue.put(item)
+    def place(self) -> Path:
+        return self._folder / f"{next(self._numbers)}.queue"
 
-        start = time.perf_counter()
-        await asyncio.gather(*(put() for _ in range(callers)))
-        return share * callers / (time.perf_counter() - start)
+    def cleared(self, kind: Kind, path: Path) -> None:
+        """Remove what was stored, or the disk fills up."""
+        if kind.forget is not None:
+            kind.forget()
+        for found in self._folder.glob(f"{path.name}*"):
+            if found.is_dir():
+                shutil.rmtree(found)
+            else:
+                found.unlink()
 
+    def once(self, case: Case) -> None:
+        path = self.place()
+        case.run(path)
+        self.cleared(case.kind, path)
 
-def cases(
-    kinds: dict[tuple[str, str], Open], folder: Path, items: int, backlogs: int, callers: int
-) -> list[Case]:
-    """List everything that is to be measured, once, up to these bounds."""
-    found: list[Case] = []
-    numbers = iter(range(10**9))
+    def load(self, kind: Kind, load: tuple[int, int], sizes: Sequence[int]) -> Iterator[Case]:
+        """Run a load with more and more items, as far as time allows."""
+        seconds, before = 0.0, 0
+        for size in sizes:
+            allowed = self.seconds * (_PATIENCE.get(size, 1) if _compared(kind, load) else 1)
+            items = min(size, _within(allowed, before, seconds)) if before else size
+            if items > 1.2 * before:  # else it is what was measured already
+                case = Case("load", kind, size, load, items)
+                self.once(case)
+                seconds, before = case.seconds, items
+                self.cases.append(case)
+            yield Case("load", kind, size, load)
 
-    def add(picture: str, kind: tuple[str, str], x: int, load: str, measure: Any) -> None:
-        def run() -> float:
-            return float(asyncio.run(measure(folder / f"{next(numbers)}.queue")))
+    def callers(self, kind: Kind, together: int, count: int) -> None:
+        case = Case("callers", kind, together, items=count)
+        self.once(case)
+        self.cases.append(case)
 
-        if x <= _BOUND.get(kind[0], x):
-            found.append(Case(picture, *kind, x, load, run))
+    def backlog(self, kind: Kind, backlogs: Sequence[int], rounds: int) -> None:
+        """Fill a queue up, measure what an operation costs meanwhile, and open it again."""
+        path = self.place()
+        found = engine_loads.backlog(kind, path, backlogs, rounds, 3 * self.seconds)
+        for waiting, operations, values in found:
+            self.note("backlog", kind, "put, get", waiting, operations, "us", values)
+        if kind.durability != "none":
+            waiting = found[-1].waiting
+            times = engine_loads.opening(kind, path, waiting, rounds)
+            for load, values in zip(("open", "open, qsize"), zip(*times, strict=True), strict=True):
+                self.note("opening", kind, load, waiting, waiting, "ms", values)
+        self.cleared(kind, path)
 
-    for kind, opened in kinds.items():
-        for count in (n for n in (200, 1_000, 5_000, 20_000) if n <= items):
-            for producers, consumers in LOADS:
-                add(
-                    "load", kind, count, f"{producers}/{consumers}",
-                    lambda path, o=opened, p=producers, c=consumers, n=count: (
-                        _load(o, path, p, c, n)
-                    ),
-                )  # fmt: skip
-        for backlog in (10**n for n in range(2, 7) if 10**n <= backlogs):
-            add(
-                "backlog", kind, backlog, "put, get",
-                lambda path, o=opened, n=backlog: _backlog(o, path, n),
+    def further(self, case: Case) -> None:
+        """Run a case once more, if there is time."""
+        quick = case.seconds < max(_PATIENCE.values()) * self.seconds
+        if quick and time.monotonic() + case.seconds < self.until:
+            self.once(case)
+
+    def note(
+        self, picture: str, kind: Kind, load: str, x: int, items: int, unit: str,
+        values: Sequence[float],
+    ) -> None:  # fmt: skip
+        shown = (
+            picture, kind.group, kind.name, kind.durability,
+            "tasks" if kind.tasks else "threads", load, x, items, len(values), unit,
+            median(values), round(min(values), 2), round(max(values), 2),
+        )  # fmt: skip
+        self.rows.append(dict(zip(COLUMNS, shown, strict=True)))
+
+    def finished(self) -> list[dict[str, Any]]:
+        """Return every row: loads, callers, then what was noted."""
+        noted, self.rows = self.rows, []
+        for case in sorted(self.cases, key=lambda case: case.picture, reverse=True):
+            load = "{}/{}".format(*case.load) if case.picture == "load" else "put"
+            self.note(
+                case.picture, case.kind, load, case.x, case.items, "1/s", case.values
             )  # fmt: skip
-        for together in (n for n in (1, 3, 10, 30, 100, 300) if n <= callers):
-            add(
-                "callers", kind, together, "put",
-                lambda path, o=opened, n=together: _callers(o, path, n, 3 * callers),
-            )  # fmt: skip
-    return found
+        return self.rows + noted
 
 
-def measure(todo: list[Case], rounds: int) -> list[dict[str, Any]]:
-    """Run every case, round by round, and return the medians."""
-    times: dict[int, list[float]] = {number: [] for number in range(len(todo))}
-    with Progress(rounds * len(todo)) as progress:
-        for _ in range(rounds):
-            for number, case in enumerate(todo):
-                times[number].append(case.run())
-                progress.step(f"{case.picture} {case.kind} {case.x}")
-    return [
-        {
-            "picture": case.picture,
-            "kind": case.kind,
-            "durability": case.durability,
-            "load": case.load,
-            "x": case.x,
-            "median": round(statistics.median(times[number]), 1),
-            "least": round(min(times[number]), 1),
-            "most": round(max(times[number]), 1),
-        }
-        for number, case in enumerate(todo)
-    ]
+def measure(run: Run, kinds: list[Kind], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run everything once, then the rest of the rounds; return the rows."""
+    wanted = {options.only} if options.only else {"load", "callers", "backlog"}
+    sizes = [n for n in SIZES if n <= options.items] or [options.items]
+    together = [n for n in CALLERS if n <= options.callers] if "callers" in wanted else []
+    backlogs = [10**n for n in range(2, 7) if 10**n <= options.backlog]
+    loads = LOADS if "load" in wanted else []
+    whole = len(kinds) * (
+        options.rounds * (len(loads) * len(sizes) + len(together)) + ("backlog" in wanted)
+    )
+    with Progress(whole) as progress:
+        for kind in kinds:
+            for load in loads:
+                for case in run.load(kind, load, sizes):
+                    progress.step(f"{kind.name} {case.load} {case.x}")
+            for number in together:
+                run.callers(kind, number, 3 * options.callers)
+                progress.step(f"{kind.name} {number} callers")
+            if "backlog" in wanted and backlogs:
+                run.backlog(kind, backlogs, options.rounds)
+                progress.step(f"{kind.name} backlog")
+        for _ in range(options.rounds - 1):
+            for case in run.cases:
+                run.further(case)
+                progress.step(f"{case.kind.name} {case.picture} {case.x}")
+        while progress.done < progress.total:  # what was left out
+            progress.step("done")
+    return run.finished()
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--peers", action="store_true", help="other libraries, if installed")
+    parser.add_argument("--kind", default="", help="only kinds that have this in their name")
+    parser.add_argument("--group", choices=["engines", "classes", "peers"])
+    parser.add_argument("--only", choices=["load", "backlog", "callers"])
+    parser.add_argument("--items", type=int, default=20_000, help="bound of the loads")
+    parser.add_argument("--backlog", type=int, default=1_000_000, help="bound of the backlogs")
+    parser.add_argument("--callers", type=int, default=300, help="bound of those that put")
+    parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement, at most")
+    parser.add_argument("--minutes", type=float, default=25.0, help="no round is begun later")
+    parser.add_argument("--out", type=Path, default=Path("engine_measurements"))
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and write what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--peers", action="store_true", help="other libraries as well, if installed"
-    )
-    parser.add_argument("--kind", default="", help="only kinds that have this in their name")
-    parser.add_argument("--items", type=int, default=20_000, help="bound of the loads")
-    parser.add_argument("--backlog", type=int, default=1_000_000, help="bound of the backlogs")
-    parser.add_argument("--callers", type=int, default=300, help="bound of the tasks that put")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["load", "backlog", "callers"])
-    parser.add_argument("--out", type=Path, default=Path("engine_measurements"))
-    options = parser.parse_args(arguments)
-    kinds = {**OURS, **(peers() if options.peers else {})}
+    options = _options(arguments)
+    until = time.monotonic() + 60 * options.minutes
     options.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.out) as folder:
-        todo = cases(kinds, Path(folder), options.items, options.backlog, options.callers)
-        todo = [
-            case
-            for case in todo
-            if options.only in (None, case.picture) and options.kind in case.kind
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=options.out))
+        kinds = [*ours(stack), *(peers() if options.peers else [])]
+        kinds = [
+            kind
+            for kind in kinds
+            if options.kind in kind.name and options.group in (None, kind.group)
         ]
         try:
-            rows = measure(todo, options.rounds)
+            rows = measure(Run(Path(folder), options.seconds, until), kinds, options)
         except LostError as lost:
             print(f"items were lost: {lost}", file=sys.stderr)
             return 1
-        place = f"{machine(folder)}; medians of {options.rounds}"
+        place = f"{machine(folder)}; medians of up to {options.rounds}"
+    found = ratios(rows)
     with (options.out / "engines.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows([*rows, *found])
+    for row in found:
+        who = f"{row['kind']} ({row['durability']})"
+        print(f"{row['median']:>10,} {row['unit']}  {row['load']}: {who}")
     for picture in draw(rows, place, options.out):
         print(picture)
     return 0

@@ -7,6 +7,7 @@ two got (``sqlite``: none, it needs a special SQLite for that).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -487,23 +488,45 @@ async def test_a_damaged_sequence_keeps_what_is_whole(tmp_path: Path) -> None:
     assert (tmp_path / "sequence.bak").exists()
 
 
-@pytest.mark.parametrize(("name", "engine"), [("sqlite", "sqlite"), ("sqlite3", "dbm")])
+@pytest.mark.parametrize("hundredths", [0, 1, 10, 30, 50, 70, 90, 99])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        ("sqlite", "sqlite"),
+        ("sqlite3", "dbm"),
+        ("gnu", "dbm"),
+        ("dumb", "dbm"),
+        ("list", "list"),
+        ("sequence", "sequence"),
+    ],
+)
 @in_loop
-async def test_a_truncated_database_is_not_taken_for_an_empty_one(
-    name: str, engine: str, tmp_path: Path
+async def test_a_file_of_theirs_that_was_cut_short(
+    name: str, engine: str, hundredths: int, tmp_path: Path
 ) -> None:
-    """10: it is refused, or set aside with everything in it."""
+    """10: it is refused and stays, or set aside whole, or what is whole of it comes, in order."""
+    if name == "gnu":
+        pytest.importorskip("dbm.gnu", reason="needs the Debian package python3-gdbm")
     path = bring(name, tmp_path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    file = path.with_suffix(".dat") if name == "dumb" else path
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) * hundredths // 100])
+    before = contents(tmp_path)
     try:
         q = await Queue.create(path, cls_storage_engine=ENGINES[engine])
     except PersistQueueError as error:
-        assert re.search("damaged|not an SQLite", str(error))
-        assert whole[: len(whole) // 2] == path.read_bytes()
-    else:
-        await q.close()
-        assert (tmp_path / f"{name}.bak").exists()
+        assert re.search("damaged|not an SQLite|corrupt", str(error))
+        assert before <= contents(tmp_path)
+        return
+    items = []
+    with contextlib.suppress(QueueEmpty):
+        while True:
+            items.append(await q.get_nowait())
+    await q.close()
+    expected = ITEMS if name == "sqlite" else ITEMS[2:]
+    assert items == [item for item in expected if item in items]
+    if hundredths and len(items) < len(expected):
+        assert before <= contents(tmp_path)
 
 
 @in_loop

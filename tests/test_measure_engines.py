@@ -5,35 +5,54 @@ from __future__ import annotations
 import asyncio
 import csv
 import importlib
+import queue as standard
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import persistqueue
+from persistqueue import engines
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
-from benchmark import engine_queues, measure_engines  # noqa: E402 - not installed
+from benchmark import (  # noqa: E402 - not installed
+    engine_loads,
+    engine_peers,
+    engine_queues,
+    engine_ratios,
+    measure_engines,
+)
 
 
-def test_it_writes_numbers_and_pictures(tmp_path: Path) -> None:
-    """A row for each load, backlog and number of callers; a picture of each, if that is possible."""
-    command = [sys.executable, str(ROOT / "benchmark" / "measure_engines.py")]
-    command += ["--kind", "MemoryEngine", "--rounds", "1", "--items", "200"]
-    command += ["--backlog", "1000", "--callers", "10", "--out", str(tmp_path / "out")]
+def measured(tmp_path: Path, *more: str) -> tuple[str, list[dict[str, str]]]:
+    """Run it, with little to do; return what it printed on stderr, and its rows."""
+    command = [sys.executable, str(ROOT / "benchmark" / "measure_engines.py"), "--rounds", "1"]
+    command += ["--callers", "3", "--out", str(tmp_path / "out"), *more]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
     )
     assert 0 == done.returncode, done.stderr
     assert "100%" in done.stderr
     with (tmp_path / "out" / "engines.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert ["load"] * 3 + ["backlog"] * 2 + ["callers"] * 3 == [row["picture"] for row in rows]
-    assert ["1/1", "5/1", "20/2"] == [row["load"] for row in rows[:3]]
+        return done.stderr, list(csv.DictReader(file))
+
+
+def test_it_writes_numbers_and_pictures(tmp_path: Path) -> None:
+    """A row for each load, backlog and number of callers; a picture of each, if that is possible."""
+    said, rows = measured(tmp_path, "--kind", "MemoryEngine", "--items", "200", "--backlog", "1000")
+    one = [row for row in rows if row["kind"] == "Queue MemoryEngine"]
+    assert ["load"] * 3 + ["callers"] * 2 + ["backlog"] * 2 == [row["picture"] for row in one]
+    assert ["5/1", "1/1", "20/2"] == [row["load"] for row in one[:3]]
+    assert ["200"] * 3 == [row["items"] for row in one[:3]]
     assert all(float(row["median"]) > 0 for row in rows)
+    assert {"tasks", "threads"} == {row["callers"] for row in rows}
     pictures = {path.name for path in (tmp_path / "out").glob("*.[ps]*g")}
     names = {
         f"engines_{name}.{kind}"
@@ -41,34 +60,134 @@ def test_it_writes_numbers_and_pictures(tmp_path: Path) -> None:
         for kind in ("png", "svg")
     }
     assert pictures in (names, set())
-    assert pictures or "matplotlib" in done.stderr
+    assert pictures or "matplotlib" in said
+
+
+def test_every_engine_and_class_is_measured(tmp_path: Path) -> None:
+    """Each name that this package exports and that holds a load, at each durability it has."""
+    with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(engine_queues, "_SERVERS", ())
+        kinds = engine_queues.ours(stack)
+    servers = ("MySQL", "Redis")  # those classes are there if their servers are
+    aliases = ("FIFOSQLite", "BrokerQueue")
+    wanted = {
+        name
+        for name in persistqueue.__all__
+        if isinstance(getattr(persistqueue, name), type)
+        and {"get", "put"} <= {*dir(getattr(persistqueue, name))}
+        and not any(word in name for word in (*servers, *aliases, "PDict"))
+    }
+    names = {kind.name.split()[0] for kind in kinds}
+    assert wanted | {"AsyncBroker", "Broker"} == names
+    own = {kind.name.split()[1] for kind in kinds if kind.group == "engines"}
+    assert {name for name in dir(engines) if name.endswith("Engine")} - {"StorageEngine"} == own
+
+
+@pytest.mark.slow
+def test_every_kind_keeps_what_it_was_given(tmp_path: Path) -> None:
+    """A small run over all of them: none loses an item, each row says what was run."""
+    _, rows = measured(tmp_path, "--items", "100", "--backlog", "100", "--group", "classes")
+    assert all(int(row["items"]) > 0 for row in rows)
+    assert {"AsyncUniqueAckQ", "Broker queue"} <= {row["kind"] for row in rows}
+
+
+def kind_of(opened: Any, tasks: bool) -> engine_queues.Kind:
+    """Return a kind of queue for a load."""
+    return engine_queues.Kind("classes", "Careless", "none", tasks, opened)
+
+
+def test_what_is_slow_runs_fewer_items_and_says_so(tmp_path: Path) -> None:
+    """The second size is cut to what there is time for, and the third would be the same again."""
+
+    @contextmanager
+    def slow(_: Path) -> Iterator[Any]:
+        queue: standard.Queue[str] = standard.Queue()
+
+        def put(item: str) -> None:
+            time.sleep(0.002)
+            queue.put(item)
+
+        yield engine_queues.Measured(put, queue.get)
+
+    run = measure_engines.Run(tmp_path, seconds=0.04, until=0)
+    kind = kind_of(slow, tasks=False)
+    assert 3 == len(list(run.load(kind, (1, 1), [10, 50, 51])))
+    first, second = run.cases
+    assert (10, 10) == (first.x, first.items)
+    assert 50 == second.x
+    assert 12 < second.items <= 20
+    rows = run.finished()
+    assert [10, second.items] == [row["items"] for row in rows]
+    assert [1, 1] == [row["rounds"] for row in rows]
 
 
 @pytest.mark.parametrize("given", ["nothing twice", "the first twice", "one of its own"])
-def test_a_queue_that_loses_is_found_out(given: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tasks", [True, False])
+def test_a_queue_that_loses_is_found_out(given: str, tasks: bool, tmp_path: Path) -> None:
     """What comes out must be what went in, each once."""
+
+    def wrong(items: list[str]) -> str:
+        return {"nothing twice": items[-1], "the first twice": items[0]}.get(given, "own")
 
     @asynccontextmanager
     async def careless(_: Path) -> AsyncIterator[Any]:
         queue: asyncio.Queue[str] = asyncio.Queue()
+        seen: list[str] = []
 
-        class Careless:
-            put = staticmethod(queue.put)
-            first = ""
+        async def get() -> str:
+            seen.append(await queue.get())
+            return wrong(seen)
 
-            async def get(self) -> str:
-                item = await queue.get()
-                self.first = self.first or item
-                return {"nothing twice": item, "the first twice": self.first}.get(given, "own")
+        yield engine_queues.Measured(queue.put, get)
 
-        yield Careless()
+    @contextmanager
+    def careless_too(_: Path) -> Iterator[Any]:
+        queue: standard.Queue[str] = standard.Queue()
+        seen: list[str] = []
 
-    load = measure_engines._load(careless, tmp_path, 2, 1, 10)
+        def get() -> str:
+            seen.append(queue.get())
+            return wrong(seen)
+
+        yield engine_queues.Measured(queue.put, get)
+
+    kind = kind_of(careless if tasks else careless_too, tasks)
     if given == "nothing twice":
-        assert asyncio.run(load) > 0
+        assert engine_loads.load(kind, tmp_path, 2, 1, 10).value > 0
     else:
-        with pytest.raises(measure_engines.LostError):
-            asyncio.run(load)
+        with pytest.raises(engine_loads.LostError):
+            engine_loads.load(kind, tmp_path, 2, 1, 10)
+
+
+def test_a_queue_that_raises_ends_the_run(tmp_path: Path) -> None:
+    """Of threads, too: nobody waits for the others for ever."""
+
+    @contextmanager
+    def broken(_: Path) -> Iterator[Any]:
+        yield engine_queues.Measured(lambda item: 1 // 0, threading.Event().wait)
+
+    with pytest.raises(ZeroDivisionError):
+        engine_loads.load(kind_of(broken, tasks=False), tmp_path, 2, 1, 10)
+
+
+def test_the_ratios_are_of_loads_that_were_run_whole() -> None:
+    """20,000 to 1,000 items, and 5,000 against the best of aiodiskqueue, if with fewer."""
+
+    def row(kind: str, x: int, median: float, items: int | None = None) -> dict[str, Any]:
+        group = "peers" if kind.startswith("aio") else "engines"
+        return {
+            "picture": "load", "group": group, "kind": kind, "durability": "power", "load": "5/1",
+            "x": x, "items": x if items is None else items, "median": median,
+        }  # fmt: skip
+
+    rows = [row("A", 1_000, 300.0), row("A", 5_000, 250.0), row("A", 20_000, 200.0)]
+    rows += [row("B", 1_000, 9.0), row("B", 20_000, 9.0, items=7_000)]
+    rows += [row("aiodiskqueue X", 5_000, 50.0), row("aiodiskqueue Y", 5_000, 100.0, items=4_000)]
+    found = {(r["kind"], r["load"]): r["median"] for r in engine_ratios.ratios(rows)}
+    assert {
+        ("A", "cost of an item, 20,000 to 1,000"): 1.5,
+        ("A", "times aiodiskqueue Y"): 2.5,
+    } == found
 
 
 def test_upstream_is_imported_beside_this_package(tmp_path: Path) -> None:
@@ -76,6 +195,6 @@ def test_upstream_is_imported_beside_this_package(tmp_path: Path) -> None:
     (tmp_path / "persistqueue").mkdir()
     (tmp_path / "persistqueue" / "__init__.py").write_text("theirs = True")
     ours = importlib.import_module("persistqueue.queue")
-    assert engine_queues.upstream(str(tmp_path)).theirs
+    assert engine_peers.upstream(str(tmp_path)).theirs
     assert importlib.import_module("persistqueue.queue") is ours
     assert not hasattr(importlib.import_module("persistqueue"), "theirs")

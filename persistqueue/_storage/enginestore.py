@@ -17,12 +17,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .._log import warn
-from ..exceptions import EngineError, PersistQueueError, QueueCorrupt, QueueFailed, QueueLocked
+from ..exceptions import EngineError, PersistQueueError, QueueCorrupt, QueueFailed
 from .base import Record
 from .block import Damaged
 from .chunkstate import MOST_RECORDS, Position, State
 from .cursor import Cursor
-from .files import DirectoryLock
+from .enginelock import EngineLock, name_of
 from .readahead import ReadAhead
 from .seal import Seal
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ..engines.base import StorageEngine
     from .framing import Framing
 
-_CLOSING = 0.3  # s that an object which nobody closed may take to let go of its lock
 _AS_THEY_ARE = (PersistQueueError, OSError, ImportError, MemoryError)
 _inherited: list[StorageEngine] = []  # a parent process's, never to be closed here
 
@@ -41,7 +40,7 @@ class EngineStore:
     """A ``Store`` (see ``base``) over a storage engine.
 
     Args:
-        path: what the engine's lock file stands beside.
+        path: the queue's; where the records are the engine says when it is made.
         make: returns the engine, not yet open.
         autosave: taken is settled.
         power: commits survive loss of power, not only death of the process.
@@ -72,8 +71,8 @@ class EngineStore:
         self._skip_corrupt = skip_corrupt
         self._engine: StorageEngine | None = None
         self._name = "the engine"
-        self._lock: DirectoryLock | None = None
-        self._locked_out = 0.0  # since when another object has had the lock
+        self._where = path  # the engine's path
+        self._lock = EngineLock()
         self._failed: str | None = None
         self._tail = 0  # number of the oldest record that the engine holds
         self._stored = 0  # number behind the newest
@@ -99,15 +98,17 @@ class EngineStore:
         if self._failed is not None:
             raise QueueFailed(self._failed)
         engine = self._make()
-        self._name = type(engine).__name__
-        if engine.persistent and not self._acquired():
+        if not hasattr(engine, "path"):  # a subclass that has not called the base class
+            engine.path = self.path
+        self._name, self._where = name_of(engine), engine.path
+        if not self._lock.acquire(engine):
             return False
         try:
             self._tail, self._stored = 0, self._opened(engine)
         except BaseException:
             with contextlib.suppress(Exception):  # why it did not open is what matters
                 engine.close()
-            self._release()
+            self._lock.release()
             raise
         self._engine = engine
         self._cursor = self._new_cursor()
@@ -117,43 +118,8 @@ class EngineStore:
     def _opened(self, engine: StorageEngine) -> int:
         count = self._ask(engine.open)
         if type(count) is not int or count < 0:
-            raise EngineError(f"{self.path}: {self._name}.open returned {count!r}, not a count")
+            raise EngineError(f"{self._where}: {self._name}.open returned {count!r}, not a count")
         return count
-
-    def _acquired(self) -> bool:
-        """Hold the lock until the engine is closed: it has its files to itself.
-
-        Returns:
-            False while an object that is just being closed may still have them.
-
-        Raises:
-            QueueLocked: another object has them.
-        """
-        now = time.monotonic()
-        lock = DirectoryLock(f"{self.path}.lock", os.path.dirname(self.path))
-        try:
-            taken = lock.try_acquire(now)
-        except BaseException:
-            lock.close()
-            raise
-        if taken:
-            if not lock.supported:
-                warn("%s: no file locks here; only one process may use the queue", self.path)
-            self._lock, self._locked_out = lock, 0.0
-            return True
-        lock.close()
-        self._locked_out = self._locked_out or now
-        if now - self._locked_out < _CLOSING:
-            return False
-        raise QueueLocked(
-            f"{self.path} is open already, in this process or another, and {self._name} "
-            "serves one queue at a time: close that one, or use the default engine"
-        )
-
-    def _release(self) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.close()
 
     # -- a transaction --------------------------------------------------------------
 
@@ -297,14 +263,14 @@ class EngineStore:
 
     def _poison(self, reason: str) -> None:
         """Refuse every later call: it is not known what the engine holds."""
-        self._failed = f"{self.path}: {self._name} failed ({reason}); reopen the queue"
+        self._failed = f"{self._where}: {self._name} failed ({reason}); reopen the queue"
         engine, self._engine = self._engine, None
         if engine is not None:
             try:
                 engine.close()
             except Exception as error:  # noqa: BLE001 - it has failed already
-                warn("%s: closing %s: %s", self.path, self._name, error)
-        self._release()
+                warn("%s: closing %s: %s", self._where, self._name, error)
+        self._lock.release()
 
     def _synced(self, engine: StorageEngine) -> None:
         try:
@@ -326,7 +292,7 @@ class EngineStore:
         records: Sequence[bytes | None] = self._ask(engine.read, number - self._tail, count)
         if len(records) != count:
             raise EngineError(
-                f"{self.path}: {self._name}.read returned {len(records)} records, not {count}"
+                f"{self._where}: {self._name}.read returned {len(records)} records, not {count}"
             )
         return records
 
@@ -334,17 +300,19 @@ class EngineStore:
         """Step over damage, or say where it is."""
         if not self._skip_corrupt:
             raise QueueCorrupt(
-                os.path.dirname(self.path),
-                os.path.basename(self.path),
+                os.path.dirname(self._where),
+                os.path.basename(self._where),
                 index=start.records - self._tail,
                 reason=f"the record cannot be decoded ({reason})",
                 advice='open the queue with on_corrupt="skip" to set it aside and go on',
             )
-        kept = f"{self.path}.corrupt-{time.time_ns()}"
-        if record is not None and self._lock is not None:
-            with open(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        kept = "there is nothing to keep"
+        if record is not None and self._lock.on_disk:
+            name = f"{self._where}.corrupt-{time.time_ns()}"
+            with open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(record)
-        warn("%s: a record cannot be decoded (%s); kept as %s", self.path, reason, kept)
+            kept = f"kept as {name}"
+        warn("%s: a record cannot be decoded (%s); %s", self._where, reason, kept)
         self.skipped += 1
         self._cursor.skip(start, end)
 
@@ -358,7 +326,7 @@ class EngineStore:
         except Exception as error:
             self._in_doubt = True
             says = f"{self._name}.{function.__name__} raised {type(error).__name__}: {error}"
-            raise EngineError(f"{self.path}: {says}") from error
+            raise EngineError(f"{self._where}: {says}") from error
         except BaseException:  # Ctrl-C: who knows how far it came
             self._in_doubt = True
             raise
@@ -367,7 +335,7 @@ class EngineStore:
 
     def abandon(self) -> None:
         """Stop waiting for the lock."""
-        self._locked_out = 0.0
+        self._lock.abandon()
 
     def changed(self) -> bool:
         return False
@@ -386,14 +354,14 @@ class EngineStore:
             if engine is not None:
                 self._ask(engine.close)
         finally:
-            self._release()
+            self._lock.release()
 
     def forget(self) -> None:
         if self._engine is not None:
             _inherited.append(self._engine)  # closing it would write to the parent's files
         self._engine = None
         self._ahead.drop(self._stored)
-        self._release()
+        self._lock.release()
 
 
 def _place(number: int) -> Position:

@@ -110,6 +110,7 @@ class Database:
 
         Raises:
             SQLITE_ERRORS: as they are; ``translate`` says what it means.
+            QueueCorrupt: the file was cut short.
         """
         if self._identity is None:
             if not self.memory:
@@ -119,6 +120,8 @@ class Database:
         connection = self._connect()
         try:
             if not self.memory:
+                if self._identity is None:
+                    self._check_length(connection)
                 self._choose_journal(connection)
                 found = os.stat(self.path)
                 self._identity = found.st_dev, found.st_ino
@@ -193,6 +196,29 @@ class Database:
         # What a stranger wrote into the schema calls no function that could do harm.
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.text_factory = as_text  # what is no UTF-8 is damage of one row
+
+    def _check_length(self, connection: sqlite3.Connection) -> None:
+        """See that the last page is whole: SQLite would read what is missing as zeros.
+
+        What somebody else is just writing may look like that, but once.
+
+        Raises:
+            QueueCorrupt: it is not.
+        """
+        if self._cut_short(connection) and self._cut_short(connection):
+            name, reason = os.path.basename(self.path), "the file was cut short"
+            raise QueueCorrupt(os.path.dirname(self.path), name, reason=reason)
+
+    def _cut_short(self, connection: sqlite3.Connection) -> bool:
+        pages, size = (
+            connection.execute(f"PRAGMA page_{what}").fetchone()[0] for what in ("count", "size")
+        )
+        if os.stat(self.path).st_size >= pages * size:
+            return False
+        try:
+            return os.stat(f"{self.path}-wal").st_size == 0  # else the rest is there
+        except FileNotFoundError:
+            return True
 
     def _choose_journal(self, connection: sqlite3.Connection) -> None:
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]

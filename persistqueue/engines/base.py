@@ -11,6 +11,7 @@ crash, ``join``, ``maxsize``, damage) is the same for every engine.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,24 +25,27 @@ class StorageEngine(ABC):
     ``Queue(path, engine=MyEngine)`` calls ``MyEngine(path)`` when it opens.  Any callable that
     takes a path and returns an engine will do, for one that has more arguments.
 
-    A queue holds a lock on ``<path>.lock`` while an engine is open, so an engine has its
-    files to itself: a second queue, in this process or another, raises ``QueueLocked``.
+    A queue holds a lock on ``<path>.lock`` while an engine is open (where ``path`` is a link:
+    beside the file it leads to), so an engine has its files to itself: a second queue, in this
+    process or another, raises ``QueueLocked``.  It is the engine's path that counts, if that
+    is not the queue's.
 
     Methods raise ``OSError`` or an error of ``persistqueue.exceptions``; whatever else they
     raise arrives at the queue's caller as ``EngineError``.
 
     Args:
-        path: where the queue is; an absolute path.
+        path: where the records are.
 
     Attributes:
+        path: the same, as an absolute path.
         persistent: False for an engine whose records are gone when it is closed.  Then the
             queue writes no lock file beside ``path``.
     """
 
     persistent: ClassVar[bool] = True
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.abspath(os.fsdecode(path))
 
     @abstractmethod
     def open(self) -> int:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+from concurrent.futures import wait
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._log import warn
 from ..exceptions import EngineError, SerializationError
 from .base import Recipe, StorageEngine
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Coroutine, Sequence
 
 
@@ -41,8 +45,9 @@ def from_coroutines(engine_class: Callable[[Path], CoroutineEngine]) -> Recipe:
     """Return an engine for ``engine=`` made of one that was written for aiodiskqueue.
 
     ``Queue(path, engine=from_coroutines(TheirEngine))``.  The queue's serializer must be
-    pickle.  What the class itself does not promise (all items of a ``put_many`` or none,
-    whole files after a kill) nobody else can promise for it.
+    pickle.  A call of the class that fails leaves nothing half done as long as this process
+    lives; what the class itself does not promise (all items of a ``put_many`` or none, whole
+    files after a kill) nobody else can promise for it.
 
     Args:
         engine_class: takes a ``pathlib.Path``; has the coroutines ``initialize``,
@@ -55,12 +60,25 @@ class Adapter(StorageEngine):
     """One object of such a class, as a ``StorageEngine``.
 
     It holds every item in memory, as that interface wants it.
+
+    Items can be added and removed one by one only, so several may get half of the way.  What
+    came of a call that failed is looked up (``fetch_all``).  Items of an append that failed
+    are hidden: nobody is given them, and they are removed as soon as they are the oldest.
+    Where a removal got half of the way the rest is hidden likewise.  What is hidden is known
+    to this object alone: another one, after a crash, finds such items again.
     """
 
-    def __init__(self, path: str, engine_class: Callable[[Path], CoroutineEngine]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], engine_class: Callable[[Path], CoroutineEngine]
+    ) -> None:
         super().__init__(path)
-        self._engine = engine_class(Path(path))
-        self._records: list[bytes] = []
+        self._engine = engine_class(Path(self.path))
+        self._shown_as = type(self._engine).__name__  # in messages
+        self._records: list[bytes] = []  # what is to be seen
+        # Everything that the engine holds is numbered; what is hidden is among it.
+        self._first = 0  # number of the oldest
+        self._next = 0  # number behind the newest
+        self._hidden: dict[int, bytes] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -70,36 +88,108 @@ class Adapter(StorageEngine):
             self._thread = threading.Thread(target=_serve, args=(loop,), daemon=True)
             self._thread.start()
         try:
-            items = self._run(self._engine.fetch_all())
-            if not items:
+            stored = self._fetched()
+            if not stored:
                 self._run(self._engine.initialize())
-            self._records = [pickle.dumps(item, 4) for item in items]
+            self._adopt(stored)
         except BaseException:
             self.close()
             raise
         return len(self._records)
 
     def append(self, records: Sequence[bytes]) -> None:
-        for item in [self._item(record) for record in records]:
-            self._run(self._engine.add_item(item))
+        items = [self._item(record) for record in records]
+        try:
+            for item in items:
+                self._run(self._engine.add_item(item))
+        except Exception:
+            self._hide_new(len(records))
+            raise
         self._records += records
+        self._next += len(records)
 
     def read(self, start: int, count: int) -> Sequence[bytes]:
         return list(islice(self._records, start, start + count))
 
     def remove(self, count: int) -> None:
-        for _ in range(count):
-            self._run(self._engine.remove_item())
+        for done in range(count):
+            try:
+                self._shed()
+                self._remove_oldest()
+            except Exception as error:
+                if not done:  # all is as it was
+                    raise
+                self._hide_oldest(count - done)
+                warn("%s: %d finished items are removed later: %s", self.path, count - done, error)
+                break
             del self._records[0]
+        else:
+            with suppress(Exception):  # it is tried again, and raised then
+                self._shed()
 
     def sync(self) -> None:
         """Whether anything is safe against loss of power is up to the class."""
 
     def close(self) -> None:
         loop, self._loop = self._loop, None
+        self._records = []
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join()
+
+    # -- what is hidden -------------------------------------------------------------
+
+    def _adopt(self, stored: list[bytes]) -> None:
+        """Show what is stored, but for what this object knows is hidden."""
+        same = len(stored) == self._next - self._first and all(
+            stored[number - self._first] == record for number, record in self._hidden.items()
+        )
+        if not same:  # somebody else was here
+            self._hidden = {}
+        self._next = self._first + len(stored)
+        shown = enumerate(stored, self._first)
+        self._records = [record for number, record in shown if number not in self._hidden]
+
+    def _hide_new(self, wanted: int) -> None:
+        """Hide what was added of an append that failed; all of it is as good as a success."""
+        with suppress(Exception):  # then opening again says what is there
+            stored = self._fetched()
+            behind = self._first + len(stored)
+            if self._next < behind < self._next + wanted:
+                new = range(self._next, behind)
+                self._hidden.update({number: stored[number - self._first] for number in new})
+            self._next = max(self._next, behind)
+            self._shed()
+
+    def _hide_oldest(self, count: int) -> None:
+        """Hide items that ought to be gone."""
+        stored, number = self._fetched(), self._first
+        del self._records[:count]
+        while count:
+            if number not in self._hidden:
+                self._hidden[number] = stored[number - self._first]
+                count -= 1
+            number += 1
+
+    def _shed(self) -> None:
+        """Remove what is hidden and has become the oldest."""
+        while self._first in self._hidden:
+            oldest = self._first
+            self._remove_oldest()
+            del self._hidden[oldest]
+
+    def _remove_oldest(self) -> None:
+        try:
+            self._run(self._engine.remove_item())
+        except Exception:
+            if len(self._fetched()) != self._next - self._first - 1:
+                raise
+        self._first += 1
+
+    # -- calling the engine ---------------------------------------------------------
+
+    def _fetched(self) -> list[bytes]:
+        return [pickle.dumps(item, 4) for item in self._run(self._engine.fetch_all())]
 
     def _item(self, record: bytes) -> Any:
         try:
@@ -113,7 +203,12 @@ class Adapter(StorageEngine):
         if self._loop is None:
             coroutine.close()
             raise EngineError(f"{self.path} is not open; open the queue again")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        running = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return running.result()
+        except BaseException:
+            wait([running])  # Ctrl-C came to this thread: what the other one does is done first
+            raise
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -62,7 +62,7 @@ class DbmEngine(StorageEngine):
         ImportError: this Python has no such module; names what to install.
     """
 
-    def __init__(self, path: str, backend: str | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], backend: str | None = None) -> None:
         super().__init__(path)
         if backend not in (None, *_BACKENDS):
             raise ValueError(f"backend must be one of {', '.join(_BACKENDS)}, not {backend!r}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .base import StorageEngine
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
 
@@ -21,7 +22,7 @@ class MemoryEngine(StorageEngine):
 
     persistent = False
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._records: deque[bytes] = deque()
 

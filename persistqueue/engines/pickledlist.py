@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from .._storage.files import Disk
-from ..exceptions import FormatError, QueueCorrupt
+from ..exceptions import FormatError, QueueCorrupt, QueueFailed
 from . import inert
 from .base import StorageEngine
 
@@ -29,13 +29,14 @@ class PickledListEngine(StorageEngine):
     """Keeps all records in one file, which every change writes anew.
 
     The smallest that survives; for queues that stay short, since each put and each finished
-    item costs the whole file, and a sync, at either durability.
+    item costs the whole file, and a sync, at either durability: with ``"process"`` a loss of
+    power leaves the old file or the new one, with ``"power"`` the new one.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._disk = Disk()
-        self._records: list[bytes] = []
+        self._records: list[bytes] | None = None  # None while it is closed
 
     def open(self) -> int:
         with contextlib.suppress(OSError):  # what a crash left, or nothing
@@ -47,24 +48,30 @@ class PickledListEngine(StorageEngine):
         else:
             with contextlib.closing(file):
                 self._records = self._parse(self._disk.read(file, self._disk.size(file), 0))
-        return len(self._records)
+        return len(self._opened)
 
     def append(self, records: Sequence[bytes]) -> None:
-        self._write([*self._records, *records])
+        self._write([*self._opened, *records])
 
     def read(self, start: int, count: int) -> Sequence[bytes]:
-        return list(islice(self._records, start, start + count))
+        return list(islice(self._opened, start, start + count))
 
     def remove(self, count: int) -> None:
-        self._write(self._records[count:])
+        self._write(self._opened[count:])
 
     def sync(self) -> None:
         self._disk.sync_directory(os.path.dirname(self.path))
 
     def close(self) -> None:
-        self._records = []
+        self._records = None
 
     # -- the file -------------------------------------------------------------------
+
+    @property
+    def _opened(self) -> list[bytes]:
+        if self._records is None:
+            raise QueueFailed(f"{self.path} is not open; open the queue again")
+        return self._records
 
     @property
     def _new(self) -> str:

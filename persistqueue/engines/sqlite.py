@@ -14,6 +14,7 @@ from .base import StorageEngine
 from .sqlitefile import SqliteFile
 
 if TYPE_CHECKING:
+    import os
     import sqlite3
     from collections.abc import Sequence
 
@@ -28,7 +29,7 @@ class SQLiteEngine(StorageEngine):
     For several processes use ``SQLiteQueue``: an engine's file has one queue at a time.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._file: SqliteFile | None = None
         self._first = 1  # id of the oldest record

@@ -13,7 +13,9 @@ from ..._options import absolute
 from ...async_queue import AsyncQueue
 from ...exceptions import QueueCorrupt
 from ._log import logger
-from .engines import DbmEngine, backup_of, engine_of
+from .engines.base import engine_of
+from .engines.dbm import DbmEngine
+from .engines.simple import backup_of
 from .exceptions import QueueEmpty, QueueFull
 
 if TYPE_CHECKING:
