@@ -267,7 +267,7 @@ def test_sync_says_whether_it_can(open_queue: Open, server: Server, tmp_path: Pa
 def pair(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
     """A server, and a replica that is in step."""
     first = start(tmp_path / "first", "--repl-diskless-sync-delay", "0")
-    second = start(tmp_path / "second", "--replicaof", f"127.0.0.1 {first.port}")
+    second = start(tmp_path / "second", "--replicaof", "127.0.0.1", str(first.port))
     with redis.Redis.from_url(first.url) as client:
         until(lambda: client.info("replication").get("slave0", {}).get("state") == "online", "it")
     yield first, second
