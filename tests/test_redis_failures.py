@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -131,18 +132,65 @@ def test_a_settle_whose_answer_was_lost_may_be_repeated(open_queue: Open, server
         assert ["b"] == q.get_items(9)
 
 
-@pytest.mark.slow  # a server that restarts is waited for, 10 s
-def test_closing_without_a_server_is_no_error(open_queue: Open, server: Server) -> None:
-    """What was held comes again after its lease; that is logged."""
+MOMENT = 5.0  # s; a call waits 10 s for a server that is away, a close 1 s
+
+
+def closed_after(q: Any) -> float:
+    """Close a queue and return the seconds that it took."""
+    began = time.monotonic()
+    q.close()
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("away", ["killed", "frozen"])
+def test_closing_without_a_server_is_no_error(
+    open_queue: Open, server: Server, away: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was held comes again after its lease; that is logged, and takes a moment only."""
     q = open_queue("jobs", server.url)
     q.put("a")
     q.get()
-    server.kill()
-    q.close()
-    server.start()
+    if away == "killed":
+        server.kill()
+    else:
+        server.freeze()
+    assert closed_after(q) < MOMENT
+    assert "comes again after its lease" in caplog.text
+    if away == "killed":
+        server.start()
+    else:
+        server.thaw()
     with open_queue("jobs", server.url) as q:
-        assert 1 == q.re_enqueue_all_items()
+        q.re_enqueue_all_items()
         assert "a" == q.get()
+
+
+def test_closing_ends_the_wait_for_a_server(open_queue: Open, server: Server) -> None:
+    """A put that cannot begin says so: nothing of it is stored."""
+    q = open_queue("jobs", server.url)
+    server.kill()
+    put = Call(q.put, "a")
+    until(lambda: q._store._lost)
+    assert closed_after(q) < MOMENT
+    with pytest.raises(QueueUnreachable) as caught:
+        put.outcome()
+    assert caught.value.stored is False
+
+
+def test_closing_gives_back_when_the_server_is_there_again(
+    open_queue: Open, server: Server
+) -> None:
+    """Also if the last call had not found it."""
+    q = open_queue("jobs", server.url)
+    q.put_many("ab")
+    assert "a" == q.get()
+    server.kill()
+    with pytest.raises(QueueUnreachable):
+        q.get(timeout=0)
+    server.start()
+    q.close()
+    with open_queue("jobs", server.url) as q:
+        assert ["a", "b"] == q.get_items(9)
 
 
 # -- the server says no ---------------------------------------------------------------------

@@ -401,12 +401,14 @@ class TaskShell(Shell):
 
     def _stop(self) -> None:
         self._closed = True
+        self._runner.hurry()
         self._wake_all(self._line.stop(QueueClosed, immediate=True))
 
     def abandon(self) -> None:
         """The same for a finaliser, without waiting: nobody uses this object any more."""
         if not self._closed and self._used:
             self._closed = self._lane.gone = True
+            self._runner.hurry()
             self._wind_up_soon()
 
     def _wind_up_soon(self) -> None:
@@ -429,7 +431,9 @@ class TaskShell(Shell):
             for op in self._line.batch():
                 records += op.load if op.verb in (UNTAKE, FLUSH) and op.load else ()
         # A runner of its own: what the other one came to was not delivered.
-        self._new_runner().run([Op(FLUSH, records)])
+        runner = self._new_runner()
+        runner.hurry()
+        runner.run([Op(FLUSH, records)])
         self._store.close()
 
     def linger(self, timeout: float | None) -> None:

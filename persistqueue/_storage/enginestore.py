@@ -369,6 +369,9 @@ class EngineStore:
         """Stop waiting for the lock."""
         self._locked_out = 0.0
 
+    def hurry(self) -> None:
+        """What is waited for is a lock of somebody who is at work."""
+
     def changed(self) -> bool:
         return False
 

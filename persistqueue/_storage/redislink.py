@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import select
 import sys
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..exceptions import (
@@ -97,11 +98,11 @@ class Settings:
         self.patience: float = arguments["socket_timeout"]  # s
         self.label = _label(arguments)
 
-    def connection(self, patience: float | None = None) -> Any:
-        """Return a connection that is not open yet."""
+    def connection(self, patience: float) -> Any:
+        """Return a connection that is not open yet; it waits so many seconds at the most."""
         arguments = {**self._arguments, **self._extra, "protocol": 2}
-        if patience is not None:
-            arguments["socket_connect_timeout"] = patience
+        for name in ("socket_connect_timeout", "socket_timeout"):
+            arguments[name] = min(arguments[name], patience)
         try:
             return self._class(**arguments)
         except UnboundLocalError as error:  # what redis-py makes of a Ctrl-C in there
@@ -138,9 +139,10 @@ class Link:
         interrupt: a Ctrl-C that came while an answer was awaited, which was seen through.
     """
 
-    def __init__(self, settings: Settings, patience: float | None = None) -> None:
+    def __init__(self, settings: Settings, patience: float = inf) -> None:
         self._settings = settings
         self._patience = patience
+        self._hurried = False
         self._connection: Any = None
         self._poll: Any = None
         self.interrupt: BaseException | None = None
@@ -174,6 +176,10 @@ class Link:
     def connected(self) -> bool:
         """Whether there is a connection, as far as is known."""
         return self._connection is not None
+
+    def hurry(self, patience: float) -> None:
+        """Wait no longer than so many seconds for an answer, and ask once; on any thread."""
+        self._patience, self._hurried = patience, True
 
     def readable(self) -> bool:
         """Return whether something has come that nobody asked for: the end, mostly."""
@@ -214,7 +220,7 @@ class Link:
         try:
             return self._exchange(packed, len(commands))
         except QueueUnreachable as error:
-            if not again or error.stored is False:
+            if not again or error.stored is False or self._hurried:
                 raise
         return self._exchange(packed, len(commands))
 
@@ -258,7 +264,7 @@ class Link:
         ready = None
         while ready is None:
             try:
-                ready = self._poll(self._settings.patience)
+                ready = self._poll(min(self._settings.patience, self._patience))
             except Exception:
                 raise
             except BaseException as interrupt:

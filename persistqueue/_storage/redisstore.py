@@ -16,6 +16,7 @@ finishing an item looks for it in its list.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._log import warn
@@ -29,7 +30,7 @@ from .redissweep import Sweep
 from .tripwire import Tripwire
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Protocol
 
     from .redislink import Command, Replicas, Settings, Word
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 
 _OLDEST = (6, 2)  # the server's release
+_AT_CLOSE = 1.0  # s without an answer after which a closing queue gives up
 _IDLE_LOOK = 60.0  # s; the longest pause between two looks for what is overdue
 
 
@@ -124,17 +126,22 @@ class RedisStore:
 
     def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nothing here is exclusive
         self._seen_through = self._lost = False
-        try:
+        with self._noting_loss():
             self._link.connect()
+            if not self._opened:
+                self.open()
+            while self._held.doubtful:
+                self.sweep.reclaim(self.keys.processing(self._held.doubtful[-1]))
+                self._held.doubtful.pop()
+        return True
+
+    @contextmanager
+    def _noting_loss(self) -> Iterator[None]:
+        try:
+            yield
         except QueueUnreachable:
             self._lost = True
             raise
-        if not self._opened:
-            self.open()
-        while self._held.doubtful:
-            self.sweep.reclaim(self.keys.processing(self._held.doubtful[-1]))
-            self._held.doubtful.pop()
-        return True
 
     def commit(self) -> None:
         self._seen_through = True
@@ -153,10 +160,15 @@ class RedisStore:
     def abandon(self) -> None:
         """There is no lock to queue for."""
 
+    def hurry(self) -> None:
+        self._lost = False  # it may be back
+        self._link.hurry(_AT_CLOSE)
+
     def close(self) -> None:
-        if self._held.left:
+        if self._held.left or self._held.doubtful:
             warn("%s: what was taken comes again after its lease", self.label)
             self._held.left.clear()
+            self._held.doubtful.clear()
         self._link.drop()
         self._tripwire.close()
         self._opened = False
@@ -328,8 +340,9 @@ class RedisStore:
 
     def flush(self) -> None:
         """Give back what this object holds: whoever comes next need not wait for the lease."""
-        for number in sorted([*self._held.left, *self._held.doubtful], reverse=True):
-            self.sweep.reclaim(self.keys.processing(number))
+        with self._noting_loss():
+            for number in sorted([*self._held.left, *self._held.doubtful], reverse=True):
+                self.sweep.reclaim(self.keys.processing(number))
         self._held.left.clear()
         self._held.doubtful.clear()
 
