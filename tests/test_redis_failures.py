@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import redis
 from families import BlockingAsyncQueue, run
+from guardian import free_port
 from loops import in_loop, parked
-from redis_server import Server, free_port, redis_fixture, shared, start  # noqa: F401
+from redis_server import Server, redis_fixture, shared, start  # noqa: F401
 from turns import TURNS
 from waiting import Call, until
 

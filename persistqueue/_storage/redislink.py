@@ -3,9 +3,6 @@
 A ``Link`` is one connection, used by one thread at a time.  Nothing is sent twice unless the
 caller says that twice is as good as once: redis-py's own retries would store an item again
 whose answer was lost.
-
-A connection is not borrowed from the user's pool, where a queue would hold it for ever; it
-is made with the pool's settings.
 """
 
 from __future__ import annotations
@@ -24,15 +21,7 @@ from ..exceptions import (
     ServerOutOfMemory,
     ServerRefused,
 )
-
-try:
-    import redis
-    import redis.asyncio
-    import redis.sentinel
-except ImportError as error:
-    raise ImportError(
-        'the Redis classes need the package redis: pip install "persist-queue[redis]"'
-    ) from error
+from .redissettings import Settings, redis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,19 +29,8 @@ if TYPE_CHECKING:
 Word: TypeAlias = "bytes | str | int"
 Command: TypeAlias = "tuple[Word, ...]"
 
-_CONNECT_PATIENCE, _ANSWER_PATIENCE = 5.0, 10.0  # s, where the user's settings say nothing
 _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 
-# Settings of a pool that are about the connection, and nothing else.
-_KEPT = re.compile(
-    "host|port|db|path|username|password|credential_provider|client_name|ssl_.*"
-    "|socket_(timeout|connect_timeout|keepalive|keepalive_options|type)"
-)
-_SYNC_TWINS: dict[type, Any] = {
-    redis.asyncio.SSLConnection: redis.SSLConnection,
-    redis.asyncio.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
-    redis.asyncio.Connection: redis.Connection,
-}
 _UNREACHABLE = "LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|MISCONF|BUSY"
 _CODE = re.compile(rf"\b(OOM|WRONGTYPE|NOSCRIPT|{_UNREACHABLE})\b")
 # redis-py cuts the code off the message of those that it has a class for.
@@ -66,70 +44,6 @@ _CODES: dict[type, str] = {
     redis.exceptions.AskError: "ASK",
     redis.exceptions.TryAgainError: "TRYAGAIN",
 }
-
-
-class Settings:
-    """How to reach a server.
-
-    Args:
-        source: a URL, or a client or pool of redis-py, of its asyncio half too.
-
-    Raises:
-        TypeError: it is something else.
-        ValueError: it is no URL of a Redis server, or a pool that cannot be imitated.
-    """
-
-    def __init__(self, source: Any) -> None:
-        pool = redis.ConnectionPool.from_url(source) if isinstance(source, str) else source
-        pool = getattr(pool, "connection_pool", pool)
-        given = getattr(pool, "connection_kwargs", None)
-        if given is None:
-            raise TypeError(
-                "redis: give a URL (redis://host:6379/0), a client or a connection pool, not "
-                f"{type(source).__name__}; for a Cluster, the URL of the node"
-            )
-        self._class, self._extra = _class_of(pool)
-        arguments = {key: value for key, value in given.items() if _KEPT.fullmatch(key)}
-        if arguments.get("socket_timeout") is None:
-            arguments["socket_timeout"] = _ANSWER_PATIENCE
-        if arguments.get("socket_connect_timeout") is None:
-            arguments["socket_connect_timeout"] = _CONNECT_PATIENCE
-        self._arguments = arguments
-        self.patience: float = arguments["socket_timeout"]  # s
-        self.label = _label(arguments)
-
-    def connection(self, patience: float) -> Any:
-        """Return a connection that is not open yet; it waits so many seconds at the most."""
-        arguments = {**self._arguments, **self._extra, "protocol": 2}
-        for name in ("socket_connect_timeout", "socket_timeout"):
-            arguments[name] = min(arguments[name], patience)
-        try:
-            return self._class(**arguments)
-        except UnboundLocalError as error:  # what redis-py makes of a Ctrl-C in there
-            raise error.__context__ or error from None
-
-
-def _class_of(pool: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the class of a pool's connections, and what it needs beside their settings."""
-    if isinstance(pool, redis.sentinel.SentinelConnectionPool):
-        return pool.connection_class, {"connection_pool": pool}
-    kind = pool.connection_class
-    if issubclass(kind, redis.connection.AbstractConnection):
-        return kind, {}
-    for theirs, ours in _SYNC_TWINS.items():
-        if kind is theirs:
-            return ours, {}
-    raise ValueError(
-        f"redis: a pool of {kind.__name__} cannot be used here; give one without asyncio, or a URL"
-    )
-
-
-def _label(arguments: dict[str, Any]) -> str:
-    """Return the server's address as users may see it: without the password."""
-    if "path" in arguments:
-        return f"unix://{arguments['path']}"
-    host, port = arguments.get("host", "localhost"), arguments.get("port", 6379)
-    return f"redis://{host}:{port}/{arguments.get('db') or 0}"
 
 
 class Link:
@@ -233,6 +147,9 @@ class Link:
             raise
         except _LOST as error:
             self.drop()
+            if isinstance(error.__context__, redis.exceptions.ReadOnlyError):
+                # It was a demoted master, over a connection that Sentinel looks after.
+                raise self._translated(error.__context__) from error
             raise QueueUnreachable(
                 f"{self._settings.label}: the connection was lost before the answer came "
                 f"({error}); what the call was to store may be stored or not",

@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._log import warn
-from ..exceptions import FormatError, PersistQueueError, QueueCorrupt, QueueUnreachable
+from ..exceptions import PersistQueueError, QueueCorrupt, QueueUnreachable
 from .base import Apart, Crowded, Record
 from .block import Damaged
+from .redischeck import check
 from .redisheld import Held
 from .redislink import Link
 from .redisscripts import PER_LIST, PUT, TAKE, Keys, parts_of
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Protocol
 
-    from .redislink import Command, Replicas, Settings, Word
+    from .redislink import Command, Replicas, Word
+    from .redissettings import Settings
 
     class Codec(Protocol):
         """Decodes values."""
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
             """Return the item that a value holds."""
 
 
-_OLDEST = (6, 2)  # the server's release
 _AT_CLOSE = 1.0  # s without an answer after which a closing queue gives up
 _IDLE_LOOK = 60.0  # s; the longest pause between two looks for what is overdue
 
@@ -99,30 +100,12 @@ class RedisStore:
 
     def open(self) -> bool:
         """Connect, and see that the keys are a queue's."""
-        (kind,) = self._link.ask(("TYPE", self.keys.base), again=True)
-        (info,) = self._link.answers(("INFO", "server"), again=True)
-        if kind not in (b"list", b"none"):
-            raise FormatError(f"{self.label}: {self.keys.base} is a {kind.decode()}, not a queue")
-        if isinstance(info, bytes):  # an error: this user may not ask
-            _check_release(info)
-        if self._native:
-            self._check_serializer()
+        check(self._link, self.label, self.keys, self._codec.name if self._native else None)
         self._opened = True
         self._look_at = time.monotonic() + self._pause
         self._count()
         self._interrupted()
         return True
-
-    def _check_serializer(self) -> None:
-        name = self._codec.name.encode()
-        _, found = self._link.ask(
-            ("SET", self.keys.meta, name, "NX"), ("GET", self.keys.meta), again=True
-        )
-        if found != name:
-            raise FormatError(
-                f"{self.label}: {self.keys.base} was written with the serializer "
-                f"{found.decode(errors='replace')}, not with {self._codec.name}; nothing was done"
-            )
 
     def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nothing here is exclusive
         self._seen_through = self._lost = False
@@ -408,17 +391,6 @@ class RedisStore:
             self.sweep.sync()
         except PersistQueueError as error:
             raise Apart(error) from error
-
-
-def _check_release(info: bytes) -> None:
-    for line in info.decode(errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        if name == "redis_version":
-            release = tuple(int(part) for part in value.split(".")[:2] if part.isdigit())
-            if release < _OLDEST:
-                raise FormatError(
-                    f"the server is Redis {value}; this needs 6.2 or newer, or Valkey"
-                )
 
 
 def _bare(number: int, index: int, value: bytes) -> Record:

@@ -18,7 +18,7 @@ from ..exceptions import PersistQueueError
 from .redislink import Link
 
 if TYPE_CHECKING:
-    from .redislink import Settings
+    from .redissettings import Settings
 
 _PATIENCE = 1.0  # s to connect: all queues of the process wait meanwhile
 _LONGEST_PAUSE = 2.0  # s between two tries to connect
