@@ -86,6 +86,22 @@ def test_a_waiting_get_outlives_a_restart(open_queue: Open, server: Server) -> N
         assert "x" == call.outcome()
 
 
+@pytest.mark.slow  # calls wait 10 s for a server that is away; this get waits for longer
+def test_a_waiting_get_outlives_a_long_absence(open_queue: Open, server: Server) -> None:
+    """Whatever becomes of other calls, and also when it is time to look for what is overdue."""
+    with open_queue("jobs", server.url, lease=4) as q:
+        call = Call(q.get, timeout=60)
+        until(lambda: q._shell._line.waiting)
+        server.kill()
+        with pytest.raises(QueueUnreachable):
+            q.put("a", timeout=0)
+        call.join(13)
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            client.lpush("jobs", "x")
+        assert "x" == call.outcome()
+
+
 def test_without_a_server_there_is_an_error_that_says_so(open_queue: Open, tmp_path: Path) -> None:
     """It names the server, and is a ConnectionError as well."""
     port = free_port()
@@ -307,6 +323,26 @@ def test_sync_says_whether_it_can(open_queue: Open, server: Server, tmp_path: Pa
         q.sync()
     with open_queue(str(tmp_path), shared().url) as q, pytest.raises(ServerRefused, match="append"):
         q.sync()
+
+
+def test_sync_waits_for_the_file_where_the_server_can(open_queue: Open, tmp_path: Path) -> None:
+    """WAITAOF (Redis 7.2, Valkey) tells when appendfsync everysec has flushed."""
+    server = start(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "everysec")
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            knows = "7.2" <= client.info("server")["redis_version"]  # Valkey says 7.2.4
+        with open_queue("jobs", server.url) as q:
+            q.put("a")
+            if knows:
+                q.sync()
+                server.kill()
+                server.start()
+            else:
+                with pytest.raises(ServerRefused, match=r"7\.2"):
+                    q.sync()
+            assert "a" == q.get(timeout=9)
+    finally:
+        server.kill()
 
 
 # -- replicas -------------------------------------------------------------------------------

@@ -158,6 +158,38 @@ def test_a_unix_socket(open_queue: Open, form: str, tmp_path: Path) -> None:
         shutil.rmtree(folder)
 
 
+# -- Cluster --------------------------------------------------------------------------------
+
+
+def test_a_name_in_braces_serves_a_cluster(
+    open_queue: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All keys of a queue are in one slot then; a name without braces is told of them."""
+    ports = iter(free_port, 0)
+    low = filter(lambda port: port < 55_000, ports)  # the node's other port is 10,000 higher
+    monkeypatch.setattr("guardian.free_port", lambda: next(low))
+    server = start(tmp_path / "redis", "--cluster-enabled", "yes")
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+        with through(open_queue, "{jobs}", server.url) as q:  # the cluster is up in 2 s
+            goes_round(q)
+        with RedisUniqueQueue("{urls}", server.url, max_retry=1, max_timeout=1) as unique:
+            unique.put_many("abcd")
+            assert list("abc") == unique.get_items(3)
+            assert unique.nack("a")
+            assert unique.can_rollback_item("b")
+            assert unique.ack("b")
+            assert 1 == unique.re_enqueue_all_items()
+            assert 1 == unique.delete_item("d")
+        with open_queue("jobs", server.url) as q:
+            q.put("x")
+            with pytest.raises(ServerRefused, match="braces"):
+                q.get()
+    finally:
+        server.kill()
+
+
 # -- TLS ------------------------------------------------------------------------------------
 
 
@@ -165,9 +197,9 @@ def tls_needed() -> None:
     """Skip where the server was built without TLS, or nothing makes a certificate."""
     needed()
     said = subprocess.run(
-        [PROGRAM, "--tls-port", "0", "--no-such-option", "1"], capture_output=True, check=False
+        [PROGRAM, "--port", "0", "--tls-port", "1"], capture_output=True, check=False
     )
-    if b"tls-port" in said.stdout + said.stderr:
+    if b"Failed to configure TLS" not in said.stdout + said.stderr:  # there is no certificate
         pytest.skip(f"this {PROGRAM} was built without TLS")
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl, to make a certificate")

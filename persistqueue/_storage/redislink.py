@@ -1,4 +1,4 @@
-"""The one place that talks to redis-py: connections of our own, and its errors into ours.
+"""The one place that talks to a Redis server: connections of our own, and its errors into ours.
 
 A ``Link`` is one connection, used by one thread at a time.  Nothing is sent twice unless the
 caller says that twice is as good as once: redis-py's own retries would store an item again
@@ -43,6 +43,7 @@ _CODES: dict[type, str] = {
     redis.exceptions.MovedError: "MOVED",
     redis.exceptions.AskError: "ASK",
     redis.exceptions.TryAgainError: "TRYAGAIN",
+    redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
 }
 
 
@@ -258,7 +259,8 @@ class Link:
             self.drop()  # the next connection may lead to another server
             raised = QueueUnreachable(f"{message}; nothing was stored: try again in a moment")
         else:
-            raised = ServerRefused(message)
+            advice = "; for a Cluster put the queue's name in braces" if code == "CROSSSLOT" else ""
+            raised = ServerRefused(message + advice)
         raised.__cause__ = error
         return raised
 

@@ -377,11 +377,11 @@ class RedisStore:
         self._tripwire.restless = self._held.lists > 0
 
     def changed(self) -> bool:
-        now = time.monotonic()
-        if self._lease is not None and now >= self._look_at:
+        now, touched = time.monotonic(), self._tripwire.touched()
+        if self._lease is not None and now >= self._look_at and self._tripwire.connected:
             self._look_at = now + self._pause
             return True
-        return self._tripwire.touched()
+        return touched
 
     def probe(self) -> None:
         """There is no file to look at."""

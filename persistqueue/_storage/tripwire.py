@@ -44,6 +44,11 @@ class Tripwire:
         self._blocked_until = 0.0
         self._pause = _OFTEN
 
+    @property
+    def connected(self) -> bool:
+        """Whether the server is there, as far as is known."""
+        return self._link.connected
+
     def touched(self) -> bool:
         """Return whether somebody who waits may look again; never waits for an answer."""
         with self._mutex:
