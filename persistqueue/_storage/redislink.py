@@ -32,7 +32,7 @@ Command: TypeAlias = "tuple[Word, ...]"
 _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 _UNREACHABLE = "LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|MISCONF|BUSY"
-_CODE = re.compile(rf"\b(OOM|WRONGTYPE|NOSCRIPT|{_UNREACHABLE})\b")
+_CODE = re.compile(rf"\b(OOM|WRONGTYPE|NOSCRIPT|CROSSSLOT|{_UNREACHABLE})\b")
 # redis-py cuts the code off the message of those that it has a class for.
 _CODES: dict[type, str] = {
     redis.exceptions.OutOfMemoryError: "OOM",
