@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from ._filequeue import T
 from ._options import MAX_ITEM_BYTES, ON_CORRUPT, one_of, whole
-from ._storage.redislink import Replicas, Settings
+from ._storage.redislink import Replicas
 from ._storage.redisscripts import Keys
+from ._storage.redissettings import Settings
 from ._storage.redisstore import RedisStore
 from ._storage.rowcodec import RowCodec
 from ._storage.textcodec import TextCodec

@@ -13,8 +13,9 @@ from ._filequeue import T
 from ._options import MAX_ITEM_BYTES, whole
 from ._redisface import LOCAL, checked_layout, checked_name, codec_of, native_base, replicas_of
 from ._storage.block import Damaged
-from ._storage.redislink import Link, Settings
+from ._storage.redislink import Link
 from ._storage.redisscripts import MOST, POOL_ACK, POOL_REMOVE, POOL_TAKE, parts_of
+from ._storage.redissettings import Settings
 from .exceptions import QueueClosed, QueueCorrupt
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from contextlib import closing, contextmanager
@@ -20,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from guardian import Guarded
-from waiting import until
+from guardian import Guarded, started_at_a_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +56,6 @@ class MysqlServer:
         self._numbers = count()
         self._process: Guarded | None = None
         self.pid = 0
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port: int = free.getsockname()[1]
         folder.mkdir()
         (folder / "tmp").mkdir()  # in the machine's, two that install at once collide
         command = ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", *_AS,
@@ -68,6 +64,10 @@ class MysqlServer:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert 0 == done.returncode, done.stdout + done.stderr
         (folder / "init.sql").write_text(_INIT, encoding="utf-8")
+        self.port = started_at_a_free_port(self._start_at)
+
+    def _start_at(self, port: int) -> None:
+        self.port = port
         self.start()
 
     # -- its life -------------------------------------------------------------------
@@ -86,19 +86,16 @@ class MysqlServer:
         command = ["mariadbd", "--no-defaults", *_AS, *settings]
         self._process = Guarded(command, self._folder / "log")
         self.pid = self._process.pid
-        try:
-            until(self._answers, "the server's first answer")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; its log:\n{self.log()}") from None
+        self._process.until(self._answers)
 
     def _answers(self) -> bool:
         import pymysql
 
         try:
-            self.connect().close()
+            found = self.run("SELECT @@datadir")
         except pymysql.Error:
             return False
-        return True
+        return [(f"{self._folder / 'data'}/",)] == list(found)  # or it is another server
 
     def kill(self) -> None:
         """End it as a crash does, and wait until it is gone."""

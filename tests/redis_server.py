@@ -15,8 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from guardian import Guarded
-from waiting import until
+from guardian import Guarded, started_at_a_free_port
 
 PROGRAM = "redis-server"
 
@@ -31,30 +30,31 @@ class Server:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
-        self.port = free_port()
         self._options = options
-        self.start()
+        self.port = started_at_a_free_port(self._start_at)
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def _start_at(self, port: int) -> None:
+        self.port = port
+        self.start()
+
     def start(self) -> None:
         """Start it, again after ``kill``; on the same port, with what it has stored."""
         command = [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
                    "--dir", str(self.folder), *self._options]  # fmt: skip
-        log = self.folder / "log"
-        self._process = Guarded(command, log)
-        try:
-            until(self._answers, "redis-server")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; its log:\n{log.read_text()}") from None
+        self._process = Guarded(command, self.folder / "log")
+        self._process.until(self._answers)
 
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(5) == b"+PONG"
+                connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
+                said = connection.makefile("rb").read()
+                mine = b"\r\nprocess_id:%d\r\n" % self._process.pid in said
+                return mine and said.startswith(b"+PONG")
         except OSError:
             return False
 
@@ -69,14 +69,6 @@ class Server:
     def thaw(self) -> None:
         """Let it go on."""
         self._process.signal(signal.SIGCONT)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def needed() -> None:

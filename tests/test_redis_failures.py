@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 import pytest
 import redis
 from families import BlockingAsyncQueue, run
+from guardian import free_port
 from loops import in_loop, parked
-from redis_server import Server, free_port, redis_fixture, shared, start  # noqa: F401
+from redis_server import Server, redis_fixture, shared, start  # noqa: F401
 from turns import TURNS
 from waiting import Call, until
 
@@ -84,6 +86,22 @@ def test_a_waiting_get_outlives_a_restart(open_queue: Open, server: Server) -> N
         assert "x" == call.outcome()
 
 
+@pytest.mark.slow  # calls wait 10 s for a server that is away; this get waits for longer
+def test_a_waiting_get_outlives_a_long_absence(open_queue: Open, server: Server) -> None:
+    """Whatever becomes of other calls, and also when it is time to look for what is overdue."""
+    with open_queue("jobs", server.url, lease=4) as q:
+        call = Call(q.get, timeout=60)
+        until(lambda: q._shell._line.waiting)
+        server.kill()
+        with pytest.raises(QueueUnreachable):
+            q.put("a", timeout=0)
+        call.join(13)
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            client.lpush("jobs", "x")
+        assert "x" == call.outcome()
+
+
 def test_without_a_server_there_is_an_error_that_says_so(open_queue: Open, tmp_path: Path) -> None:
     """It names the server, and is a ConnectionError as well."""
     port = free_port()
@@ -131,18 +149,65 @@ def test_a_settle_whose_answer_was_lost_may_be_repeated(open_queue: Open, server
         assert ["b"] == q.get_items(9)
 
 
-@pytest.mark.slow  # a server that restarts is waited for, 10 s
-def test_closing_without_a_server_is_no_error(open_queue: Open, server: Server) -> None:
-    """What was held comes again after its lease; that is logged."""
+MOMENT = 5.0  # s; a call waits 10 s for a server that is away, a close 1 s
+
+
+def closed_after(q: Any) -> float:
+    """Close a queue and return the seconds that it took."""
+    began = time.monotonic()
+    q.close()
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("away", ["killed", "frozen"])
+def test_closing_without_a_server_is_no_error(
+    open_queue: Open, server: Server, away: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was held comes again after its lease; that is logged, and takes a moment only."""
     q = open_queue("jobs", server.url)
     q.put("a")
     q.get()
-    server.kill()
-    q.close()
-    server.start()
+    if away == "killed":
+        server.kill()
+    else:
+        server.freeze()
+    assert closed_after(q) < MOMENT
+    assert "comes again after its lease" in caplog.text
+    if away == "killed":
+        server.start()
+    else:
+        server.thaw()
     with open_queue("jobs", server.url) as q:
-        assert 1 == q.re_enqueue_all_items()
+        q.re_enqueue_all_items()
         assert "a" == q.get()
+
+
+def test_closing_ends_the_wait_for_a_server(open_queue: Open, server: Server) -> None:
+    """A put that cannot begin says so: nothing of it is stored."""
+    q = open_queue("jobs", server.url)
+    server.kill()
+    put = Call(q.put, "a")
+    until(lambda: q._store._lost)
+    assert closed_after(q) < MOMENT
+    with pytest.raises(QueueUnreachable) as caught:
+        put.outcome()
+    assert caught.value.stored is False
+
+
+def test_closing_gives_back_when_the_server_is_there_again(
+    open_queue: Open, server: Server
+) -> None:
+    """Also if the last call had not found it."""
+    q = open_queue("jobs", server.url)
+    q.put_many("ab")
+    assert "a" == q.get()
+    server.kill()
+    with pytest.raises(QueueUnreachable):
+        q.get(timeout=0)
+    server.start()
+    q.close()
+    with open_queue("jobs", server.url) as q:
+        assert ["a", "b"] == q.get_items(9)
 
 
 # -- the server says no ---------------------------------------------------------------------
@@ -260,6 +325,26 @@ def test_sync_says_whether_it_can(open_queue: Open, server: Server, tmp_path: Pa
         q.sync()
 
 
+def test_sync_waits_for_the_file_where_the_server_can(open_queue: Open, tmp_path: Path) -> None:
+    """WAITAOF (Redis 7.2, Valkey) tells when appendfsync everysec has flushed."""
+    server = start(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "everysec")
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            knows = "7.2" <= client.info("server")["redis_version"]  # Valkey says 7.2.4
+        with open_queue("jobs", server.url) as q:
+            q.put("a")
+            if knows:
+                q.sync()
+                server.kill()
+                server.start()
+            else:
+                with pytest.raises(ServerRefused, match=r"7\.2"):
+                    q.sync()
+            assert "a" == q.get(timeout=9)
+    finally:
+        server.kill()
+
+
 # -- replicas -------------------------------------------------------------------------------
 
 
@@ -267,7 +352,7 @@ def test_sync_says_whether_it_can(open_queue: Open, server: Server, tmp_path: Pa
 def pair(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
     """A server, and a replica that is in step."""
     first = start(tmp_path / "first", "--repl-diskless-sync-delay", "0")
-    second = start(tmp_path / "second", "--replicaof", f"127.0.0.1 {first.port}")
+    second = start(tmp_path / "second", "--replicaof", "127.0.0.1", str(first.port))
     with redis.Redis.from_url(first.url) as client:
         until(lambda: client.info("replication").get("slave0", {}).get("state") == "online", "it")
     yield first, second

@@ -85,6 +85,12 @@ class Runner:
         self.happened = False
         self.interrupt: BaseException | None = None
         self.counts: tuple[int, int] | None = None
+        self._closing = False
+
+    def hurry(self) -> None:
+        """Somebody closes: a server that is away is waited for a moment only, from now on."""
+        self._closing = True
+        self._store.hurry()
 
     def run(self, ops: Sequence[Op]) -> None:
         """Run one batch; errors go to its ops."""
@@ -158,7 +164,11 @@ class Runner:
                 begun = False
             if not begun:
                 begin(
-                    lambda: store.begin(not looking), store.abandon, ops, self._patience, again=True
+                    lambda: store.begin(not looking),
+                    store.abandon,
+                    ops,
+                    self._patience,
+                    lambda: LEAST_PATIENCE if self._closing else LOCK_PATIENCE,
                 )
         except BaseException:
             store.abandon()
@@ -324,8 +334,7 @@ def begin(
     abandon: Callable[[], None],
     ops: Sequence[Op] = (),
     patience: float | None = None,
-    *,
-    again: bool = False,
+    away: Callable[[], float] = float,
 ) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
@@ -335,7 +344,8 @@ def begin(
     not fail because somebody is just committing.
 
     Args:
-        again: a server that cannot be reached is like a lock: it may be back in a moment.
+        away: returns for how many seconds, at the most, a server that cannot be reached is like
+            a lock: it may be back in a moment.
 
     Raises:
         QueueLocked: somebody else held the lock for so long.
@@ -350,11 +360,11 @@ def begin(
                 if attempt():
                     return
             except QueueUnreachable as error:
-                if not again:
-                    raise
                 unreachable, nap = error, _RECONNECT_NAP
             wanted = max((op.deadline.at - began for op in ops), default=most)
             allowed = min(max(wanted, LEAST_PATIENCE), most)
+            if unreachable is not None:
+                allowed = min(allowed, away())
             if time.monotonic() - began >= allowed:
                 raise unreachable or QueueLocked(
                     f"another process has held the queue's lock for {allowed:.3g} s; "

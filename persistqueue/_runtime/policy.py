@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import QueueClosed, QueueLocked, QueueShutDown
+from ..exceptions import QueueClosed, QueueLocked, QueueShutDown, QueueUnreachable
 from .deadline import FOREVER, Deadline
 
 if TYPE_CHECKING:
@@ -62,12 +62,13 @@ class Op:
         result: its outcome once answered, unless ``error`` is set.
         gate: the shell's: what its caller waits on; ``release()`` lets it go on.
         number: the line's: how many came before it.
+        waited: the line's: whether it was parked.
         noted: the shell's: whether it is remembered who took what.
     """
 
     __slots__ = (
         "act", "at", "deadline", "error", "gate", "holds", "load", "noted", "number", "owner",
-        "result", "verb", "waits", "where",
+        "result", "verb", "waited", "waits", "where",
     )  # fmt: skip
 
     def __init__(
@@ -92,7 +93,7 @@ class Op:
         self.result: Any = None
         self.error: BaseException | None = None
         self.gate: Any = None
-        self.noted = False
+        self.noted = self.waited = False
         self.number = 0
         self.where = NEW
 
@@ -134,7 +135,7 @@ class Line:
         op.number = self._arrivals
         ahead = self._getters if op.verb == TAKE else self._putters if op.verb == APPEND else None
         if op.waits and ahead:
-            op.where = PARKED
+            op.where, op.waited = PARKED, True
             ahead.append(op)
         else:
             self._to_pending(op)
@@ -191,11 +192,13 @@ class Line:
                 was over.  None: the store could not be asked.
         """
         answered, parked = [], []
+        away = any(isinstance(op.error, QueueUnreachable) for op in batch)
         self._going = ()
         for op in batch:
             if op.where != FLYING:  # answered before an interrupt
                 continue
-            if op.waits and type(op.result) is Unmet and op.error is None:
+            if op.waits and (_is_unmet(op) or _waits_for_a_server(op)):
+                op.error = None
                 parked.append(op)
             else:
                 if self._stopped is not None and op.result is NOTHING_THERE:
@@ -206,7 +209,7 @@ class Line:
         if parked:
             answered += self._park(parked)
         if counts is None:
-            if not any(isinstance(op.error, QueueLocked) for op in batch):
+            if not away and not any(isinstance(op.error, QueueLocked) for op in batch):
                 self.poke()  # a store that failed for good shall say so to whoever waits
             return answered
         self.count, unsettled = counts
@@ -301,7 +304,7 @@ class Line:
 
     def _line_up(self, op: Op) -> None:
         """Park one op in the order of arrival; its place is nearly always at an end."""
-        op.where, op.result = PARKED, None
+        op.where, op.waited, op.result = PARKED, True, None
         line = self._parking(op)
         place = len(line)
         while place and line[place - 1].number > op.number:
@@ -336,3 +339,17 @@ class Line:
             self.pending.appendleft(op)
         else:
             self.pending.append(op)
+
+
+def _is_unmet(op: Op) -> bool:
+    return type(op.result) is Unmet and op.error is None
+
+
+def _waits_for_a_server(op: Op) -> bool:
+    """Return whether it waited already when the server went away, and may go on with that."""
+    error = op.error
+    return (
+        op.waited
+        and isinstance(error, QueueUnreachable)
+        and (op.verb != APPEND or error.stored is False)
+    )

@@ -329,6 +329,7 @@ class TaskShell(Forsaking):
 
     def _stop(self) -> None:
         self._closed = True
+        self._runner.hurry()
         self._wake_all(self._line.stop(QueueClosed, immediate=True))
 
     def abandon(self) -> None:
@@ -337,6 +338,7 @@ class TaskShell(Forsaking):
             self._let_store_go()
         elif not self._closed:
             self._closed = self._lane.gone = True
+            self._runner.hurry()
             self._wind_up_soon()
 
     def _wind_up_soon(self) -> None:
@@ -359,7 +361,9 @@ class TaskShell(Forsaking):
             for op in self._line.batch():
                 records += op.load if op.verb in (UNTAKE, FLUSH) and op.load else ()
         # A runner of its own: what the other one came to was not delivered.
-        self._new_runner().run([Op(FLUSH, records)])
+        runner = self._new_runner()
+        runner.hurry()
+        runner.run([Op(FLUSH, records)])
         self._store.close()
         self._let_store_go()
 

@@ -296,6 +296,7 @@ class ThreadShell(Shell):
             if self._closed:
                 return
             self._closed = True
+            self._runner.hurry()
             for op in self._line.stop(QueueClosed, immediate=True):
                 self._wake(op)
         try:

@@ -133,6 +133,9 @@ class Store(Protocol):
     def abandon(self) -> None:
         """Stop queueing for the lock."""
 
+    def hurry(self) -> None:
+        """Somebody closes: wait for no server longer than must be; callable on any thread."""
+
     def changed(self) -> bool:
         """Return whether somebody else may have committed; callable at any time."""
 

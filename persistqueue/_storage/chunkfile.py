@@ -198,6 +198,9 @@ class ChunkFileStore:
         if self._lock is not None:
             self._lock.stand_back()
 
+    def hurry(self) -> None:
+        """What is waited for is a lock of somebody who is at work."""
+
     def _refresh(self, raw: bytes | None) -> None:
         """Move to what others committed since this object looked last."""
         if raw is None:

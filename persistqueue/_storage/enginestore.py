@@ -337,6 +337,9 @@ class EngineStore:
         """Stop waiting for the lock."""
         self._lock.abandon()
 
+    def hurry(self) -> None:
+        """What is waited for is a lock of somebody who is at work."""
+
     def changed(self) -> bool:
         return False
 

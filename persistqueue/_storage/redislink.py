@@ -1,11 +1,8 @@
-"""The one place that talks to redis-py: connections of our own, and its errors into ours.
+"""The one place that talks to a Redis server: connections of our own, and its errors into ours.
 
 A ``Link`` is one connection, used by one thread at a time.  Nothing is sent twice unless the
 caller says that twice is as good as once: redis-py's own retries would store an item again
 whose answer was lost.
-
-A connection is not borrowed from the user's pool, where a queue would hold it for ever; it
-is made with the pool's settings.
 """
 
 from __future__ import annotations
@@ -13,6 +10,7 @@ from __future__ import annotations
 import re
 import select
 import sys
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..exceptions import (
@@ -23,15 +21,7 @@ from ..exceptions import (
     ServerOutOfMemory,
     ServerRefused,
 )
-
-try:
-    import redis
-    import redis.asyncio
-    import redis.sentinel
-except ImportError as error:
-    raise ImportError(
-        'the Redis classes need the package redis: pip install "persist-queue[redis]"'
-    ) from error
+from .redissettings import Settings, redis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,21 +29,10 @@ if TYPE_CHECKING:
 Word: TypeAlias = "bytes | str | int"
 Command: TypeAlias = "tuple[Word, ...]"
 
-_CONNECT_PATIENCE, _ANSWER_PATIENCE = 5.0, 10.0  # s, where the user's settings say nothing
 _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 
-# Settings of a pool that are about the connection, and nothing else.
-_KEPT = re.compile(
-    "host|port|db|path|username|password|credential_provider|client_name|ssl_.*"
-    "|socket_(timeout|connect_timeout|keepalive|keepalive_options|type)"
-)
-_SYNC_TWINS: dict[type, Any] = {
-    redis.asyncio.SSLConnection: redis.SSLConnection,
-    redis.asyncio.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
-    redis.asyncio.Connection: redis.Connection,
-}
 _UNREACHABLE = "LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|MISCONF|BUSY"
-_CODE = re.compile(rf"\b(OOM|WRONGTYPE|NOSCRIPT|{_UNREACHABLE})\b")
+_CODE = re.compile(rf"\b(OOM|WRONGTYPE|NOSCRIPT|CROSSSLOT|{_UNREACHABLE})\b")
 # redis-py cuts the code off the message of those that it has a class for.
 _CODES: dict[type, str] = {
     redis.exceptions.OutOfMemoryError: "OOM",
@@ -64,71 +43,8 @@ _CODES: dict[type, str] = {
     redis.exceptions.MovedError: "MOVED",
     redis.exceptions.AskError: "ASK",
     redis.exceptions.TryAgainError: "TRYAGAIN",
+    redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
 }
-
-
-class Settings:
-    """How to reach a server.
-
-    Args:
-        source: a URL, or a client or pool of redis-py, of its asyncio half too.
-
-    Raises:
-        TypeError: it is something else.
-        ValueError: it is no URL of a Redis server, or a pool that cannot be imitated.
-    """
-
-    def __init__(self, source: Any) -> None:
-        pool = redis.ConnectionPool.from_url(source) if isinstance(source, str) else source
-        pool = getattr(pool, "connection_pool", pool)
-        given = getattr(pool, "connection_kwargs", None)
-        if given is None:
-            raise TypeError(
-                "redis: give a URL (redis://host:6379/0), a client or a connection pool, not "
-                f"{type(source).__name__}; for a Cluster, the URL of the node"
-            )
-        self._class, self._extra = _class_of(pool)
-        arguments = {key: value for key, value in given.items() if _KEPT.fullmatch(key)}
-        if arguments.get("socket_timeout") is None:
-            arguments["socket_timeout"] = _ANSWER_PATIENCE
-        if arguments.get("socket_connect_timeout") is None:
-            arguments["socket_connect_timeout"] = _CONNECT_PATIENCE
-        self._arguments = arguments
-        self.patience: float = arguments["socket_timeout"]  # s
-        self.label = _label(arguments)
-
-    def connection(self, patience: float | None = None) -> Any:
-        """Return a connection that is not open yet."""
-        arguments = {**self._arguments, **self._extra, "protocol": 2}
-        if patience is not None:
-            arguments["socket_connect_timeout"] = patience
-        try:
-            return self._class(**arguments)
-        except UnboundLocalError as error:  # what redis-py makes of a Ctrl-C in there
-            raise error.__context__ or error from None
-
-
-def _class_of(pool: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the class of a pool's connections, and what it needs beside their settings."""
-    if isinstance(pool, redis.sentinel.SentinelConnectionPool):
-        return pool.connection_class, {"connection_pool": pool}
-    kind = pool.connection_class
-    if issubclass(kind, redis.connection.AbstractConnection):
-        return kind, {}
-    for theirs, ours in _SYNC_TWINS.items():
-        if kind is theirs:
-            return ours, {}
-    raise ValueError(
-        f"redis: a pool of {kind.__name__} cannot be used here; give one without asyncio, or a URL"
-    )
-
-
-def _label(arguments: dict[str, Any]) -> str:
-    """Return the server's address as users may see it: without the password."""
-    if "path" in arguments:
-        return f"unix://{arguments['path']}"
-    host, port = arguments.get("host", "localhost"), arguments.get("port", 6379)
-    return f"redis://{host}:{port}/{arguments.get('db') or 0}"
 
 
 class Link:
@@ -138,9 +54,10 @@ class Link:
         interrupt: a Ctrl-C that came while an answer was awaited, which was seen through.
     """
 
-    def __init__(self, settings: Settings, patience: float | None = None) -> None:
+    def __init__(self, settings: Settings, patience: float = inf) -> None:
         self._settings = settings
         self._patience = patience
+        self._hurried = False
         self._connection: Any = None
         self._poll: Any = None
         self.interrupt: BaseException | None = None
@@ -174,6 +91,10 @@ class Link:
     def connected(self) -> bool:
         """Whether there is a connection, as far as is known."""
         return self._connection is not None
+
+    def hurry(self, patience: float) -> None:
+        """Wait no longer than so many seconds for an answer, and ask once; on any thread."""
+        self._patience, self._hurried = patience, True
 
     def readable(self) -> bool:
         """Return whether something has come that nobody asked for: the end, mostly."""
@@ -214,7 +135,7 @@ class Link:
         try:
             return self._exchange(packed, len(commands))
         except QueueUnreachable as error:
-            if not again or error.stored is False:
+            if not again or error.stored is False or self._hurried:
                 raise
         return self._exchange(packed, len(commands))
 
@@ -227,6 +148,9 @@ class Link:
             raise
         except _LOST as error:
             self.drop()
+            if isinstance(error.__context__, redis.exceptions.ReadOnlyError):
+                # It was a demoted master, over a connection that Sentinel looks after.
+                raise self._translated(error.__context__) from error
             raise QueueUnreachable(
                 f"{self._settings.label}: the connection was lost before the answer came "
                 f"({error}); what the call was to store may be stored or not",
@@ -258,7 +182,7 @@ class Link:
         ready = None
         while ready is None:
             try:
-                ready = self._poll(self._settings.patience)
+                ready = self._poll(min(self._settings.patience, self._patience))
             except Exception:
                 raise
             except BaseException as interrupt:
@@ -335,7 +259,8 @@ class Link:
             self.drop()  # the next connection may lead to another server
             raised = QueueUnreachable(f"{message}; nothing was stored: try again in a moment")
         else:
-            raised = ServerRefused(message)
+            advice = "; for a Cluster put the queue's name in braces" if code == "CROSSSLOT" else ""
+            raised = ServerRefused(message + advice)
         raised.__cause__ = error
         return raised
 

@@ -16,12 +16,14 @@ finishing an item looks for it in its list.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._log import warn
-from ..exceptions import FormatError, PersistQueueError, QueueCorrupt, QueueUnreachable
+from ..exceptions import PersistQueueError, QueueCorrupt, QueueUnreachable
 from .base import Apart, Crowded, Record
 from .block import Damaged
+from .redischeck import check
 from .redisheld import Held
 from .redislink import Link
 from .redisscripts import PER_LIST, PUT, TAKE, Keys, parts_of
@@ -29,10 +31,11 @@ from .redissweep import Sweep
 from .tripwire import Tripwire
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Protocol
 
-    from .redislink import Command, Replicas, Settings, Word
+    from .redislink import Command, Replicas, Word
+    from .redissettings import Settings
 
     class Codec(Protocol):
         """Decodes values."""
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
             """Return the item that a value holds."""
 
 
-_OLDEST = (6, 2)  # the server's release
+_AT_CLOSE = 1.0  # s without an answer after which a closing queue gives up
 _IDLE_LOOK = 60.0  # s; the longest pause between two looks for what is overdue
 
 
@@ -97,44 +100,31 @@ class RedisStore:
 
     def open(self) -> bool:
         """Connect, and see that the keys are a queue's."""
-        (kind,) = self._link.ask(("TYPE", self.keys.base), again=True)
-        (info,) = self._link.answers(("INFO", "server"), again=True)
-        if kind not in (b"list", b"none"):
-            raise FormatError(f"{self.label}: {self.keys.base} is a {kind.decode()}, not a queue")
-        if isinstance(info, bytes):  # an error: this user may not ask
-            _check_release(info)
-        if self._native:
-            self._check_serializer()
+        check(self._link, self.label, self.keys, self._codec.name if self._native else None)
         self._opened = True
         self._look_at = time.monotonic() + self._pause
         self._count()
         self._interrupted()
         return True
 
-    def _check_serializer(self) -> None:
-        name = self._codec.name.encode()
-        _, found = self._link.ask(
-            ("SET", self.keys.meta, name, "NX"), ("GET", self.keys.meta), again=True
-        )
-        if found != name:
-            raise FormatError(
-                f"{self.label}: {self.keys.base} was written with the serializer "
-                f"{found.decode(errors='replace')}, not with {self._codec.name}; nothing was done"
-            )
-
     def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nothing here is exclusive
         self._seen_through = self._lost = False
-        try:
+        with self._noting_loss():
             self._link.connect()
+            if not self._opened:
+                self.open()
+            while self._held.doubtful:
+                self.sweep.reclaim(self.keys.processing(self._held.doubtful[-1]))
+                self._held.doubtful.pop()
+        return True
+
+    @contextmanager
+    def _noting_loss(self) -> Iterator[None]:
+        try:
+            yield
         except QueueUnreachable:
             self._lost = True
             raise
-        if not self._opened:
-            self.open()
-        while self._held.doubtful:
-            self.sweep.reclaim(self.keys.processing(self._held.doubtful[-1]))
-            self._held.doubtful.pop()
-        return True
 
     def commit(self) -> None:
         self._seen_through = True
@@ -153,10 +143,15 @@ class RedisStore:
     def abandon(self) -> None:
         """There is no lock to queue for."""
 
+    def hurry(self) -> None:
+        self._lost = False  # it may be back
+        self._link.hurry(_AT_CLOSE)
+
     def close(self) -> None:
-        if self._held.left:
+        if self._held.left or self._held.doubtful:
             warn("%s: what was taken comes again after its lease", self.label)
             self._held.left.clear()
+            self._held.doubtful.clear()
         self._link.drop()
         self._tripwire.close()
         self._opened = False
@@ -328,8 +323,9 @@ class RedisStore:
 
     def flush(self) -> None:
         """Give back what this object holds: whoever comes next need not wait for the lease."""
-        for number in sorted([*self._held.left, *self._held.doubtful], reverse=True):
-            self.sweep.reclaim(self.keys.processing(number))
+        with self._noting_loss():
+            for number in sorted([*self._held.left, *self._held.doubtful], reverse=True):
+                self.sweep.reclaim(self.keys.processing(number))
         self._held.left.clear()
         self._held.doubtful.clear()
 
@@ -381,11 +377,11 @@ class RedisStore:
         self._tripwire.restless = self._held.lists > 0
 
     def changed(self) -> bool:
-        now = time.monotonic()
-        if self._lease is not None and now >= self._look_at:
+        now, touched = time.monotonic(), self._tripwire.touched()
+        if self._lease is not None and now >= self._look_at and self._tripwire.connected:
             self._look_at = now + self._pause
             return True
-        return self._tripwire.touched()
+        return touched
 
     def probe(self) -> None:
         """There is no file to look at."""
@@ -395,17 +391,6 @@ class RedisStore:
             self.sweep.sync()
         except PersistQueueError as error:
             raise Apart(error) from error
-
-
-def _check_release(info: bytes) -> None:
-    for line in info.decode(errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        if name == "redis_version":
-            release = tuple(int(part) for part in value.split(".")[:2] if part.isdigit())
-            if release < _OLDEST:
-                raise FormatError(
-                    f"the server is Redis {value}; this needs 6.2 or newer, or Valkey"
-                )
 
 
 def _bare(number: int, index: int, value: bytes) -> Record:

@@ -156,6 +156,9 @@ class Transactions:
     def abandon(self) -> None:
         """Nobody queues for a lock."""
 
+    def hurry(self) -> None:
+        """What is waited for is a lock of somebody who is at work."""
+
     def flush(self) -> None:
         """Nothing is in memory only."""
 

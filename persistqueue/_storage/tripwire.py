@@ -18,7 +18,7 @@ from ..exceptions import PersistQueueError
 from .redislink import Link
 
 if TYPE_CHECKING:
-    from .redislink import Settings
+    from .redissettings import Settings
 
 _PATIENCE = 1.0  # s to connect: all queues of the process wait meanwhile
 _LONGEST_PAUSE = 2.0  # s between two tries to connect
@@ -43,6 +43,11 @@ class Tripwire:
         self._told = 0.0  # when something was last reported
         self._blocked_until = 0.0
         self._pause = _OFTEN
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is there, as far as is known."""
+        return self._link.connected
 
     def touched(self) -> bool:
         """Return whether somebody who waits may look again; never waits for an answer."""
