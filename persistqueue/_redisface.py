@@ -6,6 +6,7 @@ The faces differ by ``await``, and their shells by how they wait.
 from __future__ import annotations
 
 import json as _json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from ._filequeue import T
@@ -136,6 +137,11 @@ class RedisFace(Generic[T]):
             found.extend(into)
 
         return pick
+
+    def _picking_in(self, lists: frozenset[int]) -> Callable[[list[Record]], None]:
+        """Return what picks everything that is in these lists."""
+        book: Unacked = self._shell.takes
+        return partial(book.pick_in, lists)
 
     def _blocked(self, tries: tuple[int, int]) -> bool:
         """Return whether an item was tried too often, and for too long."""

@@ -309,23 +309,19 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         Returns:
             how many batches it were.
         """
-        done: int = await self._do(self._store.sweep.re_enqueue, timeout)
-        return done
+        return await self._swept(self._store.sweep.re_enqueue, timeout)
 
     async def re_enqueue_all_items(self) -> int:
         """Put back everything that any consumer has taken; returns how many batches."""
-        done: int = await self._do(self._store.sweep.re_enqueue, None)
-        return done
+        return await self._swept(self._store.sweep.re_enqueue, None)
 
     async def drop_timeout_items(self, timeout: float = LEASE) -> int:
         """Delete what any consumer took more than ``timeout`` seconds ago."""
-        done: int = await self._do(self._store.sweep.drop, timeout)
-        return done
+        return await self._swept(self._store.sweep.drop, timeout)
 
     async def drop_all_items(self) -> int:
         """Delete everything that any consumer has taken; returns how many batches."""
-        done: int = await self._do(self._store.sweep.drop, None)
-        return done
+        return await self._swept(self._store.sweep.drop, None)
 
     async def can_rollback_item(self, item: Any) -> bool:
         """Count one more try of an item, and say whether it may be tried again.
@@ -343,6 +339,12 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
     async def reset_blocked_item(self, item: Any) -> None:
         """Begin to count the tries of an item anew; ``ack`` does so, too."""
         await self._do(self._store.sweep.forget_tries, self._encode(item))
+
+    async def _swept(self, sweep: Any, older: float | None) -> int:
+        """Do something to all lists, and forget what this object had in them."""
+        done, gone = await self._do(self._store.swept, sweep, older)
+        await self._shell.settle_picked(self._picking_in(gone))
+        return int(done)
 
     async def _do(self, function: Any, *arguments: Any) -> Any:
         return await self._shell.request(partial(function, *arguments), writes=True)

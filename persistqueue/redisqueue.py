@@ -286,23 +286,19 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         Returns:
             how many batches it were.
         """
-        done: int = self._do(self._store.sweep.re_enqueue, timeout)
-        return done
+        return self._swept(self._store.sweep.re_enqueue, timeout)
 
     def re_enqueue_all_items(self) -> int:
         """Put back everything that any consumer has taken; returns how many batches."""
-        done: int = self._do(self._store.sweep.re_enqueue, None)
-        return done
+        return self._swept(self._store.sweep.re_enqueue, None)
 
     def drop_timeout_items(self, timeout: float = LEASE) -> int:
         """Delete what any consumer took more than ``timeout`` seconds ago."""
-        done: int = self._do(self._store.sweep.drop, timeout)
-        return done
+        return self._swept(self._store.sweep.drop, timeout)
 
     def drop_all_items(self) -> int:
         """Delete everything that any consumer has taken; returns how many batches."""
-        done: int = self._do(self._store.sweep.drop, None)
-        return done
+        return self._swept(self._store.sweep.drop, None)
 
     def can_rollback_item(self, item: Any) -> bool:
         """Count one more try of an item, and say whether it may be tried again.
@@ -320,6 +316,12 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
     def reset_blocked_item(self, item: Any) -> None:
         """Begin to count the tries of an item anew; ``ack`` does so, too."""
         self._do(self._store.sweep.forget_tries, self._encode(item))
+
+    def _swept(self, sweep: Any, older: float | None) -> int:
+        """Do something to all lists, and forget what this object had in them."""
+        done, gone = self._do(self._store.swept, sweep, older)
+        self._shell.settle_picked(self._picking_in(gone))
+        return int(done)
 
     def _do(self, function: Any, *arguments: Any) -> Any:
         return self._shell.request(partial(function, *arguments), writes=True)

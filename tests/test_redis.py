@@ -485,6 +485,21 @@ def test_dropping_deletes_what_was_taken(open_queue: Open, client: Any, tmp_path
         assert ["c"] == q.get_items(9)
 
 
+@pytest.mark.parametrize("verb", ["drop_all_items", "re_enqueue_all_items"])
+def test_what_is_taken_away_is_not_remembered(open_queue: Open, verb: str) -> None:
+    """Nothing of it is kept: neither for an ack, nor to be given back at the end."""
+    with open_queue() as q:
+        q.put_many(map(str, range(1000)))
+        items = [q.get() for _ in range(10)] + q.get_items(990)
+        book = q._shell.takes
+        assert (1000, 14) == (len(book._all), getattr(q, verb)())
+        assert 0 == len(book._all)
+        assert not q.ack(items[0])
+        assert not q._store.unsaved()
+        back = q.get_items(2000) if q.qsize() else []
+        assert (items if verb == "re_enqueue_all_items" else []) == back
+
+
 def test_finishing_what_others_have_by_now_changes_nothing(open_queue: Open) -> None:
     """After its lease an item may be somebody else's: a late ack or nack takes nothing away."""
     with open_queue() as late, open_queue() as other:

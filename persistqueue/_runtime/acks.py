@@ -12,7 +12,7 @@ from .likeness import alike, likeness
 from .takes import Finish, Takes, item_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from .._storage.base import Record
 
@@ -39,6 +39,12 @@ class Unacked(Takes):
     def pick_place(self, place: Any, into: list[Record]) -> None:
         """Pick the record at this place."""
         self._pick_first(self._same(_place_of, place), into)
+
+    def pick_in(self, lists: Collection[Any], into: list[Record]) -> None:
+        """Pick what is in one of these lists: the first part of a place."""
+        into += [record for record in self._all if record.start[0] in lists] if lists else ()
+        for record in into:
+            self._discard(record)
 
     def pick_every(self, into: list[Record]) -> None:
         """Pick everything."""

@@ -48,6 +48,17 @@ class Held:
         self.left.pop(number, None)
         self.doubtful.append(number)
 
+    def clear(self) -> None:
+        """Forget all lists."""
+        self.left.clear()
+        self.doubtful.clear()
+
+    def lose(self, names: Sequence[bytes]) -> frozenset[int]:
+        """Note that lists are gone, anybody's; returns the numbers of those that were here."""
+        mine = self.keys.consumer.encode()
+        gone = {int(name[len(mine) :]) for name in names if name.startswith(mine)}
+        return frozenset(number for number in gone if self.left.pop(number, 0))
+
     def settle(self, records: Sequence[Record]) -> None:
         """Finish items; those that are in nobody's list any more are finished already."""
         keys = self.keys

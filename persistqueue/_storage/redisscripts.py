@@ -87,10 +87,9 @@ def is_ours(processing: bytes) -> bool:
 # What waits, and how many lists of taken items there are: every script answers with these.
 _COUNTS = "redis.call('llen', pending), redis.call('hlen', timeouts)"
 
-# Raises, before anything is done, if a key is of another type.
+# Raises, before anything is done, if a key is of another type; else says what there is.
 SOUND = """
-redis.call('llen', pending)
-redis.call('hlen', timeouts)
+local waiting, lists = redis.call('llen', pending), redis.call('hlen', timeouts)
 if unique then
     redis.call('scard', unique)
 end
@@ -140,13 +139,14 @@ if #items == 0 then
     if #items > 0 then
         local now = redis.call('time')
         redis.call('lpush', processing, unpack(items))
-        redis.call('hset', timeouts, processing, string.format('%s.%06d', now[1], now[2]))
+        local stamp = string.format('%s.%06d', now[1], now[2])
+        waiting, lists = waiting - #items, lists + redis.call('hset', timeouts, processing, stamp)
         if unique then
             redis.call('srem', unique, unpack(items))
         end
     end
 end
-return {{{_COUNTS}, items}}
+return {{waiting, lists, items}}
 """)
 
 #: KEYS pending timeouts count timeout, lists; ARGV for each list: how many, then values; 0
@@ -171,7 +171,7 @@ for k = 5, #KEYS do
         redis.call('unlink', list)
     end
     if count == 0 or redis.call('exists', list) == 0 then
-        redis.call('hdel', timeouts, list)
+        lists = lists - redis.call('hdel', timeouts, list)
     end
     if tried and #items > 0 then
         redis.call('hdel', KEYS[3], unpack(items))
@@ -179,15 +179,15 @@ for k = 5, #KEYS do
     end
     at = at + 1 + count
 end
-return {{{_COUNTS}}}
+return {{waiting, lists}}
 """)
 
 #: KEYS pending timeouts target, lists, [unique]; ARGV 'rpush' or 'lpush', how many lists,
 #: then pairs: number of a list, value.  What is not in its list any more stays where it is.
 MOVE = script(f"""
 local pending, timeouts, target = KEYS[1], KEYS[2], KEYS[3]
-local lists = tonumber(ARGV[2])
-local unique = KEYS[3 + lists + 1]
+local held = tonumber(ARGV[2])
+local unique = KEYS[3 + held + 1]
 {SOUND}
 redis.call('llen', target)
 for i = 3, #ARGV, 2 do
@@ -198,7 +198,7 @@ for i = 3, #ARGV, 2 do
         end
     end
 end
-for k = 4, 3 + lists do
+for k = 4, 3 + held do
     if redis.call('exists', KEYS[k]) == 0 then
         redis.call('hdel', timeouts, KEYS[k])
     end

@@ -16,7 +16,6 @@ finishing an item looks for it in its list.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._log import warn
@@ -31,7 +30,7 @@ from .redissweep import Sweep
 from .tripwire import Tripwire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from .redislink import Command, Replicas, Word
@@ -109,22 +108,17 @@ class RedisStore:
 
     def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nothing here is exclusive
         self._seen_through = self._lost = False
-        with self._noting_loss():
+        try:
             self._link.connect()
             if not self._opened:
                 self.open()
             while self._held.doubtful:
                 self.sweep.reclaim(self.keys.processing(self._held.doubtful[-1]))
                 self._held.doubtful.pop()
-        return True
-
-    @contextmanager
-    def _noting_loss(self) -> Iterator[None]:
-        try:
-            yield
         except QueueUnreachable:
             self._lost = True
             raise
+        return True
 
     def commit(self) -> None:
         self._seen_through = True
@@ -150,8 +144,7 @@ class RedisStore:
     def close(self) -> None:
         if self._held.left or self._held.doubtful:
             warn("%s: what was taken comes again after its lease", self.label)
-            self._held.left.clear()
-            self._held.doubtful.clear()
+            self._held.clear()
         self._link.drop()
         self._tripwire.close()
         self._opened = False
@@ -160,8 +153,7 @@ class RedisStore:
         self._link.drop()
         self._tripwire.forget()
         self.keys.renew()
-        self._held.left.clear()
-        self._held.doubtful.clear()
+        self._held.clear()
         self._opened = False
 
     # -- put ------------------------------------------------------------------------
@@ -323,11 +315,13 @@ class RedisStore:
 
     def flush(self) -> None:
         """Give back what this object holds: whoever comes next need not wait for the lease."""
-        with self._noting_loss():
+        try:
             for number in sorted([*self._held.left, *self._held.doubtful], reverse=True):
                 self.sweep.reclaim(self.keys.processing(number))
-        self._held.left.clear()
-        self._held.doubtful.clear()
+        except QueueUnreachable:
+            self._lost = True
+            raise
+        self._held.clear()
 
     def unsaved(self) -> bool:
         """Return whether anything is held that can be given back: it is at the end."""
@@ -337,12 +331,19 @@ class RedisStore:
         """Let the lease of everything that is held begin now; returns how many lists it were."""
         return self.sweep.refresh([self.keys.processing(number) for number in self._held.left])
 
+    def swept(
+        self, sweep: Callable[[float | None], list[bytes]], older: float | None
+    ) -> tuple[int, frozenset[int]]:
+        """Do something to all lists; returns how many, and the numbers of this object's."""
+        names = sweep(older)
+        return len(names), self._held.lose(names)
+
     def _collect_overdue(self) -> None:
         """Put back what other consumers have held for too long, if it is time to look."""
         now = time.monotonic()
         if self._lease is not None and now >= self._sweep_at:
             self._sweep_at = now + self._pause
-            self.sweep.re_enqueue(self._lease, ours_only=True)
+            self._held.lose(self.sweep.re_enqueue(self._lease, ours_only=True))
 
     # -- numbers --------------------------------------------------------------------
 

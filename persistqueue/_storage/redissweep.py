@@ -34,7 +34,7 @@ class Sweep:
 
     # -- what was taken and never finished ------------------------------------------
 
-    def re_enqueue(self, older: float | None, *, ours_only: bool = False) -> int:
+    def re_enqueue(self, older: float | None, *, ours_only: bool = False) -> list[bytes]:
         """Put back what was taken, the newest first, so that the oldest is next.
 
         Args:
@@ -42,14 +42,14 @@ class Sweep:
             ours_only: leave the lists of aio-py-rq's consumers alone.
 
         Returns:
-            how many lists it were.
+            the names of the lists.
         """
         lists = self._lists(older, ours_only)
         for name, stamp in lists:
             self.reclaim(name, stamp)
         if lists and not ours_only:
             self._confirm()
-        return len(lists)
+        return [name for name, _ in lists]
 
     def reclaim(self, name: Word, stamp: Word = "") -> None:
         """Put back what is in a list, unless it was taken at another time than ``stamp``."""
@@ -66,14 +66,14 @@ class Sweep:
             self.reclaim(name, stamp)
         return len(mine)
 
-    def drop(self, older: float | None) -> int:
+    def drop(self, older: float | None) -> list[bytes]:
         """Delete what was taken; arguments and result are those of ``re_enqueue``."""
         lists = self._lists(older, ours_only=False)
         for name, stamp in lists:
             self._link.script(DROP, (self._keys.timeouts, name), (stamp,), again=True)
         if lists:
             self._confirm()
-        return len(lists)
+        return [name for name, _ in lists]
 
     def refresh(self, names: Sequence[str]) -> int:
         """Let the lease of lists begin now, those that are still there; returns how many."""
