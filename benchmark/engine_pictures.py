@@ -132,7 +132,7 @@ def _series(axes: Any, rows: list[Row]) -> None:
         )
     axes.set(xscale="log", yscale="log")
     places = sorted({row["x"] for row in rows})
-    axes.set_xticks(places, [f"{x:,}" if x < 10_000 else f"{x // 1000:,}k" for x in places])
+    axes.set_xticks(places, list(map(_short, places)))
     axes.minorticks_off()
     axes.grid(alpha=0.3)
 
@@ -143,3 +143,10 @@ def _backlog(figure: Any, rows: list[Row]) -> None:
 
 def _callers(figure: Any, rows: list[Row]) -> None:
     _lines(figure, rows, "callers that put at the same time", "puts a second")
+
+
+def _short(count: int) -> str:
+    """Return a number as it stands below an axis."""
+    if count < 10_000:
+        return f"{count:,}"
+    return f"{count // 1000}k" if count < 1_000_000 else f"{count // 1_000_000}M"
