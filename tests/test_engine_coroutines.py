@@ -222,7 +222,9 @@ async def test_of_tasks_that_share_a_commit_each_is_told(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pthread_kill")
-def test_ctrl_c_waits_for_the_coroutine_that_is_under_way(tmp_path: Path) -> None:
+def test_ctrl_c_waits_for_the_coroutine_that_is_under_way(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Its outcome is known before the queue goes on: all or nothing of the put is there."""
 
     class Slow(Flaky):
@@ -232,6 +234,8 @@ def test_ctrl_c_waits_for_the_coroutine_that_is_under_way(tmp_path: Path) -> Non
                 await asyncio.sleep(0.1)  # the interrupt comes meanwhile
             await super().add_item(item)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))  # ignores it
     with Queue(tmp_path / "q", engine=from_coroutines(Slow), durability="process") as q:
         q.put("a")
         with pytest.raises(KeyboardInterrupt):
