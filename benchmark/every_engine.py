@@ -1,4 +1,4 @@
-"""Every engine side by side, in one run: ``python benchmark/every_engine.py [count] [rounds]``.
+"""Every engine side by side: ``python benchmark/every_engine.py [--count N] [--rounds N]``.
 
 A file, SQLite, MySQL and Redis take turns; each flushes every commit to the disk.  The servers
 are its own, from the PATH; all data is in the folder for temporary files: set ``TMPDIR`` to
@@ -7,6 +7,7 @@ choose the disk.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -61,7 +62,10 @@ async def measure(make: Callable[[str], Any], count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    count, rounds = [*map(int, sys.argv[1:]), *(300, 5)[len(sys.argv) - 1 :]]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--count", type=int, default=300, help="calls of a lone caller (300)")
+    parser.add_argument("--rounds", type=int, default=5, help="samples of each (5)")
+    options = parser.parse_args()
     mysql = new_server(
         **{
             "debug-no-sync": 0, "innodb-flush-method": "fsync",
@@ -79,9 +83,9 @@ def main() -> None:
             "Redis": lambda name: AsyncRedisQueue(name, url),
         }
         samples: dict[str, dict[str, list[float]]] = {}
-        for number in range(rounds):
+        for number in range(options.rounds):
             for name in list(engines)[:: -1 if number % 2 else 1]:
-                for row, value in asyncio.run(measure(engines[name], count)).items():
+                for row, value in asyncio.run(measure(engines[name], options.count)).items():
                     samples.setdefault(row, {}).setdefault(name, []).append(value)
     print(f"{'operations a second':22}" + "".join(f"{name:>10}" for name in engines))
     for row, values in samples.items():
