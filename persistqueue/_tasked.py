@@ -71,16 +71,18 @@ class TaskedQueue(Generic[T]):
         It is finished when the block ends, and back in its place when the block
         raises or is cancelled.  Arguments and errors are those of ``get``.
         """
-        records = await self._shell.take(1, Deadline.of(block, timeout), holds=True)
+        deadline = Deadline.of(block, timeout)
+        records: list[Record] = []
         try:
+            records = await self._shell.take(1, deadline, holds=True)
             yield records[0].item
+            await self._shell.settle(records)
         except GeneratorExit:
             self._shell.give_back_soon(records)
             raise
         except BaseException:
             await self._give_back(records)
             raise
-        await self._settle(records)
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Take items until the queue is shut down or closed, waiting for more.
@@ -100,7 +102,8 @@ class TaskedQueue(Generic[T]):
 
     async def _give_back(self, records: list[Record]) -> None:
         try:
-            await self._shell.give_back(records)
+            if records:
+                await self._shell.give_back(records)
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%s: an item could not be given back", self.path, traceback=True)
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ._storage.base import Record
 
 
+_ENDS = (exceptions.QueueShutDown, exceptions.QueueClosed)
+
+
 class ThreadedQueue(Generic[T]):
     """The methods that are about waiting and finishing; a subclass knows how to put."""
 
@@ -59,17 +62,15 @@ class ThreadedQueue(Generic[T]):
         It is finished when the block ends, and back in its place when the block
         raises.  Arguments and errors are those of ``get``.
         """
-        records = self._shell.take(1, Deadline.of(block, timeout), holds=True)
-        try:
+        deadline = Deadline.of(block, timeout)
+        records: list[Record] = []
+        try:  # one for all of it: Ctrl-C may come between any two lines
+            records = self._shell.take(1, deadline, holds=True)
             yield records[0].item
+            self._shell.settle(records)
         except GeneratorExit:
             self._shell.give_back_soon(records)
             raise
-        except BaseException:
-            self._give_back(records)
-            raise
-        try:  # here, not in a function: Ctrl-C may come where that begins
-            self._shell.settle(records)
         except BaseException:
             self._give_back(records)
             raise
@@ -81,28 +82,24 @@ class ThreadedQueue(Generic[T]):
         the last one back, unless it was finished inside.
         """
         while True:
+            records: list[Record] = []
             try:
                 records = self._shell.take(1, FOREVER, holds=True)
-            except (exceptions.QueueShutDown, exceptions.QueueClosed):
-                return
-            try:
                 yield records[0].item
+                self._shell.settle(records)
             except GeneratorExit:
                 self._shell.give_back_soon(records)
                 raise
-            self._settle(records)
-
-    def _settle(self, records: list[Record]) -> None:
-        """Finish what a block or a loop is through with; where that fails, it comes again."""
-        try:
-            self._shell.settle(records)
-        except BaseException:  # Ctrl-C, too: nobody would ever finish it
-            self._give_back(records)
-            raise
+            except BaseException as error:
+                if not records and isinstance(error, _ENDS):
+                    return
+                self._give_back(records)
+                raise
 
     def _give_back(self, records: list[Record]) -> None:
         try:
-            self._shell.give_back(records)
+            if records:
+                self._shell.give_back(records)
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%s: an item could not be given back", self.path, traceback=True)
 

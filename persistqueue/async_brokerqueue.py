@@ -161,24 +161,22 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         process dies.  Arguments and errors are those of ``get``.
         """
         deadline = Deadline.of(block, timeout)
-        held = await self._shell.take(1, deadline, True, self._holding(1), self._key)
+        held: list[Record] = []
         try:
+            held = await self._shell.take(1, deadline, True, self._holding(1), self._key)
             yield held[0].item
+            await self._shell.settle(held)
         except GeneratorExit:
             self._shell.give_back_soon(held)
             raise
         except BaseException:
             await self._give_back(held)
             raise
-        try:
-            await self._shell.settle(held)
-        except Exception:
-            await self._give_back(held)
-            raise
 
     async def _give_back(self, records: list[Record]) -> None:
         try:
-            await self._shell.give_back(records)
+            if records:
+                await self._shell.give_back(records)
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%r: an item could not be given back", self, traceback=True)
 

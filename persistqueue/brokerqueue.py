@@ -157,24 +157,22 @@ class BrokerQueue(BrokerQueueFace[T]):
         process dies.  Arguments and errors are those of ``get``.
         """
         deadline = Deadline.of(block, timeout)
-        held = self._shell.take(1, deadline, True, self._holding(1), self._key)
-        try:
+        held: list[Record] = []
+        try:  # one for all of it: Ctrl-C may come between any two lines
+            held = self._shell.take(1, deadline, True, self._holding(1), self._key)
             yield held[0].item
+            self._shell.settle(held)
         except GeneratorExit:
             self._shell.give_back_soon(held)
             raise
         except BaseException:
             self._give_back(held)
             raise
-        try:
-            self._shell.settle(held)
-        except BaseException:  # Ctrl-C, too: nobody would ever finish it
-            self._give_back(held)
-            raise
 
     def _give_back(self, records: list[Record]) -> None:
         try:
-            self._shell.give_back(records)
+            if records:
+                self._shell.give_back(records)
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%r: an item could not be given back", self, traceback=True)
 

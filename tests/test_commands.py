@@ -252,6 +252,26 @@ def test_check_while_a_writer_is_at_work(path: Path, capsys: pytest.CaptureFixtu
     assert 0 == command(capsys, "check", path)[0]
 
 
+def test_check_while_the_first_items_are_put(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A queue that comes into being at this moment is no damage either."""
+    outcomes = []
+    for number in range(40):
+        path = tmp_path / str(number)
+
+        def begin(path: Path = path) -> None:
+            with Queue(path, durability="process") as q:
+                q.put("a")
+
+        with Queue(path):
+            worker = threading.Thread(target=begin)
+            worker.start()
+            outcomes += [command(capsys, "check", path) for _ in range(4)]
+            worker.join()
+    assert [] == [text for status, text in outcomes if "DAMAGE" in text or status == 1]
+
+
 NOBODY = """
 import locale, os, shutil, sys
 import persistqueue.__main__, persistqueue.serializers.pickle, pickletools

@@ -39,6 +39,8 @@ class Interrupt:
         code = frame.f_code
         if code.co_name == "__del__":
             return  # Python would swallow it there
+        if event == "call" and frame.f_lasti >= 0 and sys.version_info < (3, 11):
+            return  # a generator goes on: what a profiler raises then passes its own handlers
         if event in ("call", "c_return") and code.co_filename.startswith(self._where):
             self._left -= 1
             if self._left == 0:

@@ -51,14 +51,23 @@ def place_of(path: str, serializer: Any, longest: int | None, disk: Disk | None 
     Raises:
         UnknownSerializer: it is none of ours, and none was given.
     """
-    serializer = serializer or choice.named(_recognised(path))
-    if serializer is None and _is_empty(path):
-        serializer = choice.named("pickle")  # whichever it will be
+    serializer = serializer or choice.named(_serializer_of(path))
     if serializer is None:
         raise choice.UnknownSerializer(
             f"{path}: it cannot be seen which serializer wrote it: say --serializer"
         )
     return Place(disk or ReadOnlyDisk(), path, choice.framing(serializer), longest)
+
+
+def _serializer_of(path: str) -> str | None:
+    """Return the name of the serializer, also while somebody puts the very first item."""
+    for _ in range(_TRIES):
+        if name := _recognised(path):
+            return name
+        if _is_empty(path):
+            return "pickle"  # whichever it will be
+        time.sleep(0.005)
+    return None
 
 
 def stored_state(place: Place) -> tuple[bytes | None, State | None]:
@@ -111,8 +120,11 @@ def _look_at(place: Place, report: Report, progress: Callable[[int, int], None])
     chunks = place.chunks.chunks()
     if state is None:
         part.counts = {"items": 0}
-        if any(place.chunks.solid(chunk) for chunk in chunks):
-            report.damage.add("info is missing; opening the queue, or repair, rebuilds it")
+        if not any(map(place.chunks.solid, chunks)):
+            return []
+        raw, state = stored_state(place)  # it may be there since: it is written first
+    if state is None:
+        report.damage.add("info is missing; opening the queue, or repair, rebuilds it")
         return []
     part.oldest, part.oldest_is = _oldest(place, state)
     readable, damage = 0, []

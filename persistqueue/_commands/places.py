@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..exceptions import PersistQueueError
@@ -51,7 +52,7 @@ def _databases(directory: str) -> list[str]:
     found = []
     for name in sorted(os.listdir(directory)):
         path = os.path.join(directory, name)
-        if not filequeues.is_part(path) and os.path.isfile(path) and os.path.getsize(path):
-            with open(path, "rb") as file:
+        if not filequeues.is_part(path) and os.path.isfile(path):
+            with suppress(FileNotFoundError), open(path, "rb") as file:  # gone meanwhile
                 found += [path] if file.read(16) == databases.MAGIC else []
     return found
