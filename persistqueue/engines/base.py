@@ -39,7 +39,8 @@ class StorageEngine(ABC):
     Attributes:
         path: the same, as an absolute path.
         persistent: False for an engine whose records are gone when it is closed.  Then the
-            queue writes no lock file beside ``path``.
+            queue writes no lock file beside ``path``, and when a call has raised it
+            calls ``open`` without ``close``, to count: nothing may be forgotten then.
     """
 
     persistent: ClassVar[bool] = True
@@ -51,7 +52,7 @@ class StorageEngine(ABC):
     def open(self) -> int:
         """Open what is there, or create it, and mend what a crash left.
 
-        Called before any other method, and again after ``close``.
+        Called before any other method, and again after ``close`` (see ``persistent``).
 
         Returns:
             how many records are stored.
