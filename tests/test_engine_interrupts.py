@@ -7,17 +7,47 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from persistqueue import Queue
-from persistqueue.engines import MemoryEngine, SQLiteEngine
+from persistqueue.engines import MemoryEngine, SQLiteEngine, from_coroutines
 
-FILES = ("enginestore.py", "readahead.py", "cursor.py", "memory.py")
+FILES = ("enginestore.py", "readahead.py", "cursor.py", "memory.py", "coroutines.py")
 FOLDERS = ("_storage", "engines")
 ENDINGS = tuple(str(Path("persistqueue", folder, file)) for file in FILES for folder in FOLDERS)
-ENGINES = [MemoryEngine, SQLiteEngine]
+
+
+class InAList:
+    """An engine as they were written for aiodiskqueue; a list stands for the file."""
+
+    stored: ClassVar[dict[Path, list[Any]]] = {}
+    refused: ClassVar[list[Any]] = []
+
+    def __init__(self, data_path: Path) -> None:
+        self.items = self.stored.setdefault(data_path, [])
+
+    async def initialize(self) -> None:
+        """See that items can be stored."""
+
+    async def fetch_all(self) -> list[Any]:
+        return list(self.items)
+
+    async def add_item(self, item: Any) -> None:
+        if item in self.refused:
+            raise OSError("refused")
+        self.items.append(item)
+
+    async def remove_item(self) -> None:
+        del self.items[0]
+
+
+ENGINES: dict[str, Any] = {
+    "memory": MemoryEngine,
+    "sqlite": SQLiteEngine,
+    "coroutines": from_coroutines(InAList),
+}
 
 
 @contextmanager
@@ -63,16 +93,17 @@ CALLS: dict[str, Callable[[Queue[Any]], Any]] = {
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="traces lines")
 @pytest.mark.parametrize("autosave", [False, True], ids=["tasks", "autosave"])
 @pytest.mark.parametrize("verb", CALLS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_ctrl_c_at_any_line(engine: Any, verb: str, autosave: bool, tmp_path: Path) -> None:
     """The call has happened or it has not; later puts are there, none is in another's place."""
     place, again = 0, True
     while again:
         path = tmp_path / str(place)
+        q: Queue[Any]
         with Queue(path, engine=engine, durability="process", autosave=autosave) as q:
             q.put_many(range(4))
             assert q.get() == 0
-            again, result = interrupted(lambda: CALLS[verb](q), place)  # noqa: B023 - called here
+            again, result = interrupted(lambda: CALLS[verb](q), place)
             q.put_many([8, 9])
             wanted = [1, 2, 3, 8, 9]
             if verb == "get_many" and not again:
@@ -86,5 +117,27 @@ def test_ctrl_c_at_any_line(engine: Any, verb: str, autosave: bool, tmp_path: Pa
             assert (q.qsize(), q.unfinished_tasks) == (0, 0)
             q.put("last")
             assert q.get() == "last"
+        place += 1
+    assert place > 5
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="traces lines")
+def test_ctrl_c_beside_half_a_put_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal is interrupted while the engine holds what nobody shall see: it stays unseen."""
+    monkeypatch.setattr(InAList, "refused", ["refused"])
+    place, again = 0, True
+    while again:
+        path = tmp_path / str(place)
+        q: Queue[Any]
+        with Queue(path, engine=ENGINES["coroutines"], durability="process") as q:
+            q.put_many([1, 2])
+            with pytest.raises(OSError, match="refused"):
+                q.put_many(["half", "refused"])
+            q.put(3)
+            assert q.get() == 1
+            again, _ = interrupted(lambda: q.task_done(item=1), place)
+            assert q.get_many(9) == [2, 3], f"interrupted at line {place}"
+            q.task_done(q.unfinished_tasks)
+            assert InAList.stored[path] == []
         place += 1
     assert place > 5
