@@ -83,6 +83,11 @@ def interrupted(call: Callable[[], Any], place: int) -> tuple[bool, Any]:
     return False, result
 
 
+def queue(path: Path, engine: Any, **options: Any) -> Queue[Any]:
+    """Open a queue on an engine."""
+    return Queue(path, engine=engine, durability="process", **options)
+
+
 CALLS: dict[str, Callable[[Queue[Any]], Any]] = {
     "put_many": lambda q: q.put_many([4, 5]),
     "get_many": lambda q: q.get_many(2),
@@ -99,8 +104,7 @@ def test_ctrl_c_at_any_line(engine: Any, verb: str, autosave: bool, tmp_path: Pa
     place, again = 0, True
     while again:
         path = tmp_path / str(place)
-        q: Queue[Any]
-        with Queue(path, engine=engine, durability="process", autosave=autosave) as q:
+        with queue(path, engine, autosave=autosave) as q:
             q.put_many(range(4))
             assert q.get() == 0
             again, result = interrupted(lambda: CALLS[verb](q), place)
@@ -128,8 +132,7 @@ def test_ctrl_c_beside_half_a_put_many(tmp_path: Path, monkeypatch: pytest.Monke
     place, again = 0, True
     while again:
         path = tmp_path / str(place)
-        q: Queue[Any]
-        with Queue(path, engine=ENGINES["coroutines"], durability="process") as q:
+        with queue(path, ENGINES["coroutines"]) as q:
             q.put_many([1, 2])
             with pytest.raises(OSError, match="refused"):
                 q.put_many(["half", "refused"])

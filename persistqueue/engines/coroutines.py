@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-from concurrent.futures import Future, wait
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._log import warn
@@ -23,6 +23,9 @@ from .base import Recipe, StorageEngine
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Coroutine, Sequence
+
+    _Act = Callable[..., Coroutine[Any, Any, None]]
+    _Told = SimpleQueue[BaseException | None]
 
 
 _FAILURES = (Exception, asyncio.CancelledError)
@@ -85,6 +88,7 @@ class Adapter(StorageEngine):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._busy: asyncio.Lock  # one call at a time
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> int:
         if self._loop is None:
@@ -114,19 +118,30 @@ class Adapter(StorageEngine):
     def close(self) -> None:
         loop, self._loop = self._loop, None
         if loop is not None and self._thread is not None:
-            asyncio.run_coroutine_threadsafe(self._stop(loop), loop)
+            told = SimpleQueue[BaseException | None]()
+            # Behind what a caller has left who was interrupted.
+            loop.call_soon_threadsafe(self._start, self._stop, (), told)
             self._thread.join()
         self._records = []
 
     # -- on the loop, each to its end: Ctrl-C comes to the caller's thread -----------
 
-    async def _alone(self, act: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        async with self._busy:
-            await act(*args)
+    def _start(self, act: _Act, args: tuple[Any, ...], told: _Told) -> None:
+        task = asyncio.ensure_future(self._alone(act, args, told))
+        self._tasks.add(task)  # a loop holds them weakly
+        task.add_done_callback(self._tasks.discard)
 
-    async def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        async with self._busy:  # behind what a caller has left, who was interrupted
-            loop.stop()
+    async def _alone(self, act: _Act, args: tuple[Any, ...], told: _Told) -> None:
+        error: BaseException | None = None
+        async with self._busy:
+            try:
+                await act(*args)
+            except BaseException as raised:  # noqa: BLE001 - its caller raises it
+                error = raised
+        told.put(error)
+
+    async def _stop(self) -> None:
+        asyncio.get_running_loop().stop()
 
     async def _open(self) -> None:
         stored = await self._fetched()
@@ -222,17 +237,16 @@ class Adapter(StorageEngine):
                 f"an engine made for aiodiskqueue keeps items: use the serializer pickle ({error})"
             ) from error
 
-    def _run(self, act: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+    def _run(self, act: _Act, *args: Any) -> None:
         if self._loop is None:
             raise EngineError(f"{self.path} is not open; open the queue again")
-        running: Future[Any] | None = None
-        try:
-            running = asyncio.run_coroutine_threadsafe(self._alone(act, *args), self._loop)
-            running.result()
-        except BaseException:
-            if running is not None:
-                wait([running])  # what the other thread does is done first
-            raise
+        told = SimpleQueue[BaseException | None]()
+        self._loop.call_soon_threadsafe(self._start, act, args, told)
+        error = told.get()  # whoever is interrupted here finds out by ``close`` and ``open``
+        if isinstance(error, asyncio.CancelledError):
+            raise EngineError(f"{self.path}: {self._shown_as} cancelled itself") from error
+        if error is not None:
+            raise error
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
