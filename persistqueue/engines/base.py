@@ -105,6 +105,14 @@ class StorageEngine(ABC):
         """Let go of files and memory; ``open`` may follow.  A second call does nothing."""
 
 
+def beside(path: str) -> str:
+    """Return where a file is written that will replace the one at ``path``.
+
+    What a crash left there is thrown away, so it is no name that somebody gives a queue.
+    """
+    return f"{path}.persistqueue-new"
+
+
 class Recipe:
     """An engine class with more arguments than the path, for ``engine=``.
 
