@@ -112,7 +112,7 @@ class JournalEngine(StorageEngine):
     def _write_anew(self) -> None:
         """Replace the file by one that holds what is stored, and nothing else."""
         records = [os.pread(self._fd, length, offset) for offset, length in self._places]
-        new = JournalEngine(f"{self.path}.new")
+        new = JournalEngine(f"{self.path}.journal-new")
         Path(new.path).unlink(missing_ok=True)
         new._fd = os.open(new.path, os.O_RDWR | os.O_CREAT, 0o600)
         if records:

@@ -119,20 +119,25 @@ class EngineContract:
         return pickle.dumps("x" * number, 4)
 
     def test_opening_again_counts_what_is_stored(self, tmp_path: Path) -> None:
-        """After close and open everything is there, in order; to close twice is harmless."""
+        """After close and open everything is there, in order; to close twice is harmless.
+
+        An engine that keeps nothing is asked without close: that is how a queue counts.
+        """
         engine = self.made(tmp_path)
-        if engine is None or not engine.persistent:
+        if engine is None:
             return
         records = [self.record(number) for number in range(300)]
         engine.open()
         engine.append(records)
         engine.remove(10)
-        engine.close()
-        engine.close()
+        if engine.persistent:
+            engine.close()
+            engine.close()
         assert engine.open() == 290
         assert list(engine.read(0, 290)) == records[10:]
         engine.remove(290)
-        engine.close()
+        if engine.persistent:
+            engine.close()
         assert engine.open() == 0
         engine.close()
 

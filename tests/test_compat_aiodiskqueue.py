@@ -427,7 +427,7 @@ async def test_a_getter_that_is_cancelled_passes_the_item_on(tmp_path: Path) -> 
 async def test_two_objects_on_one_file(tmp_path: Path) -> None:
     """9: in one process they are one queue, each item goes to one; a second process is told."""
     first = await Queue.create(tmp_path / "data")
-    second = await Queue.create(tmp_path / "data")
+    second = await Queue.create(tmp_path / "data", cls_storage_engine=engines.DbmEngine)
     for number in range(4):
         await first.put(number)
     assert [0, 1, 2, 3] == [await q.get() for q in (first, second, first, second)]

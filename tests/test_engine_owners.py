@@ -201,3 +201,16 @@ def test_an_engine_that_is_closed_behind_the_queues_back(
         assert 4 in told  # it was opened again
     with queue_on(make, tmp_path / "data") as q:
         assert told == q.get_many(9)
+
+
+@pytest.mark.parametrize("name", ["list", "dbm"])
+def test_a_queue_beside_another_keeps_its_file(name: str, tmp_path: Path) -> None:
+    """ "jobs.new" is somebody's queue, not what a crash has left of "jobs"."""
+    with queue_on(engines.SQLiteEngine, tmp_path / "jobs.new") as q:
+        q.put("mine")
+    with queue_on(engines.DbmEngine.using("dumb"), tmp_path / "jobs") as q:
+        q.put("copied")
+    with queue_on(ENGINES[name], tmp_path / "jobs") as q:
+        q.put("another")
+    with queue_on(engines.SQLiteEngine, tmp_path / "jobs.new") as q:
+        assert "mine" == q.get(block=False)

@@ -141,7 +141,7 @@ def test_power(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             q.put("second")
             found[durability] = [file for file in flushed if str(tmp_path) in file]
     if name == "PickledListEngine":
-        new, directory = f"{tmp_path / 'q'}.new", str(tmp_path)
+        new, directory = f"{tmp_path / 'q'}.persistqueue-new", str(tmp_path)
         assert {"power": [new, directory], "process": [new]} == found
         found["process"].clear()
     assert {"yes": True, "no": False}[CELLS[name]["power"]] == (len(found["power"]) > 0)

@@ -78,7 +78,8 @@ class EngineStore:
         self._stored = 0  # number behind the newest
         self._new: list[bytes] = []  # what the transaction under way appends
         self._appended = False  # whether it has done so
-        self._in_doubt = False  # whether a call of the engine has failed in it
+        self._in_doubt = False  # whether it is not known what came of a call of the engine
+        self._began = 0  # number of the oldest record when it began
         self._ahead = ReadAhead(self._read)
         self._cursor = self._new_cursor()
 
@@ -134,6 +135,7 @@ class EngineStore:
         if self._new:
             self._new = []
         self._appended = self._in_doubt = False
+        self._began = self._tail
         self._cursor.begin()
 
     def append(self, records: Sequence[bytes]) -> None:
@@ -198,8 +200,10 @@ class EngineStore:
         engine = self._engine
         assert engine is not None
         if self._new:
+            self._in_doubt = True  # until it is noted: Ctrl-C may come in between
             self._ask(engine.append, self._new)
             self._landed()
+            self._in_doubt = False
             if self._power:
                 self._synced(engine)
         self._remove()
@@ -208,8 +212,10 @@ class EngineStore:
         """Remove what is settled, up to the oldest that is not."""
         done = self._cursor.done().records
         if self._engine is not None and done > self._tail:
+            self._in_doubt = True
             self._ask(self._engine.remove, done - self._tail)
             self._removed(done)
+            self._in_doubt = False
 
     def _removed(self, done: int) -> None:
         self._tail = done
@@ -220,12 +226,12 @@ class EngineStore:
         """The engine holds what is new."""
         self._appended = True
         self._ahead.extend(self._stored, self._new)
-        self._stored += len(self._new)
-        self._new = []
+        self._stored, self._new = self._stored + len(self._new), []
 
     def rollback(self) -> bool:
         if self._failed is not None:
             return False
+        self._ahead = ReadAhead(self._read)  # Ctrl-C may have come in the middle of it
         new, self._new = len(self._new), []
         wanted = self._stored - self._tail
         held = self._count_again() if self._in_doubt else wanted
@@ -235,7 +241,7 @@ class EngineStore:
         if (self._appended or not new) and done > self._tail and held == self._stored - done:
             self._removed(done)
             return True
-        if self._appended:
+        if self._appended or self._tail > self._began:
             self._cursor.landed(self.state)
             try:
                 self._remove()  # once more: what was handed out must not come again
@@ -251,11 +257,9 @@ class EngineStore:
         """Return how many records the engine holds, by opening it again."""
         engine = self._engine
         assert engine is not None
-        self._ahead.drop(self._stored)
-        if not engine.persistent:
-            return self._stored - self._tail  # nothing would be left
         try:
-            engine.close()
+            if engine.persistent:  # else nothing would be left
+                engine.close()
             return self._opened(engine)
         except Exception as error:  # noqa: BLE001 - whatever it is, it cannot be used any more
             self._poison(str(error))

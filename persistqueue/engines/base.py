@@ -39,7 +39,8 @@ class StorageEngine(ABC):
     Attributes:
         path: the same, as an absolute path.
         persistent: False for an engine whose records are gone when it is closed.  Then the
-            queue writes no lock file beside ``path``.
+            queue writes no lock file beside ``path``, and when a call has raised it
+            calls ``open`` without ``close``, to count: nothing may be forgotten then.
     """
 
     persistent: ClassVar[bool] = True
@@ -51,7 +52,7 @@ class StorageEngine(ABC):
     def open(self) -> int:
         """Open what is there, or create it, and mend what a crash left.
 
-        Called before any other method, and again after ``close``.
+        Called before any other method, and again after ``close`` (see ``persistent``).
 
         Returns:
             how many records are stored.
@@ -102,6 +103,14 @@ class StorageEngine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of files and memory; ``open`` may follow.  A second call does nothing."""
+
+
+def beside(path: str) -> str:
+    """Return where a file is written that will replace the one at ``path``.
+
+    What a crash left there is thrown away, so it is no name that somebody gives a queue.
+    """
+    return f"{path}.persistqueue-new"
 
 
 class Recipe:

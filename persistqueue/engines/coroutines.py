@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-from concurrent.futures import wait
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._log import warn
@@ -23,6 +23,12 @@ from .base import Recipe, StorageEngine
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Coroutine, Sequence
+
+    _Act = Callable[..., Coroutine[Any, Any, None]]
+    _Told = SimpleQueue[BaseException | None]
+
+
+_FAILURES = (Exception, asyncio.CancelledError)
 
 
 class CoroutineEngine(Protocol):
@@ -81,61 +87,93 @@ class Adapter(StorageEngine):
         self._hidden: dict[int, bytes] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._busy: asyncio.Lock  # one call at a time
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> int:
         if self._loop is None:
+            self._busy = asyncio.Lock()
             self._loop = loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=_serve, args=(loop,), daemon=True)
             self._thread.start()
         try:
-            stored = self._fetched()
-            if not stored:
-                self._run(self._engine.initialize())
-            self._adopt(stored)
+            self._run(self._open)
         except BaseException:
             self.close()
             raise
         return len(self._records)
 
     def append(self, records: Sequence[bytes]) -> None:
-        items = [self._item(record) for record in records]
-        try:
-            for item in items:
-                self._run(self._engine.add_item(item))
-        except Exception:
-            self._hide_new(len(records))
-            raise
-        self._records += records
-        self._next += len(records)
+        self._run(self._append, records, [self._item(record) for record in records])
 
     def read(self, start: int, count: int) -> Sequence[bytes]:
         return list(islice(self._records, start, start + count))
 
     def remove(self, count: int) -> None:
-        for done in range(count):
-            try:
-                self._shed()
-                self._remove_oldest()
-            except Exception as error:
-                if not done:  # all is as it was
-                    raise
-                self._hide_oldest(count - done)
-                warn("%s: %d finished items are removed later: %s", self.path, count - done, error)
-                break
-            del self._records[0]
-        else:
-            with suppress(Exception):  # it is tried again, and raised then
-                self._shed()
+        self._run(self._remove, count)
 
     def sync(self) -> None:
         """Whether anything is safe against loss of power is up to the class."""
 
     def close(self) -> None:
         loop, self._loop = self._loop, None
-        self._records = []
         if loop is not None and self._thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            told = SimpleQueue[BaseException | None]()
+            # Behind what a caller has left who was interrupted.
+            loop.call_soon_threadsafe(self._start, self._stop, (), told)
             self._thread.join()
+        self._records = []
+
+    # -- on the loop, each to its end: Ctrl-C comes to the caller's thread -----------
+
+    def _start(self, act: _Act, args: tuple[Any, ...], told: _Told) -> None:
+        task = asyncio.ensure_future(self._alone(act, args, told))
+        self._tasks.add(task)  # a loop holds them weakly
+        task.add_done_callback(self._tasks.discard)
+
+    async def _alone(self, act: _Act, args: tuple[Any, ...], told: _Told) -> None:
+        error: BaseException | None = None
+        async with self._busy:
+            try:
+                await act(*args)
+            except BaseException as raised:  # noqa: BLE001 - its caller raises it
+                error = raised
+        told.put(error)
+
+    async def _stop(self) -> None:
+        asyncio.get_running_loop().stop()
+
+    async def _open(self) -> None:
+        stored = await self._fetched()
+        if not stored:
+            await self._engine.initialize()
+        self._adopt(stored)
+
+    async def _append(self, records: Sequence[bytes], items: list[Any]) -> None:
+        try:
+            for item in items:
+                await self._engine.add_item(item)
+        except _FAILURES:
+            await self._hide_new(len(records))
+            raise
+        self._records += records
+        self._next += len(records)
+
+    async def _remove(self, count: int) -> None:
+        for done in range(count):
+            try:
+                await self._shed()
+                await self._remove_oldest()
+            except _FAILURES as error:
+                if not done:  # all is as it was
+                    raise
+                await self._hide_oldest(count - done)
+                warn("%s: %d finished items are removed later: %s", self.path, count - done, error)
+                break
+            del self._records[0]
+        else:
+            with suppress(*_FAILURES):  # it is tried again, and raised then
+                await self._shed()
 
     # -- what is hidden -------------------------------------------------------------
 
@@ -150,20 +188,20 @@ class Adapter(StorageEngine):
         shown = enumerate(stored, self._first)
         self._records = [record for number, record in shown if number not in self._hidden]
 
-    def _hide_new(self, wanted: int) -> None:
+    async def _hide_new(self, wanted: int) -> None:
         """Hide what was added of an append that failed; all of it is as good as a success."""
-        with suppress(Exception):  # then opening again says what is there
-            stored = self._fetched()
+        with suppress(*_FAILURES):  # then opening again says what is there
+            stored = await self._fetched()
             behind = self._first + len(stored)
             if self._next < behind < self._next + wanted:
                 new = range(self._next, behind)
                 self._hidden.update({number: stored[number - self._first] for number in new})
             self._next = max(self._next, behind)
-            self._shed()
+            await self._shed()
 
-    def _hide_oldest(self, count: int) -> None:
+    async def _hide_oldest(self, count: int) -> None:
         """Hide items that ought to be gone."""
-        stored, number = self._fetched(), self._first
+        stored, number = await self._fetched(), self._first
         del self._records[:count]
         while count:
             if number not in self._hidden:
@@ -171,25 +209,25 @@ class Adapter(StorageEngine):
                 count -= 1
             number += 1
 
-    def _shed(self) -> None:
+    async def _shed(self) -> None:
         """Remove what is hidden and has become the oldest."""
         while self._first in self._hidden:
             oldest = self._first
-            self._remove_oldest()
+            await self._remove_oldest()
             del self._hidden[oldest]
 
-    def _remove_oldest(self) -> None:
+    async def _remove_oldest(self) -> None:
         try:
-            self._run(self._engine.remove_item())
-        except Exception:
-            if len(self._fetched()) != self._next - self._first - 1:
+            await self._engine.remove_item()
+        except _FAILURES:
+            if len(await self._fetched()) != self._next - self._first - 1:
                 raise
         self._first += 1
 
     # -- calling the engine ---------------------------------------------------------
 
-    def _fetched(self) -> list[bytes]:
-        return [pickle.dumps(item, 4) for item in self._run(self._engine.fetch_all())]
+    async def _fetched(self) -> list[bytes]:
+        return [pickle.dumps(item, 4) for item in await self._engine.fetch_all()]
 
     def _item(self, record: bytes) -> Any:
         try:
@@ -199,16 +237,16 @@ class Adapter(StorageEngine):
                 f"an engine made for aiodiskqueue keeps items: use the serializer pickle ({error})"
             ) from error
 
-    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def _run(self, act: _Act, *args: Any) -> None:
         if self._loop is None:
-            coroutine.close()
             raise EngineError(f"{self.path} is not open; open the queue again")
-        running = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return running.result()
-        except BaseException:
-            wait([running])  # Ctrl-C came to this thread: what the other one does is done first
-            raise
+        told = SimpleQueue[BaseException | None]()
+        self._loop.call_soon_threadsafe(self._start, act, args, told)
+        error = told.get()  # whoever is interrupted here finds out by ``close`` and ``open``
+        if isinstance(error, asyncio.CancelledError):
+            raise EngineError(f"{self.path}: {self._shown_as} cancelled itself") from error
+        if error is not None:
+            raise error
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -26,7 +26,7 @@ from .._log import warn
 from .._storage.files import Disk
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
 from . import inert
-from .base import Recipe, StorageEngine
+from .base import Recipe, StorageEngine, beside
 from .dictfile import DictFile
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _copy_from_dumb(path: str, wanted: str) -> None:
 
     The copy takes the queue's name when it is whole: a file of that name is what counts.
     """
-    new, disk = f"{path}.new", Disk()
+    new, disk = beside(path), Disk()
     for suffix in ("", "-wal", "-shm"):  # of a copy that was cut off
         disk.unlink(new + suffix)
     old = DbmEngine(path, "dumb")

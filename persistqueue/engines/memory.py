@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
+from itertools import islice, repeat, starmap
 from typing import TYPE_CHECKING
 
 from .base import StorageEngine
@@ -39,8 +39,8 @@ class MemoryEngine(StorageEngine):
         return list(islice(reversed(self._records), behind, behind + count))[::-1]
 
     def remove(self, count: int) -> None:
-        for _ in range(count):
-            self._records.popleft()
+        # No loop in Python: Ctrl-C would come in the middle of it.
+        deque(starmap(self._records.popleft, repeat((), count)), maxlen=0)
 
     def sync(self) -> None:
         """Nothing is made safe: there is no file."""

@@ -17,7 +17,7 @@ from zlib import crc32
 from .._storage.files import Disk
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
 from . import inert
-from .base import StorageEngine
+from .base import StorageEngine, beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ class PickledListEngine(StorageEngine):
 
     @property
     def _new(self) -> str:
-        return f"{self.path}.new"
+        return beside(self.path)
 
     def _write(self, records: list[bytes]) -> None:
         value = {"persistqueue": _FORMAT, "crc32": _sum(records), "records": records}

@@ -76,10 +76,11 @@ class Queue(Generic[T]):
         path = Path(data_path)
         if path.suffix == ".bak":
             raise ValueError("data_path must not end in .bak: that is for damaged files")
-        engine = engine_of(cls_storage_engine or DbmEngine)
+        engine_class = cls_storage_engine or DbmEngine
+        engine = engine_of(engine_class)
         if isinstance(maxsize, int) and maxsize < 0:
             maxsize = 0
-        key = (_real(path), maxsize, cls_storage_engine, durability)
+        key = (_real(path), maxsize, engine_class, durability)
         queue = _open.get(key)
         if queue is None or queue._shell._closed:  # noqa: SLF001 - one package
             queue = AsyncQueue(
