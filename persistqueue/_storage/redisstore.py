@@ -239,7 +239,7 @@ class RedisStore:
             )
             if not values:
                 return []
-            self._held.left[number] = len(values)
+            self._held.took(number, len(values))
             records = self._decoded(number, values)
             if records:
                 return records
