@@ -516,6 +516,22 @@ def test_finishing_one_twice_finishes_no_other(
         assert 0 == client.hlen(f"{tmp_path}-timeouts")
 
 
+@pytest.mark.parametrize("kind", [RedisQueue, RedisUniqueQueue])
+def test_what_was_taken_for_nobody_is_put_back(
+    kind: Any, redis_server: Server, client: Any, tmp_path: Path
+) -> None:
+    """A batch that Ctrl-C ends behind a take is done again from the start."""
+    with kind(str(tmp_path), redis_server.url) as q:
+        q.put_many("abcde")
+        assert ["a"] == q.get_items(1)
+        q._store.begin(False)
+        assert 3 == len(q._store.take(3))
+        assert not q._store.rollback()
+        assert 4 == q.qsize()
+        assert 1 == client.hlen(f"{tmp_path}-timeouts")
+        assert list("bcde") == q.get_items(9)
+
+
 def test_finishing_what_others_have_by_now_changes_nothing(open_queue: Open) -> None:
     """After its lease an item may be somebody else's: a late ack or nack takes nothing away."""
     with open_queue() as late, open_queue() as other:

@@ -34,6 +34,7 @@ from persistqueue import (
     RedisUniqueQueue,
     ServerOutOfMemory,
     ServerRefused,
+    serializers,
 )
 
 Open = Callable[..., Any]
@@ -401,6 +402,20 @@ def test_what_no_replica_confirmed_is_done_as_a_whole(open_queue: Open, server: 
         with pytest.raises(NotEnoughReplicas, match="0 of 1"):
             q.delete_items(q.newest(2500))
         assert 0 == q.qsize() == q.unfinished_tasks
+
+
+def test_a_get_that_no_replica_confirmed_holds_nothing(open_queue: Open, server: Server) -> None:
+    """What stands before a value that cannot be decoded is put back with it."""
+    with redis.Redis.from_url(server.url) as client:
+        client.lpush("jobs", "1", "{", "2")
+        with open_queue(
+            "jobs", server.url, 0, serializers.json, **SYNCED, synced_slaves_timeout=1
+        ) as q:
+            with pytest.raises(NotEnoughReplicas):
+                q.get_items(3)
+            assert 3 == q.qsize()
+            assert 0 == client.hlen("jobs-timeouts")
+            assert [b"2", b"{", b"1"] == client.lrange("jobs", 0, -1)
 
 
 def test_a_failover_while_replicas_are_waited_for(

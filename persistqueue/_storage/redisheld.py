@@ -53,6 +53,11 @@ class Held:
         self.left.pop(number, None)
         self.doubtful.append(number)
 
+    def doubt_since(self, number: int) -> None:
+        """Do that with all lists behind that number, in which anything is."""
+        for later in [later for later in self.left if later > number]:
+            self.doubt(later)
+
     def clear(self) -> None:
         """Forget all lists."""
         self.left.clear()
