@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from waiting import Call
+from waiting import Call, until
 
 import persistqueue
 from persistqueue import Broker, Queue, SQLiteQueue
@@ -191,3 +191,27 @@ def test_an_interrupted_block_holds_nothing(tmp_path: Path, family: str) -> None
                 q.task_done(len(found))
                 assert 0 == q.unfinished_tasks, k
     assert k > 40
+
+
+def test_whoever_is_next_is_woken_although_ctrl_c_comes_just_then(tmp_path: Path) -> None:
+    """The leader has named another thread's call its successor, and is interrupted."""
+    with Queue(tmp_path) as q:
+        puts: list[Call] = []
+
+        def interrupted(frame: Any, event: str, _: Any) -> Any:
+            if event == "call" and frame.f_code.co_name == "_lead" and not puts:
+                puts.append(Call(q.put, "b"))
+                until(lambda: q._shell._line.pending, "another put")
+            if event == "call" and frame.f_code.co_name == "_wake" and puts:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return None
+
+        sys.settrace(interrupted)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                q.put("a")
+        finally:
+            sys.settrace(None)
+        puts[0].outcome()
+        assert "b" in q.get_many(9)

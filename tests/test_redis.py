@@ -500,6 +500,38 @@ def test_what_is_taken_away_is_not_remembered(open_queue: Open, verb: str) -> No
         assert (items if verb == "re_enqueue_all_items" else []) == back
 
 
+@pytest.mark.parametrize("kind", [RedisQueue, RedisUniqueQueue])
+def test_finishing_one_twice_finishes_no_other(
+    kind: Any, redis_server: Server, client: Any, tmp_path: Path
+) -> None:
+    """A call that failed half of the way, or was interrupted, is repeated as a whole."""
+    with kind(str(tmp_path), redis_server.url) as q:
+        q.put_many("abcde")
+        records = q._store.take(5)
+        for _ in range(2):
+            q._store.settle(records[:1])
+            q._store.untake(records[1:2])
+        assert [b"e", b"d", b"c"] == client.lrange(f"{q.consumer}0000000001", 0, -1)
+        q._store.settle(records)
+        assert 0 == client.hlen(f"{tmp_path}-timeouts")
+
+
+@pytest.mark.parametrize("kind", [RedisQueue, RedisUniqueQueue])
+def test_what_was_taken_for_nobody_is_put_back(
+    kind: Any, redis_server: Server, client: Any, tmp_path: Path
+) -> None:
+    """A batch that Ctrl-C ends behind a take is done again from the start."""
+    with kind(str(tmp_path), redis_server.url) as q:
+        q.put_many("abcde")
+        assert ["a"] == q.get_items(1)
+        q._store.begin(False)
+        assert 3 == len(q._store.take(3))
+        assert not q._store.rollback()
+        assert 4 == q.qsize()
+        assert 1 == client.hlen(f"{tmp_path}-timeouts")
+        assert list("bcde") == q.get_items(9)
+
+
 def test_finishing_what_others_have_by_now_changes_nothing(open_queue: Open) -> None:
     """After its lease an item may be somebody else's: a late ack or nack takes nothing away."""
     with open_queue() as late, open_queue() as other:

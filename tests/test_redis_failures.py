@@ -34,6 +34,7 @@ from persistqueue import (
     RedisUniqueQueue,
     ServerOutOfMemory,
     ServerRefused,
+    serializers,
 )
 
 Open = Callable[..., Any]
@@ -383,6 +384,58 @@ def test_a_frozen_replica_is_noticed(open_queue: Open, pair: tuple[Server, Serve
         second.thaw()
     with redis.Redis.from_url(first.url) as client:
         assert 0 == client.hlen("jobs-timeouts")
+
+
+def test_what_no_replica_confirmed_is_done_as_a_whole(open_queue: Open, server: Server) -> None:
+    """Items of several calls of the server, too; and they are nobody's any more."""
+    with open_queue("jobs", server.url, **SYNCED, synced_slaves_timeout=1) as q:
+        with pytest.raises(NotEnoughReplicas):
+            q.put_many(map(str, range(2500)))
+        for finish in (q.ack_items, q.reject_items):
+            items = q.get_items(1250)
+            with pytest.raises(NotEnoughReplicas, match="0 of 1"):
+                finish(items)
+            assert 1250 == q.qsize() == q.unfinished_tasks
+            assert not q.ack(items[0])
+            with pytest.raises(ValueError, match="too many times"):
+                q.task_done()
+        with pytest.raises(NotEnoughReplicas, match="0 of 1"):
+            q.delete_items(q.newest(2500))
+        assert 0 == q.qsize() == q.unfinished_tasks
+
+
+def test_a_get_that_no_replica_confirmed_holds_nothing(open_queue: Open, server: Server) -> None:
+    """What stands before a value that cannot be decoded is put back with it."""
+    with redis.Redis.from_url(server.url) as client:
+        client.lpush("jobs", "1", "{", "2")
+        with open_queue(
+            "jobs", server.url, 0, serializers.json, **SYNCED, synced_slaves_timeout=1
+        ) as q:
+            with pytest.raises(NotEnoughReplicas):
+                q.get_items(3)
+            assert 3 == q.qsize()
+            assert 0 == client.hlen("jobs-timeouts")
+            assert [b"2", b"{", b"1"] == client.lrange("jobs", 0, -1)
+
+
+def test_a_failover_while_replicas_are_waited_for(
+    open_queue: Open, server: Server, tmp_path: Path
+) -> None:
+    """The server answers the put and refuses to wait: the item is stored there."""
+    other = start(tmp_path / "other")
+    client = redis.Redis.from_url(server.url)
+    try:
+        with open_queue("jobs", server.url, **SYNCED, synced_slaves_timeout=9000) as q:
+            call = Call(q.put, "a")
+            until(lambda: client.info("clients")["blocked_clients"], "it")
+            client.execute_command("REPLICAOF", "127.0.0.1", str(other.port))
+            with pytest.raises(NotEnoughReplicas):
+                call.outcome()
+            client.execute_command("REPLICAOF", "NO", "ONE")
+            assert [b"a"] == client.lrange("jobs", 0, -1)
+    finally:
+        client.close()
+        other.kill()
 
 
 def test_unique_queues_and_pools_wait_for_replicas(pair: tuple[Server, Server]) -> None:

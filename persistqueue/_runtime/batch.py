@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 from .._log import warn
 from .._storage.base import Apart, Crowded, Stale, Undone
-from ..exceptions import ItemTooLarge, PersistQueueError, QueueLocked, QueueUnreachable
+from ..exceptions import (
+    ItemTooLarge,
+    NotEnoughReplicas,
+    PersistQueueError,
+    QueueLocked,
+    QueueUnreachable,
+)
 from .policy import (
     APPEND,
     CALL,
@@ -44,6 +50,7 @@ LEAST_PATIENCE = 1.0  # s
 _SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.001  # s between two tries for the lock
 _RECONNECT_NAP = 0.05  # s between two tries to reach a server
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
+_LET_GO = (SETTLE, UNTAKE, CALL)  # what is done with items that nobody holds any more then
 
 
 class Runner:
@@ -392,8 +399,10 @@ def _cause(error: Exception) -> Exception:
 
 
 def _fail(ops: Sequence[Op], error: Exception) -> None:
+    cause = _cause(error)
     for op in ops:
-        op.result, op.error = None, _own(_cause(error))
+        done = isinstance(cause, NotEnoughReplicas) and op.verb in _LET_GO
+        op.result, op.error = True if done else None, _own(cause)
 
 
 def _own(error: Exception) -> Exception:

@@ -101,7 +101,7 @@ class Forsaking(Shell):
         self._lane.hop_soon()
 
     def _is_back(self, op: Op) -> None:
-        if op.error is not None:
+        if op.error is not None and op.result is None:
             self._takes.restore(op.load, UNTAKE)
             warn("an item could not be given back: %s", op.error)
         if self._closed:

@@ -257,6 +257,8 @@ class ThreadShell(Shell):
                     self._finish(batch, op)
                 self._deliver([other for other in batch if other.where == ANSWERED])
                 self._hand_on()
+            elif self._leader is not None:  # it may have been made so and not been woken
+                self._wake(self._leader)
             self._withdraw(op)
             if self._leader is op:  # it was pending, so that it was to lead again
                 self._hand_on()

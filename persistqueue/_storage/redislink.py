@@ -32,7 +32,7 @@ Command: TypeAlias = "tuple[Word, ...]"
 _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 _UNREACHABLE = "LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|MISCONF|BUSY"
-_CODE = re.compile(rf"\b(OOM|WRONGTYPE|NOSCRIPT|CROSSSLOT|{_UNREACHABLE})\b")
+_CODE = re.compile(rf"\b(OOM|WRONGTYPE|NOSCRIPT|CROSSSLOT|UNBLOCKED|{_UNREACHABLE})\b")
 # redis-py cuts the code off the message of those that it has a class for.
 _CODES: dict[type, str] = {
     redis.exceptions.OutOfMemoryError: "OOM",
@@ -124,9 +124,12 @@ class Link:
         return self._checked(answers)
 
     def _checked(self, answers: list[Any]) -> list[Any]:
-        for answer in answers:
+        for place, answer in enumerate(answers):
             if isinstance(answer, redis.RedisError):
-                raise self._translated(answer)
+                if place and _code_of(answer) == "UNBLOCKED":
+                    answers[place] = 0  # to WAIT: a failover; what is before it is stored
+                else:
+                    raise self._translated(answer)
         return answers
 
     def answers(self, *commands: Command, again: bool = False) -> list[Any]:
@@ -283,14 +286,16 @@ class Replicas:
         self.count = count
         self.behind: tuple[Command, ...] = (("WAIT", count, timeout),) if count else ()
 
-    def check(self, answers: Sequence[Any]) -> None:
-        """Look at the answers of a write with ``behind`` behind it.
+    def check(self, *writes: Sequence[Any]) -> None:
+        """Look at the answers of writes with ``behind`` behind each.
 
         Raises:
-            NotEnoughReplicas: too few have confirmed it.
+            NotEnoughReplicas: too few have confirmed one of them.
         """
-        if self.count and answers[-1] < self.count:
-            raise NotEnoughReplicas(answers[-1], self.count)
+        if self.count and writes:
+            confirmed = min(answers[-1] for answers in writes)
+            if confirmed < self.count:
+                raise NotEnoughReplicas(confirmed, self.count)
 
 
 def _code_of(error: redis.RedisError) -> str:

@@ -93,6 +93,7 @@ class RedisStore:
         self._pause = _IDLE_LOOK if lease is None else min(lease / 4, _IDLE_LOOK)
         self._sweep_at = self._look_at = 0.0
         self._opened = self._seen_through = False
+        self._before = 0  # the last list when the batch under way began
         self._lost = False  # the server could not be reached
 
     # -- the connection -------------------------------------------------------------
@@ -108,6 +109,7 @@ class RedisStore:
 
     def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nothing here is exclusive
         self._seen_through = self._lost = False
+        self._before = self._held.number
         try:
             self._link.connect()
             if not self._opened:
@@ -132,6 +134,8 @@ class RedisStore:
 
     def rollback(self) -> bool:
         self._link.interrupt = None
+        if not self._seen_through:
+            self._held.doubt_since(self._before)  # nobody gets what was taken
         return self._seen_through
 
     def abandon(self) -> None:
@@ -216,6 +220,7 @@ class RedisStore:
             except PersistQueueError as error:
                 if isinstance(error, QueueUnreachable) and self._held.number > last:
                     self._held.doubt(self._held.number)
+                self._held.doubt_since(last)  # another error, in the middle of decoding
                 if records:
                     break  # the error will come again, and these are taken
                 raise Apart(error) from error
@@ -239,7 +244,7 @@ class RedisStore:
             )
             if not values:
                 return []
-            self._held.left[number] = len(values)
+            self._held.took(number, len(values))
             records = self._decoded(number, values)
             if records:
                 return records

@@ -119,14 +119,15 @@ class Sweep:
                 for all.  A unique queue has one at the most.
         """
         keys = (self._keys.base, *self._unique)
-        deleted = 0
+        deleted, confirmed = 0, []
         for at in range(0, len(values), MOST):
             part = values[at : at + MOST]
             answers = self._link.script(
                 DELETE, keys, (count, *part), *self._replicas.behind, again=count == 0
             )
-            self._replicas.check(answers)
             deleted += answers[0]
+            confirmed.append(answers)
+        self._replicas.check(*confirmed)
         return deleted
 
     def tried(self, value: bytes) -> tuple[int, int]:
