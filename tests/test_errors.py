@@ -42,7 +42,7 @@ from persistqueue import (
     serializers,
 )
 from persistqueue._filequeue import FileQueue
-from persistqueue._runtime import batch
+from persistqueue._runtime import patience
 from persistqueue._storage.files import Disk, File, SyncError
 from persistqueue.engines import MemoryEngine
 
@@ -62,7 +62,7 @@ def contents(path: Path) -> dict[str, bytes]:
 def locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hold a queue's lock as another process would, and make patience short."""
     fcntl: Any = pytest.importorskip("fcntl")
-    monkeypatch.setattr(batch, "LOCK_PATIENCE", 0.05)  # else this lasts 10 s
+    monkeypatch.setattr(patience, "LOCK_PATIENCE", 0.05)  # else this lasts 10 s
     with open(path / ".lock") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield

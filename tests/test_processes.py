@@ -325,7 +325,7 @@ input()
 
 def test_locked_by_another_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that somebody keeps makes calls raise QueueLocked, until it is free again."""
-    monkeypatch.setattr("persistqueue._runtime.batch.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("persistqueue._runtime.patience.LOCK_PATIENCE", 0.1)
     with Queue[str](path) as queue:
         queue.put("first")
         with Child(HOLDER, path / ".lock") as holder:

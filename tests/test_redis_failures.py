@@ -10,15 +10,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from families import BlockingAsyncQueue, run
+from families import run
 from guardian import free_port
 from loops import in_loop, parked
+from redis_queues import Open, queue_fixture  # noqa: F401
 from redis_server import Server, redis_fixture, shared, start  # noqa: F401
 from turns import TURNS
 from waiting import Call, until
@@ -36,18 +37,6 @@ from persistqueue import (
     ServerRefused,
     serializers,
 )
-
-Open = Callable[..., Any]
-
-
-def open_async(*args: Any, **kwargs: Any) -> BlockingAsyncQueue:
-    return BlockingAsyncQueue(run(AsyncRedisQueue.create(*args, **kwargs)))
-
-
-@pytest.fixture(params=["async", "sync"])
-def open_queue(request: pytest.FixtureRequest) -> Open:
-    """Opens a queue of either family: name, URL, options."""
-    return {"async": open_async, "sync": RedisQueue}[request.param]
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import pytest
 import redis
 import redis.asyncio.sentinel
 import redis.sentinel
-from families import BlockingAsyncQueue, run
 from guardian import Guarded, PortTaken, free_port
 from loops import in_loop, parked
+from redis_queues import Open, open_async, queue_fixture  # noqa: F401
 from redis_server import PROGRAM, Server, needed, redis_fixture, start  # noqa: F401
 from waiting import PATIENCE, until
 
@@ -32,18 +32,6 @@ from persistqueue import (
     ServerRefused,
 )
 from persistqueue.compat.aiopyrq import Queue
-
-Open = Callable[..., Any]
-
-
-def open_async(*args: Any, **kwargs: Any) -> BlockingAsyncQueue:
-    return BlockingAsyncQueue(run(AsyncRedisQueue.create(*args, **kwargs)))
-
-
-@pytest.fixture(params=["async", "sync"])
-def open_queue(request: pytest.FixtureRequest) -> Open:
-    """Opens a queue of either family: name, where, options."""
-    return {"async": open_async, "sync": RedisQueue}[request.param]
 
 
 def goes_round(q: Any) -> None:

@@ -8,7 +8,6 @@ fails fails the whole batch and leaves the store as it was.
 from __future__ import annotations
 
 import copy
-import time
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,9 @@ from ..exceptions import (
     ItemTooLarge,
     NotEnoughReplicas,
     PersistQueueError,
-    QueueLocked,
     QueueUnreachable,
 )
+from .patience import begin, how_long_away
 from .policy import (
     APPEND,
     CALL,
@@ -45,10 +44,6 @@ if TYPE_CHECKING:
     from .._storage.base import Store
     from .takes import Book, Finish
 
-LOCK_PATIENCE = 10.0  # s; what SQLite users know as the busy timeout
-LEAST_PATIENCE = 1.0  # s
-_SHORTEST_NAP, _LONGEST_NAP = 0.000_05, 0.001  # s between two tries for the lock
-_RECONNECT_NAP = 0.05  # s between two tries to reach a server
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
 _LET_GO = (SETTLE, UNTAKE, CALL)  # what is done with items that nobody holds any more then
 
@@ -61,7 +56,7 @@ class Runner:
         finish: when an item is finished.
         takes: counts what lacks a task_done although it is settled.
         patience: seconds to wait for the store's lock, at the most; None for
-            ``LOCK_PATIENCE``.
+            ``patience.LOCK_PATIENCE``.
 
     Attributes:
         ops: the last batch.
@@ -175,7 +170,7 @@ class Runner:
                     store.abandon,
                     ops,
                     self._patience,
-                    lambda: LEAST_PATIENCE if self._closing else LOCK_PATIENCE,
+                    lambda: how_long_away(self._closing),
                 )
         except BaseException:
             store.abandon()
@@ -334,53 +329,6 @@ _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
     CALL: Runner._call,
     LOOK: Runner._call,
 }
-
-
-def begin(
-    attempt: Callable[[], bool],
-    abandon: Callable[[], None],
-    ops: Sequence[Op] = (),
-    patience: float | None = None,
-    away: Callable[[], float] = float,
-) -> None:
-    """Call ``attempt`` until it has the store's lock, with naps in between.
-
-    It gives up when all ``ops`` are out of time or cancelled, but not before 1 s, and
-    after ``patience`` seconds (None for ``LOCK_PATIENCE``) in any case.  Others hold a lock
-    for milliseconds: a short timeout, or none at all, is about items and room, and shall
-    not fail because somebody is just committing.
-
-    Args:
-        away: returns for how many seconds, at the most, a server that cannot be reached is like
-            a lock: it may be back in a moment.
-
-    Raises:
-        QueueLocked: somebody else held the lock for so long.
-        QueueUnreachable: the server could not be reached.
-    """
-    most = LOCK_PATIENCE if patience is None else patience
-    began, nap = time.monotonic(), _SHORTEST_NAP
-    try:
-        while True:
-            unreachable = None
-            try:
-                if attempt():
-                    return
-            except QueueUnreachable as error:
-                unreachable, nap = error, _RECONNECT_NAP
-            wanted = max((op.deadline.at - began for op in ops), default=most)
-            allowed = min(max(wanted, LEAST_PATIENCE), most)
-            if unreachable is not None:
-                allowed = min(allowed, away())
-            if time.monotonic() - began >= allowed:
-                raise unreachable or QueueLocked(
-                    f"another process has held the queue's lock for {allowed:.3g} s; "
-                    "nothing was done: is it stopped in the middle of a call?"
-                )
-            time.sleep(nap)
-            nap = min(nap * 1.1, _LONGEST_NAP)
-    finally:
-        abandon()
 
 
 def _verb_of(op: Op) -> str:

@@ -5,23 +5,25 @@ An op that has not begun is withdrawn.  What one took, that nobody will see, is 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .._log import warn
 from ..exceptions import QueueClosed
-from .policy import ANSWERED, FLUSH, FLYING, SETTLE, TAKE, UNTAKE, Op
+from .deadline import NOW
+from .policy import ANSWERED, FLUSH, FLYING, PARKED, PENDING, SETTLE, TAKE, UNTAKE, Op
 from .shell import Shell
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
     from .._storage.base import Record
     from .lane import Lane
 
 OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
+UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
 
 
 class Forsaking(Shell):
@@ -42,11 +44,36 @@ class Forsaking(Shell):
     def _wind_up_soon(self) -> None:
         raise NotImplementedError
 
+    async def give_back(self, records: Sequence[Record]) -> None:
+        raise NotImplementedError
+
     def give_back_soon(self, records: list[Record]) -> None:
         """Give records back from a finaliser: on any thread, and in the middle of a call."""
         op = Op(TAKE, holds=True)
         op.where, op.result = ANSWERED, records
         self._forsake(op)
+
+    async def _leave(self, op: Op, withdraws: bool) -> None:
+        """The caller was cancelled: see that nothing is lost and nobody waits for it."""
+        if withdraws:
+            op.waits, op.deadline = False, NOW  # in flight, it is the last try
+            self._withdraw(op)
+            if op.where == FLYING:
+                self._forsaken.append(op)  # what it takes is back before the next hop begins
+        while op.where in UNDER_WAY:
+            gate = op.gate = asyncio.get_running_loop().create_future()
+            try:
+                with contextlib.suppress(asyncio.CancelledError):  # once more: no matter
+                    await gate
+            except GeneratorExit:
+                self._forsake(op)
+                raise
+        taken = self._claim(op)
+        if taken:
+            try:
+                await self.give_back(taken)
+            except Exception:  # noqa: BLE001 - the cancellation must not be hidden
+                warn("an item could not be given back", traceback=True)
 
     def _claim(self, op: Op) -> list[Record]:
         """Return what an op took, for giving it back: once, since it may be taken again."""

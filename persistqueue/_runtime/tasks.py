@@ -20,22 +20,19 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from .._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
-from .._log import warn
 from ..exceptions import PersistQueueError, QueueClosed
-from .batch import begin
-from .deadline import NOW, Deadline
-from .forsaking import OUTLIVE_THEIR_CALLER, Forsaking
+from .deadline import Deadline
+from .forsaking import OUTLIVE_THEIR_CALLER, UNDER_WAY, Forsaking
 from .lane import Lane
+from .patience import begin
 from .policy import (
     ANSWERED,
     APPEND,
     COUNT,
     FLUSH,
-    FLYING,
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
-    PENDING,
     SETTLE,
     TAKE,
     UNTAKE,
@@ -177,7 +174,7 @@ class TaskShell(Forsaking):
         finally:
             if timer is not None:
                 timer.cancel()
-            if pick is not None and op.result is None and op.where not in _UNDER_WAY:
+            if pick is not None and op.result is None and op.where not in UNDER_WAY:
                 self._takes.restore(op.load, op.verb)
 
     def _enter(self, op: Op) -> None:
@@ -212,28 +209,6 @@ class TaskShell(Forsaking):
             self._withdraw(op)
             op.result = NO_ROOM if op.verb == APPEND else NOTHING_THERE
             self._wake(op)
-
-    async def _leave(self, op: Op, withdraws: bool) -> None:
-        """The caller was cancelled: see that nothing is lost and nobody waits for it."""
-        if withdraws:
-            op.waits, op.deadline = False, NOW  # in flight, it is the last try
-            self._withdraw(op)
-            if op.where == FLYING:
-                self._forsaken.append(op)  # what it takes is back before the next hop begins
-        while op.where in _UNDER_WAY:
-            gate = op.gate = asyncio.get_running_loop().create_future()
-            try:
-                with contextlib.suppress(asyncio.CancelledError):  # once more: no matter
-                    await gate
-            except GeneratorExit:
-                self._forsake(op)
-                raise
-        taken = self._claim(op)
-        if taken:
-            try:
-                await self.give_back(taken)
-            except Exception:
-                warn("an item could not be given back", traceback=True)
 
     def _deliver_batch(self, batch: list[Op], again: bool) -> None:
         """Let the callers of a batch that is over go on."""
@@ -384,9 +359,6 @@ class TaskShell(Forsaking):
         """In a child process: no loop, no thread, new descriptors, and nothing taken."""
         self._hops.forget()
         super().after_fork()
-
-
-_UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
 
 
 def _task_ended(owner: weakref.ref[asyncio.Task[Any]] | None) -> bool:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._storage.base import Reentry
 from ..exceptions import PersistQueueError, QueueClosed, QueueShutDown
-from .batch import begin
 from .deadline import FOREVER, Deadline
+from .patience import begin
 from .policy import (
     ANSWERED,
     APPEND,
