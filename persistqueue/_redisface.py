@@ -75,7 +75,9 @@ class RedisFace(Generic[T]):
             native=native,
             lease=self.lease,
             skip_corrupt=one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip",
-            replicas=replicas_of(synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout),
+            replicas=replicas_of(
+                settings, synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout
+            ),
         )
         self._open_shell()
 
@@ -209,14 +211,20 @@ def codec_of(serializer: Any, *, unique: bool, longest: int) -> Any:
     return RowCodec(serializer, ordered=unique, longest=longest)
 
 
-def replicas_of(enabled: bool, count: int, timeout: int) -> Replicas:
+def replicas_of(settings: Settings, enabled: bool, count: int, timeout: int) -> Replicas:
     """Return how many replicas have to confirm a write.
 
     Raises:
-        ValueError: it is enabled and no count is given.
+        ValueError: it is enabled and no count is given, or the server would answer only when
+            nobody waits for its answer any more.
     """
     count = whole("synced_slaves_count", count, 0)
     timeout = whole("synced_slaves_timeout", timeout, 0)
     if enabled and not count:
         raise ValueError("synced_slaves_enabled needs synced_slaves_count, of 1 or more")
+    if enabled and not 0 < timeout < settings.patience * 1000:
+        raise ValueError(
+            "synced_slaves_timeout must be 1 ms or more, and less than the "
+            f"{settings.patience:g} s that an answer may take (socket_timeout of the URL or client)"
+        )
     return Replicas(count if enabled else 0, timeout)

@@ -48,12 +48,12 @@ class PoolFace(Generic[T]):
         self.ack_ttl = whole("ack_ttl", ack_ttl, 1)
         self.ack_valid_for = whole("ack_valid_for", ack_valid_for, 1)
         self.chunk_size = whole("chunk_size", chunk_size, 1)
-        self._replicas = replicas_of(
-            synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout
-        )
         longest = whole("max_item_bytes", max_item_bytes, 1)
         self._codec = codec_of(serializer, unique=True, longest=longest)
         settings = Settings(redis)
+        self._replicas = replicas_of(
+            settings, synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout
+        )
         shared = checked_layout(None, serializer) == "shared"
         self._key = name if shared else f"{native_base(name)}-pool"
         self.path = f"{settings.label}/{name}"

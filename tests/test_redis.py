@@ -201,6 +201,17 @@ def test_wrong_arguments_say_what_is_wrong(
         ({"synced_slaves_enabled": True}, "synced_slaves_count"),
         ({"synced_slaves_count": -1}, "synced_slaves_count"),
         ({"on_corrupt": "ignore"}, "on_corrupt"),
+        *(
+            (
+                {
+                    "synced_slaves_enabled": True,
+                    "synced_slaves_count": 1,
+                    "synced_slaves_timeout": timeout,
+                },
+                "socket_timeout",
+            )
+            for timeout in (0, 10_000)  # ms
+        ),
     ],
 )
 def test_wrong_options_say_what_is_wrong(option: dict[str, Any], words: str) -> None:
