@@ -270,7 +270,7 @@ class Watched:
     def source(self, kind: str, **options: Any) -> Any:
         """Return a client for the master, whoever that is."""
         module: Any = redis.sentinel if kind == "sync" else redis.asyncio.sentinel
-        sentinel = module.Sentinel([("127.0.0.1", self.port)], socket_timeout=1, **options)
+        sentinel = module.Sentinel([("127.0.0.1", self.port)], socket_timeout=6, **options)
         return sentinel.master_for("shop", db=1)
 
     def kill(self) -> None:
@@ -298,7 +298,7 @@ def synced(count: int) -> dict[str, Any]:
     return {
         "synced_slaves_enabled": True,
         "synced_slaves_count": count,
-        "synced_slaves_timeout": 5000,
+        "synced_slaves_timeout": 5000,  # ms, less than socket_timeout
     }
 
 
