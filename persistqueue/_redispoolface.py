@@ -19,7 +19,7 @@ from ._storage.redissettings import Settings
 from .exceptions import QueueClosed, QueueCorrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 ACK_TTL, ACK_VALID_FOR = 600, 129_600  # s; aio-py-rq's
 CHUNK = 100
@@ -68,9 +68,9 @@ class PoolFace(Generic[T]):
 
     # -- verbs ----------------------------------------------------------------------
 
-    def _encode(self, items: Iterable[T]) -> list[bytes]:
-        encoded = map(self._codec.encode, items)
-        return [data if isinstance(data, bytes) else data.encode() for data in encoded]
+    def _encode(self, item: T) -> bytes:
+        data = self._codec.encode(item)
+        return data if isinstance(data, bytes) else data.encode()
 
     def _add(self, values: list[bytes]) -> None:
         now = int(time.time())

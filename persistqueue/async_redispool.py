@@ -12,6 +12,7 @@ from ._log import warn
 from ._options import whole
 from ._redispoolface import PoolFace
 from ._runtime.hops import FileHops, in_executor
+from ._runtime.turns import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,7 +73,7 @@ class AsyncRedisPool(PoolFace[T]):
 
     async def add_items(self, items: Iterable[T]) -> None:
         """Add items; else as ``add_item``."""
-        await self._do(self._add, self._encode(items))
+        await self._do(self._add, await each(self._encode, items))
 
     async def get_items(self, count: int) -> list[T]:
         """Return up to so many items that are due, the longest due first; never waits."""
@@ -98,7 +99,7 @@ class AsyncRedisPool(PoolFace[T]):
 
     async def ack_items(self, items: Iterable[T]) -> int:
         """Say so of several items; returns how many of them were handed out."""
-        return await self._do(self._ack, self._encode(items))
+        return await self._do(self._ack, await each(self._encode, items))
 
     async def remove_item(self, item: T) -> bool:
         """Take an item that was handed out out of the pool; else as ``ack_item``."""
@@ -106,7 +107,7 @@ class AsyncRedisPool(PoolFace[T]):
 
     async def remove_items(self, items: Iterable[T]) -> int:
         """Take several out; returns how many of them were handed out."""
-        return await self._do(self._remove, self._encode(items))
+        return await self._do(self._remove, await each(self._encode, items))
 
     async def delete_item(self, item: T) -> bool:
         """Take an item out of the pool, handed out or not; returns whether it was there."""
@@ -114,7 +115,7 @@ class AsyncRedisPool(PoolFace[T]):
 
     async def delete_items(self, items: Iterable[T]) -> int:
         """Take several out; returns how many were there."""
-        return await self._do(self._delete, self._encode(items))
+        return await self._do(self._delete, await each(self._encode, items))
 
     async def clear_pool(self) -> int:
         """Take all items out; returns how many it were."""
@@ -132,7 +133,7 @@ class AsyncRedisPool(PoolFace[T]):
 
     async def is_in_pool(self, item: T) -> bool:
         """Return whether an item is in the pool, due or not."""
-        return await self._do(self._holds, *self._encode([item]))
+        return await self._do(self._holds, self._encode(item))
 
     # -- end ------------------------------------------------------------------------
 

@@ -297,7 +297,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
 
     async def delete_items(self, items: Iterable[Any], count: int = 0) -> int:
         """Delete waiting items that are equal to one of these; else as ``delete_item``."""
-        values = [self._encode(item) for item in items]
+        values = await each(self._encode, items)
         done: int = await self._do(self._store.sweep.delete, values, whole("count", count))
         return done
 

@@ -66,7 +66,7 @@ class RedisPool(PoolFace[T]):
 
     def add_items(self, items: Iterable[T]) -> None:
         """Add items; else as ``add_item``."""
-        self._do(self._add, self._encode(items))
+        self._do(self._add, list(map(self._encode, items)))
 
     def get_items(self, count: int) -> list[T]:
         """Return up to so many items that are due, the longest due first; never waits."""
@@ -92,7 +92,7 @@ class RedisPool(PoolFace[T]):
 
     def ack_items(self, items: Iterable[T]) -> int:
         """Say so of several items; returns how many of them were handed out."""
-        return self._do(self._ack, self._encode(items))
+        return self._do(self._ack, list(map(self._encode, items)))
 
     def remove_item(self, item: T) -> bool:
         """Take an item that was handed out out of the pool; else as ``ack_item``."""
@@ -100,7 +100,7 @@ class RedisPool(PoolFace[T]):
 
     def remove_items(self, items: Iterable[T]) -> int:
         """Take several out; returns how many of them were handed out."""
-        return self._do(self._remove, self._encode(items))
+        return self._do(self._remove, list(map(self._encode, items)))
 
     def delete_item(self, item: T) -> bool:
         """Take an item out of the pool, handed out or not; returns whether it was there."""
@@ -108,7 +108,7 @@ class RedisPool(PoolFace[T]):
 
     def delete_items(self, items: Iterable[T]) -> int:
         """Take several out; returns how many were there."""
-        return self._do(self._delete, self._encode(items))
+        return self._do(self._delete, list(map(self._encode, items)))
 
     def clear_pool(self) -> int:
         """Take all items out; returns how many it were."""
@@ -126,7 +126,7 @@ class RedisPool(PoolFace[T]):
 
     def is_in_pool(self, item: T) -> bool:
         """Return whether an item is in the pool, due or not."""
-        return self._do(self._holds, *self._encode([item]))
+        return self._do(self._holds, self._encode(item))
 
     # -- end ------------------------------------------------------------------------
 

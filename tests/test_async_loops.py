@@ -623,7 +623,9 @@ def test_debug_mode_has_nothing_to_say(path: Path, caplog: pytest.LogCaptureFixt
     assert [] == [record.getMessage() for record in caplog.records]
 
 
-@pytest.mark.parametrize("kind", ["AsyncQueue", "AsyncSQLiteQueue", "AsyncRedisQueue"])
+@pytest.mark.parametrize(
+    "kind", ["AsyncQueue", "AsyncSQLiteQueue", "AsyncRedisQueue", "AsyncRedisPool"]
+)
 @in_loop
 async def test_the_loop_turns_while_many_are_encoded(path: Path, kind: str) -> None:
     """A long ``put_many`` lets others have their turn while it encodes."""
@@ -641,10 +643,11 @@ async def test_the_loop_turns_while_many_are_encoded(path: Path, kind: str) -> N
             seen.append(turns)
             yield number
 
-    where = [str(path), shared().url] if kind == "AsyncRedisQueue" else [path]
-    async with await getattr(persistqueue, kind).create(*where) as queue:
+    where = [str(path), shared().url] if "Redis" in kind else [path]
+    put_many, size = ("add_items", "get_count") if "Pool" in kind else ("put_many", "qsize")
+    async with getattr(persistqueue, kind)(*where) as queue:
         counting = asyncio.create_task(count())
-        await queue.put_many(items())
+        await getattr(queue, put_many)(items())
         counting.cancel()
         assert len(set(seen)) >= 15
-        assert 20 == await queue.qsize()
+        assert 20 == await getattr(queue, size)()

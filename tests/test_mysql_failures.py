@@ -380,6 +380,24 @@ def test_held_items_outlive_their_connection(mysql: MysqlServer, where: dict[str
         assert 1 == q.ack("a")
 
 
+@pytest.mark.parametrize("family", PLAIN)
+def test_a_waiting_get_outlives_an_absence(
+    family: str, proxy: Proxy, where: dict[str, Any]
+) -> None:
+    """It goes on, though a call that cannot wait so long says that nobody is there."""
+    with PLAIN[family](**proxy.login(where), timeout=1) as q, MySQLQueue[str](**where) as other:
+        call = Call(q.get)
+        until(lambda: q._shell._line.waiting)
+        proxy.down()
+        for _ in range(3):  # behind the first the get would have had its turn
+            with pytest.raises(QueueUnreachable):
+                q.put("a", timeout=0)
+        assert call.is_alive()
+        proxy.up()
+        other.put("x")
+        assert "x" == call.outcome()
+
+
 @pytest.mark.parametrize("kind", [MySQLQueue, MySQLAckQueue])
 def test_a_waiting_get_outlives_its_connection(
     kind: Any,

@@ -23,7 +23,7 @@ def begin(
     abandon: Callable[[], None],
     ops: Sequence[Op] = (),
     patience: float | None = None,
-    away: Callable[[], float] = float,
+    away: Callable[[], float] | None = None,
 ) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
@@ -34,7 +34,7 @@ def begin(
 
     Args:
         away: returns for how many seconds, at the most, a server that cannot be reached is like
-            a lock: it may be back in a moment.
+            a lock: it may be back in a moment.  None: it is not waited for.
 
     Raises:
         QueueLocked: somebody else held the lock for so long.
@@ -53,7 +53,7 @@ def begin(
             wanted = max((op.deadline.at - began for op in ops), default=most)
             allowed = min(max(wanted, LEAST_PATIENCE), most)
             if unreachable is not None:
-                allowed = min(allowed, away())
+                allowed = min(allowed, away()) if away is not None else 0.0
             if time.monotonic() - began >= allowed:
                 raise unreachable or QueueLocked(
                     f"another process has held the queue's lock for {allowed:.3g} s; "
