@@ -37,6 +37,7 @@ from .policy import (
     UNTAKE,
     Op,
 )
+from .reopening import Reopening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,6 +77,7 @@ class Runner:
         patience: float | None = None,
     ) -> None:
         self._store = store
+        self._reopening = Reopening(store)
         self._takes = takes
         self._maxsize = maxsize
         self._patience = patience
@@ -161,12 +163,12 @@ class Runner:
         store, taken = self._store, self._taken
         try:
             try:
-                begun = store.begin(not looking)
+                begun = not store.failed and store.begin(not looking)
             except QueueUnreachable:
                 begun = False
             if not begun:
                 begin(
-                    lambda: store.begin(not looking),
+                    lambda: self._begun(not looking),
                     store.abandon,
                     ops,
                     self._patience,
@@ -195,6 +197,12 @@ class Runner:
                 self._taken = taken
             raise
         return True
+
+    def _begun(self, exclusive: bool) -> bool:
+        """Begin a transaction; a store that has failed is opened anew first."""
+        if self._store.failed and not self._reopening.reopen(self._closing):
+            return False
+        return self._store.begin(exclusive)
 
     def _run_group(self, verb: str, ops: Sequence[Op]) -> None:
         """Run neighbouring equal verbs."""

@@ -65,12 +65,21 @@ class Crowded(Exception):
 
 
 class Store(Protocol):
-    """A place where encoded items are kept in order."""
+    """A place where encoded items are kept in order.
+
+    Attributes:
+        failed: why it cannot vouch for what it holds; empty while it can.  The runner then
+            calls ``open`` before it begins another transaction (see ``reopening``).
+    """
+
+    failed: str
 
     def open(self) -> bool:
         """Open, and repair what a crash left.  False: somebody else holds the lock.
 
-        Where it is open and nothing has failed, this does nothing.
+        Where it is open and nothing has failed, this does nothing.  What has failed is opened
+        anew from what is stored: items that are handed out keep their places where these are
+        the same, else they are handed out again, and settling the old ones does nothing.
         """
 
     def begin(self, exclusive: bool) -> bool:

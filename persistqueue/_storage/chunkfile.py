@@ -56,6 +56,8 @@ class ChunkFileStore:
         tempdir: where the temporary ``info`` is written; None for inside ``path``.
     """
 
+    failed = ""  # see ``base.Store``
+
     def __init__(
         self,
         path: str,

@@ -49,6 +49,7 @@ class EngineStore:
     """
 
     headf = tailf = None  # chunk files: there are none
+    failed = ""  # see ``base.Store``
 
     def __init__(
         self,

@@ -62,6 +62,8 @@ class RedisStore:
         skip_corrupt: set aside what cannot be decoded, instead of raising.
     """
 
+    failed = ""  # a connection is made anew where it is needed
+
     def __init__(
         self,
         settings: Settings,

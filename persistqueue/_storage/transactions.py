@@ -44,6 +44,8 @@ class Transactions:
         table: what is used of it; created when it is missing.
     """
 
+    failed = ""  # see ``base.Store``
+
     def __init__(self, database: Any, table: Layout) -> None:
         self._database = database
         self._table = table
