@@ -18,8 +18,8 @@ from ._storage.block import Damaged
 from ._storage.brokerreads import BrokerDatabase, Readers
 from ._storage.brokerstore import BrokerStore, Seen
 from ._storage.layouts import folded
-from ._storage.rowcodec import RowCodec
 from ._storage.sqlite import MEMORY
+from ._storage.sqliteerrors import SqliteRowCodec
 from .brokerconfig import BrokerConfig
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class BrokerFace:
         self.config = BrokerConfig(**{**vars(config or BrokerConfig()), **given})
         config = self.config
         self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
-        self._codec = RowCodec(serializer, ordered=False, longest=config.max_item_bytes)
+        self._codec = SqliteRowCodec(serializer, ordered=False, longest=config.max_item_bytes)
         database = self._databases(
             self.path,
             power=config.durability == "power",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ._options import DURABILITIES, absolute, one_of, whole
 from ._runtime.deadline import checked_timeout
 from ._storage.dictstore import DictStore, Stored, stored_key
-from ._storage.rowcodec import RowCodec
 from ._storage.sqlite import MEMORY, Database
+from ._storage.sqliteerrors import SqliteRowCodec
 from ._storage.table import DictTable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class DictFace:
         self.timeout = checked_timeout(timeout)
         self._serializer = serializer
         longest = whole("max_item_bytes", max_item_bytes, 1)
-        self._codec = RowCodec(serializer, ordered=False, longest=longest)
+        self._codec = SqliteRowCodec(serializer, ordered=False, longest=longest)
         power = one_of("durability", durability, DURABILITIES) == "power"
         database = Database(
             self.path,

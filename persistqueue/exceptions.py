@@ -30,6 +30,9 @@ must not pay.
 
 Every message may be shown to a user as it is.  Errors from the operating
 system (a full disk, a missing permission) are the ``OSError`` they are.
+
+The SQLite classes raise subclasses that are errors of ``sqlite3``, or of a serializer,
+too (``_storage/sqliteerrors.py``).
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from .._storage.files import Disk
 from .._storage.infofile import BadInfo
 from .._storage.rowcodec import RowCodec
 from .._storage.sqlite import Database
+from .._storage.sqliteerrors import TRANSLATED
 from .._storage.sqlitestores import SqliteDeletingStore
 from .._storage.table import DictTable
 from ..exceptions import QueueCorrupt, QueueLocked
@@ -129,6 +130,8 @@ def _move_rows(path: str, found: databases.Found, rows: list[databases.BadRow]) 
         except BaseException:
             store.rollback()
             raise
+    except TRANSLATED:
+        raise
     except sqlite3.Error as error:
         raise database.translate(error, found.table.name) from error
     finally:

@@ -173,6 +173,7 @@ class Runner:
                     ops,
                     self._patience,
                     lambda: how_long_away(self._closing),
+                    store.errors.locked,
                 )
         except BaseException:
             store.abandon()

@@ -27,8 +27,8 @@ class Lines(Line):
         ready: what the store knows of its queues.
     """
 
-    def __init__(self, ready: Ready) -> None:
-        super().__init__(maxsize=0)
+    def __init__(self, ready: Ready, closed: type[QueueClosed]) -> None:
+        super().__init__(0, closed)
         self._ready = ready
         self._at: dict[Any, deque[Op]] = {}  # gets that wait, by queue; no deque is empty
 
@@ -116,4 +116,4 @@ class ManyQueues:
 
     def _new_line(self) -> Line:
         ready: Ready = self._store.ready
-        return Lines(ready)
+        return Lines(ready, self._store.errors.closed)

@@ -24,6 +24,7 @@ def begin(
     ops: Sequence[Op] = (),
     patience: float | None = None,
     away: Callable[[], float] | None = None,
+    locked: type[QueueLocked] = QueueLocked,
 ) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
@@ -55,7 +56,7 @@ def begin(
             if unreachable is not None:
                 allowed = min(allowed, away()) if away is not None else 0.0
             if time.monotonic() - began >= allowed:
-                raise unreachable or QueueLocked(
+                raise unreachable or locked(
                     f"another process has held the queue's lock for {allowed:.3g} s; "
                     "nothing was done: is it stopped in the middle of a call?"
                 )

@@ -103,10 +103,12 @@ class Line:
 
     Args:
         maxsize: 0 for no bound.
+        closed: what is raised when the object was closed.
     """
 
-    def __init__(self, maxsize: int) -> None:
+    def __init__(self, maxsize: int, closed: type[QueueClosed] = QueueClosed) -> None:
         self.maxsize = maxsize
+        self._closed = closed
         self.count = 0  # items that could be taken, as of the last batch
         self._arrivals = 0
         self.parked = False  # whether the last batch left anybody waiting
@@ -268,7 +270,7 @@ class Line:
 
     def _stopped_error(self) -> QueueShutDown | QueueClosed:
         if self._stopped is QueueClosed:
-            return QueueClosed(
+            return self._closed(
                 "the queue is closed; what is stored is there when it is opened again"
             )
         assert self._stopped is not None

@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING
 
 from .._log import warn
-from ..exceptions import QueueFailed
 
 if TYPE_CHECKING:
     from .._storage.base import Store
@@ -42,13 +41,15 @@ class Reopening:
         """
         why, now = self._store.failed, time.monotonic()
         if now < self._due and not hasty:
-            raise QueueFailed(f"{why}; a later call reopens the queue, one a second tries")
+            raise self._store.errors.failed(
+                f"{why}; a later call reopens the queue, one a second tries"
+            )
         try:
             if not self._store.open():
                 return False
         except Exception as error:
             self._due = now + PAUSE
-            raise QueueFailed(
+            raise self._store.errors.failed(
                 f"{why}; to reopen the queue failed, too ({error}); a later call tries again"
             ) from error
         self._due = now + PAUSE

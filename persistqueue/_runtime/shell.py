@@ -88,7 +88,7 @@ class Shell:
         _kept.discard(self._store)
 
     def _new_line(self) -> Line:
-        return Line(self._maxsize)
+        return Line(self._maxsize, self._store.errors.closed)
 
     def _new_runner(self) -> Runner:
         return Runner(self._store, self._maxsize, self._finish_at, self._takes, self._patience)

@@ -87,7 +87,9 @@ class TaskShell(Forsaking):
         self._bind()
         self._line.admit(Op(COUNT))
         self._opened = True
-        await self._hops.run(begin, self._store.open, self._store.abandon, (), self._patience)
+        store, patience = self._store, self._patience
+        locked = store.errors.locked
+        await self._hops.run(begin, store.open, store.abandon, (), patience, None, locked)
         if self._closed:  # meanwhile
             await self._hops.run(self._store.close)
             self._hops.stop()

@@ -55,7 +55,7 @@ class ThreadShell(Shell):
     ) -> None:
         super().__init__(store, maxsize, finish, _thread_ended, patience)
         try:
-            begin(store.open, store.abandon, (), patience)
+            begin(store.open, store.abandon, (), patience, None, store.errors.locked)
         except BaseException:
             store.forget()
             self._let_store_go()

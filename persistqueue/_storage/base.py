@@ -8,18 +8,12 @@ at a time and never waits.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..exceptions import QueueClosed, QueueFailed, QueueLocked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-# What is logged, once, by an object that finds out: a path or table, and an ack queue's class.
-TWO_CONSUMERS = (
-    "%s: another object has finished an item that this one has in hand, so two have worked on it: "
-    "each of two objects that consume here gets every item. Let one object consume (threads and "
-    "tasks may share it), or use %s, which gives each item to one of them"
-)
 
 
 class Record:
@@ -72,14 +66,24 @@ class Crowded(Exception):
     """There is no room any more: somebody was quicker, and nothing was stored."""
 
 
+class Errors(NamedTuple):
+    """What the runtime raises for a store: the package's own, or a subclass of it."""
+
+    locked: type[QueueLocked] = QueueLocked
+    failed: type[QueueFailed] = QueueFailed
+    closed: type[QueueClosed] = QueueClosed
+
+
 class Store(Protocol):
     """A place where encoded items are kept in order.
 
     Attributes:
+        errors: what is raised for it.
         failed: why it cannot vouch for what it holds; empty while it can.  The runner then
             calls ``open`` before it begins another transaction (see ``reopening``).
     """
 
+    errors: Errors
     failed: str
 
     def open(self) -> bool:

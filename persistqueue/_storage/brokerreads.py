@@ -12,12 +12,12 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from ..exceptions import QueueClosed
 from . import brokertable as sql
 from .base import Stale
 from .brokertable import BrokerTable, page_bounds
 from .forkgate import gate
 from .sqlite import Database, close_quietly
+from .sqliteerrors import TRANSLATED, SQLiteClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,7 +116,7 @@ class Readers:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise QueueClosed(
+            raise SQLiteClosed(
                 "the broker is closed; what is stored is there when it is opened again"
             )
 
@@ -139,6 +139,8 @@ class Readers:
                 if source.rows("PRAGMA schema_version")[0][0] != self._store.adopted:
                     raise Stale
                 return function(source)
+            except TRANSLATED:
+                raise
             except sqlite3.Error as error:
                 raise database.translate(error, sql.QUEUES) from error
             finally:

@@ -10,6 +10,7 @@ from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from .base import Record, Stale
 from .block import Damaged
 from .brokerqueues import BrokerQueues
+from .sqliteerrors import bad_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,13 +60,14 @@ class BrokerRows(BrokerQueues):
 
     def corrupt(self, table: str, number: int, error: Damaged) -> QueueCorrupt:
         """Return the error for a row that cannot be decoded."""
-        return QueueCorrupt(
+        corrupt = QueueCorrupt(
             self._database.path,
             table,
             index=number,
             reason=f"the row cannot be decoded ({error})",
             advice='open the broker with on_corrupt="skip" to set it aside and go on, or delete it',
         )
+        return bad_row(corrupt, error.__cause__)
 
     def _set_aside(self, table: BrokerTable, row: Row, error: Damaged) -> None:
         if not self._exclusive:

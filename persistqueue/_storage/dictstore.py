@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import QueueCorrupt, SerializationError
 from .block import Damaged
+from .sqliteerrors import bad_row
 from .sqlitetransactions import SqliteTransactions
 
 if TYPE_CHECKING:
@@ -170,11 +171,12 @@ class DictStore(SqliteTransactions):
         try:
             return self._codec.decode(data)
         except Damaged as error:
-            raise QueueCorrupt(
+            corrupt = QueueCorrupt(
                 self._database.path,
                 self._table.name,
                 reason=f"the value of {text!r} cannot be decoded ({error})",
                 advice="set or delete the key to go on",
-            ) from error
+            )
+            raise bad_row(corrupt, error.__cause__) from error
         except SerializationError as error:
-            raise SerializationError(f"{self._table.name}, {text!r}: {error}") from error.__cause__
+            raise type(error)(f"{self._table.name}, {text!r}: {error}") from error.__cause__

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._log import warn
 from ..exceptions import EngineError, PersistQueueError, QueueCorrupt, QueueFailed
-from .base import Record
+from .base import Errors, Record
 from .block import Damaged
 from .chunkstate import MOST_RECORDS, Position, State
 from .cursor import Cursor
@@ -49,7 +49,8 @@ class EngineStore:
     """
 
     headf = tailf = None  # chunk files: there are none
-    failed = ""  # see ``base.Store``
+    errors = Errors()  # these two: see ``base.Store``
+    failed = ""
 
     def __init__(
         self,

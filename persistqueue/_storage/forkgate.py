@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from .._log import warn
-from ..exceptions import QueueFailed
+from .sqliteerrors import SQLiteFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ class Gate:
     def refuse(self, database: Database) -> None:
         """Raise if this process must not open a database."""
         if self._refused and _identity(database) in self._refused:
-            raise QueueFailed(
+            raise SQLiteFailed(
                 f"{database.path}: this process was forked in the middle of a call, and must not "
                 "use the database: fork when no call is under way, or start it by itself"
             )

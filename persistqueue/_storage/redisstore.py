@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._log import warn
 from ..exceptions import PersistQueueError, QueueCorrupt, QueueUnreachable
-from .base import Apart, Crowded, Record
+from .base import Apart, Crowded, Errors, Record
 from .block import Damaged
 from .redischeck import check
 from .redisheld import Held
@@ -62,6 +62,7 @@ class RedisStore:
         skip_corrupt: set aside what cannot be decoded, instead of raising.
     """
 
+    errors = Errors()
     failed = ""  # a connection is made anew where it is needed
 
     def __init__(

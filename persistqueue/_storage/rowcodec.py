@@ -67,13 +67,17 @@ class RowCodec:
             data = self._in_order(item) if self._ordered else self._dumps(item)
             data, size = (data, len(data)) if isinstance(data, bytes) else _in_a_row(data)
         except Exception as error:
-            raise cannot_encode(self.name, item, error) from error
+            raise self._refused(cannot_encode(self.name, item, error), error) from error
         if size > self._longest:
             raise ItemTooLarge(
                 f"the item is {size} bytes long once encoded, "
                 f"max_item_bytes is {self._longest}; nothing was stored"
             )
         return data
+
+    def _refused(self, error: SerializationError, _cause: Exception) -> SerializationError:
+        """Return what is raised for an item that cannot be encoded, or decoded here."""
+        return error
 
     def _in_order(self, item: Any) -> Any:
         item = canonical(item)
@@ -105,10 +109,11 @@ class RowCodec:
         except _NOT_DAMAGE as error:
             if isinstance(error, AttributeError) and self._pickles and _finds_classes(data):
                 raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
-            raise SerializationError(
+            refused = SerializationError(
                 f"{self.name} cannot decode the item here "
                 f"({type(error).__name__}: {error}); it stays stored"
-            ) from error
+            )
+            raise self._refused(refused, error) from error
         except Exception as error:
             raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
 

@@ -17,20 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from .._log import warn
-from ..exceptions import (
-    FormatError,
-    ItemTooLarge,
-    PersistQueueError,
-    QueueCorrupt,
-    QueueFailed,
-    QueueLocked,
-)
+from ..exceptions import PersistQueueError, QueueFailed
 from .files import Disk
 from .rowcodec import as_text
+from .sqliteerrors import SQLITE_ERRORS, SQLiteDamaged, SQLiteFailed, translate, why_not_opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
+
+    from .sqliteerrors import SqliteError
 
 R = TypeVar("R")
 MEMORY = ":memory:"
@@ -38,27 +33,6 @@ _LONGEST_PATIENCE = 2_000_000.0  # s; SQLite counts milliseconds in an int
 _NAP = 0.01  # s between two tries to give space back
 _TICK = 20_000_000  # ns; more than the granularity of any file system's times
 _STAMPS_LIE = os.name == "nt"  # Windows writes a file's time when it is closed
-
-#: What a call of SQLite raises; the latter where a damaged name in its message is no text.
-SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
-SqliteError: TypeAlias = "sqlite3.Error | UnicodeDecodeError"
-
-# What SQLite says, by the beginning of its message (codes come with Python 3.11 only).
-_BUSY = ("database is locked", "database table is locked", "database schema is locked")
-_NO_DATABASE = ("file is not a database", "file is encrypted or is not a database")
-_MALFORMED = ("database disk image is malformed", "malformed database schema", "'utf-8' codec")
-_GONE = ("no such table", "no such column", "table ")
-_CANNOT_OPEN = ("unable to open database file",)
-_SYSTEM = {
-    "database or disk is full": errno.ENOSPC,
-    "attempt to write a readonly database": errno.EACCES,
-    "disk I/O error": errno.EIO,
-}
-
-
-def is_busy(error: SqliteError) -> bool:
-    """Return whether somebody else held a lock."""
-    return str(error).startswith(_BUSY)
 
 
 class Database:
@@ -207,7 +181,7 @@ class Database:
         """
         if self._cut_short(connection) and self._cut_short(connection):
             name, reason = os.path.basename(self.path), "the file was cut short"
-            raise QueueCorrupt(os.path.dirname(self.path), name, reason=reason)
+            raise SQLiteDamaged(os.path.dirname(self.path), name, reason=reason)
 
     def _cut_short(self, connection: sqlite3.Connection) -> bool:
         pages, size = (
@@ -245,7 +219,7 @@ class Database:
 
     def removed(self) -> QueueFailed:
         """Return the error for a database that is not there any more."""
-        return QueueFailed(
+        return SQLiteFailed(
             f"{self.path} was removed or replaced while it was in use: what is put "
             "would be lost; open the queue again"
         )
@@ -264,29 +238,11 @@ class Database:
         except FileNotFoundError:
             return  # no log: everything is in the database, synced by the checkpoint
         except OSError as error:
-            raise QueueFailed(f"{self.path}: a sync failed ({error}); reopen the queue") from error
+            raise SQLiteFailed(f"{self.path}: a sync failed ({error}); reopen the queue") from error
 
     def translate(self, error: SqliteError, table: str) -> Exception:
         """Return what an error of SQLite is called here."""
-        says = str(error)
-        for begins, number in _SYSTEM.items():
-            if says.startswith(begins):
-                return OSError(number, f"{os.strerror(number)} (SQLite: {says})", self.path)
-        if is_busy(error):
-            return QueueLocked(f"{self.path}: another process holds the lock; nothing was done")
-        if says.startswith(_NO_DATABASE):
-            return FormatError(f"{self.path} is not an SQLite database; nothing was changed")
-        if says.startswith(_MALFORMED):
-            return QueueCorrupt(self.path, table, reason=f"the database is damaged: {says}")
-        if says.startswith(_GONE):
-            return QueueCorrupt(
-                self.path, table, reason=f"the table was dropped or altered while in use: {says}"
-            )
-        if says.startswith(_CANNOT_OPEN):
-            return _why_not_opened(self.path)
-        if "too big" in says:
-            return ItemTooLarge(f"SQLite cannot store an item of this size: {says}")
-        return PersistQueueError(f"{self.path}: SQLite says: {says}")
+        return translate(error, self.path, table)
 
 
 class Watch:
@@ -337,7 +293,7 @@ def _file_of(path: str, file_name: str, *, makes_directory: bool) -> str:
         if os.path.isfile(path) or not makes_directory:
             return path
         if os.path.lexists(path):
-            raise _why_not_opened(path)
+            raise why_not_opened(path)
         disk = Disk()
         for changed in disk.make_directory(path):
             disk.sync_directory(changed)
@@ -379,20 +335,6 @@ def _sync(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _why_not_opened(path: str) -> OSError:
-    """Return the error behind SQLite's "unable to open"."""
-    try:
-        os.stat(path)
-    except OSError as error:
-        if os.path.islink(path) and error.errno == errno.ENOENT:
-            return OSError(errno.ENOENT, "the symbolic link leads to nothing", path)
-        return error
-    if not os.path.isdir(path) and not os.path.isfile(path):
-        return OSError(errno.EINVAL, "neither a directory nor a regular file", path)
-    number = errno.EISDIR if os.path.isdir(path) else errno.EACCES
-    return OSError(number, os.strerror(number), path)
 
 
 def close_quietly(connection: Any) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .owners import FileOwner
 from .sqlacks import AckStore
+from .sqliteerrors import bad_row
 from .sqlitetransactions import SqliteTransactions
 from .sqlstore import SqlStore
 from .sqlways import DeletingStore, ReservingStore
 
+if TYPE_CHECKING:
+    from ..exceptions import QueueCorrupt
+    from .block import Damaged
+    from .sqlstore import Row
+
 
 class _SqliteStore(SqlStore, SqliteTransactions):
     """What the three have in common."""
+
+    def _corrupt(self, row: Row, error: Damaged) -> QueueCorrupt:
+        return bad_row(super()._corrupt(row, error), error.__cause__)
 
     def room(self, maxsize: int, wanted: int) -> int:
         self._refresh()

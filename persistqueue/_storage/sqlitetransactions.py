@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..exceptions import QueueFailed
 from .base import Stale, Undone
 from .forkgate import gate
 from .layouts import prepare
-from .sqlite import SQLITE_ERRORS, Watch, close_quietly, is_busy
+from .sqlite import Watch, close_quietly
+from .sqliteerrors import ERRORS, SQLITE_ERRORS, TRANSLATED, SQLiteFailed, is_busy, is_io_error
 from .transactions import Transactions
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from .sqlite import Database, SqliteError
+    from .sqlite import Database
+    from .sqliteerrors import SqliteError
     from .table import Layout
 
 R = TypeVar("R")
@@ -33,6 +34,8 @@ class SqliteTransactions(Transactions):
         database: where it is.
         table: what is used of it; created when it is missing.
     """
+
+    errors = ERRORS
 
     def __init__(self, database: Database, table: Layout) -> None:
         super().__init__(database, table)
@@ -85,7 +88,7 @@ class SqliteTransactions(Transactions):
                 close_quietly(connection)
             if isinstance(error, Stale):  # busy, while reading
                 return False
-            if not isinstance(error, SQLITE_ERRORS):
+            if not isinstance(error, SQLITE_ERRORS) or isinstance(error, TRANSLATED):
                 raise
             if is_busy(error):
                 return False
@@ -135,7 +138,7 @@ class SqliteTransactions(Transactions):
     def _begin(self, exclusive: bool) -> bool:
         self._writing = False
         if self._failed:
-            raise QueueFailed(self._failed)
+            raise SQLiteFailed(self._failed)
         if self._connection is None and not self._open():
             return False
         assert self._connection is not None
@@ -192,13 +195,13 @@ class SqliteTransactions(Transactions):
 
     def _commit_failed(self, error: SqliteError) -> Exception:
         ours = self._database.translate(error, self._table.name)
-        if not str(error).startswith("disk I/O error"):
+        if not is_io_error(error):
             return ours
         self._failed = (
             f"{self._database.path}: a commit failed ({ours}): whether it is stored cannot be "
             "known; open the queue again to see what is there"
         )
-        return QueueFailed(self._failed)
+        return SQLiteFailed(self._failed)
 
     def rollback(self) -> bool:
         try:
@@ -255,7 +258,7 @@ class SqliteTransactions(Transactions):
         connection = self._connection
         assert connection is not None
         if self._writing and not connection.in_transaction:
-            raise Undone(QueueFailed(f"{self._database.path}: SQLite undid the transaction"))
+            raise Undone(SQLiteFailed(f"{self._database.path}: SQLite undid the transaction"))
         return connection
 
     def _meaning(self, error: SqliteError | MemoryError) -> Exception:

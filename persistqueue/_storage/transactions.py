@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .base import Stale, Undone
+from .base import Errors, Stale, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,7 +44,8 @@ class Transactions:
         table: what is used of it; created when it is missing.
     """
 
-    failed = ""  # see ``base.Store``
+    errors = Errors()  # these two: see ``base.Store``
+    failed = ""
 
     def __init__(self, database: Any, table: Layout) -> None:
         self._database = database

@@ -7,7 +7,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .._storage.sqlite import SQLITE_ERRORS, Database, close_quietly
+from .._storage.sqlite import Database, close_quietly
+from .._storage.sqliteerrors import SQLITE_ERRORS, TRANSLATED
 
 if TYPE_CHECKING:
     import sqlite3
@@ -70,5 +71,7 @@ class SqliteFile:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except TRANSLATED:
+            raise
         except SQLITE_ERRORS as error:
             raise self._database.translate(error, self._table) from error
