@@ -13,6 +13,8 @@ from ._sqlqueue import AckFace
 from ._storage.table import ACKED, FAILED, HELD, READY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ._storage.sqlacks import AckStore
 
 
@@ -61,7 +63,8 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
             id: the row's, instead of ``item``; also of an item that nobody holds.
 
         Returns:
-            the row's id; None if it was acked before, or is not known, and nothing changed.
+            the row's id; None if it was acked before, or is not known: then nothing changed,
+            and a WARNING says so.
 
         Raises:
             ValueError: both or neither are given.
@@ -87,14 +90,58 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
         back = one_of("to", to, ("front", "back")) == "back"
         return await self._finish(READY, item, id, back)
 
+    async def ack_many(
+        self, items: Iterable[Any] = NO_ITEM, *, ids: Any = None
+    ) -> list[int | None]:
+        """Say that several items are done, with one commit: all of them or, if it raises, none.
+
+        Args:
+            items: what ``get`` returned, each time; as of ``ack``.
+            ids: the rows' ids, instead of ``items``.
+
+        Returns:
+            for each of them what ``ack`` returns.
+
+        Raises:
+            ValueError: both or neither are given.
+        """
+        return await self._finish_many(ACKED, items, ids)
+
+    async def nack_many(
+        self, items: Iterable[Any] = NO_ITEM, *, ids: Any = None, to: str = "front"
+    ) -> list[int | None]:
+        """Put several items back, with one commit.  Else as ``ack_many``.
+
+        Args:
+            items: as of ``ack_many``.
+            ids: as of ``ack_many``.
+            to: as of ``nack``.
+        """
+        back = one_of("to", to, ("front", "back")) == "back"
+        return await self._finish_many(READY, items, ids, back)
+
     async def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
         moved: list[int] = await self._shell.finish(*self._finishing(status, item, id, to_back))
-        return moved[0] if moved else None
+        if moved:
+            return moved[0]
+        self._say_unknown([None], item, id)
+        return None
+
+    async def _finish_many(
+        self, status: int, items: Any, ids: Any, to_back: bool = False
+    ) -> list[int | None]:
+        finishing = self._finishing_many(status, items, ids, to_back)
+        if finishing is None:
+            return []
+        moved: list[int | None] = await self._shell.finish(*finishing)
+        self._say_unknown(moved, None, ids)
+        return moved
 
     async def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
-        """``task_done(item=...)`` is ``ack(item)``; without an item nothing happens.
+        """``task_done(item=...)`` is ``ack(item)``; without an item NOTHING happens.
 
-        Programs for persist-queue call it behind ``ack``, ``nack`` or ``ack_failed``.
+        An ack queue's items are finished by ``ack``, ``nack`` and ``ack_failed``.  Programs
+        for persist-queue call ``task_done()`` behind one of these, so it is no error.
         """
         if item is not NO_ITEM:
             await self._finish(ACKED, item, None)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from ._filequeue import T
+from ._log import warn
 from ._options import MAX_ITEM_BYTES, ON_CORRUPT, one_of, whole
 from ._storage.redislink import Replicas
 from ._storage.redisscripts import Keys
@@ -139,6 +140,20 @@ class RedisFace(Generic[T]):
             found.extend(into)
 
         return pick
+
+    def _said(self, done: int, wanted: list[Any]) -> int:
+        """Return how many items were found; log that some were not: it may be a mistake."""
+        if done < len(wanted):
+            several = len(wanted) == 1 and isinstance(wanted[0], (list, tuple, set))
+            warn(
+                "%s: nothing changed for %d of %d items: finished already, given to others after "
+                "their lease, or not taken by this queue object%s",
+                self.path,
+                len(wanted) - done,
+                len(wanted),
+                "; ack_many and nack_many take several items" if several else "",
+            )
+        return done
 
     def _picking_in(self, lists: frozenset[int]) -> Callable[[list[Record]], None]:
         """Return what picks everything that is in these lists."""

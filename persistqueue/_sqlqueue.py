@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from ._filequeue import NO_ITEM, T
+from ._log import warn
 from ._options import DURABILITIES, ON_CORRUPT, absolute, one_of, whole
 from ._runtime.deadline import checked_timeout
 from ._storage.sqlite import MEMORY, Database
@@ -140,14 +141,26 @@ class AckFace:
     A way to finish is a pair, for the shell: what finds the record, and what the store does.
     """
 
+    path: str
+    name: str
     _store: AckStore
     _shell: Any
 
-    def _finishing(self, status: int, item: Any, id: Any, to_back: bool = False) -> Finishing:  # noqa: A002
+    def _finishing(
+        self,
+        status: int,
+        item: Any,
+        id: Any,  # noqa: A002
+        to_back: bool = False,
+        guarded: bool = True,
+    ) -> Finishing:
         """Give what is named by the item or by its id a status.
 
         An object that was handed out is known by identity, whatever is in it; then a raw
         dict says which row it is; then an equal object is looked for.
+
+        Args:
+            guarded: an error is to undo this, and nothing else of the transaction.
         """
         by_id = id is not None
         if by_id == (item is not NO_ITEM) and not (by_id and item is None):
@@ -158,24 +171,70 @@ class AckFace:
 
         def pick(into: list[Record]) -> None:
             nonlocal known, number
+            before = len(into)
             if not by_id:
                 book.pick_same(item, owner, into)
-                if not into and is_raw(item):
+                if len(into) == before and is_raw(item):
                     number = row_id(item)
-                elif not into:
+                elif len(into) == before:
                     book.pick_alike(item, owner, into)
-            known = bool(into)
+            known = len(into) > before
             if number is not None:
                 book.pick_place(number, into)
 
         def act(records: Sequence[Record]) -> list[int]:
             if known:
-                return self._store.finish(records, status, to_back=to_back)
+                return self._store.finish(records, status, to_back=to_back, guarded=guarded)
             if number is None or not in_range(number):
                 return []
-            return self._store.move(number, status, held=not by_id, to_back=to_back)
+            return self._store.move(
+                number, status, held=not by_id, to_back=to_back, guarded=guarded
+            )
 
         return act, pick
+
+    def _finishing_many(
+        self, status: int, items: Any, ids: Any, to_back: bool = False
+    ) -> Finishing | None:
+        """Give several a status: all of them or, if it raises, none; None for no item at all.
+
+        What the store's half returns has a place for each: the id, or None.
+        """
+        if (items is NO_ITEM) == (ids is None):
+            raise ValueError("give the items or their ids, one of the two")
+        if ids is None:
+            each = [self._finishing(status, item, None, to_back, False) for item in items]
+        else:
+            each = [self._finishing(status, NO_ITEM, one, to_back, False) for one in ids]
+        places: list[slice] = []
+
+        def pick(into: list[Record]) -> None:
+            for _, pick_one in each:
+                before = len(into)
+                pick_one(into)
+                places.append(slice(before, len(into)))
+
+        def act(records: Sequence[Record]) -> list[Any]:
+            moved = (one(records[at]) for (one, _), at in zip(each, places, strict=True))
+            return [found[0] if found else None for found in moved]
+
+        return ((lambda records: self._store.guard(partial(act, records))), pick) if each else None
+
+    def _say_unknown(self, moved: Sequence[int | None], item: Any, id: Any) -> None:  # noqa: A002
+        """Log that something was not finished: it may be a mistake."""
+        unknown = moved.count(None)
+        if unknown:
+            what = f"an object of type {type(item).__name__}" if id is None else f"the id {id!r}"
+            what = what if len(moved) == 1 else f"{unknown} of {len(moved)} items"
+            several = isinstance(item, (list, tuple, set)) and len(moved) == 1
+            warn(
+                "%s, %s: nothing changed for %s: it is finished already, or not handed out by this "
+                "queue object%s",
+                self.path,
+                self.name,
+                what,
+                "; ack_many and nack_many take several items" if several else "",
+            )
 
     def _resuming(self) -> Finishing:
         """Make ready what nobody alive but this object holds."""

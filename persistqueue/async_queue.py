@@ -38,7 +38,10 @@ class AsyncQueue(FileQueue[T], TaskedQueue[T]):
 
     The asyncio twin of ``Queue``, on the same files: any number of tasks may share an
     object, and any number of objects of both kinds, in any number of processes, may share
-    a directory.  The event loop never waits for the disk, and calls that come together
+    a directory: all of them may put, one of them may take.  Without ``autosave`` each of
+    two objects that take gets EVERY item, not its share of them; the one that finds out
+    logs a WARNING, once.  For several consuming processes there is ``AsyncSQLiteAckQueue``.
+    The event loop never waits for the disk, and calls that come together
     share one commit.
 
     ::
@@ -66,7 +69,8 @@ class AsyncQueue(FileQueue[T], TaskedQueue[T]):
 
     Args:
         path: the directory; created (0700) with its parents.
-        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.  What
+            another object has in hand counts as waiting.
         chunksize: items in one file, for a new queue; an existing one keeps its own.
         tempdir: a directory on the same file system for temporary files; None for
             the queue's own.

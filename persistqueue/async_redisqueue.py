@@ -183,9 +183,15 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         """Finish an item: what ``get`` returned, or else an equal one that this object took.
 
         Returns:
-            whether there was one; after its lease it may have been given to others.
+            whether there was one; after its lease it may have been given to others.  If
+            there was none, a WARNING says so.
         """
-        return await self.ack_items([item]) > 0
+        return self._said(await self.ack_items([item]), [item]) > 0
+
+    async def ack_many(self, items: Iterable[Any]) -> int:
+        """Finish several items in one step; returns how many of them this object had taken."""
+        wanted = list(items)
+        return self._said(await self.ack_items(wanted), wanted)
 
     async def ack_items(self, items: Iterable[Any]) -> int:
         """Finish items; returns how many of them this object had taken."""
@@ -200,11 +206,19 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             item: as of ``ack``.
             to: ``"front"``, so that it is next, or ``"back"``, behind all others.
         """
+        return await self.nack_many([item], to=to) > 0
+
+    async def nack_many(self, items: Iterable[Any], *, to: str = "front") -> int:
+        """Give several items back in one step, in their order; returns how many there were.
+
+        ``to`` is that of ``nack``.
+        """
+        wanted = list(items)
         if one_of("to", to, ("front", "back")) == "front":
-            return await self.reject_items([item]) > 0
+            return self._said(await self.reject_items(wanted), wanted)
         found: list[Any] = []
-        await self._shell.finish(self._store.put_behind, self._picking([item], found))
-        return bool(found)
+        await self._shell.finish(self._store.put_behind, self._picking(wanted, found))
+        return self._said(len(found), wanted)
 
     async def reject_items(self, items: Iterable[Any]) -> int:
         """Give items back, to the front and in their order; returns how many there were.
@@ -272,12 +286,12 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         return await self.put_many(items)
 
     async def ack_item(self, item: Any) -> bool:
-        """Do what ``ack`` does."""
-        return await self.ack(item)
+        """Finish an item: ``ack_items([item])``; returns whether it was taken by this object."""
+        return await self.ack_items([item]) > 0
 
     async def reject_item(self, item: Any) -> bool:
-        """Do what ``nack`` does."""
-        return await self.nack(item)
+        """Give an item back: ``reject_items([item])``; returns whether there was one."""
+        return await self.reject_items([item]) > 0
 
     async def get_count(self) -> int:
         """Do what ``qsize`` does."""

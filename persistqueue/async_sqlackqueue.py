@@ -108,6 +108,10 @@ class AsyncFILOSQLiteAckQueue(AsyncSQLiteAckQueue[T]):
 
 
 class AsyncUniqueAckQ(AsyncSQLiteAckQueue[T]):
-    """An ack queue that holds no two equal items, acked ones included; see ``AsyncUniqueQ``."""
+    """An ack queue that holds no two equal items, acked ones included; see ``AsyncUniqueQ``.
+
+    What was acked is still there: ``put`` of an equal item stores nothing and returns None
+    until ``clear_acked_data`` or ``keep_acked`` has deleted the acked row.
+    """
 
     _KIND = ACK_UNIQUE

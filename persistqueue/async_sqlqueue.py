@@ -34,7 +34,8 @@ class AsyncSQLiteQueue(AsyncPlainPuts[T], AsyncSQLiteBase[T]):
     (``durability="power"``) or death of the process (``"process"``).  By default an item
     is gone once ``get`` has returned it: at most once.  With ``auto_commit=False`` it is
     gone when ``task_done`` has returned, and comes again if that never happens: at least
-    once.  Two processes then get the same items: use an ``AsyncSQLiteAckQueue`` for several.
+    once.  Each of two objects that take then gets EVERY item, and the one that finds out
+    logs a WARNING, once: use an ``AsyncSQLiteAckQueue`` for several.
 
     Args:
         path: the database's file, which is created if it is missing (its directory is

@@ -65,8 +65,8 @@ class MySQLQueue(_MySQLBase[T], PlainPuts[T]):
     the server's commits survive: loss of power, if ``innodb_flush_log_at_trx_commit`` is 1
     (``durability`` says so).  By default an item is gone once ``get`` has returned it: at
     most once.  With ``auto_commit=False`` it is gone when ``task_done`` has returned, and
-    comes again if that never happens: at least once.  Two processes then get the same
-    items: use a ``MySQLAckQueue`` for several.
+    comes again if that never happens: at least once.  Each of two objects that take then
+    gets EVERY item: use a ``MySQLAckQueue`` for several.
 
     A connection that was lost is replaced, and what was under way is begun again.  A commit
     whose answer was lost is looked up: it is done once, or not at all.

@@ -22,7 +22,10 @@ class Queue(FileQueue[T], ThreadedQueue[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     Any number of threads may share an object, and any number of objects and
-    processes may share a directory.
+    processes may share a directory: all of them may put, one of them may take.  Without
+    ``autosave`` each of two objects that take gets EVERY item, not its share of them; the
+    one that finds out logs a WARNING, once.  For several consuming processes there is
+    ``SQLiteAckQueue``.
 
     What survives what: when ``put`` or ``put_many`` has returned, the items survive
     loss of power (``durability="power"``) or death of the process (``"process"``).
@@ -35,7 +38,8 @@ class Queue(FileQueue[T], ThreadedQueue[T]):
 
     Args:
         path: the directory; created (0700) with its parents.
-        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.  What
+            another object has in hand counts as waiting.
         chunksize: items in one file, for a new queue; an existing one keeps its own.
         tempdir: a directory on the same file system for temporary files; None for
             the queue's own.

@@ -127,6 +127,10 @@ class FILOSQLiteAckQueue(SQLiteAckQueue[T]):
 
 
 class UniqueAckQ(SQLiteAckQueue[T]):
-    """An ack queue that holds no two equal items, acked ones included; see ``UniqueQ``."""
+    """An ack queue that holds no two equal items, acked ones included; see ``UniqueQ``.
+
+    What was acked is still there: ``put`` of an equal item stores nothing and returns None
+    until ``clear_acked_data`` or ``keep_acked`` has deleted the acked row.
+    """
 
     _KIND = ACK_UNIQUE

@@ -20,7 +20,8 @@ class SQLiteQueue(PlainPuts[T], SQLiteBase[T]):
     (``durability="power"``) or death of the process (``"process"``).  By default an item
     is gone once ``get`` has returned it: at most once.  With ``auto_commit=False`` it is
     gone when ``task_done`` has returned, and comes again if that never happens: at least
-    once.  Two processes then get the same items: use a ``SQLiteAckQueue`` for several.
+    once.  Each of two objects that take then gets EVERY item, and the one that finds out
+    logs a WARNING, once: use a ``SQLiteAckQueue`` for several.
 
     Args:
         path: a directory, which holds the database ``data.db``, or the database's file.

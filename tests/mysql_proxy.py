@@ -1,12 +1,12 @@
-"""A TCP proxy before a MySQL server, which cuts the connection at a chosen command."""
+"""A proxy before a MySQL server, which cuts the connection at a chosen command."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 from dataclasses import dataclass
 from typing import Any
+
+from proxy import TO_CLIENT, TO_SERVER, Link
+from proxy import Proxy as AnyProxy
 
 # Where a command's connection is cut: the server never sees it; sees it, and nobody waits
 # for what it says; has answered, and the answer is kept back.
@@ -34,25 +34,55 @@ class Cut:
     down: bool = False
 
 
-class Proxy:
-    """Relays connections to a port of this machine.
+class _Link(Link):
+    """A connection whose commands are looked at."""
 
-    Args:
-        port: of the server.
+    _swallowing = False  # the answer that comes is the last thing
+
+    def pump(self, direction: str, stream: Any) -> None:
+        if direction == TO_SERVER:
+            self._commands(stream)
+        else:
+            self._answers(stream)
+
+    def _commands(self, stream: Any) -> None:
+        while True:
+            head, payload = _packet(stream)
+            command = head[3] == 0 and payload[:1] == bytes([_QUERY])
+            cut = self.proxy.fate(payload[1:]) if command else None
+            if cut is not None and cut.how == BEFORE:
+                return
+            self._swallowing = cut is not None and cut.how == AFTER
+            self.carry(TO_SERVER, head + payload)
+            if cut is not None and cut.how == DURING:
+                return
+
+    def _answers(self, stream: Any) -> None:
+        while True:
+            head, payload = _packet(stream)
+            if not self._swallowing:
+                self.carry(TO_CLIENT, head + payload)
+            elif payload[0] != _OK or not _status(payload) & _MORE_RESULTS:
+                return
+
+
+class Proxy(AnyProxy):
+    """Relays connections to a MySQL server on this machine.
+
+    Attributes:
+        done: what has happened of what was to happen.
     """
 
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._down = False
-        self._mutex = threading.Lock()  # protects _cuts and _links
-        self._cuts: list[Cut] = []
-        self._links: list[_Link] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.done: list[Cut] = []  # what has happened
-        threading.Thread(target=self._accept, daemon=True).start()
+    link = _Link
 
-    def cut(self, text: str = "", how: str = BEFORE, *, skip: int = 0, down: bool = False) -> None:
+    def __init__(self, port: int) -> None:
+        self._cuts: list[Cut] = []
+        self.done: list[Cut] = []
+        super().__init__(port)
+
+    def cut_at(
+        self, text: str = "", how: str = BEFORE, *, skip: int = 0, down: bool = False
+    ) -> None:
         """Cut the connection at a command that is yet to come; the first call's cut comes first."""
         with self._mutex:
             self._cuts.append(Cut(text.encode(), how, skip, down))
@@ -62,53 +92,9 @@ class Proxy:
         with self._mutex:
             self._cuts.clear()
 
-    def down(self) -> None:
-        """Cut every connection, and let nobody in."""
-        self._down = True
-        with self._mutex:
-            links, self._links = self._links, []
-        for link in links:
-            link.end()
-
-    def up(self) -> None:
-        """Let everybody in."""
-        self._down = False
-
-    def close(self) -> None:
-        """End everything."""
-        self.down()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def __enter__(self) -> Proxy:  # noqa: PYI034 (Self is of Python 3.11)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def login(self, where: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a queue that is reached through here."""
         return {**where, "port": self.port}
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            if self._down:
-                client.close()
-                continue
-            try:
-                server = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:
-                client.close()
-                continue
-            link = _Link(self, client, server)
-            with self._mutex:
-                self._links.append(link)
-            link.start()
 
     def fate(self, payload: bytes) -> Cut | None:
         """Return what is to happen to a command; it happens once."""
@@ -123,52 +109,6 @@ class Proxy:
         if cut.down:
             self._down = True
         return cut
-
-
-class _Link:
-    """One connection, and the two threads that relay it."""
-
-    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
-        self._proxy, self._client, self._server = proxy, client, server
-        self._swallowing = False  # the answer that comes is the last thing
-
-    def start(self) -> None:
-        for end in (self._client, self._server):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=self._relay, args=(self._commands,), daemon=True).start()
-        threading.Thread(target=self._relay, args=(self._answers,), daemon=True).start()
-
-    def end(self) -> None:
-        for end in (self._client, self._server):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def _relay(self, work: Any) -> None:
-        with contextlib.suppress(OSError, EOFError):
-            work()
-        self.end()
-
-    def _commands(self) -> None:
-        with self._client, self._client.makefile("rb") as stream:
-            while True:
-                head, payload = _packet(stream)
-                command = head[3] == 0 and payload[:1] == bytes([_QUERY])
-                cut = self._proxy.fate(payload[1:]) if command else None
-                if cut is not None and cut.how == BEFORE:
-                    return
-                self._swallowing = cut is not None and cut.how == AFTER
-                self._server.sendall(head + payload)
-                if cut is not None and cut.how == DURING:
-                    return
-
-    def _answers(self) -> None:
-        with self._server, self._server.makefile("rb") as stream:
-            while True:
-                head, payload = _packet(stream)
-                if not self._swallowing:
-                    self._client.sendall(head + payload)
-                elif payload[0] != _OK or not _status(payload) & _MORE_RESULTS:
-                    return
 
 
 def _status(ok: bytes) -> int:

@@ -128,7 +128,7 @@ def shortcoming(
     with closing(prepared(kinds[family], proxy.login(where), takes, name)) as q:
         before = len(proxy.done)
         for skip, how in cuts:
-            proxy.cut(how=how, skip=skip)
+            proxy.cut_at(how=how, skip=skip)
         got = call(q)
         proxy.cancel()
         happened = len(proxy.done) - before == len(cuts)
@@ -206,7 +206,7 @@ def doubt(op: str, how: str, server: MysqlServer, where: dict[str, Any], family:
     kinds, takes, call, _, _ = OPS[op]
     with Proxy(server.port) as proxy:
         with closing(prepared(kinds[family], proxy.login(where), takes, f"{op} {how}")) as q:
-            proxy.cut(COMMIT, how, down=True)
+            proxy.cut_at(COMMIT, how, down=True)
             with pytest.raises(QueueUnreachable, match="not known") as caught:
                 call(q)
             assert caught.value.stored is None
@@ -237,7 +237,7 @@ def test_the_server_is_gone_in_the_middle_of_a_commit(
 def test_the_server_is_gone_before_a_commit(how: str, proxy: Proxy, where: dict[str, Any]) -> None:
     """A put that did not come as far as its commit is not stored, and says so."""
     with MySQLQueue[str](**proxy.login(where), timeout=1) as q:
-        proxy.cut("INSERT", how, down=True)
+        proxy.cut_at("INSERT", how, down=True)
         with pytest.raises(QueueUnreachable) as caught:
             q.put("a")
         assert caught.value.stored is False
@@ -252,8 +252,8 @@ def test_a_doubt_that_is_resolved_is_resolved_once(proxy: Proxy, where: dict[str
     for skip in range(40):
         with MySQLQueue[str](**proxy.login(where), name=str(skip), timeout=1) as q:
             q.put_many("ab")
-            proxy.cut(COMMIT, AFTER)
-            proxy.cut(how=AFTER, skip=skip)
+            proxy.cut_at(COMMIT, AFTER)
+            proxy.cut_at(how=AFTER, skip=skip)
             assert "a" == q.get()
             happened = len(proxy.done) == 2
             proxy.cancel()
@@ -278,11 +278,11 @@ def test_the_server_is_gone_again_while_it_is_found_out(
         with Proxy(mysql.port) as proxy:
             with MySQLQueue[str](**proxy.login(where), name=f"{second}{skip}", timeout=1) as q:
                 q.put_many("ab")
-                proxy.cut(COMMIT, AFTER, down=True)
+                proxy.cut_at(COMMIT, AFTER, down=True)
                 with pytest.raises(QueueUnreachable):
                     q.get()
                 proxy.up()
-                proxy.cut(how=second, skip=skip)
+                proxy.cut_at(how=second, skip=skip)
                 assert 2 == q.qsize()
                 proxy.cancel()
                 assert ["a", "b"] == stored(q)
@@ -320,7 +320,7 @@ def test_an_error_of_a_batch_that_is_begun_again(proxy: Proxy, where: dict[str, 
         where["serializer"] = OnceUnreadable()
         async with AsyncMySQLQueue[str](**proxy.login(where)) as q:
             await q.put("bad")
-            proxy.cut("INSERT INTO `queue")
+            proxy.cut_at("INSERT INTO `queue")
             # The first call goes alone, the other two together.
             calls = (q.qsize(), q.get(), q.put("b"))
             assert [1, "bad", 2] == await asyncio.gather(*calls)
@@ -343,7 +343,7 @@ def test_losses_while_a_batch_is_taken_apart(
         async with AsyncMySQLQueue[Any](**proxy.login(where)) as q:
             await q.qsize()
             for _ in range(2):
-                proxy.cut("INSERT INTO `queue")
+                proxy.cut_at("INSERT INTO `queue")
             calls = (q.qsize(), q.put(b"x" * 70_000), q.put("b"))
             _, error, number = await asyncio.gather(*calls, return_exceptions=True)
             assert isinstance(error, ItemTooLarge)

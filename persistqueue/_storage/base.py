@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# What is logged, once, by an object that finds out: a path or table, and an ack queue's class.
+TWO_CONSUMERS = (
+    "%s: another object has finished an item that this one has in hand, so two have worked on it: "
+    "each of two objects that consume here gets every item. Let one object consume (threads and "
+    "tasks may share it), or use %s, which gives each item to one of them"
+)
+
+
 class Record:
     """One item that was handed out, and where it is stored."""
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .._log import warn
 from ..exceptions import QueueCorrupt, QueueFailed
-from .base import Errors, Record, Stale
+from .base import TWO_CONSUMERS, Errors, Record, Stale
 from .block import Damaged
 from .chunkstate import Position, State
 from .cursor import Cursor
@@ -90,6 +90,7 @@ class ChunkFileStore:
         self._cursor = Cursor(self.state, autosave, self._chunks.is_there)
         self._lock: DirectoryLock | None = None
         self._opened = False
+        self._has_company = False  # another object consumes, too; it has been said
         self._new_names: list[str] = []  # directories that hold names not synced yet
         self._looked = float("-inf")  # when the names were last looked up
         self._looks = 0
@@ -218,6 +219,9 @@ class ChunkFileStore:
         old, self.state, self._seen = self.state, state, raw
         self._head = state.head
         self._cursor.follow(old, state)
+        if self._cursor.overtaken and not self._has_company:
+            self._has_company = True
+            warn(TWO_CONSUMERS, self.path, "autosave=True or a SQLiteAckQueue")
 
     def _fail(self, what: str) -> NoReturn:
         self._opened, self._failed = False, f"{self.path}: {what}; reopen the queue"

@@ -44,6 +44,7 @@ class Cursor:
         self._done = state.tail  # the oldest item that is not settled, without autosave
         self._settled: dict[Position, Position] = {}  # behind it: where they begin -> end
         self._wide: dict[Position, int] = {}  # of those, what spans so many items more
+        self.overtaken = False  # whether another object has finished what this one had in hand
         # What undo returns to, as of the beginning of the transaction.
         self._before: tuple[Position, _List, _List]
         self._changes: list[tuple[Position, Position | None, int]] = []  # in _settled, _wide
@@ -63,6 +64,9 @@ class Cursor:
         self._chunksize = new.chunksize
         if new.tail == old.tail:
             return
+        if not self._autosave and self._done < min(new.tail, self.read):
+            # What stands there is not settled: it is in hand, unless it was given back.
+            self.overtaken |= self.front is None or self.front[0].start != self._done
         if self._autosave or new.tail < old.tail or self.read < new.tail:
             self.read, self.front = new.tail, None
         while self.front is not None and self.front[0].start < new.tail:

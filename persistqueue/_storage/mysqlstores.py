@@ -171,10 +171,17 @@ class MysqlAckStore(_MysqlStore, AckStore):
     def _new_owner(self) -> SessionOwner:
         return SessionOwner(self)
 
-    def finish(self, records: Sequence[Record], status: int, *, to_back: bool = False) -> list[int]:
+    def finish(
+        self,
+        records: Sequence[Record],
+        status: int,
+        *,
+        to_back: bool = False,
+        guarded: bool = True,
+    ) -> list[int]:
         if len(records) == 1 and not to_back and self._keep_acked is None:
-            return self._finish(records, status)  # one statement is undone without a savepoint
-        return super().finish(records, status, to_back=to_back)
+            guarded = False  # one statement is undone without a savepoint
+        return super().finish(records, status, to_back=to_back, guarded=guarded)
 
     def _finish(
         self, records: Sequence[Record], status: int, *, to_back: bool = False

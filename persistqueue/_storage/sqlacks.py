@@ -96,16 +96,25 @@ class AckStore(SqlStore):
     def settle(self, records: Sequence[Record]) -> None:
         self._finish(records, ACKED)
 
-    def finish(self, records: Sequence[Record], status: int, *, to_back: bool = False) -> list[int]:
-        """Give rows that this object holds a status; all of them or, if it raises, none.
+    def finish(
+        self,
+        records: Sequence[Record],
+        status: int,
+        *,
+        to_back: bool = False,
+        guarded: bool = True,
+    ) -> list[int]:
+        """Give rows that this object holds a status.
 
         Args:
             to_back: put them behind all others, which gives them a new id.
+            guarded: all of them or, if it raises, none.  Else the caller sees to that.
 
         Returns:
             the ids of those that had another status.
         """
-        return self.guard(partial(self._finish, records, status, to_back=to_back))
+        finishing = partial(self._finish, records, status, to_back=to_back)
+        return self.guard(finishing) if guarded else finishing()
 
     def _finish(
         self, records: Sequence[Record], status: int, *, to_back: bool = False
@@ -115,7 +124,13 @@ class AckStore(SqlStore):
         return self._move(numbers, status, MOVES[status][0], to_back, mine=True)
 
     def move(
-        self, number: int, status: int, *, held: bool = False, to_back: bool = False
+        self,
+        number: int,
+        status: int,
+        *,
+        held: bool = False,
+        to_back: bool = False,
+        guarded: bool = True,
     ) -> list[int]:
         """Do what ``finish`` does for a row that is named by its id.
 
@@ -123,7 +138,8 @@ class AckStore(SqlStore):
             held: only if somebody holds it.
         """
         allowed = MOVES[status][0 if held else 1]
-        return self.guard(partial(self._move, (number,), status, allowed, to_back, mine=False))
+        moving = partial(self._move, (number,), status, allowed, to_back, mine=False)
+        return self.guard(moving) if guarded else moving()
 
     def _move(
         self,

@@ -7,7 +7,8 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .base import Stale
+from .._log import warn
+from .base import TWO_CONSUMERS, Stale
 from .sqlstore import MOST, Row, SqlStore
 from .table import ID_RANGE, MOST_COUNTED
 
@@ -52,6 +53,7 @@ class ReservingStore(SqlStore):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._out: set[int] = set()  # ids that are handed out
+        self._has_company = False  # another object consumes, too; it has been said
         self._forget_ahead()
 
     def _forget_ahead(self) -> None:
@@ -197,6 +199,13 @@ class ReservingStore(SqlStore):
         self._more(0, -deleted)
         if deleted != len(ids):
             self._known = False
+            if not self._has_company:
+                self._has_company = True
+                warn(
+                    TWO_CONSUMERS,
+                    f"{self._database.path}, {self._table.name}",
+                    "an ack queue (SQLiteAckQueue, MySQLAckQueue)",
+                )
 
     # -- reading --------------------------------------------------------------------
 
