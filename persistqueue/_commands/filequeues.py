@@ -8,6 +8,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, Any
 
+from .._clock import monotonic
 from .._storage.directory import ChunkDirectory
 from .._storage.files import ReadOnlyDisk
 from .._storage.framing import recognise
@@ -77,7 +78,7 @@ def stored_state(place: Place) -> tuple[bytes | None, State | None]:
         BadInfo: it is damaged, and stays so.
     """
     for attempt in range(_TRIES):
-        raw = place.info.read(time.monotonic())
+        raw = place.info.read(monotonic())
         if raw is None:
             return None, None
         try:

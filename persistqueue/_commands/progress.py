@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
+
+from .._clock import monotonic
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,12 +26,12 @@ class Progress:
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._next = time.monotonic() + _AFTER if sys.stderr.isatty() else float("inf")
+        self._next = monotonic() + _AFTER if sys.stderr.isatty() else float("inf")
         self._shown = False
 
     def __call__(self, done: int, total: int) -> None:
         """Say how far it is."""
-        now = time.monotonic()
+        now = monotonic()
         if now < self._next:
             return
         self._next, self._shown = now + _EVERY, True

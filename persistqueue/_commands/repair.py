@@ -14,6 +14,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .._clock import monotonic
 from .._storage import salvage
 from .._storage.dictstore import DictStore
 from .._storage.files import Disk
@@ -140,8 +141,8 @@ def _move_rows(path: str, found: databases.Found, rows: list[databases.BadRow]) 
 
 
 def _begin(store: Any, path: str) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = monotonic() + _PATIENCE
     while not store.begin(True):
-        if time.monotonic() > deadline:
+        if monotonic() > deadline:
             raise QueueLocked(f"{path}: another process holds the lock; nothing was done")
         time.sleep(0.005)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from .._clock import monotonic
 
 _FOREVER = float("inf")
 _AGES = 1e10  # s; a longer timeout is as good, and may be no float
@@ -30,7 +30,7 @@ class Deadline:
         elif timeout is None:
             self.at = _FOREVER
         else:
-            self.at = time.monotonic() + seconds
+            self.at = monotonic() + seconds
 
     @staticmethod
     def of(block: bool, timeout: float | None) -> Deadline:
@@ -41,11 +41,7 @@ class Deadline:
         """Return the seconds left, 0 when it is over, None when it never will be."""
         if self.at == _FOREVER:
             return None
-        return max(self.at - time.monotonic(), 0.0)
-
-    def expired(self) -> bool:
-        """Return whether the moment has come."""
-        return self.at != _FOREVER and time.monotonic() >= self.at
+        return max(self.at - monotonic(), 0.0)
 
 
 def checked_timeout(timeout: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from .._clock import monotonic
 from ..exceptions import QueueLocked, QueueUnreachable
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def begin(
         QueueUnreachable: the server could not be reached.
     """
     most = LOCK_PATIENCE if patience is None else patience
-    began, nap = time.monotonic(), _SHORTEST_NAP
+    began, nap = monotonic(), _SHORTEST_NAP
     try:
         while True:
             unreachable = None
@@ -55,7 +56,7 @@ def begin(
             allowed = min(max(wanted, LEAST_PATIENCE), most)
             if unreachable is not None:
                 allowed = min(allowed, away()) if away is not None else 0.0
-            if time.monotonic() - began >= allowed:
+            if monotonic() - began >= allowed:
                 raise unreachable or locked(
                     f"another process has held the queue's lock for {allowed:.3g} s; "
                     "nothing was done: is it stopped in the middle of a call?"

@@ -162,7 +162,8 @@ class TaskShell(Forsaking):
             self._enter(op)
             gate = op.gate = loop.create_future()
             if op.waits and (remaining := op.deadline.remaining()) is not None:
-                timer = loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
+                delay = min(remaining, _LONGEST_TIMER)
+                timer = loop.call_later(delay, self._expire, op, remaining - delay)
             await gate
             self._unclaimed.discard(op)
             return outcome_of(op, AsyncEmpty, AsyncFull)
@@ -199,12 +200,18 @@ class TaskShell(Forsaking):
             if self._autosave and op.verb == TAKE and isinstance(op.result, list):
                 self._unclaimed.add(op)
 
-    def _expire(self, op: Op) -> None:
-        """The op ran out of time: if it is pending or flying, its batch is the last try."""
+    def _expire(self, op: Op, left: float) -> None:
+        """The op ran out of time: if it is pending or flying, its batch is the last try.
+
+        The timer is believed, not a clock: a test may have stopped it.
+
+        Args:
+            left: seconds that are left of a timeout too long for one timer.
+        """
         loop = self._lane.loop
-        if not op.deadline.expired() and loop is not None:
-            remaining = op.deadline.remaining() or 0.0
-            loop.call_later(min(remaining, _LONGEST_TIMER), self._expire, op)
+        if left > 0 and loop is not None:
+            delay = min(left, _LONGEST_TIMER)
+            loop.call_later(delay, self._expire, op, left - delay)
             return
         op.waits = False
         if op.where == PARKED:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from asyncio import sleep
 from typing import TYPE_CHECKING, Any
+
+from .._clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ async def each(
     Args:
         awaits: what it returns is awaited.
     """
-    made, now = [], time.monotonic
+    made, now = [], monotonic
     turn = now() + TURN
     for item in items:
         made.append(await function(item) if awaits else function(item))

@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Protocol
 
+from .._clock import monotonic
 from .._log import warn
 
 _SHORTEST, _LONGEST = 0.001, 0.025  # s between two looks at one store
@@ -81,7 +82,7 @@ class Watcher:
                 thread = threading.Thread(target=self._run, name="persistqueue-watch", daemon=True)
                 thread.start()  # may raise, and then the next one tries again
                 self._thread = thread
-            self._entries[shell] = _Entry(time.monotonic() + _SHORTEST)
+            self._entries[shell] = _Entry(monotonic() + _SHORTEST)
         self._work.set()
 
     def _run(self) -> None:
@@ -92,14 +93,14 @@ class Watcher:
                 if not self._entries:
                     self._work.clear()
                     continue
-            time.sleep(max(soonest - time.monotonic(), _SHORTEST))
+            time.sleep(max(soonest - monotonic(), _SHORTEST))
 
     def _round(self) -> float:
         """Look at all that are due, and return when the next one is.
 
         A method of its own: while the thread sleeps, no local keeps a shell alive.
         """
-        now = time.monotonic()
+        now = monotonic()
         with self._mutex:
             entries = list(self._entries.items())
         soonest = now + _LONGEST

@@ -7,9 +7,9 @@ process, and when that dies, the next one who looks puts it back in its place.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
+from .._clock import monotonic
 from . import brokertable as sql
 from .base import Record
 from .brokerrows import BrokerRows, R
@@ -109,7 +109,7 @@ class BrokerStore(BrokerRows):
         return 0, 0
 
     def changed(self) -> bool:
-        return super().changed() or (self._others_hold and time.monotonic() >= self._next_look)
+        return super().changed() or (self._others_hold and monotonic() >= self._next_look)
 
     def unsaved(self) -> bool:
         return bool(self._out)
@@ -303,7 +303,7 @@ class BrokerStore(BrokerRows):
                 recovered += self._recover(owner)
             else:
                 self._others_hold = True
-        self._next_look = time.monotonic() + _LOOK_AGAIN
+        self._next_look = monotonic() + _LOOK_AGAIN
         return recovered
 
     def _recover(self, owner: str | None) -> int:
@@ -346,7 +346,7 @@ class BrokerStore(BrokerRows):
         records = [] if table is None else self._next_of(table, most, kind, since)
         if records:
             return table, records
-        if time.monotonic() < self._next_look:
+        if monotonic() < self._next_look:
             self._others_hold = True  # who knows: whoever waits looks again then
         elif self.guard(self.recover):
             return self._head(name, most, kind, since)

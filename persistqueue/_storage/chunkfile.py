@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from typing import TYPE_CHECKING, NoReturn
 
+from .._clock import monotonic
 from .._log import warn
 from ..exceptions import QueueCorrupt, QueueFailed
 from .base import TWO_CONSUMERS, Errors, Record, Stale
@@ -127,7 +127,7 @@ class ChunkFileStore:
             self.make_directory()
             self._lock = DirectoryLock(os.path.join(self.path, ".lock"), self.path)
         try:
-            if not self._lock.try_acquire(time.monotonic()):
+            if not self._lock.try_acquire(monotonic()):
                 return False
             self._recover()
         except BaseException:
@@ -157,7 +157,7 @@ class ChunkFileStore:
     def begin(self, exclusive: bool) -> bool:
         if not self._opened and not self.open():
             return False
-        lock, now = self._lock, time.monotonic()
+        lock, now = self._lock, monotonic()
         assert lock is not None
         if now - self._looked >= RECHECK:
             self._look_around(now)
@@ -215,7 +215,7 @@ class ChunkFileStore:
             raise QueueCorrupt(
                 self.path, "info", reason=str(bad), advice="reopen the queue to rebuild it"
             ) from bad
-        self._look_around(time.monotonic())
+        self._look_around(monotonic())
         old, self.state, self._seen = self.state, state, raw
         self._head = state.head
         self._cursor.follow(old, state)
@@ -408,7 +408,7 @@ class ChunkFileStore:
         """Cut reserved zeros off, if that takes no waiting; opening cuts them, too."""
         if self._lock is None or not self._opened:
             return
-        now = time.monotonic()
+        now = monotonic()
         if self._lock.try_acquire(now) and self._info.read(now) == self._seen:
             self._writer.cut(self.state.head)
 

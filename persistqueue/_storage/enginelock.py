@@ -8,10 +8,10 @@ apart: one engine object given to two queues where nothing is persistent, or not
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from typing import TYPE_CHECKING
 
+from .._clock import monotonic
 from .._log import warn
 from ..exceptions import QueueLocked
 from .files import DirectoryLock
@@ -58,7 +58,7 @@ class EngineLock:
         return True
 
     def _acquired(self, engine: StorageEngine) -> bool:
-        now, path = time.monotonic(), os.path.realpath(engine.path)
+        now, path = monotonic(), os.path.realpath(engine.path)
         lock = DirectoryLock(f"{path}.lock", os.path.dirname(path))
         try:
             taken = lock.try_acquire(now)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from .._clock import monotonic
 from .._log import warn
 from .sqliteerrors import SQLiteFailed
 
@@ -87,11 +87,11 @@ class Gate:
 
     def before_fork(self) -> None:
         """Wait until nobody is at work, and close what is open."""
-        me, end = threading.get_ident(), time.monotonic() + _FORK_PATIENCE
+        me, end = threading.get_ident(), monotonic() + _FORK_PATIENCE
         with self._changed:
             self._forking.add(me)
             while any(at != me and at not in self._forking for at, _ in self._at_work.values()):
-                left = end - time.monotonic()
+                left = end - monotonic()
                 if left <= 0:
                     warn("a fork in the middle of a call: the child cannot use its database")
                     break

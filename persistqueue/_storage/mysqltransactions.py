@@ -21,6 +21,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from .._clock import monotonic
 from .._log import warn
 from ..exceptions import QueueLocked, QueueUnreachable
 from .base import Stale, Undone
@@ -179,7 +180,7 @@ class MysqlTransactions(Transactions):
             return False
         self._exclusive = exclusive
         self._writes = self._committing = False
-        self._began = time.monotonic()
+        self._began = monotonic()
         if exclusive:
             self._begun()
         return True
@@ -234,13 +235,13 @@ class MysqlTransactions(Transactions):
             QueueUnreachable: nobody can know now.
         """
         self._drop()
-        end = time.monotonic() + max(self._database.patience, 1.0)
+        end = monotonic() + max(self._database.patience, 1.0)
         while True:
             try:
                 return self._ask()
             except ERRORS as error:
                 ours = self._database.translate(error, self._table.name)
-                if time.monotonic() >= end or not (is_lost(error) or is_conflict(error)):
+                if monotonic() >= end or not (is_lost(error) or is_conflict(error)):
                     break
                 time.sleep(_NAP)
         self._doubtful, self._committing = self._number, False
@@ -296,7 +297,7 @@ class MysqlTransactions(Transactions):
     # -- looking --------------------------------------------------------------------
 
     def changed(self) -> bool:
-        now = time.monotonic()
+        now = monotonic()
         if now < self._next_look:
             return False
         self._next_look = now + self._gap
@@ -304,7 +305,7 @@ class MysqlTransactions(Transactions):
 
     def _looked(self, *, quiet: bool) -> None:
         """Plan the next look for what others put; nothing tells but asking the server."""
-        now = time.monotonic()
+        now = monotonic()
         self._gap = min(2 * self._gap, _LONGEST_GAP) if quiet else _LEAST_GAP
         self._next_look = now + max(self._gap, _LOOK_SHARE * (now - self._began))
 

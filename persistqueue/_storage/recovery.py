@@ -11,6 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from .._clock import monotonic
 from .._log import warn
 from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt
 from .block import Damaged
@@ -56,7 +57,7 @@ class Recovery:
         Returns:
             the bytes of ``info`` (None: there is none) and the state that it holds.
         """
-        raw, stored, bad = info.read(time.monotonic()), None, None
+        raw, stored, bad = info.read(monotonic()), None, None
         if raw is not None:
             try:
                 stored = info.decode(raw)

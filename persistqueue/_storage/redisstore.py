@@ -15,9 +15,9 @@ finishing an item looks for it in its list.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._clock import monotonic
 from .._log import warn
 from ..exceptions import PersistQueueError, QueueCorrupt, QueueUnreachable
 from .base import Apart, Crowded, Errors, Record
@@ -105,7 +105,7 @@ class RedisStore:
         """Connect, and see that the keys are a queue's."""
         check(self._link, self.label, self.keys, self._codec.name if self._native else None)
         self._opened = True
-        self._look_at = time.monotonic() + self._pause
+        self._look_at = monotonic() + self._pause
         self._count()
         self._interrupted()
         return True
@@ -348,7 +348,7 @@ class RedisStore:
 
     def _collect_overdue(self) -> None:
         """Put back what other consumers have held for too long, if it is time to look."""
-        now = time.monotonic()
+        now = monotonic()
         if self._lease is not None and now >= self._sweep_at:
             self._sweep_at = now + self._pause
             self._held.lose(self.sweep.re_enqueue(self._lease, ours_only=True))
@@ -386,7 +386,7 @@ class RedisStore:
         self._tripwire.restless = self._held.lists > 0
 
     def changed(self) -> bool:
-        now, touched = time.monotonic(), self._tripwire.touched()
+        now, touched = monotonic(), self._tripwire.touched()
         if self._lease is not None and now >= self._look_at and self._tripwire.connected:
             self._look_at = now + self._pause
             return True

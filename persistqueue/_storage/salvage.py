@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._clock import monotonic
 from ..exceptions import QueueLocked
 from .block import Damaged
 from .directory import ChunkDirectory
@@ -123,8 +124,8 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
 
 def _locked(path: str) -> DirectoryLock:
     lock = DirectoryLock(os.path.join(path, ".lock"), path)
-    deadline = time.monotonic() + _PATIENCE
-    while not lock.try_acquire(now := time.monotonic()):
+    deadline = monotonic() + _PATIENCE
+    while not lock.try_acquire(now := monotonic()):
         if now > deadline:
             lock.close()
             raise QueueLocked(f"{path}: somebody holds the queue's lock; nothing was done")

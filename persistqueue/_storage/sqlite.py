@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from .._clock import monotonic
 from .._log import warn
 from ..exceptions import PersistQueueError, QueueFailed
 from .files import Disk
@@ -124,9 +125,9 @@ class Database:
         connection.execute("VACUUM")
         # SQLite would wait for readers with the write lock in its hand.
         connection.execute("PRAGMA busy_timeout=0")
-        until = time.monotonic() + self.patience
+        until = monotonic() + self.patience
         while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            if time.monotonic() >= until:
+            if monotonic() >= until:
                 warn(
                     "%s: shrunk, but somebody is still reading what was there before: the space "
                     "is free when he is done and somebody writes, or shrinks it again",

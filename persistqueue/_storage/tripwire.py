@@ -10,9 +10,9 @@ waits for these is let look again now and then.
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
+from .._clock import monotonic
 from .._log import warn
 from ..exceptions import PersistQueueError
 from .redislink import Link
@@ -52,7 +52,7 @@ class Tripwire:
     def touched(self) -> bool:
         """Return whether somebody who waits may look again; never waits for an answer."""
         with self._mutex:
-            if time.monotonic() < self._blocked_until:
+            if monotonic() < self._blocked_until:
                 return False
             try:
                 touched = self._look()
@@ -71,7 +71,7 @@ class Tripwire:
         if not self._link.readable():
             self._at_once = False
             return False
-        now = time.monotonic()
+        now = monotonic()
         if self._at_once and now < self._told + _OFTEN:
             return False  # it held something all the time: that is not what they wait for
         answer = self._link.read()
@@ -85,7 +85,7 @@ class Tripwire:
         """Try again later; whoever waits goes on waiting."""
         if self._pause == _OFTEN:
             warn("waiting for a queue's server: %s", error)
-        self._blocked_until = time.monotonic() + self._pause
+        self._blocked_until = monotonic() + self._pause
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         self._set = False
 
