@@ -8,9 +8,9 @@ from what is stored, before the next transaction.  While that fails, every call 
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from .._clock import monotonic
 from .._log import warn
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Reopening:
         Raises:
             QueueFailed: it could not be opened, now or less than a second ago.
         """
-        why, now = self._store.failed, time.monotonic()
+        why, now = self._store.failed, monotonic()
         if now < self._due and not hasty:
             raise self._store.errors.failed(
                 f"{why}; a later call reopens the queue, one a second tries"
