@@ -20,6 +20,7 @@ from ._storage.brokerstore import BrokerStore, Seen
 from ._storage.layouts import folded
 from ._storage.sqlite import MEMORY
 from ._storage.sqliteerrors import SqliteRowCodec
+from ._uncopied import uncopied
 from .brokerconfig import BrokerConfig
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class BrokerFace:
 
     path: str
     _databases = BrokerDatabase
+    __getstate__ = uncopied
 
     def _set_up(
         self,
@@ -234,6 +236,8 @@ class BrokerFace:
 
 class BrokerQueueFace(Generic[T]):
     """One queue of a broker."""
+
+    __getstate__ = uncopied
 
     def __init__(self, broker: Any, name: str) -> None:
         self.name = queue_name(name)

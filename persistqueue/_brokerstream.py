@@ -14,6 +14,7 @@ from ._broker import Message
 from ._filequeue import T
 from ._runtime.deadline import FOREVER, NOW
 from ._storage.table import ID_RANGE
+from ._uncopied import uncopied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ class Progress(Generic[T]):
     """
 
     _shell: Any
+    __getstate__ = uncopied
 
     def __init__(
         self, queue: BrokerQueueFace[T], interval: int, *, peek: bool, follow: bool

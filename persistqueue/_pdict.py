@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._options import DURABILITIES, absolute, one_of, whole
 from ._runtime.deadline import checked_timeout
@@ -51,6 +51,10 @@ class DictFace:
             patience=self.timeout,
         )
         self._store = DictStore(database, table, self._codec)
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise TypeError(f"a {name} cannot be copied or pickled; copy() returns an ordinary dict")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"

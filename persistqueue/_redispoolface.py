@@ -16,6 +16,7 @@ from ._storage.block import Damaged
 from ._storage.redislink import Link
 from ._storage.redisscripts import MOST, POOL_ACK, POOL_REMOVE, POOL_TAKE, parts_of
 from ._storage.redissettings import Settings
+from ._uncopied import uncopied
 from .exceptions import QueueClosed, QueueCorrupt
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ R = TypeVar("R")
 
 class PoolFace(Generic[T]):
     """One object on a pool's key."""
+
+    __getstate__ = uncopied
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from ._filequeue import T
 from ._log import warn
 from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
+from ._uncopied import uncopied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -27,6 +28,7 @@ class TaskedQueue(Generic[T]):
     path: str
     maxsize: int
     _shell: TaskShell
+    __getstate__ = uncopied
 
     @classmethod
     async def create(cls, *args: Any, **kwargs: Any) -> Self:
@@ -178,6 +180,8 @@ class _Loop(Generic[T]):
     No async generator: leaving the loop would give the last item back only when the event
     loop gets round to closing the generator.
     """
+
+    __getstate__ = uncopied
 
     def __init__(self, queue: TaskedQueue[T]) -> None:
         self._queue = queue  # which must not be dropped while the loop goes on

@@ -10,6 +10,7 @@ from ._filequeue import T
 from ._log import warn
 from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
+from ._uncopied import uncopied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ class ThreadedQueue(Generic[T]):
     path: str
     maxsize: int
     _shell: ThreadShell
+    __getstate__ = uncopied
 
     # -- get ------------------------------------------------------------------------
 

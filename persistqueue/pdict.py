@@ -230,9 +230,6 @@ class PDict(DictFace, _Mapping):
         self.update(other)
         return self
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("a PDict cannot be copied or pickled; copy() returns an ordinary dict")
-
     # -- the whole ------------------------------------------------------------------
 
     def shrink_disk_usage(self) -> None:
