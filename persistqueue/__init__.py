@@ -138,7 +138,7 @@ _HOMES = {
     "UniqueAckQ": "sqlackqueue",
     "UniqueQ": "sqlqueue",
 }
-_MODULES = frozenset(_HOMES.values()) | {"engines", "serializers"}
+_MODULES = frozenset(_HOMES.values()) | {"engines", "serializers", "sqlbase"}
 
 
 def __getattr__(name: str) -> Any:

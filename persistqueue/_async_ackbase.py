@@ -146,12 +146,14 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
         if item is not NO_ITEM:
             await self._finish(ACKED, item, None)
 
-    async def resume_unack_tasks(self) -> None:
+    async def resume_unack_tasks(self, force: bool = False) -> None:
         """Make ready what this object holds, what dead workers held, and what has no owner.
 
-        What other objects hold that are alive is left to them.
+        Args:
+            force: make ready what living workers hold as well.  Such an item is worked on twice,
+                and an ``ack`` of the first worker, unless it names the id, changes nothing.
         """
-        await self._shell.finish(*self._resuming())
+        await self._shell.finish(*self._resuming(force))
 
     async def clear_acked_data(
         self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._async_errors import AsyncEmpty
+from ._compat_sql import AsyncSqlNames
 from ._filequeue import NO_ITEM, T
 from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ._runtime.hops import Hops
 
 
-class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
+class AsyncSQLBase(AsyncSqlNames, SqlFace[T], TaskedQueue[T]):
     """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
 
     _hops: Hops
@@ -162,11 +163,6 @@ class AsyncSQLBase(SqlFace[T], TaskedQueue[T]):
     def size(self) -> int:
         """How many items could be taken, as of the last call; ``qsize`` asks anew."""
         return self._store.counts(exact=False)[0]
-
-    @property
-    def total(self) -> int:
-        """The same."""
-        return self.size
 
 
 class AsyncPlainPuts(AsyncSQLBase[T]):

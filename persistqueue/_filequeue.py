@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ._compat_file import FileNames
 from ._options import MAX_ITEM_BYTES, absolute, file_store, whole
 from .exceptions import ItemTooLarge
 from .serializers import pickle
@@ -21,7 +22,7 @@ T = TypeVar("T")
 NO_ITEM: Any = object()
 
 
-class FileQueue(Generic[T]):
+class FileQueue(FileNames, Generic[T]):
     """One object on a queue's directory."""
 
     _shell: Shell
@@ -41,6 +42,7 @@ class FileQueue(Generic[T]):
         max_item_bytes: int = MAX_ITEM_BYTES,
         engine: Engine | None = None,
     ) -> None:
+        self._check_hooks()
         self.path = absolute(path)
         self.maxsize = whole("maxsize", maxsize)
         self.chunksize = chunksize
@@ -49,6 +51,7 @@ class FileQueue(Generic[T]):
         self.autosave = bool(autosave)
         self.durability = durability
         self._longest = max_item_bytes
+        self._init(self.maxsize)
         self._store, self._framing = file_store(
             self.path,
             self._adapted(serializer),
@@ -80,9 +83,14 @@ class FileQueue(Generic[T]):
     def info(self) -> dict[str, Any]:
         """What the file ``info`` holds, as of the last call that stored something.
 
-        With ``engine=`` there is no such file: the numbers are those it would hold.
+        With ``engine=`` there is no such file: the numbers are those it would hold.  What a
+        program sets is ignored.
         """
         return self._store.state.mapping()
+
+    @info.setter
+    def info(self, value: dict[str, Any]) -> None:
+        """Ignore it: each call sees what is stored."""
 
     @property
     def skipped(self) -> int:

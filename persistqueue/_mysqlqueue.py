@@ -53,7 +53,9 @@ class MysqlFace(SqlFace[T]):
             raise TypeError(f"the argument {missing!r} is missing (or {_NAMES[missing]!r})")
         if name is not None and table_name is not None:
             _either("name", name, table_name)
-        table = MysqlTable(self._KIND, table_name or name or "sql", whole_name=bool(table_name))
+        self._check_hooks()
+        kind = self._named_kind()
+        table = MysqlTable(kind, table_name or name or "sql", whole_name=bool(table_name))
         self.host, self.port, self.user, self.charset = host, whole("port", port, 1), user, charset
         self.passwd, self.db_name = passwd, db_name
         self.name = table_name or name or "sql"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ._compat_hooks import Hooked
 from ._options import DURABILITIES, absolute, one_of, whole
 from ._runtime.deadline import checked_timeout
 from ._storage.dictstore import DictStore, Stored, stored_key
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 NO_DEFAULT: Any = object()
 
 
-class DictFace:
+class DictFace(Hooked):
     """One object on a dict's table."""
 
+    _TABLE_NAME = "dict"  # in front of the dict's name
     _store: DictStore
 
     def _set_up(
@@ -35,7 +37,7 @@ class DictFace:
         makes_directory: bool,
     ) -> None:
         """Check the arguments and make the store; nothing is opened."""
-        table = DictTable(str(name))
+        table = DictTable(str(name), self._TABLE_NAME)
         self.path = MEMORY if path == MEMORY else absolute(path)
         self.name = name
         self.timeout = checked_timeout(timeout)
@@ -50,7 +52,11 @@ class DictFace:
             power=power,
             patience=self.timeout,
         )
-        self._store = DictStore(database, table, self._codec)
+        self._store = DictStore(self._at_its_place(database), table, self._codec)
+
+    def _at_its_place(self, database: Database) -> Database:
+        """Return where the database is, if the class says so."""
+        return database
 
     def __reduce__(self) -> NoReturn:
         name = type(self).__name__

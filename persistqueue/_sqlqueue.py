@@ -10,6 +10,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
+from ._compat_sql import SqlNames
 from ._filequeue import NO_ITEM, T
 from ._log import warn
 from ._options import DURABILITIES, ON_CORRUPT, absolute, one_of, whole
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     Finishing = tuple[Callable[[Sequence[Record]], list[int]], Callable[[list[Record]], None]]
 
 
-class SqlFace(Generic[T]):
+class SqlFace(SqlNames, Generic[T]):
     """One object on a queue's table."""
 
     _KIND: Kind = FIFO
@@ -41,7 +42,6 @@ class SqlFace(Generic[T]):
     _codec: RowCodec
 
     path: str
-    name: str
     maxsize: int
 
     @property
@@ -104,7 +104,8 @@ class SqliteFace(SqlFace[T]):
         makes_directory: bool,
     ) -> tuple[Database, Table]:
         """Check the arguments; nothing is created or opened."""
-        table = Table(self._KIND, str(name))
+        self._check_hooks()
+        table = Table(self._named_kind(), str(name))
         self.maxsize = whole("maxsize", maxsize)
         self.name = name
         self.timeout = checked_timeout(timeout)
@@ -236,9 +237,9 @@ class AckFace:
                 "; ack_many and nack_many take several items" if several else "",
             )
 
-    def _resuming(self) -> Finishing:
-        """Make ready what nobody alive but this object holds."""
-        resume = partial(self._store.resume, mine_too=True)
+    def _resuming(self, force: bool) -> Finishing:
+        """Make ready what nobody alive but this object holds; with ``force`` everything."""
+        resume = partial(self._store.resume, mine_too=True, living_too=force)
         return (lambda _: [self._store.guard(resume)]), self._unacked.pick_every
 
     def _clearing(self, most: int, keep: int, failed_too: bool) -> Callable[[], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ._compat_file import AsyncQueueNames
 from ._filequeue import NO_ITEM, FileQueue, T
 from ._options import whole
 from ._runtime.deadline import Deadline
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncQueue", "Empty", "Full"]
 
 
-class AsyncQueue(FileQueue[T], TaskedQueue[T]):
+class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     The asyncio twin of ``Queue``, on the same files: any number of tasks may share an

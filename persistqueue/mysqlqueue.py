@@ -6,6 +6,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from ._ackbase import AckBase
+from ._compat_mysql import MySQLConn, MysqlQueueNames
 from ._filequeue import T
 from ._mysqlqueue import POOL_NAP, MysqlFace
 from ._options import MAX_ITEM_BYTES, whole
@@ -21,10 +22,10 @@ from .sqlbase import PlainPuts, SQLBase
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Empty", "Full", "MySQLAckQueue", "MySQLQueue"]
+__all__ = ["Empty", "Full", "MySQLAckQueue", "MySQLConn", "MySQLQueue"]
 
 
-class _MySQLBase(MysqlFace[T], SQLBase[T]):
+class _MySQLBase(MysqlQueueNames, MysqlFace[T], SQLBase[T]):
     """What both have in common: a pool, a table that can be widened."""
 
     _store: MysqlAckStore | MysqlDeletingStore | MysqlReservingStore
@@ -146,6 +147,7 @@ class MySQLQueue(_MySQLBase[T], PlainPuts[T]):
             server, table, self._codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
         )
         self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
+        self._init()
 
 
 class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
@@ -230,3 +232,4 @@ class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
             resumes=self.auto_resume,
         )
         self._shell = ThreadShell(self._store, self.maxsize, AT_ACK, self.timeout)
+        self._init()

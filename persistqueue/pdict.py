@@ -13,12 +13,11 @@ from collections.abc import (
 )
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from ._compat_dict import DictNames
 from ._options import MAX_ITEM_BYTES
 from ._pdict import NO_DEFAULT, DictFace, missing
-from ._runtime.takes import AT_TAKE
-from ._runtime.threads import ThreadShell
 from ._storage.dictstore import MISSING, stored_key
 from .serializers import pickle
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._storage.base import Store
 
 __all__ = ["PDict"]
 
@@ -42,7 +40,7 @@ else:
         """What people expect of a dict, as persist-queue's is one."""
 
 
-class PDict(DictFace, _Mapping):
+class PDict(DictNames, DictFace, _Mapping):
     """A dict that survives a restart, in an SQLite database.
 
     It is a ``dict`` for ``isinstance``, and behaves as one; keys come in the order in which
@@ -89,19 +87,17 @@ class PDict(DictFace, _Mapping):
         durability: str = "power",
         max_item_bytes: int = MAX_ITEM_BYTES,
     ) -> None:
-        self.multithreading = multithreading
-        self._set_up(
+        super().__init__(
             path,
             name,
-            timeout=timeout,
-            serializer=serializer,
-            db_file_name=db_file_name,
+            multithreading,
+            timeout,
+            True,
+            serializer,
+            db_file_name,
             durability=durability,
             max_item_bytes=max_item_bytes,
-            makes_directory=True,
         )
-        # The shell of a dict is never asked for a verb of queues.
-        self._shell = ThreadShell(cast("Store", self._store), 0, AT_TAKE, self.timeout)
 
     # -- one key --------------------------------------------------------------------
 
@@ -264,7 +260,8 @@ class PDict(DictFace, _Mapping):
 
     @property
     def _conn(self) -> sqlite3.Connection | None:
-        return self._store.connection
+        connection: sqlite3.Connection | None = self._store.connection
+        return connection
 
     def _known_keys(self) -> list[Any]:
         keys: list[Any] = self._look(self._store.keys)

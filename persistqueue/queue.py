@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._compat_file import QueueNames, atomic_rename
 from ._filequeue import NO_ITEM, FileQueue, T
 from ._options import whole
 from ._runtime.deadline import FOREVER, Deadline
@@ -15,10 +16,10 @@ from .exceptions import Empty, Full
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Empty", "Full", "Queue"]
+__all__ = ["Empty", "Full", "Queue", "atomic_rename"]
 
 
-class Queue(FileQueue[T], ThreadedQueue[T]):
+class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     Any number of threads may share an object, and any number of objects and

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._ackbase import AckBase
+from ._compat_sql import TICK_FOR_WAIT
 from ._filequeue import T
 from ._options import MAX_ITEM_BYTES, whole
 from ._runtime.acks import AT_ACK
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import os
 
 __all__ = [
+    "TICK_FOR_WAIT",
     "AckStatus",
     "Empty",
     "FIFOSQLiteAckQueue",

@@ -5,6 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ._compat_sql import (
+    TICK_FOR_WAIT,
+    SqlQueueNames,
+    commit_ignore_error,
+    with_conditional_transaction,
+)
+from ._compat_sqlite import SqliteNames
 from ._filequeue import NO_ITEM, T
 from ._options import MAX_ITEM_BYTES, whole
 from ._runtime.deadline import FOREVER, Deadline
@@ -20,10 +27,17 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-__all__ = ["PlainPuts", "SQLBase", "SQLiteBase"]
+__all__ = [
+    "TICK_FOR_WAIT",
+    "PlainPuts",
+    "SQLBase",
+    "SQLiteBase",
+    "commit_ignore_error",
+    "with_conditional_transaction",
+]
 
 
-class SQLBase(SqlFace[T], ThreadedQueue[T]):
+class SQLBase(SqlQueueNames, SqlFace[T], ThreadedQueue[T]):
     """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
 
     # -- put ------------------------------------------------------------------------
@@ -161,11 +175,6 @@ class SQLBase(SqlFace[T], ThreadedQueue[T]):
         """How many items could be taken now."""
         return self.qsize()
 
-    @property
-    def total(self) -> int:
-        """The same."""
-        return self.qsize()
-
 
 class PlainPuts(SQLBase[T]):
     """``put`` of an item that needs nothing beside it."""
@@ -216,7 +225,7 @@ class PlainPuts(SQLBase[T]):
         return self._put_rows(map(self._row, items), block, timeout)
 
 
-class SQLiteBase(SqliteFace[T], SQLBase[T]):
+class SQLiteBase(SqliteNames, SqliteFace[T], SQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are those of ``SQLiteQueue``."""
 
     def __init__(
@@ -248,7 +257,8 @@ class SQLiteBase(SqliteFace[T], SQLBase[T]):
             max_item_bytes=max_item_bytes,
             makes_directory=True,
         )
-        self._open(database, table)
+        self._open(self._at_its_place(database), table)
+        self._init()
 
     def _open(self, database: Any, table: Any) -> None:
         """Open the store, with the shell that fits how items are finished."""

@@ -101,6 +101,10 @@ class Takes:
                 into.append(record)
                 self._discard(record)
 
+    def known(self) -> list[Record]:
+        """Return what is handed out and not settled, oldest first."""
+        return list(self._all)
+
     def restore(self, records: Sequence[Record], _verb: str) -> None:
         """Remember again what could not be settled or given back, as the oldest."""
         self._indexes.clear()
@@ -229,6 +233,10 @@ class Tally:
                 into.append(record)
         if verb == SETTLE:
             self.unanswered -= len(into)
+
+    def known(self) -> list[Record]:
+        """Return what blocks and loops hold: the rest is settled."""
+        return list(self._held)
 
     def restore(self, records: Sequence[Record], verb: str) -> None:
         """Take the count back: settling, or giving back, failed."""

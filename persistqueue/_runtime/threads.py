@@ -141,6 +141,11 @@ class ThreadShell(Shell):
                     self._takes.restore(records, verb)
             raise
 
+    def taken(self) -> list[Record]:
+        """Return what this object has handed out and is not finished, oldest first."""
+        with self._mutex:
+            return self._takes.known()
+
     def passed(self, records: Sequence[Record]) -> None:
         with self._mutex:
             super().passed(records)

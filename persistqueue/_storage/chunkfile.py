@@ -31,7 +31,7 @@ from .block import Damaged
 from .chunkstate import Position, State
 from .cursor import Cursor
 from .directory import ChunkDirectory
-from .files import DirectoryLock, Disk, File, SyncError
+from .files import DirectoryLock, Disk, File, SyncError, Window
 from .infofile import RECHECK, BadInfo, InfoFile
 from .reader import ChunkReader
 from .recovery import Recovery
@@ -263,6 +263,20 @@ class ChunkFileStore:
         if record is not None:
             self._cursor.put_back(record)
         return record
+
+    def next_place(self) -> tuple[Window, int] | None:
+        """Return the chunk of the next item as a stream, as far as it holds items, and where.
+
+        None: the chunk is missing.
+        """
+        chunk, _, offset = self._cursor.place()
+        last, _, limit = self._head
+        try:
+            file = self._reader.load(chunk)
+        except FileNotFoundError:
+            return None
+        end = limit if chunk == last else self._disk.size(file)
+        return Window(self._disk, file, 0, end), offset
 
     def _next(self) -> Record | None:
         cursor = self._cursor

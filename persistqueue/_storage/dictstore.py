@@ -105,6 +105,11 @@ class DictStore(SqliteTransactions):
         count: int = self._one(self._table.count)
         return count
 
+    def newest(self) -> int | None:
+        """Return the number of the row that came last; None if there is none."""
+        newest: int | None = self._one(self._table.newest)
+        return newest
+
     def keys(self) -> list[Any]:
         """Return the keys in the order in which they came."""
         return [shown_key(*row) for row in self._rows(self._table.keys)]

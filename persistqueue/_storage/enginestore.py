@@ -90,6 +90,9 @@ class EngineStore:
         """The two ends as the chunk files' ``info`` would hold them."""
         return State(MOST_RECORDS, _place(self._tail), _place(self._stored))
 
+    def next_place(self) -> None:
+        """Return None: there is no file that could be read."""
+
     def _new_cursor(self) -> Cursor:
         return Cursor(self.state, self._autosave, lambda _: False)
 

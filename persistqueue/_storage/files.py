@@ -46,6 +46,13 @@ class File:
     def closed(self) -> bool:
         return self.fd < 0
 
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.fd
+
+    def flush(self) -> None:
+        """Do nothing: no byte waits here."""
+
     def close(self) -> None:
         """Close the descriptor; a second call does nothing."""
         fd, self.fd = self.fd, -1
@@ -203,6 +210,10 @@ class Window(io.RawIOBase):
         super().__init__()
         self._disk, self._file = disk, file
         self._start, self._at, self._end = start, start, end
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed or super().closed
 
     def readable(self) -> bool:
         return True

@@ -209,16 +209,17 @@ class AckStore(SqlStore):
 
     # -- owners ---------------------------------------------------------------------
 
-    def resume(self, *, mine_too: bool) -> int:
+    def resume(self, *, mine_too: bool, living_too: bool = False) -> int:
         """Make ready what dead owners hold, and rows without an owner; returns how many.
 
         Args:
             mine_too: what this object holds as well.
+            living_too: what other owners hold that are alive as well.
         """
         resumed = 0
         for (owner,) in self._rows(self._table.owners):
             mine = owner is not None and owner == self._owner.name
-            if owner is None or (mine and mine_too) or (not mine and self._owner.is_dead(owner)):
+            if mine_too if mine else owner is None or living_too or self._owner.is_dead(owner):
                 resumed += self._execute(self._table.resume, (owner,)).rowcount
         self._owner.sweep()
         self._more(resumed, 0)

@@ -8,6 +8,7 @@ and a file for an async class, as each one's documentation promises.
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import os
 import sqlite3
@@ -116,6 +117,26 @@ class Database:
         except SQLITE_ERRORS as error:
             raise self.translate(error, table) from error
 
+    def spare(self, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+        """Open a connection for a program, as Python opens one: changes wait for its commit."""
+        if self._identity is None and not self.memory:
+            self.locate()
+            _create_private(self.path)
+        elif not self.still_there():
+            raise self.removed()
+        connection = self._connect(
+            min(timeout, _LONGEST_PATIENCE), isolation_level="", factory=factory
+        )
+        connection.text_factory = str
+        return connection
+
+    def moved(self, path: str) -> Database:
+        """Return the same for another file."""
+        moved = copy.copy(self)
+        moved.path = moved._given = path  # noqa: SLF001 - its own
+        moved._makes_directory = False  # noqa: SLF001
+        return moved
+
     def shrink(self, table: str) -> None:
         """Rebuild the database without what was deleted, and give the space back."""
         if not self.memory:
@@ -150,15 +171,14 @@ class Database:
         finally:
             connection.execute("PRAGMA busy_timeout=0")
 
-    def _connect(self, timeout: float = 0.0) -> sqlite3.Connection:
+    def _connect(self, timeout: float = 0.0, **options: Any) -> sqlite3.Connection:
         path = self.path
         if not self.memory:
             refuse_no_file(path)
         if uri := not (self.memory or os.name == "nt"):  # it is there: never create it anew
             path = f"file:{'//' if os.path.isabs(path) else ''}{quote(os.fsencode(path))}?mode=rw"
-        connection = sqlite3.connect(
-            path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri
-        )
+        options = {"isolation_level": None, "check_same_thread": False, "uri": uri, **options}
+        connection: sqlite3.Connection = sqlite3.connect(path, timeout=timeout, **options)
         try:
             self._adjust(connection)
         except BaseException:  # it is no database, say

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .sqlite import Database
     from .sqliteerrors import SqliteError
+    from .sqlitespare import Spare
     from .table import Layout
 
 R = TypeVar("R")
@@ -47,6 +48,9 @@ class SqliteTransactions(Transactions):
         self._writes = 0  # rows written by this connection when the transaction began
         self._version = 0  # SQLite's count of what other connections committed
         self._failed = ""  # why nothing can be vouched for until this is opened again
+        self._lent = False  # whether the connection was given to a program
+        self._changes = 0  # rows written by it when its last transaction ended, once it is lent
+        self._spare: Spare | None = None
         gate.add(self)
 
     @property
@@ -57,7 +61,18 @@ class SqliteTransactions(Transactions):
     @property
     def connection(self) -> sqlite3.Connection | None:
         """The connection, for those who know what they do; None when it is closed."""
+        if self._connection is not None and not self._lent:
+            self._lent, self._changes = True, self._connection.total_changes
         return self._connection
+
+    @property
+    def spare(self) -> Spare | None:
+        """A second connection, which programs use; what they write is noticed as others' is."""
+        return self._spare
+
+    @spare.setter
+    def spare(self, spare: Spare) -> None:
+        self._spare = spare
 
     # -- opening and closing --------------------------------------------------------
 
@@ -77,7 +92,7 @@ class SqliteTransactions(Transactions):
             gate.refuse(self._database)
             connection = self._database.connect()
             prepare(connection, self._table, self._database.path)
-            self._connection, self._failed = connection, ""
+            self._connection, self._failed, self._lent = connection, "", False
             self._version = self._read_version()
             self._watch = Watch(self._database)
             self._opened()
@@ -107,6 +122,8 @@ class SqliteTransactions(Transactions):
         connection, self._connection = self._connection, None
         if connection is not None:
             close_quietly(connection)
+        if self._spare is not None:
+            self._spare.close()
 
     def suspend(self) -> None:
         """Close the connection before a fork; the next transaction goes on where this was."""
@@ -145,6 +162,8 @@ class SqliteTransactions(Transactions):
         if self._connection.in_transaction:  # Ctrl-C came just behind a BEGIN
             self._connection.rollback()
         self._exclusive, self._committing = exclusive, False
+        if self._lent:
+            self._see_writes()
         if not exclusive:
             self._refuse_if_removed()
             self._watch.note()
@@ -154,6 +173,8 @@ class SqliteTransactions(Transactions):
             version = self._read_version()
         except SQLITE_ERRORS as error:
             if is_busy(error):
+                if self._spare is not None:
+                    self._spare.step_aside()
                 return False
             raise self._database.translate(error, self._table.name) from error
         self._writes = self._connection.total_changes
@@ -164,6 +185,20 @@ class SqliteTransactions(Transactions):
             self._overtaken()
         self._begun()
         return True
+
+    def _see_writes(self) -> None:
+        """See whether a program has written through the connection that it was lent."""
+        if self._has_own_writes():
+            self._overtaken()
+        self._note_writes()
+
+    def _has_own_writes(self) -> bool:
+        connection = self._connection
+        return connection is not None and connection.total_changes != self._changes
+
+    def _note_writes(self) -> None:
+        if self._connection is not None:
+            self._changes = self._connection.total_changes
 
     def _refuse_if_removed(self) -> None:
         if not self._database.still_there():
@@ -184,6 +219,8 @@ class SqliteTransactions(Transactions):
         self._ending()
         if not self._exclusive:
             return
+        if self._lent:
+            self._note_writes()
         if connection.total_changes == self._writes:
             self._watch.note()  # nobody else can commit now, and this stores nothing
         self._committing = True
@@ -220,13 +257,14 @@ class SqliteTransactions(Transactions):
         try:
             connection.rollback()
         finally:
+            self._note_writes()
             self._undone()
         return False
 
     # -- the rest of a store --------------------------------------------------------
 
     def changed(self) -> bool:
-        return self._watch.changed()
+        return self._watch.changed() or (self._lent and self._has_own_writes())
 
     def sync(self) -> None:
         self._database.sync()

@@ -217,6 +217,11 @@ class SqlStore(Transactions):
             raise
         return number
 
+    def newest(self) -> int | None:
+        """Return the highest id of all rows; None if there is none."""
+        newest: int | None = self._one(self._table.newest)
+        return newest
+
     def all_rows(self) -> list[Row]:
         """Return every row in order of id, read beside whatever is under way."""
         return self._rows_beside(self._table.all_rows)

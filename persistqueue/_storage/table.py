@@ -167,6 +167,7 @@ class Table:
         self.update = f"UPDATE {table} SET data = {mark} WHERE _id = {mark}"
         self.delete = f"DELETE FROM {table} WHERE _id = {mark}"
         self.count = f"SELECT COUNT(*) FROM {table}{live}"
+        self.newest = f"SELECT MAX(_id) FROM {table}"
         # No more rows than this can be there; found at once, however many there are.
         self.span = (
             f"SELECT (SELECT MAX(_id) FROM {table}{live})"
@@ -306,14 +307,15 @@ class DictTable:
 
     Args:
         name: the dict's; any text.
+        prefix: of the table's name.
     """
 
     columns = ("key", "data")
     old = ""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, prefix: str = "dict") -> None:
         self.added = {"type": "TEXT"}
-        self.name = f"dict_{name}"
+        self.name = f"{prefix}_{name}"
         self.quoted = table = identifier(self.name)
         self.indexes: dict[str, str] = {}
         self.create = f"CREATE TABLE {table} (key TEXT PRIMARY KEY, data BLOB, type TEXT)"
@@ -325,6 +327,7 @@ class DictTable:
         self.delete = f"DELETE FROM {table} WHERE key = ?"
         self.clear = f"DELETE FROM {table}"
         self.count = f"SELECT COUNT(*) FROM {table}"
+        self.newest = f"SELECT MAX(rowid) FROM {table}"
         self.keys = f"SELECT key, type FROM {table} ORDER BY rowid"
         self.items = f"SELECT key, type, data FROM {table} ORDER BY rowid"
         self.aside = f"corrupt:{self.name}"

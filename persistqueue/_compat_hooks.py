@@ -1,0 +1,109 @@
+"""Hooks of persist-queue 1.1.0 that nothing calls here: a program that replaces one is told so.
+
+Its classes call private methods, and read private class attributes, that subclasses and
+patches replace.  Here a replacement is noticed at three moments: when a subclass is
+created, when an attribute of an object is set, and when an object is created (its class
+may have been patched before).  Each is a ``UserWarning``, once.  It is a ``TypeError``
+when an object is created, and only where stored items would be invisible.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_PACKAGE = __name__.partition(".")[0]
+_originals: dict[type, dict[str, Any]] = {}  # this package's classes, as they were created
+_told: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
+
+
+class Hooked:
+    """A class with such hooks."""
+
+    _HOOKS: ClassVar[Mapping[str, str]] = {}  # the name of each, and what to do instead
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.partition(".")[0] == _PACKAGE:
+            _originals[cls] = {name: vars(cls)[name] for name in vars(cls) if name[:2] != "__"}
+        else:
+            cls._notice_hooks()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._HOOKS:
+            _tell(type(self), name, self._HOOKS[name])
+        object.__setattr__(self, name, value)
+
+    @classmethod
+    def _notice_hooks(cls) -> None:
+        """Tell of the hooks that the class has, however they came there."""
+        for name, advice in cls._HOOKS.items():
+            if (owner := replaced_by(cls, name)) is not None:
+                _tell(owner, name, advice)
+
+
+def replaced_by(cls: type, name: str) -> type | None:
+    """Return the class in which a subclass or a patch replaced this name; None: none did."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+    if owner is not None and _originals.get(owner, {}).get(name) is vars(owner)[name]:
+        return None
+    return owner
+
+
+def refuse_replaced(cls: type, names: Iterable[str], why: str) -> None:
+    """Refuse a class with one of these names replaced: what is stored would not be seen.
+
+    Raises:
+        TypeError: that.
+    """
+    for name in names:
+        if (owner := replaced_by(cls, name)) is not None:
+            raise TypeError(f"{owner.__name__}.{name} is never used, so {why}")
+
+
+class Lazy:
+    """An attribute that is made when a program first asks for it, one for all threads."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        # No lock, which a fork might leave locked: of two that are made at once, one stays.
+        return vars(instance).setdefault(self._name, self._make(instance))
+
+
+def _tell(owner: type, name: str, advice: str) -> None:
+    told = _told.setdefault(owner, set())
+    if name not in told:
+        told.add(name)
+        warnings.warn(
+            f"{owner.__name__}.{name} is never used: persist-queue 1.1.0 calls it, this version "
+            f"does not. {advice}",
+            UserWarning,
+            stacklevel=_depth(),
+        )
+
+
+def _depth() -> int:
+    """Return where the program's own frame is, as ``warnings.warn`` counts for our caller."""
+    level, frame = 1, sys._getframe(1)
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_PROGRAM
+    ):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+_NOT_THE_PROGRAM = (_PACKAGE, "abc")
