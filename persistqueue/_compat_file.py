@@ -11,6 +11,7 @@ import io
 import os
 import threading
 import time
+import weakref
 from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ._compat_hooks import Hooked, Lazy, refuse_replaced
@@ -41,6 +42,109 @@ _HOOKS = {
     "_qfile": "Pass path=, or engine=.",
     "_infopath": "Pass path=, or engine=.",
 }
+
+
+class _Standing(NamedTuple):
+    """How many items were ever put, how many of those are taken, how many are unfinished."""
+
+    put: int
+    taken: int
+    unfinished: int
+
+
+def _came(before: _Standing, now: _Standing) -> bool:
+    """Return whether something was put, or given back."""
+    return now.put > now.taken and (now.put > before.put or now.taken < before.taken)
+
+
+def _went(before: _Standing, now: _Standing) -> bool:
+    """Return whether something was taken."""
+    return now.taken > before.taken
+
+
+def _finished(before: _Standing, now: _Standing) -> bool:
+    """Return whether the last item was finished."""
+    return now.unfinished == 0 and before.unfinished > 0
+
+
+class _Mutex:
+    """``mutex``: it keeps other programs' threads out, not the queue's own calls.
+
+    Attributes:
+        seen: how the queue stood when it was taken.
+    """
+
+    def __init__(self, queue: QueueNames) -> None:
+        self._lock = threading.Lock()
+        self._queue = weakref.ref(queue)  # else a queue that is dropped would not be closed
+        self.seen = queue._standing()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it."""
+        taken = self._lock.acquire(blocking, timeout)
+        queue = self._queue() if taken else None
+        if queue is not None:
+            self.seen = queue._standing()
+        return taken
+
+    def has(self, moved: Callable[[_Standing, _Standing], bool], before: _Standing) -> bool:
+        """Return whether the queue has moved, in this way, from how it stood before."""
+        queue = self._queue()
+        if queue is None:
+            return False
+        try:
+            queue._shell.count()  # sees what other processes did
+        except (PersistQueueError, OSError):  # the waiting thread's next call says so
+            return True
+        return moved(before, queue._standing())
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._lock.release()
+
+    def locked(self) -> bool:
+        """Return whether a thread has it."""
+        return self._lock.locked()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class _Condition(threading.Condition):
+    """A condition on ``mutex`` that also other threads' and processes' calls notify.
+
+    Args:
+        mutex: the queue's.
+        moved: tells from how the queue stood, and stands, whether that is so.
+    """
+
+    def __init__(self, mutex: Any, moved: Callable[[_Standing, _Standing], bool]) -> None:
+        super().__init__(mutex)
+        self._mutex = mutex
+        self._moved = moved
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until notified; returns False when that did not happen in time."""
+        mutex = self._mutex
+        if not mutex.locked():
+            raise RuntimeError("cannot wait on un-acquired lock")
+        before = mutex.seen
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while not mutex.has(self._moved, before):
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            if super().wait(min(left, _LOOK)):
+                break
+        return True
 
 
 class FileNames(Hooked):
@@ -92,10 +196,10 @@ class AsyncQueueNames(FileNames):
 class QueueNames(FileNames):
     """The same for threads."""
 
-    mutex = Lazy(lambda queue: _Mutex(queue._standing))
-    not_empty = Lazy(lambda queue: _Condition(queue, _came))
-    not_full = Lazy(lambda queue: _Condition(queue, _went))
-    all_tasks_done = Lazy(lambda queue: _Condition(queue, _finished))
+    mutex = Lazy(_Mutex)
+    not_empty = Lazy(lambda queue: _Condition(queue.mutex, _came))
+    not_full = Lazy(lambda queue: _Condition(queue.mutex, _went))
+    all_tasks_done = Lazy(lambda queue: _Condition(queue.mutex, _finished))
 
     @property
     def tailf(self) -> Any:
@@ -121,105 +225,8 @@ class QueueNames(FileNames):
         return _Standing(put, put - ready, self._shell.unfinished)
 
 
-class _Standing(NamedTuple):
-    """How many items were ever put, how many of those are taken, how many are unfinished."""
-
-    put: int
-    taken: int
-    unfinished: int
-
-
-def _came(before: _Standing, now: _Standing) -> bool:
-    """Return whether something was put, or given back."""
-    return now.put > now.taken and (now.put > before.put or now.taken < before.taken)
-
-
-def _went(before: _Standing, now: _Standing) -> bool:
-    """Return whether something was taken."""
-    return now.taken > before.taken
-
-
-def _finished(before: _Standing, now: _Standing) -> bool:
-    """Return whether the last item was finished."""
-    return now.unfinished == 0 and before.unfinished > 0
-
-
-class _Mutex:
-    """``mutex``: it keeps other programs' threads out, not the queue's own calls.
-
-    Attributes:
-        seen: how the queue stood when it was taken.
-    """
-
-    def __init__(self, standing: Callable[[], _Standing]) -> None:
-        self._lock = threading.Lock()
-        self._standing = standing
-        self.seen = standing()
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take it."""
-        taken = self._lock.acquire(blocking, timeout)
-        if taken:
-            self.seen = self._standing()
-        return taken
-
-    def release(self) -> None:
-        """Let go of it."""
-        self._lock.release()
-
-    def locked(self) -> bool:
-        """Return whether a thread has it."""
-        return self._lock.locked()
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-class _Condition(threading.Condition):
-    """A condition on ``mutex`` that also other threads' and processes' calls notify.
-
-    Args:
-        moved: tells from how the queue stood, and stands, whether that is so.
-    """
-
-    def __init__(self, queue: Any, moved: Callable[[_Standing, _Standing], bool]) -> None:
-        super().__init__(queue.mutex)
-        self._queue = queue
-        self._moved = moved
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until notified; returns False when that did not happen in time."""
-        mutex = self._queue.mutex
-        if not mutex.locked():
-            raise RuntimeError("cannot wait on un-acquired lock")
-        before = mutex.seen
-        end = float("inf") if timeout is None else time.monotonic() + timeout
-        while not self._has_moved(before):
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            if super().wait(min(left, _LOOK)):
-                break
-        return True
-
-    def _has_moved(self, before: _Standing) -> bool:
-        try:
-            self._queue._shell.count()
-        except (PersistQueueError, OSError):  # the waiting thread's next call says so
-            return True
-        return self._moved(before, self._queue._standing())
-
-
-def _reader(window: io.RawIOBase, offset: int) -> IO[bytes]:
-    reader: IO[bytes] = io.BufferedReader(window)
+def _reader(stream: Any, offset: int) -> IO[bytes]:
+    reader: IO[bytes] = io.BufferedReader(stream)
     reader.seek(offset)
     return reader
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -63,6 +64,47 @@ _HOOKS = {
     "_unack_cache": "What is handed out is in the table: unack_count() and queue() tell of it.",
     "_ack_count_via_status": "Override unack_count, acked_count, ready_count, ack_failed_count.",
 }
+
+
+class _PutEvent(threading.Event):
+    """Set when something was put since it was cleared, by whomever.
+
+    Args:
+        queue: looked at while it is there; what is in it now was put.
+    """
+
+    def __init__(self, queue: SqlQueueNames) -> None:
+        super().__init__()
+        self._queue = weakref.ref(queue)  # else a queue that is dropped would not be closed
+        self._seen = self._look(0)
+        if queue.qsize() > 0:
+            self.set()
+
+    def _look(self, otherwise: int) -> int:
+        """Return a number that is higher behind each put."""
+        queue = self._queue()
+        try:
+            return otherwise if queue is None else queue._newest()
+        except (PersistQueueError, OSError):  # closed, or locked for too long
+            return otherwise
+
+    def is_set(self) -> bool:
+        """Return whether something was put."""
+        if not super().is_set() and self._look(self._seen) > self._seen:
+            self.set()
+        return super().is_set()
+
+    def clear(self) -> None:
+        """Wait for the next put from now on."""
+        self._seen = self._look(self._seen)
+        super().clear()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until something was put; returns whether that is so."""
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and (left := end - time.monotonic()) > 0:
+            super().wait(min(left, _LOOK))
+        return super().is_set()
 
 
 class SqlNames(Hooked):
@@ -140,7 +182,7 @@ class SqlQueueNames(SqlNames):
 
     tran_lock = Lazy(lambda _: threading.RLock())
     action_lock = Lazy(lambda _: threading.RLock())
-    put_event = Lazy(lambda queue: _PutEvent(queue._newest, queue.qsize() > 0))
+    put_event = Lazy(_PutEvent)
 
     def _init(self) -> None:
         """Called at the end of ``__init__``, for subclasses."""
@@ -179,46 +221,6 @@ class SqlQueueNames(SqlNames):
         """Return the highest id of all rows, or 0."""
         newest = self._shell.request(self._store.newest, writes=False)
         return newest or 0
-
-
-class _PutEvent(threading.Event):
-    """Set when something was put since it was cleared, by whomever.
-
-    Args:
-        newest: returns a number that is higher behind each put.
-        is_set: whether something is there already.
-    """
-
-    def __init__(self, newest: Callable[[], int], is_set: bool) -> None:
-        super().__init__()
-        self._newest = newest
-        self._seen = self._look(0)
-        if is_set:
-            self.set()
-
-    def _look(self, otherwise: int) -> int:
-        try:
-            return self._newest()
-        except (PersistQueueError, OSError):  # closed, or locked for too long
-            return otherwise
-
-    def is_set(self) -> bool:
-        """Return whether something was put."""
-        if not super().is_set() and self._look(self._seen) > self._seen:
-            self.set()
-        return super().is_set()
-
-    def clear(self) -> None:
-        """Wait for the next put from now on."""
-        self._seen = self._look(self._seen)
-        super().clear()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until something was put; returns whether that is so."""
-        end = float("inf") if timeout is None else time.monotonic() + timeout
-        while not self.is_set() and (left := end - time.monotonic()) > 0:
-            super().wait(min(left, _LOOK))
-        return super().is_set()
 
 
 def refuse_foreign_tables(cls: type[Hooked]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ._compat_hooks import replaced_by
+from ._compat_hooks import Lazy, replaced_by
 from ._compat_sql import SqlQueueNames
 from ._storage.sqlitespare import Spare, SpareConnection
 
@@ -21,6 +22,8 @@ class SqliteNames(SqlQueueNames):
     path: str
     multithreading: bool
     timeout: float
+
+    _spare = Lazy(lambda queue: Spare(queue._place, shared=queue.multithreading))
 
     def _new_db_connection(
         self, path: str, multithreading: bool, timeout: float
@@ -58,21 +61,15 @@ class SqliteNames(SqlQueueNames):
     @property
     def _getter(self) -> sqlite3.Connection:
         """A second connection, for a program's own statements; in memory, the only one."""
-        self._shell.count()  # raises if the queue is closed
+        self._shell.check_open()
         if self._place.memory:
             only: sqlite3.Connection = self._store.connection
             return only
-        spare: Spare = self._store.spare or self._lend()
-        return spare.connection()
+        self._store.spare = spare = self._spare  # one for all threads
+        connect = partial(self._new_db_connection, self.path, self.multithreading, self.timeout)
+        connection: sqlite3.Connection = spare.connection(connect)
+        return connection
 
     @property
     def _putter(self) -> sqlite3.Connection:
         return self._getter
-
-    def _lend(self) -> Spare:
-        def connect() -> sqlite3.Connection:
-            return self._new_db_connection(self.path, self.multithreading, self.timeout)
-
-        self._store.spare = Spare(self._place, connect, shared=self.multithreading)
-        spare: Spare = self._store.spare
-        return spare

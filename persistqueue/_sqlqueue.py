@@ -105,7 +105,7 @@ class SqliteFace(SqlFace[T]):
     ) -> tuple[Database, Table]:
         """Check the arguments; nothing is created or opened."""
         self._check_hooks()
-        table = Table(self._named_kind(), str(name))
+        table = Table(self._named_kind(), str(name), adopts=not makes_directory)
         self.maxsize = whole("maxsize", maxsize)
         self.name = name
         self.timeout = checked_timeout(timeout)

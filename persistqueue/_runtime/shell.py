@@ -121,6 +121,10 @@ class Shell:
         """Look at the next record without taking it: a list of one."""
         return self.call(Op(PEEK))
 
+    def check_open(self) -> None:
+        """Raise what a call would if the queue is closed; waits for nothing."""
+        self._line.admit(Op(LOOK))
+
     def count(self) -> Any:
         """Count the items that could be taken now."""
         return self.call(Op(COUNT))

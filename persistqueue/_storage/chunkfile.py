@@ -20,6 +20,7 @@ Failure
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from typing import TYPE_CHECKING, NoReturn
 
@@ -264,17 +265,14 @@ class ChunkFileStore:
             self._cursor.put_back(record)
         return record
 
-    def next_place(self) -> tuple[Window, int] | None:
-        """Return the chunk of the next item as a stream, as far as it holds items, and where.
-
-        None: the chunk is missing.
-        """
+    def next_place(self) -> tuple[io.RawIOBase | io.BytesIO, int]:
+        """Return the chunk of the next item as a stream, as far as it holds items, and where."""
         chunk, _, offset = self._cursor.place()
         last, _, limit = self._head
         try:
             file = self._reader.load(chunk)
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError:  # it comes with the next put; or it is lost, as the get will say
+            return io.BytesIO(), 0
         end = limit if chunk == last else self._disk.size(file)
         return Window(self._disk, file, 0, end), offset
 

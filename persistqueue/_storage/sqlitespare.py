@@ -30,10 +30,21 @@ class SpareConnection(sqlite3.Connection):
         super().__init__(*args, **options)
         self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
 
-    def cursor(self, *args: Any, **options: Any) -> sqlite3.Cursor:  # type: ignore[override]
-        cursor: sqlite3.Cursor = super().cursor(*args, **options)
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        cursor = super().cursor(factory)
         self._cursors.add(cursor)
         return cursor
+
+    # Python's own versions make a cursor without asking the method above.
+
+    def execute(self, *args: Any) -> Any:
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        return self.cursor().executemany(*args)
+
+    def executescript(self, *args: Any) -> Any:
+        return self.cursor().executescript(*args)
 
     def close(self) -> None:
         """Close the cursors, then the connection."""
@@ -48,26 +59,22 @@ class Spare:
 
     Args:
         database: where it is; found already.
-        connect: opens a connection.
         shared: whether several threads use it.
     """
 
-    def __init__(
-        self, database: Database, connect: Callable[[], sqlite3.Connection], *, shared: bool
-    ) -> None:
+    def __init__(self, database: Database, *, shared: bool) -> None:
         self._database = database
-        self._connect = connect
         self._shared = shared
         self._thread = 0  # that opened it
         self._connection: sqlite3.Connection | None = None
         self._mutex = threading.Lock()  # protects the two above; held inside the gate alone
         gate.add(self)
 
-    def connection(self) -> sqlite3.Connection:
-        """Return the connection; opens it unless it is open."""
+    def connection(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+        """Return the connection; opens it with ``connect`` unless it is open."""
         with gate.inside(self._database), self._mutex:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = connect()
                 self._thread = threading.get_ident()
             return self._connection
 

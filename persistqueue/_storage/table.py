@@ -123,6 +123,7 @@ class Table:
     Args:
         kind: of the queue.
         name: the queue's; any text.
+        adopts: rows of a table without the queue's name belong here, whatever its name is.
 
     Raises:
         ValueError: no table can have such a name.
@@ -132,10 +133,11 @@ class Table:
     _LIVE = f"status < {HELD}"
     _ANY_OWNER = "owner IS ?"
 
-    def __init__(self, kind: Kind, name: str) -> None:
+    def __init__(self, kind: Kind, name: str, *, adopts: bool = False) -> None:
         self.kind = kind
         self.columns, self.added = kind.columns, kind.added
-        self.old = kind.prefix if kind.prefix in _OLD_ASYNC else ""
+        adopts = adopts and not (kind.ack or kind.priority)  # persist-queue has no such async class
+        self.old = kind.prefix if adopts or kind.prefix in _OLD_ASYNC else ""
         self.name = f"{kind.prefix}_{name}"
         self._write()
 
