@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _PACKAGE = __name__.partition(".")[0]
-_originals: dict[type, dict[str, Any]] = {}  # this package's classes, as they were created
+_originals: dict[int, Any] = {}  # what this package's classes have, by ids
 _told: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
 
 
@@ -30,7 +30,8 @@ class Hooked:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.__module__.partition(".")[0] == _PACKAGE:
-            _originals[cls] = {name: vars(cls)[name] for name in vars(cls) if name[:2] != "__"}
+            private = [vars(cls)[name] for name in vars(cls) if name.startswith("_")]
+            _originals.update({id(value): value for value in private})
         else:
             cls._notice_hooks()
 
@@ -49,10 +50,10 @@ class Hooked:
 
 def replaced_by(cls: type, name: str) -> type | None:
     """Return the class in which a subclass or a patch replaced this name; None: none did."""
-    owner = next((base for base in cls.__mro__ if name in vars(base)), None)
-    if owner is not None and _originals.get(owner, {}).get(name) is vars(owner)[name]:
+    found = getattr(cls, name, None)  # quick: each new object asks for some thirty names
+    if found is None or id(found) in _originals:
         return None
-    return owner
+    return next(base for base in cls.__mro__ if name in vars(base))
 
 
 def refuse_replaced(cls: type, names: Iterable[str], why: str) -> None:

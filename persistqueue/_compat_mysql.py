@@ -15,15 +15,20 @@ class MySQLConn:
     """A connection to a MySQL database with ``execute``, as one to SQLite has it.
 
     Args:
-        queue: whose pool it is of; ``execute`` then takes another connection of that pool.
+        queue: from whose pool it is taken when it is needed; ``execute`` takes another one.
         conn: a connection, instead.
     """
 
     def __init__(self, queue: Any = None, conn: Any = None) -> None:
         self._queue = queue
-        self._conn = conn if queue is None else queue.get_pooled_conn()
+        self._conn = conn
         self._cursor: Any = None
         self.closed = False
+
+    def _connection(self) -> Any:
+        if self._conn is None:
+            self._conn = self._queue.get_pooled_conn()
+        return self._conn
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
         """Run a statement; returns its cursor, with which the connection goes back."""
@@ -35,17 +40,19 @@ class MySQLConn:
     def commit(self) -> None:
         """Commit, unless it is closed."""
         if not self.closed:
-            self._conn.commit()
+            self._connection().commit()
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
-        if not self.closed:
-            self._conn.close()
+        connection, self._conn = self._conn, None
+        if connection is not None:
+            connection.close()
         self.closed = True
 
     def __enter__(self) -> Any:
-        self._cursor = self._conn.cursor()
-        return self._conn
+        connection = self._connection()
+        self._cursor = connection.cursor()
+        return connection
 
     def __exit__(
         self,

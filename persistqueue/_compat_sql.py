@@ -65,6 +65,8 @@ _HOOKS = {
     "_ack_count_via_status": "Override unack_count, acked_count, ready_count, ack_failed_count.",
 }
 
+_STATEMENTS = [name for name in _HOOKS if name.startswith("_SQL_")]
+
 
 class _PutEvent(threading.Event):
     """Set when something was put since it was cleared, by whomever.
@@ -231,8 +233,8 @@ def refuse_foreign_tables(cls: type[Hooked]) -> None:
     """
     unseen = "rows in the table that it names would not be seen; set _TABLE_NAME, or pass name="
     refuse_replaced(cls, ("_table_name",), unseen)
-    for name in cls._HOOKS:
-        statement = getattr(cls, name, None) if name.startswith("_SQL_") else None
+    for name in _STATEMENTS:
+        statement = getattr(cls, name, None)
         if isinstance(statement, str) and "{table_name}" not in statement:
             raise TypeError(f"{cls.__name__}.{name} is never used, so {unseen}")
 

@@ -48,9 +48,12 @@ class _MysqlStore(SqlStore, MysqlTransactions):
     def _count_anew(self) -> None:
         self._waiting, self._unsettled = self._glance()
 
+    def begin(self, exclusive: bool) -> bool:
+        self._known = False  # others may have committed, and nothing tells
+        return super().begin(exclusive)
+
     def _begun(self) -> None:
         super()._begun()
-        self._known = False
         self._handed = []
 
     def _ending(self) -> None:
