@@ -22,6 +22,7 @@ from ._storage.sqlite import MEMORY
 from ._storage.sqliteerrors import SqliteRowCodec
 from ._uncopied import uncopied
 from .brokerconfig import BrokerConfig
+from .exceptions import ItemTooLarge, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -222,6 +223,9 @@ class BrokerFace:
                 except Damaged as error:
                     if not self._store.skips:
                         raise self._store.corrupt(f"queue_{name}", number, error) from error
+                except (SerializationError, ItemTooLarge) as error:
+                    place = f"queue_{name}, row {number}"
+                    raise type(error)(f"{place}: {error}") from error.__cause__
             return found
 
         return messages

@@ -10,14 +10,15 @@ import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._filequeue import T
+from ._log import warn
 from ._options import MAX_ITEM_BYTES, whole
 from ._redisface import LOCAL, checked_layout, checked_name, codec_of, native_base, replicas_of
-from ._storage.block import Damaged
+from ._storage.block import Damaged, reason_of
 from ._storage.redislink import Link
 from ._storage.redisscripts import MOST, POOL_ACK, POOL_REMOVE, POOL_TAKE, parts_of
 from ._storage.redissettings import Settings
 from ._uncopied import uncopied
-from .exceptions import QueueClosed, QueueCorrupt
+from .exceptions import ItemTooLarge, QueueClosed, QueueCorrupt, SerializationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,7 @@ class PoolFace(Generic[T]):
         self.path = f"{settings.label}/{name}"
         self._link = Link(settings)
         self._closed = False
+        self.skipped = 0  # items that this object set aside
 
     def __bool__(self) -> bool:
         return True
@@ -96,7 +98,29 @@ class PoolFace(Generic[T]):
         try:
             return [self._codec.decode(value) for value in values]
         except Damaged as error:
-            raise QueueCorrupt(self.path, self._key, reason=str(error)) from error
+            raise QueueCorrupt(
+                self.path, self._key, reason=str(error), advice="set_aside() gets past it"
+            ) from error
+        except (SerializationError, ItemTooLarge) as error:
+            raise type(error)(f"{self.path}: {error}") from error.__cause__
+
+    def _set_aside(self) -> bool:
+        """Move the first item that cannot be loaded to a list of its own."""
+        start, dead = 0, f"{self._key}-dead"
+        while True:
+            page = ("ZRANGE", self._key, start, start + MOST - 1)
+            if not (values := self._link.ask(page, again=True)[0]):
+                return False
+            for value in values:
+                try:
+                    self._codec.decode(value)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+                    moves = (("LPUSH", dead, value), ("ZREM", self._key, value))
+                    self._replicas.check(self._link.transaction(moves, *self._replicas.behind))
+                    self.skipped += 1
+                    warn("%s: an item was moved to %s: %s", self.path, dead, reason_of(error))
+                    return True
+            start += len(values)
 
     def _give_back(self, values: list[bytes]) -> None:
         """Let items be due now that were taken."""

@@ -27,6 +27,7 @@ class TaskedQueue(Generic[T]):
 
     path: str
     maxsize: int
+    _store: Any
     _shell: TaskShell
     __getstate__ = uncopied
 
@@ -108,6 +109,23 @@ class TaskedQueue(Generic[T]):
                 await self._shell.give_back(records)
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%s: an item could not be given back", self.path, traceback=True)
+
+    async def set_aside(self) -> bool:
+        """Get past the next item if it cannot be loaded: keep it beside the queue, and go on.
+
+        For an item at which ``get`` raises ``QueueCorrupt``, ``SerializationError`` or
+        ``ItemTooLarge`` each time.  Its bytes are kept: in a file ``*.corrupt-*`` beside those
+        of the queue, in the table ``corrupt:...``, or in the list ``...-dead`` on Redis.
+        ``skipped`` counts it.
+
+        Returns:
+            whether it was set aside; False if it can be loaded, or there is none.
+
+        Raises:
+            FormatError: another serializer wrote what is there.
+        """
+        done: bool = await self._shell.request(self._store.set_aside, writes=True)
+        return done
 
     async def join(self) -> None:
         """Wait until every item that was put is finished."""

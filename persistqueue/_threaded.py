@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from . import exceptions
 from ._filequeue import T
@@ -30,6 +30,7 @@ class ThreadedQueue(Generic[T]):
 
     path: str
     maxsize: int
+    _store: Any
     _shell: ThreadShell
     __getstate__ = uncopied
 
@@ -104,6 +105,23 @@ class ThreadedQueue(Generic[T]):
                 self._shell.give_back(records)
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%s: an item could not be given back", self.path, traceback=True)
+
+    def set_aside(self) -> bool:
+        """Get past the next item if it cannot be loaded: keep it beside the queue, and go on.
+
+        For an item at which ``get`` raises ``QueueCorrupt``, ``SerializationError`` or
+        ``ItemTooLarge`` each time.  Its bytes are kept: in a file ``*.corrupt-*`` beside those
+        of the queue, in the table ``corrupt:...``, or in the list ``...-dead`` on Redis.
+        ``skipped`` counts it.
+
+        Returns:
+            whether it was set aside; False if it can be loaded, or there is none.
+
+        Raises:
+            FormatError: another serializer wrote what is there.
+        """
+        done: bool = self._shell.request(self._store.set_aside, writes=True)
+        return done
 
     def join(self) -> None:
         """Wait until every item that was put is finished."""

@@ -78,7 +78,12 @@ class AsyncRedisPool(PoolFace[T]):
     async def get_items(self, count: int) -> list[T]:
         """Return up to so many items that are due, the longest due first; never waits."""
         most = whole("count", count, 0)
-        return self._decoded(await self._do(self._take, most, undo=self._give_back))
+        values = await self._do(self._take, most, undo=self._give_back)
+        try:
+            return self._decoded(values)
+        except Exception:  # one of them: the others are due as before
+            await self._do(self._give_back, values)
+            raise
 
     async def get_all_items(self) -> list[T]:
         """Return all items that are due now."""
@@ -120,6 +125,17 @@ class AsyncRedisPool(PoolFace[T]):
     async def clear_pool(self) -> int:
         """Take all items out; returns how many it were."""
         return await self._do(self._clear)
+
+    async def set_aside(self) -> bool:
+        """Move the first item that cannot be loaded to the list ``<key>-dead``.
+
+        It is in the way of ``get_items``, which raises ``QueueCorrupt``, ``SerializationError``
+        or ``ItemTooLarge`` each time.  ``skipped`` counts it.
+
+        Returns:
+            whether there was one.
+        """
+        return await self._do(self._set_aside)
 
     # -- look -----------------------------------------------------------------------
 

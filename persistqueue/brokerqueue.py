@@ -297,6 +297,19 @@ class BrokerQueue(BrokerQueueFace[T]):
         count: int = self._broker._write(deleting)
         return count
 
+    def set_aside(self) -> bool:
+        """Get past the next item if it cannot be loaded: move it to the table ``corrupt:...``.
+
+        Returns:
+            whether it was moved; False if it can be loaded, or there is none.
+
+        Raises:
+            FormatError: another serializer wrote what is there.
+        """
+        setting = self._broker._guarded(self._store.set_aside, self.name)
+        done: bool = self._broker._write(setting)
+        return done
+
     def purge(self) -> int:
         """Delete everything that waits; returns how many items."""
         count: int = self._broker._write(self._broker._guarded(self._store.purge, self.name))

@@ -71,7 +71,12 @@ class RedisPool(PoolFace[T]):
     def get_items(self, count: int) -> list[T]:
         """Return up to so many items that are due, the longest due first; never waits."""
         most = whole("count", count, 0)
-        return self._decoded(self._do(self._take, most))
+        values = self._do(self._take, most)
+        try:
+            return self._decoded(values)
+        except Exception:  # one of them: the others are due as before
+            self._do(self._give_back, values)
+            raise
 
     def get_all_items(self) -> list[T]:
         """Return all items that are due now."""
@@ -113,6 +118,17 @@ class RedisPool(PoolFace[T]):
     def clear_pool(self) -> int:
         """Take all items out; returns how many it were."""
         return self._do(self._clear)
+
+    def set_aside(self) -> bool:
+        """Move the first item that cannot be loaded to the list ``<key>-dead``.
+
+        It is in the way of ``get_items``, which raises ``QueueCorrupt``, ``SerializationError``
+        or ``ItemTooLarge`` each time.  ``skipped`` counts it.
+
+        Returns:
+            whether there was one.
+        """
+        return self._do(self._set_aside)
 
     # -- look -----------------------------------------------------------------------
 

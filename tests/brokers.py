@@ -65,6 +65,11 @@ class _OneQueue:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)
 
+    @property
+    def skipped(self) -> int:
+        skipped: int = self._broker.skipped
+        return skipped
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self._queue)
 
@@ -79,8 +84,8 @@ class _OneQueue:
 def _one_queue(family: str) -> Callable[..., Any]:
     """Return what opens a queue with a file queue's arguments, of which it knows but one."""
 
-    def open_queue(path: Any, *, serializer: Any, **_: Any) -> _OneQueue:
-        return _OneQueue(BROKERS[family](path, serializer=serializer))
+    def open_queue(path: Any, *, serializer: Any, on_corrupt: str = "raise", **_: Any) -> _OneQueue:
+        return _OneQueue(BROKERS[family](path, serializer=serializer, on_corrupt=on_corrupt))
 
     return open_queue
 

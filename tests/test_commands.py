@@ -540,11 +540,11 @@ def test_repair_does_not_claim_what_it_cannot_do(
 def test_repair_waits_for_the_lock_and_gives_up(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from persistqueue._commands import repair as command_module
+    from persistqueue._commands import aside
     from persistqueue._storage import salvage
 
     monkeypatch.setattr(salvage, "_PATIENCE", 0.0)
-    monkeypatch.setattr(command_module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(aside, "PATIENCE", 0.0)
     fill(path)
     damage(path / "q00001", 30)
     with closing(SQLiteQueue(path)) as q:

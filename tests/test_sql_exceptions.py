@@ -179,7 +179,6 @@ DAMAGED = [
     (b"garbage", pickle, pickle.UnpicklingError),
     (b"I1\n", pickle, EOFError),
     (b"\x80\x04\x8c\x01\xff.", pickle, ValueError),
-    (b"cbuiltins\nint\n(I1\nI2\nI3\ntR.", pickle, TypeError),
     (b"{", json, ValueError),
 ]
 
@@ -200,11 +199,34 @@ def test_a_damaged_row(kind: str, stored: bytes, serializer: Any, raised: Any, p
     q.close()
 
 
+@each_kind
+@pytest.mark.parametrize(
+    ("stored", "raised"),
+    [
+        (b"cbuiltins\nint\n(I1\nI2\nI3\ntR.", TypeError),
+        (b"cbuiltins\nint\n(S'x'\ntR.", ValueError),
+    ],
+)
+def test_a_whole_row_that_cannot_be_loaded(
+    kind: str, stored: bytes, raised: Any, path: Path
+) -> None:
+    """It raises what the serializer raised, too; and it is no damage."""
+    q = open_any(kind, path)
+    q.put("a")
+    spoil(path, stored)
+    with pytest.raises(raised, match="stays stored") as caught:
+        q.get()
+    assert isinstance(caught.value, SerializationError)
+    q.close()
+
+
 def test_an_error_that_no_program_expects_of_a_row(path: Path) -> None:
     """Another error of the serializer is the cause of the cause."""
 
     class Odd:
-        dumps = staticmethod(pickle.dumps)
+        @staticmethod
+        def dumps(item: Any) -> bytes:
+            return repr(item).encode()
 
         @staticmethod
         def loads(data: bytes) -> Any:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._storage.block import Damaged
 from .._storage.framing import framing_of
+from .._storage.origin import recognise
 from .._storage.rowcodec import RowCodec
 from .._storage.signedframing import SignedFraming
-from ..exceptions import ItemTooLarge, PersistQueueError, SerializationError
+from ..exceptions import PersistQueueError, SerializationError
 from ..serializers._inmemory import in_memory
 from ..serializers._signed import MAGIC, BadSignature, Signed, unseal
 
@@ -118,29 +119,26 @@ def row_check(serializer: Any, longest: int) -> Callable[[Any], None]:
     return codec.decode
 
 
+def loading(serializer: Any, longest: int) -> Callable[[Any], None]:
+    """Return what does the same, and loads the row's item to see whether it can be loaded."""
+    if serializer == "signed":
+        return row_check(serializer, longest)
+    codec = RowCodec(serializer, ordered=False, longest=longest)
+
+    def check(data: Any) -> None:
+        try:
+            codec.decode(data)
+        except (Damaged, SerializationError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise SerializationError(f"{type(error).__name__}: {error}") from error
+
+    return check
+
+
 def recognise_rows(rows: Sequence[Any]) -> Any:
     """Return the serializer that most of these rows fit, or None."""
-    best, most = None, 0
-    for name in ("signed", *SHIPPED):
-        try:
-            serializer = named(name)
-        except ImportError:
-            continue
-        check = row_check(serializer, 1 << 62)
-        fits = sum(_fits(check, row) for row in rows)
-        if fits > most:
-            best, most = serializer, fits
-        if 2 * most >= len(rows):
-            break  # the strict ones come first: cbor2 reads the beginning of nearly anything
-    return best
-
-
-def _fits(check: Callable[[Any], None], row: Any) -> bool:
-    try:
-        check(row)
-    except (Damaged, SerializationError, ItemTooLarge):
-        return False
-    return True
+    return named(recognise(rows)[0])
 
 
 def _check_pickle(data: Any) -> None:

@@ -93,20 +93,29 @@ def is_database(path: str) -> bool:
 
 
 def look(
-    path: str, serializer: Any, longest: int, progress: Callable[[int, int], None]
+    path: str,
+    serializer: Any,
+    longest: int,
+    progress: Callable[[int, int], None],
+    *,
+    load: bool = False,
 ) -> tuple[Report, list[BadRow]]:
-    """Return what is in a database, and which rows hold nothing."""
+    """Return what is in a database, and which rows hold nothing.
+
+    Args:
+        load: load each item, too: runs the code of pickles.
+    """
     path = os.path.realpath(path)
     before = _stamp(path)
-    report, bad = _look(path, serializer, longest, progress)
+    report, bad = _look(path, serializer, longest, progress, load)
     if _stamp(path) != before:  # somebody came while it was read as if nobody would
-        report, bad = _look(path, serializer, longest, progress)
+        report, bad = _look(path, serializer, longest, progress, load)
         report.notes.append("somebody uses it: this is how it was a moment ago")
     return report, bad
 
 
 def _look(
-    path: str, serializer: Any, longest: int, progress: Callable[[int, int], None]
+    path: str, serializer: Any, longest: int, progress: Callable[[int, int], None], load: bool
 ) -> tuple[Report, list[BadRow]]:
     report = Report(path, "SQLite database", sqlite=sqlite3.sqlite_version)
     for suffix in _SUFFIXES:
@@ -123,7 +132,7 @@ def _look(
             _check_pages(connection, report)
             there = tables(connection, report)
             for found in there:
-                _look_at(connection, found, serializer, longest, report, bad, progress)
+                _look_at(connection, found, serializer, longest, report, bad, progress, load)
             if not there and any(note.endswith(_STRANGE) for note in report.notes):
                 report.damage.add(
                     "no queue or dict is in it; one with engine= is looked at by opening it"
@@ -251,6 +260,7 @@ def _look_at(
     report: Report,
     bad: list[BadRow],
     progress: Callable[[int, int], None],
+    load: bool,
 ) -> None:
     part = Part(f"{found.name}", found.what)
     report.parts.append(part)
@@ -261,7 +271,8 @@ def _look_at(
     if serializer is None and total:
         report.damage.add(f"{found.table.name}: nothing here can be read: say --serializer")
     part.serializer = choice.name_of(serializer) if serializer is not None else ""
-    check = choice.row_check(serializer, longest) if serializer is not None else None
+    checks = choice.loading if load else choice.row_check
+    check = checks(serializer, longest) if serializer is not None else None
     counts, oldest = part.counts, float("inf")
     counts.update({found.counted: 0, "readable": 0})
     for seen, row in enumerate(_rows(connection, found, longest)):

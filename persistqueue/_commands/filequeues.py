@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .._clock import monotonic
+from .._storage.block import reason_of
 from .._storage.directory import ChunkDirectory
 from .._storage.files import ReadOnlyDisk
 from .._storage.framing import recognise
@@ -17,7 +18,7 @@ from .._storage.salvage import Place
 from .._storage.signedframing import SignedFraming
 from ..exceptions import PersistQueueError
 from . import choice
-from .report import Part, Report
+from .report import NOT_LOADED, Part, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,16 +93,25 @@ def stored_state(place: Place) -> tuple[bytes | None, State | None]:
 
 
 def look(
-    path: str, serializer: Any, longest: int, progress: Callable[[int, int], None]
+    path: str,
+    serializer: Any,
+    longest: int,
+    progress: Callable[[int, int], None],
+    *,
+    load: bool = False,
 ) -> tuple[Report, list[Stretch]]:
-    """Return what is in a queue's directory, and where its damage is."""
+    """Return what is in a queue's directory, and where its damage is.
+
+    Args:
+        load: load each item, too: runs the code of pickles.
+    """
     report = Report(path, "file queue", files=_sizes(path))
     report.set_aside = {name: n for name, n in report.files.items() if _ASIDE.fullmatch(name)}
     damage: list[Stretch] = []
     try:
         place = place_of(path, serializer, longest)
         try:
-            damage = _look_at(place, report, progress)
+            damage = _look_at(place, report, progress, load)
         finally:
             place.close()
     except BadInfo as bad:
@@ -111,7 +121,9 @@ def look(
     return report, damage
 
 
-def _look_at(place: Place, report: Report, progress: Callable[[int, int], None]) -> list[Stretch]:
+def _look_at(
+    place: Place, report: Report, progress: Callable[[int, int], None], load: bool
+) -> list[Stretch]:
     framing = place.framing
     unchecked = isinstance(framing, SignedFraming) and not framing.strict
     name = choice.name_of("signed") if unchecked else framing.name
@@ -133,6 +145,8 @@ def _look_at(place: Place, report: Report, progress: Callable[[int, int], None])
         readable += not stretch.reason
         if stretch.reason:
             damage.append(stretch)
+        elif load and (reason := _load(place, stretch)):
+            report.damage.add(f"{_where(place, stretch)}: {NOT_LOADED.format(reason)}")
         progress(state.ordinal(stretch.end) - state.ordinal(state.tail), state.size)
     after, now = stored_state(place)
     if now is not None and after != raw:
@@ -146,11 +160,25 @@ def _look_at(place: Place, report: Report, progress: Callable[[int, int], None])
     return damage
 
 
-def _describe(place: Place, stretch: Stretch, state: State) -> str:
+def _load(place: Place, stretch: Stretch) -> str:
+    """Load an item, for nobody; returns why it cannot be, or nothing."""
+    chunk, _, offset = stretch.start
+    try:
+        place.reader.decode(chunk, offset, None)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+        return reason_of(error)
+    return ""
+
+
+def _where(place: Place, stretch: Stretch) -> str:
     chunk, records, offset = stretch.start
-    lost = state.ordinal(stretch.end) - state.ordinal(stretch.start)
     name = os.path.basename(place.chunks.chunk_path(chunk))
-    return f"{name}, byte {offset}, record {records}: {stretch.reason} (takes {lost} items)"
+    return f"{name}, byte {offset}, record {records}"
+
+
+def _describe(place: Place, stretch: Stretch, state: State) -> str:
+    lost = state.ordinal(stretch.end) - state.ordinal(stretch.start)
+    return f"{_where(place, stretch)}: {stretch.reason} (takes {lost} items)"
 
 
 def _note_strays(place: Place, state: State, report: Report) -> None:

@@ -5,28 +5,27 @@ damaged rows of a database are moved to the table corrupt:<table>. The order of 
 stays. Takes the queue's lock; stop the programs that use the queue first, or items that
 they have in hand may come twice. Run it as the user whose queue it is: new files are its
 own. Runs no item's pickle. See what it would do with --dry-run.
+
+An item that is whole and cannot be loaded (its class is gone, say) is no damage and stays.
+--set-aside N gets past it: it puts aside the next N items of a queue, whatever they are.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._clock import monotonic
 from .._storage import salvage
 from .._storage.dictstore import DictStore
 from .._storage.files import Disk
 from .._storage.infofile import BadInfo
-from .._storage.rowcodec import RowCodec
 from .._storage.sqlite import Database
 from .._storage.sqliteerrors import TRANSLATED
 from .._storage.sqlitestores import SqliteDeletingStore
 from .._storage.table import DictTable
-from ..exceptions import QueueCorrupt, QueueLocked
-from ..serializers import pickle
-from . import choice, databases, filequeues
+from ..exceptions import QueueCorrupt
+from . import aside, choice, databases, filequeues
 from .places import places
 from .progress import Progress
 from .report import shown
@@ -36,19 +35,22 @@ if TYPE_CHECKING:
 
     from .report import Report
 
-_PATIENCE = 10.0  # s to wait for a database's lock
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     choice.add_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be")
+    aside.listed(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Mend what is there; returns the exit status."""
     found = places(arguments.path)
     serializer, longest = choice.named(arguments.serializer), arguments.max_item_bytes
+    if arguments.set_aside is not None:
+        return aside.set_aside(
+            found, serializer, arguments.table, arguments.set_aside, arguments.dry_run
+        )
     status = 0
     with Progress("repairing") as progress:
         if found.directory is not None:
@@ -112,8 +114,8 @@ def _mend_database(path: str, bad: list[databases.BadRow], others: int) -> int:
 
 
 def _move_rows(path: str, found: databases.Found, rows: list[databases.BadRow]) -> int:
-    database = Database(path, power=True, patience=_PATIENCE)
-    codec = RowCodec(pickle, ordered=False, longest=1)  # nothing is decoded
+    database = Database(path, power=True, patience=aside.PATIENCE)
+    codec: Any = aside.NoCodec()
     store: Any = (
         DictStore(database, found.table, codec)
         if isinstance(found.table, DictTable)
@@ -121,7 +123,7 @@ def _move_rows(path: str, found: databases.Found, rows: list[databases.BadRow]) 
     )
     moved = 0
     try:
-        _begin(store, path)
+        aside.begin(store, path)
         try:
             for row in rows:
                 if databases.still_bad(store.connection, row):
@@ -138,11 +140,3 @@ def _move_rows(path: str, found: databases.Found, rows: list[databases.BadRow]) 
     finally:
         store.close()
     return moved
-
-
-def _begin(store: Any, path: str) -> None:
-    deadline = monotonic() + _PATIENCE
-    while not store.begin(True):
-        if monotonic() > deadline:
-            raise QueueLocked(f"{path}: another process holds the lock; nothing was done")
-        time.sleep(0.005)

@@ -6,6 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 _MOST = 20  # findings that are listed; the others are counted
+NOT_LOADED = (
+    "whole, but it cannot be loaded here ({}); it is no damage: when it is next, set_aside() or "
+    "repair --set-aside 1 gets past it"
+)
 
 
 @dataclass

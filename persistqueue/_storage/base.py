@@ -124,6 +124,9 @@ class Store(Protocol):
     def peek(self) -> Record | None:
         """Return the next item without handing it out."""
 
+    def set_aside(self) -> bool:
+        """Set the next item aside if it cannot be loaded; returns whether it was."""
+
     def untake(self, records: Sequence[Record]) -> None:
         """Take back what was handed out, to the same places."""
 

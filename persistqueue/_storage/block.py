@@ -64,6 +64,12 @@ class Block:
             raise Short(size)
 
 
+def reason_of(error: BaseException) -> str:
+    """Return why something cannot be loaded, for whoever sets it aside."""
+    cause = error.__cause__ if isinstance(error, SerializationError) else None
+    return str(error) if cause is None else f"{type(cause).__name__}: {cause}"
+
+
 def too_long(longest: int) -> ItemTooLarge:
     """Return the error for a stored item that is not to be loaded."""
     return ItemTooLarge(
@@ -82,5 +88,6 @@ def cannot_decode(name: str, error: Exception) -> SerializationError:
     """Return the error for a whole record that cannot be loaded in this process."""
     return SerializationError(
         f"{name} cannot decode an item that is stored whole "
-        f"({type(error).__name__}: {error}); it stays stored"
+        f"({type(error).__name__}: {error}); it stays stored: mend what fails, or get past it with "
+        "set_aside()"
     )

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .._log import warn
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from .base import Record, Stale
-from .block import Damaged
+from .block import Damaged, reason_of
 from .brokerqueues import BrokerQueues
+from .layouts import folded
+from .origin import refuse_others
 from .sqliteerrors import bad_row
 
 if TYPE_CHECKING:
@@ -44,8 +46,10 @@ class BrokerRows(BrokerQueues):
             try:
                 item = self._codec.decode(row[1])
             except Damaged as error:
+                if not records:
+                    self._refuse_others(table)
                 if self.skips:
-                    self._set_aside(table, row, error)
+                    self._set_aside(table, row, str(error))
                 elif records:
                     break
                 else:
@@ -58,6 +62,12 @@ class BrokerRows(BrokerQueues):
                 records.append(kind(row[0], (table.queue, *row), item))
         return records
 
+    def _refuse_others(self, table: BrokerTable) -> None:
+        """Raise ``FormatError`` if another serializer wrote what comes next."""
+        rows = [data for (data,) in self._rows(table.sample)]
+        where = f"{self._database.path}, {table.name}"
+        refuse_others(self._codec, rows, where, skips=self.skips)
+
     def corrupt(self, table: str, number: int, error: Damaged) -> QueueCorrupt:
         """Return the error for a row that cannot be decoded."""
         corrupt = QueueCorrupt(
@@ -69,14 +79,30 @@ class BrokerRows(BrokerQueues):
         )
         return bad_row(corrupt, error.__cause__)
 
-    def _set_aside(self, table: BrokerTable, row: Row, error: Damaged) -> None:
+    def set_aside(self, name: str) -> bool:
+        """Set a queue's next row aside if it cannot be loaded; returns whether it was."""
+        table = self.find(name)
+        rows = [] if table is None else self._rows(table.first, (1,))
+        if table is None or not rows:
+            return False
+        try:
+            self._codec.decode(rows[0][1])
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+            if isinstance(error, Damaged):
+                self._refuse_others(table)
+            self._set_aside(table, rows[0], reason_of(error))
+            self.ready.unknown(folded(name))
+            return True
+        return False
+
+    def _set_aside(self, table: BrokerTable, row: Row, reason: str) -> None:
         if not self._exclusive:
             raise Stale
         self.guard(partial(self._move_aside, table, row[0]))
         self.skipped += 1
         warn(
             "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
-            self._database.path, row[0], table.name, error, table.aside,
+            self._database.path, row[0], table.name, reason, table.aside,
         )  # fmt: skip
 
     def _move_aside(self, table: BrokerTable, number: int) -> None:

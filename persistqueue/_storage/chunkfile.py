@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .._clock import monotonic
 from .._log import warn
-from ..exceptions import QueueCorrupt, QueueFailed
+from ..exceptions import ItemTooLarge, QueueCorrupt, QueueFailed, SerializationError
 from .base import TWO_CONSUMERS, Errors, Record, Stale
-from .block import Damaged
+from .block import Damaged, reason_of
 from .chunkstate import Position, State
 from .cursor import Cursor
 from .directory import ChunkDirectory
@@ -292,6 +292,9 @@ class ChunkFileStore:
                 self._skip(start, "the chunk is missing")
             except Damaged as damage:
                 self._skip(start, str(damage))
+            except (SerializationError, ItemTooLarge) as error:
+                place = self._recovery.place(start)
+                raise type(error)(f"{place}: {error}") from error.__cause__
             else:
                 cursor.read = end = self.state.after(start, offset)
                 return Record(start, end, item)
@@ -302,9 +305,50 @@ class ChunkFileStore:
             raise Stale
         if not self._skip_corrupt:
             raise self._recovery.damage(start, reason)
-        end = self._recovery.skip(start, self._head, self.state.chunksize, reason)
+        self._step_over(start, None, reason)
+
+    def _step_over(self, start: Position, end: Position | None, reason: str) -> None:
+        """Set aside what stands there; ``end`` is that of ``Recovery.skip``."""
+        end = self._recovery.skip(start, self._head, self.state.chunksize, reason, end)
         self.skipped += self.state.ordinal(end) - self.state.ordinal(start)
         self._cursor.skip(start, end)
+
+    def set_aside(self, *, whatever: bool = False) -> bool:
+        """Set the next item aside if it cannot be loaded; returns whether it was.
+
+        Args:
+            whatever: also one that can; none is loaded.
+        """
+        cursor, (last, count, limit) = self._cursor, self._head
+        chunk, records, offset = start = cursor.read
+        loaded = cursor.front is not None or cursor.homeless is not None
+        if loaded or chunk > last or (chunk == last and records >= count):
+            return False
+        reason, end = "it was to be set aside", None
+        try:
+            if not whatever:
+                self._reader.decode(chunk, offset, limit if chunk == last else None)
+                return False
+            end = self._recovery.end_of(start, self.state)
+        except FileNotFoundError:
+            reason = "the chunk is missing"
+        except Damaged as damage:
+            reason = str(damage)
+        except (SerializationError, ItemTooLarge, SystemExit) as error:
+            reason, end = reason_of(error), self._recovery.end_of(start, self.state)
+            if end is None:
+                end = self._recovery.resume(start, self._head, self.state.chunksize)
+                self._refuse_more(start, end, reason)
+        self._step_over(start, end, reason)
+        return True
+
+    def _refuse_more(self, start: Position, end: Position, reason: str) -> None:
+        """Raise where only its own ``load`` knows where an item ends: others would go with it."""
+        if self.state.ordinal(end) - self.state.ordinal(start) > 1:
+            raise SerializationError(
+                f"{self._recovery.place(start)}: {reason}. It cannot be set aside: where it ends, "
+                f"only the load of {self._framing.name} could tell"
+            )
 
     def untake(self, records: Sequence[Record]) -> None:
         self._cursor.untake(records)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import QueueCorrupt, SerializationError
 from .block import Damaged
+from .origin import refuse_others
 from .sqliteerrors import bad_row
 from .sqlitetransactions import SqliteTransactions
 
@@ -90,6 +91,16 @@ class DictStore(SqliteTransactions):
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - nobody waits here
         """Nothing can be waited for."""
         return 0, 0
+
+    def _opened(self) -> None:
+        if self._codec.shipped is not None and not self._suspended:
+            self._refuse_others()
+
+    def _refuse_others(self) -> None:
+        """Raise ``FormatError`` if another serializer wrote the values."""
+        values = [data for (data,) in self._rows(self._table.sample)]
+        where = f"{self._database.path}, {self._table.name}"
+        refuse_others(self._codec, values, where, skips=False)
 
     def get(self, key: Stored) -> Any:
         """Return the value of a key, or ``MISSING``."""
@@ -176,6 +187,7 @@ class DictStore(SqliteTransactions):
         try:
             return self._codec.decode(data)
         except Damaged as error:
+            self._refuse_others()
             corrupt = QueueCorrupt(
                 self._database.path,
                 self._table.name,

@@ -17,9 +17,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .._log import warn
-from ..exceptions import EngineError, PersistQueueError, QueueCorrupt, QueueFailed
+from ..exceptions import (
+    EngineError,
+    FormatError,
+    ItemTooLarge,
+    PersistQueueError,
+    QueueCorrupt,
+    QueueFailed,
+    SerializationError,
+)
 from .base import Errors, Record
-from .block import Damaged
+from .block import Damaged, reason_of
 from .chunkstate import MOST_RECORDS, Position, State
 from .cursor import Cursor
 from .enginelock import EngineLock, name_of
@@ -170,7 +178,7 @@ class EngineStore:
             start, end = cursor.read, _place(number + 1)
             record = self._record(number)
             try:
-                item = self._seal.decode(record)
+                item = self._decoded(number, record)
             except Damaged as damage:
                 self._skip(start, end, record, str(damage))
             else:
@@ -295,6 +303,14 @@ class EngineStore:
             return self._new[number - self._stored]
         return self._ahead.get(number, self._stored)
 
+    def _decoded(self, number: int, record: bytes | None) -> Any:
+        """Return a record's item; an error that is no damage says where it is."""
+        try:
+            return self._seal.decode(record)
+        except (SerializationError, ItemTooLarge, FormatError) as error:
+            place = f"{self._where}, record {number - self._tail}"
+            raise type(error)(f"{place}: {error}") from error.__cause__
+
     def _read(self, number: int, count: int) -> Sequence[bytes | None]:
         engine = self._engine
         assert engine is not None
@@ -315,6 +331,24 @@ class EngineStore:
                 reason=f"the record cannot be decoded ({reason})",
                 advice='open the queue with on_corrupt="skip" to set it aside and go on',
             )
+        self._step_over(start, end, record, reason)
+
+    def set_aside(self) -> bool:
+        """Set the next item aside if it cannot be loaded; returns whether it was."""
+        cursor, number = self._cursor, self._cursor.read.records
+        loaded = cursor.front is not None or cursor.homeless is not None
+        if loaded or number >= self._stored + len(self._new):
+            return False
+        record = self._record(number)
+        try:
+            self._decoded(number, record)
+        except (Damaged, SerializationError, ItemTooLarge, SystemExit) as error:
+            self._step_over(cursor.read, _place(number + 1), record, reason_of(error))
+            return True
+        return False
+
+    def _step_over(self, start: Position, end: Position, record: bytes | None, reason: str) -> None:
+        """Keep a record that cannot be decoded in a file of its own, and go on behind it."""
         kept = "there is nothing to keep"
         if record is not None and self._lock.on_disk:
             name = f"{self._where}.corrupt-{time.time_ns()}"

@@ -41,6 +41,7 @@ from ..serializers._coroutines import (
 from ..serializers._framed import LENGTH
 from .block import NOT_DAMAGE, Block, Damaged, Short, cannot_decode, cannot_encode, too_long
 from .infoguard import refuse_tags, refuse_tuples
+from .origin import is_whole_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +139,8 @@ class PickleFraming:
             end = self.boundary(block, at)  # Damaged if it is no pickle at all
             if end - at > block.longest:
                 raise too_long(block.longest) from None
+            if not is_whole_pickle(block.stream(block.base + at, end - at).read()):
+                raise Damaged(f"not a pickle: {error}") from error
             raise cannot_decode(self.name, error) from error
 
 

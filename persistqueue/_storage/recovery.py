@@ -280,9 +280,32 @@ class Recovery:
             'open it with on_corrupt="skip" to set the record aside and go on',
         )
 
-    def skip(self, start: Position, head: Position, chunksize: int, reason: str) -> Position:
-        """Set a damaged record aside, and return the place where reading goes on."""
-        end = self.resume(start, head, chunksize)
+    def place(self, start: Position) -> str:
+        """Return where a record is, in words."""
+        return f"{self._path}: {self._name(start)}, byte {start.offset}, record {start.records}"
+
+    def end_of(self, start: Position, state: State) -> Position | None:
+        """Return the place behind a whole record; None where only its ``load`` can tell it."""
+        if not self._framing.native:
+            return None
+        count, offset = self.scan(start.chunk, start.offset, 1)
+        return state.after(start, offset) if count else None
+
+    def skip(
+        self,
+        start: Position,
+        head: Position,
+        chunksize: int,
+        reason: str,
+        end: Position | None = None,
+    ) -> Position:
+        """Set a record aside, and return the place where reading goes on.
+
+        Args:
+            end: where it ends; None: it is damaged, and that has to be found.
+        """
+        if end is None:
+            end = self.resume(start, head, chunksize)
         self._chunks.set_aside(
             start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
         )

@@ -15,11 +15,16 @@ finishing an item looks for it in its list.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from .._clock import monotonic
 from .._log import warn
-from ..exceptions import PersistQueueError, QueueCorrupt, QueueUnreachable
+from ..exceptions import (
+    ItemTooLarge,
+    PersistQueueError,
+    QueueUnreachable,
+    SerializationError,
+)
 from .base import Apart, Crowded, Errors, Record
 from .block import Damaged
 from .redischeck import check
@@ -27,22 +32,16 @@ from .redisheld import Held
 from .redislink import Link
 from .redisscripts import PER_LIST, PUT, TAKE, Keys, parts_of
 from .redissweep import Sweep
+from .redisvalues import Values
 from .tripwire import Tripwire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Protocol
 
     from .redislink import Command, Replicas, Word
     from .redissettings import Settings
-
-    class Codec(Protocol):
-        """Decodes values."""
-
-        name: str
-
-        def decode(self, data: bytes) -> Any:
-            """Return the item that a value holds."""
+    from .rowcodec import RowCodec
+    from .textcodec import TextCodec
 
 
 _AT_CLOSE = 1.0  # s without an answer after which a closing queue gives up
@@ -69,7 +68,7 @@ class RedisStore:
         self,
         settings: Settings,
         keys: Keys,
-        codec: Codec,
+        codec: RowCodec | TextCodec,
         *,
         unique: bool,
         maxsize: int,
@@ -87,17 +86,23 @@ class RedisStore:
         self._maxsize = maxsize
         self._native = native
         self._lease = lease
-        self._skip_corrupt = skip_corrupt
         self._replicas = replicas
         self.sweep = Sweep(self._link, keys, self._unique, replicas)
         self._held = Held(self._link, keys, self._unique, replicas)
-        self.skipped = 0
+        self._values = Values(
+            self._link, self._held, codec, f"{settings.label}, {keys.base}", skip_corrupt
+        )
         # Overdue items are looked for now and then; by a waiting get as well.
         self._pause = _IDLE_LOOK if lease is None else min(lease / 4, _IDLE_LOOK)
         self._sweep_at = self._look_at = 0.0
         self._opened = self._seen_through = False
         self._before = 0  # the last list when the batch under way began
         self._lost = False  # the server could not be reached
+
+    @property
+    def skipped(self) -> int:
+        """How many values this object has set aside."""
+        return self._values.skipped
 
     # -- the connection -------------------------------------------------------------
 
@@ -239,58 +244,43 @@ class RedisStore:
     def _take_list(self, most: int) -> list[Record]:
         """Take items into a list of their own."""
         while True:
-            self._held.number = number = self._held.number + 1
-            keys = self.keys
-            names = (keys.base, keys.timeouts, keys.processing(number), *self._unique)
-            ((self._held.waiting, self._held.lists, values),) = self._link.script(
-                TAKE, names, (most,), again=True
-            )
+            number, values = self._take_values(most)
             if not values:
                 return []
-            self._held.took(number, len(values))
-            records = self._decoded(number, values)
+            records = self._values.records(number, values)
             if records:
                 return records
 
-    def _decoded(self, number: int, values: Sequence[bytes]) -> list[Record]:
-        """Decode as many as can be; the first one that cannot is raised, or set aside."""
-        records: list[Record] = []
-        for index, value in enumerate(values):
-            try:
-                item = self._codec.decode(value)
-            except (Damaged, PersistQueueError) as error:
-                rest = [_bare(number, at, values[at]) for at in range(index, len(values))]
-                if records:
-                    self._held.move(rest)
-                    break
-                if not (self._skip_corrupt and isinstance(error, Damaged)):
-                    self._held.move(rest)
-                    self._raise(error)
-                self._set_aside(rest[0], error)
-            else:
-                records.append(Record((number, index), value, item))
-        return records
-
-    def _raise(self, error: Exception) -> NoReturn:
-        if isinstance(error, PersistQueueError):
-            raise error
-        raise QueueCorrupt(
-            self.label, self.keys.base, reason=str(error), advice='open it with on_corrupt="skip"'
-        ) from error
-
-    def _set_aside(self, record: Record, error: Exception) -> None:
-        self._held.move([record], to_dead=True)
-        self.skipped += 1
-        warn(
-            "%s: %s: a value was moved to %s: %s", self.label, self.keys.base, self.keys.dead, error
+    def _take_values(self, most: int) -> tuple[int, Sequence[bytes]]:
+        """Take values into a list of their own; returns its number, and them."""
+        self._held.number = number = self._held.number + 1
+        keys = self.keys
+        names = (keys.base, keys.timeouts, keys.processing(number), *self._unique)
+        ((self._held.waiting, self._held.lists, values),) = self._link.script(
+            TAKE, names, (most,), again=True
         )
+        if values:
+            self._held.took(number, len(values))
+        return number, values
+
+    def set_aside(self) -> bool:
+        """Move the next value to the list for such if it cannot be loaded; returns whether."""
+        last = self._held.number
+        try:
+            number, values = self._take_values(1)
+            return bool(values) and self._values.move_away(number, values[0])
+        except BaseException:  # an answer is lost, or Ctrl-C: what is in that list goes back
+            self._held.doubt_since(last)
+            if self._held.number > last and self._held.number not in self._held.doubtful:
+                self._held.doubt(self._held.number)
+            raise
 
     def peek(self) -> Record | None:
         try:
             (value,) = self._link.ask(("LINDEX", self.keys.base, -1), again=True)
             return None if value is None else Record(None, value, self._codec.decode(value))
-        except Damaged as error:
-            self._raise(error)
+        except (Damaged, SerializationError, ItemTooLarge) as error:
+            self._values.refuse(error)
         except PersistQueueError as error:
             raise Apart(error) from error
 
@@ -299,8 +289,8 @@ class RedisStore:
         (values,) = self._link.ask(("LRANGE", self.keys.base, 0, count - 1), again=True)
         try:
             return [self._codec.decode(value) for value in reversed(values)]
-        except Damaged as error:
-            self._raise(error)
+        except (Damaged, SerializationError, ItemTooLarge) as error:
+            self._values.refuse(error)
 
     # -- finish, give back ----------------------------------------------------------
 
@@ -400,7 +390,3 @@ class RedisStore:
             self.sweep.sync()
         except PersistQueueError as error:
             raise Apart(error) from error
-
-
-def _bare(number: int, index: int, value: bytes) -> Record:
-    return Record((number, index), value, None)

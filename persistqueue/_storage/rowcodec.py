@@ -6,7 +6,6 @@ queues hold the item with its dicts in key order, so that equal items are equal 
 
 from __future__ import annotations
 
-import io
 import pickle as _pickle
 from typing import Any
 
@@ -15,8 +14,10 @@ from ..serializers import async_pickle, pickle
 from ..serializers._inmemory import in_memory, takes_sort_keys
 from ..serializers._sorting import canonical
 from .block import NOT_DAMAGE, Damaged, cannot_encode, too_long
+from .origin import SHIPPED, check_of, is_whole_pickle
 
-# The row is whole, and this process lacks something.  (An AttributeError may be either.)
+_OURS = "persistqueue.serializers."
+# What a row's loading may raise that is of this process, where it cannot be seen in the row.
 _NOT_DAMAGE = (*NOT_DAMAGE, ImportError, AttributeError)
 
 
@@ -54,7 +55,10 @@ class RowCodec:
         self._longest = longest
         self._ordered = ordered
         self._dumps, self._loads = in_memory(serializer, self.name)
-        self._pickles = serializer is pickle
+        signs = getattr(serializer, "signs", None) is True
+        ours = "signed" if signs else self.name.removeprefix(_OURS)
+        # Which of the shipped ones it is; None for one of the user's own.
+        self.shipped = ours if signs or (self.name != ours and ours in SHIPPED) else None
         self._sorts = takes_sort_keys(self._dumps)
 
     def encode(self, item: Any) -> Any:
@@ -106,16 +110,39 @@ class RowCodec:
             return self._loads(data)
         except (OSError, SerializationError):  # signed by a key that is not known here, above all
             raise
-        except _NOT_DAMAGE as error:
-            if isinstance(error, AttributeError) and self._pickles and _finds_classes(data):
+        except Exception as error:
+            if not self._is_whole(data, error):
                 raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
             refused = SerializationError(
                 f"{self.name} cannot decode the item here "
-                f"({type(error).__name__}: {error}); it stays stored"
+                f"({type(error).__name__}: {error}); it is whole and stays stored: mend what "
+                "fails, or get past it with set_aside()"
             )
             raise self._refused(refused, error) from error
-        except Exception as error:
-            raise Damaged(f"not {self.name}: {type(error).__name__}: {error}") from error
+
+    def _is_whole(self, data: Any, error: Exception) -> bool:
+        """Return whether a row that cannot be loaded is no damage."""
+        if isinstance(error, NOT_DAMAGE):
+            return True
+        if self.shipped == "pickle":
+            return is_whole_pickle(data)
+        if self.shipped is not None:
+            return False
+        return isinstance(error, _NOT_DAMAGE) or (data[:1] == b"\x80" and is_whole_pickle(data))
+
+    def may_be_own(self, data: Any) -> bool:
+        """Return whether this serializer can have written a row; runs no pickle."""
+        if not isinstance(data, (bytes, str)) or isinstance(data, NotText):
+            return False
+        if self.shipped == "pickle":
+            return is_whole_pickle(data)
+        try:
+            (check_of("signed") if self.shipped == "signed" else self._loads)(data)
+        except (OSError, SerializationError):
+            return True
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            return self._is_whole(data, error)
+        return True
 
 
 def _in_a_row(data: Any) -> tuple[bytes | str, int]:
@@ -131,28 +158,3 @@ def _in_a_row(data: Any) -> tuple[bytes | str, int]:
         data = bytes(data)  # a copy: its serializer may use the buffer again
         return data, len(data)
     raise TypeError(f"it made {data!r:.60} of it, and a row holds bytes or text")
-
-
-class _ClassMissing(Exception):
-    """A pickle names a class that is not there."""
-
-
-class _Finder(_pickle.Unpickler):
-    """Tells what is missing from what is damaged."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return super().find_class(module, name)
-        except (ImportError, AttributeError) as error:
-            raise _ClassMissing from error
-
-
-def _finds_classes(data: Any) -> bool:
-    """Return whether a pickle that cannot be loaded finds every class that it names."""
-    try:
-        _Finder(io.BytesIO(data)).load()
-    except _ClassMissing:
-        return False
-    except Exception:  # noqa: BLE001 - it is known that this fails
-        return True
-    return True

@@ -49,6 +49,7 @@ class AckStore(SqlStore):
 
     def _opened(self) -> None:
         if self._resumes and not self._suspended:
+            self._check_writer()
             self._alone(partial(self.resume, mine_too=False))
         super()._opened()
 

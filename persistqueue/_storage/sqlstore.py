@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from .._log import warn
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from .base import Record, Stale
-from .block import Damaged
+from .block import Damaged, reason_of
+from .origin import refuse_others
+from .table import SAMPLE
 from .transactions import Transactions
 
 if TYPE_CHECKING:
@@ -87,7 +89,22 @@ class SqlStore(Transactions):
         return sum(not self._rows(self._table.by_data, (data,)) for data in new)
 
     def _opened(self) -> None:
+        self._check_writer()
         self._count_anew()
+
+    def _check_writer(self) -> None:
+        """Raise ``FormatError`` if another serializer wrote what is there; runs no user's code."""
+        if self._codec.shipped is not None and not self._suspended:
+            self._refuse_others(skips=False)
+
+    def _refuse_others(self, *, skips: bool) -> None:
+        """Raise ``FormatError`` if another serializer wrote what comes next."""
+        rows = [data for (data,) in self._rows(self._table.sample)]
+        refuse_others(self._codec, rows, self._where, skips=skips)
+
+    @property
+    def _where(self) -> str:
+        return f"{self._database.path}, {self._table.name}"
 
     def _count_anew(self) -> None:
         """Find out how many there are, when the store has just been opened."""
@@ -233,6 +250,9 @@ class SqlStore(Transactions):
             try:
                 decoded.append((row, self._decode(row)))
             except Damaged as error:
+                if not decoded:
+                    some = [row[1] for row in rows[:SAMPLE]]
+                    refuse_others(self._codec, some, self._where, skips=self._skip_corrupt)
                 if not self._skip_corrupt:
                     raise self._corrupt(row, error) from error
             except (SerializationError, ItemTooLarge) as error:
@@ -250,8 +270,10 @@ class SqlStore(Transactions):
             try:
                 records.append(Record(row[0], row, self._decode(row)))
             except Damaged as error:
+                if not records:
+                    self._refuse_others(skips=self._skip_corrupt)
                 if self._skip_corrupt:
-                    self._set_aside(row, error)
+                    self._set_aside(row, str(error))
                 elif records:
                     break
                 else:
@@ -269,7 +291,32 @@ class SqlStore(Transactions):
         except (SerializationError, ItemTooLarge) as error:
             raise type(error)(f"{self._table.name}, row {row[0]}: {error}") from error.__cause__
 
-    def _set_aside(self, row: Row, error: Damaged) -> None:
+    def set_aside(self, *, whatever: bool = False) -> bool:
+        """Set the next row aside if it cannot be loaded; returns whether it was.
+
+        Args:
+            whatever: also one that can; none is loaded.
+        """
+        rows = self._first_rows()
+        if not rows:
+            return False
+        reason = "it was to be set aside"
+        try:
+            if not whatever:
+                self._codec.decode(rows[0][1])
+                return False
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+            if isinstance(error, Damaged):
+                self._refuse_others(skips=False)
+            reason = reason_of(error)
+        self._set_aside(rows[0], reason)
+        return True
+
+    def _first_rows(self) -> list[Row]:
+        """Return the row that comes next."""
+        return self._rows(self._table.take_first, (1,))
+
+    def _set_aside(self, row: Row, reason: str) -> None:
         if not self._exclusive:
             raise Stale
         self.guard(partial(self.move_aside, row[0]))
@@ -277,7 +324,7 @@ class SqlStore(Transactions):
         self.skipped += 1
         warn(
             "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
-            self._database.path, row[0], self._table.name, error, self._table.aside,
+            self._database.path, row[0], self._table.name, reason, self._table.aside,
         )  # fmt: skip
 
     def move_aside(self, number: int) -> None:

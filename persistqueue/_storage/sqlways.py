@@ -176,6 +176,12 @@ class ReservingStore(SqlStore):
             self._close_window()
         return None
 
+    def _first_rows(self) -> list[Row]:
+        self._refresh()
+        rows = self._next(1, keep=True)
+        self._close_window()
+        return rows
+
     def _hand_out(self, records: list[Record]) -> None:
         ids = {record.start for record in records}
         self._before[0].update(ids)
@@ -203,7 +209,7 @@ class ReservingStore(SqlStore):
                 self._has_company = True
                 warn(
                     TWO_CONSUMERS,
-                    f"{self._database.path}, {self._table.name}",
+                    self._where,
                     "an ack queue (SQLiteAckQueue, MySQLAckQueue)",
                 )
 

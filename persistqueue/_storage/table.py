@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+SAMPLE, LONGEST = 20, 16 * 1024  # rows, and bytes of each, that tell which serializer wrote them
+
 # What `status` says in the ack queues.
 NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9
 _HELD = f"status = {HELD}"
@@ -178,6 +180,11 @@ class Table:
         self.count_some = (
             f"SELECT COUNT(*) FROM (SELECT 1 FROM {table}{live} LIMIT {MOST_COUNTED}) AS few"
         )
+        # Rows that come next, for telling who wrote them; long ones are left out.
+        self.sample = (
+            f"SELECT data FROM (SELECT data FROM {table}{live} ORDER BY {order} LIMIT {SAMPLE})"
+            f" AS few WHERE LENGTH(data) <= {LONGEST}"
+        )
         self.create_aside = f"CREATE TABLE IF NOT EXISTS {aside} AS SELECT * FROM {table} LIMIT 0"
         self.set_aside = (
             f"INSERT INTO {aside} ({all_columns})"
@@ -331,6 +338,10 @@ class DictTable:
         self.count = f"SELECT COUNT(*) FROM {table}"
         self.newest = f"SELECT MAX(rowid) FROM {table}"
         self.keys = f"SELECT key, type FROM {table} ORDER BY rowid"
+        self.sample = (
+            f"SELECT data FROM (SELECT data FROM {table} ORDER BY rowid LIMIT {SAMPLE})"
+            f" AS few WHERE LENGTH(data) <= {LONGEST}"
+        )
         self.items = f"SELECT key, type, data FROM {table} ORDER BY rowid"
         self.aside = f"corrupt:{self.name}"
         self.create_aside = (

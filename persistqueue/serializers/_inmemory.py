@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import pickle as _pickle
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from . import pickle
 from ._coroutines import is_coroutine_function
 
 if TYPE_CHECKING:
@@ -23,7 +26,18 @@ def in_memory(serializer: Any, name: str) -> tuple[Callable[..., Any], Callable[
         dumps, loads = _from_streams(serializer, name)
     if is_coroutine_function(dumps) or is_coroutine_function(loads):
         raise TypeError(f"{name} has coroutine functions: give its ordinary twin")
-    return dumps, loads
+    return dumps, _strict(serializer, loads)
+
+
+def _strict(serializer: Any, loads: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what refuses bytes behind a value where ``loads`` is known to ignore them."""
+    if loads in (_pickle.loads, pickle.loads):  # cloudpickle's is the first one, too
+        return pickle.load_all
+    if isinstance(serializer, ModuleType) and serializer.__name__ == "cbor2":
+        from .cbor2 import loads as strict  # noqa: PLC0415 - of the same bytes
+
+        return strict
+    return loads
 
 
 def takes_sort_keys(function: Any) -> bool:
@@ -48,7 +62,11 @@ def _from_streams(serializer: Any, name: str) -> tuple[Any, Any]:
         return buffer.getvalue()
 
     def loads(data: bytes) -> Any:
-        return serializer.load(io.BytesIO(data))
+        stream = io.BytesIO(data)
+        value = serializer.load(stream)
+        if not stream.closed and (left := len(data) - stream.tell()):
+            raise ValueError(f"{left} bytes are left behind what load has read")
+        return value
 
     if is_coroutine_function(serializer.dump) or is_coroutine_function(serializer.load):
         raise TypeError(f"{name} has coroutine functions: give its ordinary twin")

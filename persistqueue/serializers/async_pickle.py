@@ -10,7 +10,7 @@ import pickle
 from typing import Any, Protocol
 
 from ._sorting import by_key
-from .pickle import protocol
+from .pickle import loads, protocol
 
 __all__ = ["dump", "dumps", "load", "loads", "protocol"]
 
@@ -38,8 +38,3 @@ async def dumps(value: Any, sort_keys: bool = False) -> bytes:
 async def load(fp: AsyncFile) -> Any:
     """Read ``fp`` to its end and return the first value in it."""
     return pickle.loads(await fp.read())
-
-
-def loads(bytes_value: bytes) -> Any:
-    """Return the value that ``bytes_value`` holds."""
-    return pickle.loads(bytes_value)
