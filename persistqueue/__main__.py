@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ._commands import COMMANDS
+from ._commands.places import NoQueue
 from .exceptions import PersistQueueError
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, and return its exit status: 0, 1 for what is wrong, 2 for a wrong call."""
+    """Run one command, and return its exit status: as the epilog below says."""
     parser = argparse.ArgumentParser(
         prog="python -m persistqueue",
         description="Look at queues on disk, mend them, see what is next in them.",
-        epilog="Exit status: 0 fine, 1 damage or no queue, 2 wrong arguments.",
+        epilog="Exit status: 0 fine, 1 damage or trouble, 2 wrong arguments, 3 no such queue.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = chosen.run(chosen)
     except (PersistQueueError, OSError, ImportError) as error:
         print(f"persistqueue: {error}", file=sys.stderr)  # noqa: T201 - it is a command
-        return 1
+        return 3 if isinstance(error, NoQueue) else 1
     except KeyboardInterrupt:
         return 130
     return status

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import check, copy, peek, repair
+from . import check, copy, move, peek, repair
 
-COMMANDS = (check, repair, peek, copy)
+COMMANDS = (check, repair, peek, move, copy)

@@ -21,7 +21,18 @@ from .._storage.brokertable import IDS, QUEUES
 from .._storage.layouts import VERSION, VERSION_TABLE
 from .._storage.rowcodec import as_text
 from .._storage.sqlite import refuse_no_file
-from .._storage.table import ACKED, FAILED, HELD, KINDS, DictTable, Kind, Table, identifier
+from .._storage.table import (
+    ACKED,
+    FAILED,
+    HELD,
+    KINDS,
+    MOVES,
+    OLD_ASYNC,
+    DictTable,
+    Kind,
+    Table,
+    identifier,
+)
 from ..exceptions import PersistQueueError, SerializationError
 from . import choice
 from .report import Part, Report
@@ -173,6 +184,23 @@ def opened(path: str) -> sqlite3.Connection:
     return connection
 
 
+def snapshot(path: str) -> sqlite3.Connection:
+    """Open a database for reading what is in it now, however long that takes.
+
+    Others may write meanwhile.  Where this process may not write, the database is opened as by
+    ``opened``: nobody else writes there.
+    """
+    connection = _connect(os.path.realpath(path), "mode=rw")
+    try:
+        connection.execute("PRAGMA query_only=1")
+        connection.execute("BEGIN")
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        return opened(path)
+    return connection
+
+
 def _connect(path: str, how: str) -> sqlite3.Connection:
     slashes = "//" if os.path.isabs(path) else ""
     uri = f"file:{slashes}{quote(os.fsencode(path))}?{how}"
@@ -199,7 +227,7 @@ def tables(connection: sqlite3.Connection, report: Report) -> list[Found]:
             _check_version(connection, report)
         elif name == HELD_BY_BROKERS:
             _note_held(connection, report)
-        elif name in (QUEUES, IDS):
+        elif name in (QUEUES, IDS, MOVES):
             continue
         elif name.startswith(_ASIDE):
             count = connection.execute(f"SELECT COUNT(*) FROM {identifier(name)}")  # noqa: S608 - quoted
@@ -213,13 +241,16 @@ def tables(connection: sqlite3.Connection, report: Report) -> list[Found]:
 
 
 def _ours(connection: sqlite3.Connection, name: str) -> Found | None:
-    columns = _columns(connection, name)
-    if name.startswith("dict_") and columns[:2] == ["key", "data"]:
+    there = columns(connection, name)
+    if name.startswith("dict_") and there[:2] == ["key", "data"]:
         return Found(DictTable(name[5:]), None, name[5:])
     for kind in KINDS:
         prefix = f"{kind.prefix}_"
-        if name.startswith(prefix) and tuple(columns[: len(kind.columns)]) == kind.columns:
-            return Found(Table(kind, name.removeprefix(prefix)), kind, name.removeprefix(prefix))
+        old = name == kind.prefix and name in OLD_ASYNC  # of persist-queue's async classes
+        if tuple(there[: len(kind.columns)]) != kind.columns:
+            continue
+        if name.startswith(prefix) or old:
+            return Found(Table(kind, name, whole_name=True), kind, name.removeprefix(prefix))
     return None
 
 
@@ -350,7 +381,7 @@ def first_rows(
 ) -> list[tuple[tuple[Any, Any], Any]]:
     """Return the next rows in the order of their queue: what a dict's key is, and the data."""
     if isinstance(found.table, DictTable):
-        typed = "type" if "type" in _columns(connection, found.table.name) else "NULL"
+        typed = "type" if "type" in columns(connection, found.table.name) else "NULL"
         statement = f"SELECT key, {typed}, data FROM {found.table.quoted} ORDER BY rowid LIMIT ?"  # noqa: S608 - quoted
         rows = connection.execute(statement, (most,)).fetchall()
         return [((key, was), data) for key, was, data in rows]
@@ -358,5 +389,6 @@ def first_rows(
     return [((row[0], None), row[1]) for row in rows]
 
 
-def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
+def columns(connection: sqlite3.Connection, name: str) -> list[str]:
+    """Return the columns of a table; none if it is not there."""
     return [c for (c,) in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]

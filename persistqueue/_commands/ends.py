@@ -1,188 +1,215 @@
-"""The two ends of a copy: a queue for a URL, and what is asked of it beside its verbs."""
+"""The two ends of a move or a copy, whatever they are stored in.
+
+A source is read batch by batch and finishes batches by their *place*; a place names the very
+items, so that what is put or taken meanwhile changes nothing.  A target stores a batch and, in
+the same transaction, its number: so it is known what became of a batch whose mover was killed.
+"""
 
 from __future__ import annotations
 
-import importlib
-import os
-from collections import deque
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
-
-from ..queue import Queue
+import hashlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Sequence
 
-_SERIALIZERS = ("pickle", "json", "msgpack", "cbor2")
+    from .._storage.table import Kind
+
+BATCH_BYTES = 8 * 1024 * 1024  # of the items of a batch, as they are stored
+MOST_ITEMS = 1000  # in a batch: what one call of Redis takes
+LONGEST = 1 << 62  # bytes of an item: whatever could be put can be moved
+
+
+class Candidate(NamedTuple):
+    """A queue that a name may mean.
+
+    Attributes:
+        what: the class that uses it.
+        name: of the queue in its database; empty where there is one queue only.
+        table: of the queue, or dict.
+        path: of the directory or file.
+        engine: the class of a storage engine whose file it is.
+    """
+
+    what: str
+    name: str = ""
+    table: Any = None
+    path: str = ""
+    engine: Any = None
+
+    def fits(self, scheme: str, name: str | None) -> bool:
+        """Return whether a user who gives this name, or none, may mean it."""
+        if (scheme == "file" and self.table) or (scheme == "sqlite" and not self.table):
+            return False
+        return name is None or name in (self.name, self._whole_name)
+
+    def __str__(self) -> str:
+        return f"{self._whole_name or self.path} ({self.what})"
+
+    @property
+    def _whole_name(self) -> str:
+        return self.table.name if self.table else ""
+
+
+class Carried(NamedTuple):
+    """An item on its way, and what its row says beside it.
+
+    Attributes:
+        timestamp: when it was put, if that is known.
+        priority: if it has one.
+    """
+
+    item: Any
+    timestamp: Any = None
+    priority: Any = None
+
+
+class Batch(NamedTuple):
+    """Items that go together.
+
+    Attributes:
+        place: where they stand in the source, as JSON can hold it.
+    """
+
+    items: list[Carried]
+    place: Any
+
+
+class Mover(NamedTuple):
+    """Who moves a batch: the number of the move, and of the batch in it."""
+
+    run: str
+    number: int
 
 
 class End:
-    """One end of a copy.
-
-    Args:
-        url: as the user gave it.
+    """What both ends have.
 
     Attributes:
-        directory: where the journal of a copy may be; None for a server.
+        shown: its name, for messages.
+        identity: equal for two names of one queue.
+        key: what a journal calls it.
+        directory: where a journal may be; None for a server.
+        kind: what the queue promises: order, priority, uniqueness.
+        serializer: what its items are written with; None for text in Redis.
     """
 
+    identity: Any = None
+    key = ""
     directory: str | None = None
+    kind: Kind
+    serializer: Any
 
-    def __init__(self, url: str, make: Callable[[], Any]) -> None:
-        self.url = url
-        self._make = make
-        self.queue: Any = make()
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
 
-    def newest(self, count: int) -> list[Any]:
-        """Return the last so many items that wait, and leave them there."""
-        last: deque[Any] = deque(maxlen=count)
-        with self._make() as other:  # which takes, and finishes nothing
-            left = other.qsize()
-            while left > 0:
-                some = other.get_many(min(left, 1000), timeout=0)
-                last.extend(some)
-                left -= len(some)
-        return list(last)
+    def is_same(self, other: End) -> bool:
+        """Return whether both ends are one queue."""
+        return bool(self.identity == other.identity)
 
-    def holder(self) -> str:
-        """Return the name under which it holds what it has taken, if that outlives it."""
-        return ""
+    def forget(self, run: str) -> None:
+        """Remove what was noted for a move."""
 
-    def recover(self, holder: str) -> None:
-        """Put back what a holder held that is dead."""
-
-    def check(self, items: list[Any]) -> None:
-        """Raise if some items would not come out as they went in."""
+    def close(self) -> None:
+        """Let go of it."""
 
 
-class PathEnd(End):
-    """A queue in the file system."""
+class Source(End, ABC):
+    """Where items come from.
 
-    def __init__(self, url: str, path: str, make: Callable[[], Any]) -> None:
-        super().__init__(url, make)
-        self.directory = os.path.dirname(os.path.abspath(path))
-
-
-class RedisEnd(End):
-    """A queue on a Redis server, which keeps what a dead consumer has taken."""
-
-    def newest(self, count: int) -> list[Any]:
-        items: list[Any] = self.queue.newest(count)
-        return items
-
-    def holder(self) -> str:
-        holder: str = self.queue.consumer
-        return holder
-
-    def recover(self, holder: str) -> None:
-        self.queue.recover(holder)
-
-    def check(self, items: list[Any]) -> None:
-        if self.queue.serializer is None and not all(isinstance(item, str) for item in items):
-            raise ValueError(
-                f"{self.url}: without a serializer only text comes out as it went in; add "
-                "?serializer=json, which aio-py-rq can read, or ?serializer=pickle"
-            )
-
-
-def open_end(url: str, *, create: bool) -> End:
-    """Open the queue that a URL names.
-
-    Args:
-        create: make one in the file system where there is none.
-
-    Raises:
-        ValueError: it is no such URL.
-        FileNotFoundError: there is no such queue.
-        Everything that the queue's constructor raises.
+    Attributes:
+        by_age: read in the order of the puts, whatever the order of the queue is.
     """
-    scheme, _, rest = url.partition(":")
-    opener = _OPENERS.get(scheme)
-    if opener is None:
-        raise ValueError(
-            f"{url}: give file:DIRECTORY, sqlite:PATH, redis://HOST/NAME or mysql://USER@HOST/DB/NAME"
-        )
-    bare, _, query = rest.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    serializer = _serializer(url, options.pop("serializer", None))
-    end = opener(url, bare, serializer, options, create)
-    if options:
-        raise ValueError(f"{url}: unknown option {', '.join(options)}")
-    return end
+
+    by_age = False
+
+    @property
+    def default(self) -> Any:
+        """The serializer of a target that is new and of which the user says nothing."""
+        return self.serializer
+
+    @abstractmethod
+    def count(self) -> int:
+        """Return how many items can be read, about."""
+
+    def staying(self) -> dict[str, int]:
+        """Return how many items stay where they are, by the word for it."""
+        return {}
+
+    @abstractmethod
+    def read(self, most: int, behind: Any) -> Batch | None:
+        """Return the next items, if there are any.
+
+        Args:
+            behind: the place of the batch to go on behind; None for the first item.
+        """
+
+    @abstractmethod
+    def finish(self, place: Any, mover: Mover, *, resumed: bool) -> int:
+        """Remove the items of a batch; to do it twice changes nothing.
+
+        Args:
+            resumed: the batch was read by a process that is gone: see whether the items are
+                still the same.
+
+        Returns:
+            how many of them others had taken.
+        """
 
 
-def _serializer(url: str, name: str | None) -> Any:
-    if name is None:
+class Target(End, ABC):
+    """Where items go to."""
+
+    @abstractmethod
+    def encode(self, carried: Carried) -> Any:
+        """Return an item as it is stored, with what stands beside it."""
+
+    @abstractmethod
+    def decode(self, stored: Any) -> Any:
+        """Return the item that comes out again."""
+
+    def note(self, stored: Sequence[Any]) -> Any:  # noqa: ARG002 - most can tell by themselves
+        """Return what the journal is to keep, so that ``has`` can tell."""
         return None
-    if name not in _SERIALIZERS:
-        raise ValueError(f"{url}: serializer must be one of {', '.join(_SERIALIZERS)}")
-    return importlib.import_module(f"persistqueue.serializers.{name}")
+
+    @abstractmethod
+    def put(self, stored: Sequence[Any], mover: Mover) -> int:
+        """Store a batch and its number, all or nothing.
+
+        Returns:
+            how many items were not stored, because a unique queue has equal ones.
+        """
+
+    @abstractmethod
+    def has(self, mover: Mover, note: Any) -> bool:
+        """Return whether a batch was stored."""
 
 
-def _given(serializer: Any) -> dict[str, Any]:
-    return {} if serializer is None else {"serializer": serializer}
+def digest(data: Any) -> str:
+    """Return what tells an item's stored bytes (or text) from others."""
+    raw = data if isinstance(data, bytes) else str(data).encode("utf-8", "surrogatepass")
+    return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
 
 
-def _file(url: str, path: str, serializer: Any, _: dict[str, str], create: bool) -> End:
-    _must_exist(path, create)
-    return PathEnd(url, path, lambda: Queue(path, **_given(serializer)))
+def within(sizes: Iterable[int]) -> int:
+    """Return how many items of these sizes make a batch: one at least."""
+    count = total = 0
+    for size in sizes:
+        total += size
+        if count and total > BATCH_BYTES:
+            break
+        count += 1
+    return count
 
 
-def _sqlite(url: str, path: str, serializer: Any, options: dict[str, str], create: bool) -> End:
-    from ..sqlqueue import SQLiteQueue
+def still_there(expected: Sequence[str], found: Sequence[str]) -> int:
+    """Return how many items of a batch stand at the front of a queue.
 
-    _must_exist(path, create)
-    name = options.pop("name", "default")
-    return PathEnd(
-        url, path, lambda: SQLiteQueue(path, name, auto_commit=False, **_given(serializer))
-    )
-
-
-def _must_exist(path: str, create: bool) -> None:
-    if not path:
-        raise ValueError("the URL names no path")
-    if not create and not os.path.exists(path):
-        raise FileNotFoundError(f"there is no queue at {path!r}")
-
-
-def _redis(url: str, _: str, serializer: Any, options: dict[str, str], __: bool) -> End:
-    from ..redisqueue import RedisQueue, RedisUniqueQueue
-
-    server, name = _of_server(url)
-    kind = RedisUniqueQueue if options.pop("unique", "") in ("1", "true", "yes") else RedisQueue
-    return RedisEnd(url, lambda: kind(name, server, serializer=serializer))
-
-
-def _mysql(url: str, _: str, serializer: Any, __: dict[str, str], ___: bool) -> End:
-    from .. import mysqlqueue
-
-    server, name = _of_server(url)
-    parts = urlsplit(server)
-    arguments: dict[str, Any] = {
-        "host": parts.hostname or "localhost",
-        "port": parts.port or 3306,
-        "user": unquote(parts.username or ""),
-        "passwd": unquote(parts.password or ""),
-        "db_name": unquote(parts.path.strip("/")),
-        "name": name,
-        "auto_commit": False,
-    }
-    return End(url, lambda: mysqlqueue.MySQLQueue(**arguments, **_given(serializer)))
-
-
-def _of_server(url: str) -> tuple[str, str]:
-    """Split a URL into the server's and the queue's name, its last part."""
-    parts = urlsplit(url)
-    path, _, name = parts.path.rpartition("/")
-    if not name:
-        raise ValueError(f"{url}: the last part of the URL is the queue's name, and there is none")
-    return urlunsplit((parts.scheme, parts.netloc, path, "", "")), unquote(name)
-
-
-_OPENERS: dict[str, Callable[[str, str, Any, dict[str, str], bool], End]] = {
-    "file": _file,
-    "mysql": _mysql,
-    "redis": _redis,
-    "rediss": _redis,
-    "sqlite": _sqlite,
-}
+    Consumers take from the front: what is left of a batch is its end.
+    """
+    for gone in range(len(expected)):
+        left = expected[gone:]
+        if list(found[: len(left)]) == list(left):
+            return len(left)
+    return 0

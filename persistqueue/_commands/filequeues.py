@@ -53,7 +53,7 @@ def place_of(path: str, serializer: Any, longest: int | None, disk: Disk | None 
     Raises:
         UnknownSerializer: it is none of ours, and none was given.
     """
-    serializer = serializer or choice.named(_serializer_of(path))
+    serializer = serializer or choice.named(serializer_of(path))
     if serializer is None:
         raise choice.UnknownSerializer(
             f"{path}: it cannot be seen which serializer wrote it: say --serializer"
@@ -61,13 +61,17 @@ def place_of(path: str, serializer: Any, longest: int | None, disk: Disk | None 
     return Place(disk or ReadOnlyDisk(), path, choice.framing(serializer), longest)
 
 
-def _serializer_of(path: str) -> str | None:
-    """Return the name of the serializer, also while somebody puts the very first item."""
+def serializer_of(path: str, of_none: str | None = "pickle") -> str | None:
+    """Return the name of the serializer, also while somebody puts the very first item.
+
+    Args:
+        of_none: of a queue without items, whichever it will be.
+    """
     for _ in range(_TRIES):
         if name := _recognised(path):
             return name
         if _is_empty(path):
-            return "pickle"  # whichever it will be
+            return of_none
         time.sleep(0.005)
     return None
 

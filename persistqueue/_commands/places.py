@@ -34,6 +34,8 @@ def places(path: str) -> Places:
         OSError: it cannot be read.
     """
     path = os.path.abspath(path)
+    if not os.path.lexists(path):
+        raise NoQueue(f"{path}: there is nothing of this name")
     if not os.path.isdir(path):
         os.stat(path)
         if databases.is_database(path):
@@ -42,13 +44,14 @@ def places(path: str) -> Places:
             f"{path}: neither a file queue's directory nor an SQLite database"
             + ("; give the directory it is in" if filequeues.is_part(path) else "")
         )
-    found = Places(path if filequeues.is_file_queue(path) else None, _databases(path))
+    found = Places(path if filequeues.is_file_queue(path) else None, databases_in(path))
     if found.directory is None and not found.files:
         raise NoQueue(f"{path}: no queue is in this directory")
     return found
 
 
-def _databases(directory: str) -> list[str]:
+def databases_in(directory: str) -> list[str]:
+    """Return the databases in a directory."""
     found = []
     for name in sorted(os.listdir(directory)):
         path = os.path.join(directory, name)

@@ -101,6 +101,7 @@ class ChunkFileStore:
         # The transaction under way.
         self._exclusive = False  # whether it holds the lock
         self._head = self.state.head
+        self._moved: str | None = None  # what info is to say of a move, if that changes
         self._intended: bytes | None = None  # what info holds once it is stored
 
     @property
@@ -189,7 +190,7 @@ class ChunkFileStore:
         """Forget the last transaction."""
         self._exclusive = False
         self._head = self.state.head
-        self._intended = None
+        self._intended = self._moved = None
         if self._writer.written:
             self._writer.begin()
         self._cursor.begin()
@@ -371,14 +372,24 @@ class ChunkFileStore:
     def needs(self, records: Sequence[bytes], ahead: Sequence[bytes]) -> int:  # noqa: ARG002
         return len(records)
 
+    def mark_moved(self, moved: str) -> None:
+        """Have ``info`` say, with this commit, which batch of a move is stored."""
+        self._moved = moved
+
+    def finish_until(self, end: Position) -> None:
+        """Finish all items in front of a place; only for an object that has handed out none."""
+        self._cursor.finish_until(end)
+
     # -- ending a transaction -------------------------------------------------------
 
     def commit(self) -> None:
         if self._exclusive:
-            _, tail, old = state = self.state
+            _, tail, old, moved = state = self.state
             done, head = self._cursor.done(), self._head
-            if head is not old or done != tail:
-                self._store(state.moved(done, head))
+            if self._moved is not None:
+                moved = self._moved
+            if head is not old or done != tail or moved is not state.moved:
+                self._store(state.with_ends(done, head, moved))
             self._end()
 
     def _store(self, new: State) -> None:

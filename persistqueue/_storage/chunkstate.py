@@ -26,14 +26,20 @@ class Position(NamedTuple):
 
 MOST_RECORDS = 2**63 - 1  # the largest chunk size; people pass sys.maxsize for "one chunk"
 START = Position(0, 0, 0)
+_LONGEST_MOVED = 64  # characters: ``info`` has 512 bytes for everything
 
 
 class State(NamedTuple):
-    """What ``info`` holds.  ``size`` is derived: it is the records in between."""
+    """What ``info`` holds.  ``size`` is derived: it is the records in between.
+
+    Attributes:
+        moved: which batch of a move was stored last (see ``_commands.transfer``); mostly none.
+    """
 
     chunksize: int
     tail: Position = START
     head: Position = START
+    moved: str = ""
 
     @property
     def size(self) -> int:
@@ -51,19 +57,22 @@ class State(NamedTuple):
             return _new(Position, (position[0], count, offset))
         return Position(position[0] + 1, 0, 0)
 
-    def moved(self, tail: Position, head: Position) -> State:
+    def with_ends(self, tail: Position, head: Position, moved: str) -> State:
         """Return the state with other ends."""
-        return _new(State, (self[0], tail, head))
+        return _new(State, (self[0], tail, head, moved))
 
     def mapping(self) -> dict[str, Any]:
         """Return the value of ``info``, keys in upstream's order."""
-        chunksize, tail, head = self
-        return {
+        chunksize, tail, head, moved = self
+        value = {
             "chunksize": chunksize,
             "size": (head[0] - tail[0]) * chunksize + head[1] - tail[1],
             "tail": list(tail),
             "head": list(head),
         }
+        if moved:
+            value["moved"] = moved
+        return value
 
 
 def parse(value: Any) -> State:
@@ -79,7 +88,10 @@ def parse(value: Any) -> State:
         raise ValueError(f"'chunksize' is {_say(chunksize)}")
     size = value.get("size")
     tail, head = (_position(value, key, chunksize) for key in ("tail", "head"))
-    state = State(chunksize, tail, head)
+    moved = value.get("moved", "")
+    if type(moved) is not str or len(moved) > _LONGEST_MOVED:
+        raise ValueError(f"'moved' is of type {type(moved).__name__}, or too long")
+    state = State(chunksize, tail, head, moved)
     if state.tail > state.head or type(size) is not int or state.size != size:
         raise ValueError(f"'size' is {_say(size)}, but head and tail are {state.size} items apart")
     if size > MOST_RECORDS:

@@ -133,6 +133,12 @@ class Cursor:
             del self._settled[start]
             self._done = end
 
+    def finish_until(self, end: Position) -> None:
+        """Settle all items in front of a place, where nothing is handed out."""
+        if end > self._done:
+            self.read = self._done = end
+            self._advance()
+
     def skip(self, start: Position, end: Position) -> None:
         """Settle what stands between two places: it is damaged."""
         self.read = end

@@ -207,6 +207,24 @@ class EngineStore:
     def needs(self, records: Sequence[bytes], ahead: Sequence[bytes]) -> int:  # noqa: ARG002
         return len(records)
 
+    def first(self) -> bytes | None:
+        """Return the oldest record, undecoded."""
+        return self._record(self._tail) if self._tail < self._stored else None
+
+    def at(self, number: int) -> tuple[bytes, Any]:
+        """Return the record with this number, and its item."""
+        record = self._record(number)
+        try:
+            item = self._seal.decode(record)
+        except Damaged as damage:
+            raise self._damage(number, str(damage)) from damage
+        assert record is not None
+        return record, item
+
+    def finish_until(self, end: Position) -> None:
+        """Finish all items in front of a place; only for an object that has handed out none."""
+        self._cursor.finish_until(end)
+
     # -- ending a transaction -------------------------------------------------------
 
     def commit(self) -> None:
@@ -324,13 +342,7 @@ class EngineStore:
     def _skip(self, start: Position, end: Position, record: bytes | None, reason: str) -> None:
         """Step over damage, or say where it is."""
         if not self._skip_corrupt:
-            raise QueueCorrupt(
-                os.path.dirname(self._where),
-                os.path.basename(self._where),
-                index=start.records - self._tail,
-                reason=f"the record cannot be decoded ({reason})",
-                advice='open the queue with on_corrupt="skip" to set it aside and go on',
-            )
+            raise self._damage(start.records, reason)
         self._step_over(start, end, record, reason)
 
     def set_aside(self) -> bool:
@@ -358,6 +370,15 @@ class EngineStore:
         warn("%s: a record cannot be decoded (%s); %s", self._where, reason, kept)
         self.skipped += 1
         self._cursor.skip(start, end)
+
+    def _damage(self, number: int, reason: str) -> QueueCorrupt:
+        return QueueCorrupt(
+            os.path.dirname(self._where),
+            os.path.basename(self._where),
+            index=number - self._tail,
+            reason=f"the record cannot be decoded ({reason})",
+            advice='open the queue with on_corrupt="skip" to set it aside and go on',
+        )
 
     def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call the engine; whatever it raises is an error of ours or the system's."""

@@ -87,13 +87,11 @@ class MysqlTable(Table):
     _ANY_OWNER = "owner <=> %s"
 
     def __init__(self, kind: Kind, name: str, *, whole_name: bool = False) -> None:
-        self._whole_name = name if whole_name else ""
-        super().__init__(kind, name)
+        super().__init__(kind, name, whole_name=whole_name)
         self.old = ""  # persist-queue has no async classes for MySQL
         self.added = dict(_ADDED) if kind.ack else {}
 
     def _write(self) -> None:
-        self.name = self._whole_name or self.name
         super()._write()
         locked = " FOR UPDATE SKIP LOCKED"
         self.take_first = self.first + locked
@@ -125,14 +123,6 @@ class MysqlTable(Table):
         """Return the statement that inserts so many rows at once."""
         head, values = self.insert.split(" VALUES ")
         return f"{head} VALUES {', '.join([values] * count)}"
-
-    def delete_each(self, count: int) -> str:
-        """Return the statements that delete rows by so many ids.
-
-        One each: a DELETE of several may read the whole table (see ``_mark_these``), and no
-        hint keeps MariaDB from that.
-        """
-        return "; ".join([self.delete] * count)
 
     def mark_these(self, count: int) -> str:
         """Return the statement that gives rows by so many ids a status and an owner."""

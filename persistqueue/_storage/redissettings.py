@@ -62,6 +62,7 @@ class Settings:
             arguments["socket_connect_timeout"] = _CONNECT_PATIENCE
         self._arguments = arguments
         self.patience: float = arguments["socket_timeout"]  # s
+        self.db = int(arguments.get("db") or 0)
         self.label = _label(self._class, arguments, self._extra.get("connection_pool"))
 
     def connection(self, patience: float) -> Any:

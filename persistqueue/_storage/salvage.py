@@ -141,7 +141,8 @@ def _rewrite(place: Place, raw: bytes | None, state: State, kept: int) -> None:
         for records in _batches(place, state, kept):
             head = writer.append(records, state, head)
         writer.sync()
-        place.info.write(place.info.encode(state.moved(state.head, head)), sync=True)
+        mended = state.with_ends(state.head, head, state.moved)
+        place.info.write(place.info.encode(mended), sync=True)
     except BaseException:
         if place.info.restore(raw):  # else both are there, and either is whole
             writer.undo(state.head)

@@ -159,11 +159,22 @@ class SqlStore(Transactions):
         """Insert a row under its id; False if somebody has that, or an equal one is there."""
         return self._execute(self._table.put_back, row).rowcount > 0
 
-    def _delete(self, ids: Sequence[int]) -> int:
-        """Delete rows; returns how many there were."""
+    def _delete(self, ids: Sequence[int], statement: str = "") -> int:
+        """Delete rows; returns how many there were.
+
+        Args:
+            statement: for one id; empty for that which deletes any row.
+        """
+        statement = statement or self._table.delete
         if len(ids) == 1:
-            return self._execute(self._table.delete, ids).rowcount
-        return max(self._many(self._table.delete, [(number,) for number in ids]).rowcount, 0)
+            return self._execute(statement, ids).rowcount
+        return max(self._many(statement, [(number,) for number in ids]).rowcount, 0)
+
+    def remove(self, ids: Sequence[int]) -> int:
+        """Delete rows that wait; returns how many of these did."""
+        removed = self._delete(ids, self._table.delete_waiting) if ids else 0
+        self._more(-removed, -removed)
+        return removed
 
     def take(self, most: int) -> list[Record]:
         most = min(most, MOST)

@@ -22,11 +22,20 @@ NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9
 _HELD = f"status = {HELD}"
 _OVER = f"status >= {ACKED}"
 
+MOVES = "persistqueue_moves"  # which batch of a move into this database was stored last
+CREATE_MOVES = f"CREATE TABLE IF NOT EXISTS {MOVES} (id TEXT PRIMARY KEY, number INTEGER)"
+MOVED = (
+    f"INSERT INTO {MOVES} (id, number) VALUES (?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET number = excluded.number"
+)
+LAST_MOVED = f"SELECT number FROM {MOVES} WHERE id = ?"
+FORGET_MOVE = f"DELETE FROM {MOVES} WHERE id = ?"
+
 MOST_COUNTED = 64  # rows that an inexact count looks at
 ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
 
 # Tables of persist-queue's async classes, which have no suffix.
-_OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
+OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
 
 
 class Kind(NamedTuple):
@@ -126,6 +135,7 @@ class Table:
         kind: of the queue.
         name: the queue's; any text.
         adopts: rows of a table without the queue's name belong here, whatever its name is.
+        whole_name: the name is the table's, without what the kind puts before it.
 
     Raises:
         ValueError: no table can have such a name.
@@ -135,12 +145,15 @@ class Table:
     _LIVE = f"status < {HELD}"
     _ANY_OWNER = "owner IS ?"
 
-    def __init__(self, kind: Kind, name: str, *, adopts: bool = False) -> None:
+    def __init__(
+        self, kind: Kind, name: str, *, adopts: bool = False, whole_name: bool = False
+    ) -> None:
         self.kind = kind
         self.columns, self.added = kind.columns, kind.added
         adopts = adopts and not (kind.ack or kind.priority)  # persist-queue has no such async class
-        self.old = kind.prefix if adopts or kind.prefix in _OLD_ASYNC else ""
-        self.name = f"{kind.prefix}_{name}"
+        adopts = (adopts or kind.prefix in OLD_ASYNC) and not whole_name
+        self.old = kind.prefix if adopts else ""
+        self.name = name if whole_name else f"{kind.prefix}_{name}"
         self._write()
 
     def _write(self) -> None:
@@ -170,6 +183,7 @@ class Table:
         self.all_rows = f"{select} ORDER BY _id"
         self.update = f"UPDATE {table} SET data = {mark} WHERE _id = {mark}"
         self.delete = f"DELETE FROM {table} WHERE _id = {mark}"
+        self.delete_waiting = self.delete + (f" AND {live_rows}" if kind.ack else "")
         self.count = f"SELECT COUNT(*) FROM {table}{live}"
         self.newest = f"SELECT MAX(_id) FROM {table}"
         # No more rows than this can be there; found at once, however many there are.
@@ -231,6 +245,37 @@ class Table:
     def _in_text(quoted: str) -> str:
         """Return an identifier as it stands in the text of a statement with values."""
         return quoted
+
+    def onward(
+        self, what: str, *, by_age: bool, behind: bool, held_too: bool, beside: str = ""
+    ) -> str:
+        """Return the statement that reads on in the order of the queue.
+
+        Args:
+            what: the columns.
+            by_age: read in the order of the puts instead.
+            behind: the first values are a place to read on from: the priority if that is part
+                of the order, then the id.
+            held_too: read what is handed out as well.
+            beside: what selects further rows, of another table.
+        """
+        kind, conditions = self.kind, []
+        order, places, ahead = "_id", self._MARK, ">"
+        if not by_age and kind.newest_first:
+            order, ahead = "_id DESC", "<"
+        columns = "_id"
+        if not by_age and kind.priority:
+            order = columns = "priority, _id"
+            places = f"{self._MARK}, {self._MARK}"
+        if kind.ack:
+            conditions.append(f"status <= {HELD}" if held_too else self._LIVE)
+        if behind:
+            conditions.append(f"({columns}) {ahead} ({places})")
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        table = self._in_text(self.quoted)
+        if beside:
+            table = f"(SELECT {', '.join(kind.columns)} FROM {table} UNION ALL {beside})"
+        return f"SELECT {what} FROM {table}{where} ORDER BY {order} LIMIT {self._MARK}"
 
     def in_list(self, count: int) -> str:
         """Return the statement that finds which of ``count`` ids are there."""
