@@ -259,7 +259,8 @@ class EngineSource(_FileEnd, Source):
         super().__init__(shown, path, serializer, engine)
 
     def count(self) -> int:
-        return self._store.state.size
+        count: int = self._store.state.size
+        return count
 
     def read(self, most: int, behind: Any) -> Batch | None:
         start = behind["end"] if behind and not self._moves else self._store.state.tail.records
@@ -295,8 +296,7 @@ class EngineSource(_FileEnd, Source):
             found = [digest(record) for record, _ in self._records(tail, len(expected))]
             left = still_there(expected, found)
             self._store.finish_until(Position(0, tail + left, 0))
-            gone: int = len(expected) - left
-            return 0 if resumed else gone
+            return 0 if resumed else len(expected) - left
 
         gone: int = self._do(act)
         return gone

@@ -16,7 +16,8 @@ from .._storage.brokertable import HELD as HELD_BY_BROKERS
 from .._storage.brokertable import QUEUES
 from .._storage.layouts import folded
 from .._storage.rowcodec import RowCodec
-from .._storage.sqlite import SQLITE_ERRORS, Database
+from .._storage.sqlite import Database
+from .._storage.sqliteerrors import SQLITE_ERRORS
 from .._storage.sqlitestores import SqliteAckStore, SqliteDeletingStore
 from .._storage.table import FAILED, Kind
 from ..serializers import pickle
