@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic
 from ._filequeue import T
 from ._log import warn
 from ._options import MAX_ITEM_BYTES, ON_CORRUPT, one_of, whole
+from ._runtime.acks import Leased
+from ._runtime.takes import Finish
 from ._storage.redislink import Replicas
 from ._storage.redisscripts import Keys
 from ._storage.redissettings import Settings
@@ -27,7 +29,12 @@ if TYPE_CHECKING:
     from ._storage.base import Record
 
 LOCAL = "redis://localhost:6379/0"
-LEASE = 7200.0  # s; aio-py-rq's
+LEASE = 60.0  # s
+AIO_PY_RQ_LEASE = 7200.0  # s; what its collectors count from
+LOST = (
+    "task_done(): its lease was over, or somebody put it back: it is another consumer's, or "
+    "comes again; nothing was finished"
+)
 LAYOUTS = ("shared", "native")
 
 
@@ -65,13 +72,13 @@ class RedisFace(Generic[T]):
         settings = Settings(redis)
         self.layout = checked_layout(layout, serializer)
         native = self.layout == "native"
+        keys = Keys(native_base(name) if native else name, unique=self._UNIQUE)
         self._codec = codec_of(serializer, unique=self._UNIQUE, longest=self._longest)
         self.path = f"{settings.label}/{name}"
         self._store = RedisStore(
             settings,
-            Keys(native_base(name) if native else name),
+            keys,
             self._codec,
-            unique=self._UNIQUE,
             maxsize=self.maxsize,
             native=native,
             lease=self.lease,
@@ -81,6 +88,11 @@ class RedisFace(Generic[T]):
             ),
         )
         self._open_shell()
+
+    def _finish_at(self) -> Finish:
+        """Return when an item is finished: when it is acked, unless it was lost before."""
+        book = partial(Leased, lost=self._store.lost)
+        return Finish(book, at_take=False, counted=False, looks=frozenset())
 
     def _open_shell(self) -> None:
         """Make what lets calls wait."""
@@ -129,10 +141,9 @@ class RedisFace(Generic[T]):
         """
         book: Unacked = self._shell.takes
         owner = self._shell.caller()
-        wanted = list(items)
 
         def pick(into: list[Record]) -> None:
-            for item in wanted:
+            for item in items:
                 before = len(into)
                 book.pick_same(item, owner, into)
                 if len(into) == before:

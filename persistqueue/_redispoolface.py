@@ -6,7 +6,6 @@ The methods here are for one thread at a time.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._filequeue import T
@@ -14,14 +13,16 @@ from ._log import warn
 from ._options import MAX_ITEM_BYTES, whole
 from ._redisface import LOCAL, checked_layout, checked_name, codec_of, native_base, replicas_of
 from ._storage.block import Damaged, reason_of
+from ._storage.redischeck import check
 from ._storage.redislink import Link
-from ._storage.redisscripts import MOST, POOL_ACK, POOL_REMOVE, POOL_TAKE, parts_of
+from ._storage.redispoolscripts import POOL_ACK, POOL_ADD, POOL_DUE, POOL_REMOVE, POOL_TAKE
+from ._storage.redisscripts import MOST, parts_of
 from ._storage.redissettings import Settings
 from ._uncopied import uncopied
 from .exceptions import ItemTooLarge, QueueClosed, QueueCorrupt, SerializationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ACK_TTL, ACK_VALID_FOR = 600, 129_600  # s; aio-py-rq's
 CHUNK = 100
@@ -61,8 +62,9 @@ class PoolFace(Generic[T]):
         shared = checked_layout(None, serializer) == "shared"
         self._key = name if shared else f"{native_base(name)}-pool"
         self.path = f"{settings.label}/{name}"
+        self._label = settings.label
         self._link = Link(settings)
-        self._closed = False
+        self._checked_once = self._closed = False
         self.skipped = 0  # items that this object set aside
 
     def __bool__(self) -> bool:
@@ -78,17 +80,14 @@ class PoolFace(Generic[T]):
         return data if isinstance(data, bytes) else data.encode()
 
     def _add(self, values: list[bytes]) -> None:
-        now = int(time.time())
         for part in parts_of(values):
-            scored = [word for value in part for word in (now, value)]
-            self._write(("ZADD", self._key, *scored))
+            self._run_script(POOL_ADD, part)
 
     def _take(self, most: int) -> list[bytes]:
         taken: list[bytes] = []
         while len(taken) < most:
             wanted = min(most - len(taken), MOST)
-            arguments = (int(time.time()), self.ack_ttl, wanted)
-            (found,) = self._link.script(POOL_TAKE, (self._key,), arguments, *())
+            (found,) = self._link.script(POOL_TAKE, (self._key,), (self.ack_ttl, wanted))
             taken += found
             if len(found) < wanted:
                 break
@@ -124,29 +123,22 @@ class PoolFace(Generic[T]):
 
     def _give_back(self, values: list[bytes]) -> None:
         """Let items be due now that were taken."""
-        self._if_taken(values, int(time.time()))
+        self._if_taken(values, 0)
 
     def _ack(self, values: list[bytes]) -> int:
-        return self._if_taken(values, int(time.time()) + self.ack_valid_for)
+        return self._if_taken(values, self.ack_valid_for)
 
-    def _if_taken(self, values: list[bytes], due: int) -> int:
-        return sum(
-            self._checked(
-                self._link.script(
-                    POOL_ACK, (self._key,), (due, *part), *self._replicas.behind, again=True
-                )
-            )
-            for part in parts_of(values)
-        )
+    def _if_taken(self, values: list[bytes], seconds: int) -> int:
+        return sum(self._run_script(POOL_ACK, (seconds, *part)) for part in parts_of(values))
 
     def _remove(self, values: list[bytes]) -> int:
-        return sum(
-            self._checked(
-                self._link.script(
-                    POOL_REMOVE, (self._key,), part, *self._replicas.behind, again=True
-                )
-            )
-            for part in parts_of(values)
+        return sum(self._run_script(POOL_REMOVE, part) for part in parts_of(values))
+
+    def _run_script(self, script: tuple[str, str], arguments: Sequence[Any]) -> int:
+        """Run a script that may be sent twice, and wait for replicas."""
+        behind = self._replicas.behind
+        return self._checked(
+            self._link.script(script, (self._key,), arguments, *behind, again=True)
         )
 
     def _delete(self, values: list[bytes]) -> int:
@@ -162,7 +154,8 @@ class PoolFace(Generic[T]):
         return self._ask("ZCARD", self._key)
 
     def _count_due(self) -> int:
-        return self._ask("ZCOUNT", self._key, "-inf", int(time.time()))
+        due: int = self._link.script(POOL_DUE, (self._key,), (), again=True)[0]
+        return due
 
     def _holds(self, value: bytes) -> bool:
         return self._link.ask(("ZSCORE", self._key, value), again=True)[0] is not None
@@ -185,6 +178,9 @@ class PoolFace(Generic[T]):
         if self._closed:
             raise QueueClosed("the pool is closed; what is stored is there when it is opened again")
         try:
+            if not self._checked_once:
+                check(self._link, self._label, {self._key: "zset"})
+                self._checked_once = True
             return function(*arguments)
         finally:
             interrupt, self._link.interrupt = self._link.interrupt, None

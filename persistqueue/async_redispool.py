@@ -211,7 +211,7 @@ class AsyncRedisPool(PoolFace[T]):
 def _after_fork_in_child() -> None:
     for pool in list(_pools):
         pool._hops.forget()  # noqa: SLF001 - this is a part of it
-        pool._link.drop()  # noqa: SLF001
+        pool._link.forget()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from ._filequeue import NO_ITEM, T
 from ._options import one_of, whole
-from ._redisface import LEASE, RedisFace
-from ._runtime.acks import AT_ACK
+from ._redisface import AIO_PY_RQ_LEASE, LOST, RedisFace
 from ._runtime.deadline import Deadline
 from ._runtime.hops import FileHops, in_executor
 from ._runtime.tasks import TaskShell
 from ._runtime.turns import each
+from ._storage.redisscripts import parts_of
 from ._tasked import TaskedQueue
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ._storage.base import Record
 
 __all__ = ["AsyncRedisQueue", "AsyncRedisUniqueQueue", "Empty", "Full"]
 
@@ -88,7 +90,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
     _shell: TaskShell
 
     def _open_shell(self) -> None:
-        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, FileHops(in_executor))
+        self._shell = TaskShell(self._store, self.maxsize, self._finish_at(), FileHops(in_executor))
 
     # -- put ------------------------------------------------------------------------
 
@@ -183,8 +185,8 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         """Finish an item: what ``get`` returned, or else an equal one that this object took.
 
         Returns:
-            whether there was one; after its lease it may have been given to others.  If
-            there was none, a WARNING says so.
+            whether it was this object's; False if its lease was over: then it is another
+            consumer's, or comes again.  A WARNING says so.
         """
         return self._said(await self.ack_items([item]), [item]) > 0
 
@@ -194,10 +196,15 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         return self._said(await self.ack_items(wanted), wanted)
 
     async def ack_items(self, items: Iterable[Any]) -> int:
-        """Finish items; returns how many of them this object had taken."""
-        found: list[Any] = []
-        await self._shell.settle_picked(self._picking(items, found))
-        return len(found)
+        """Finish items; returns how many of them were this object's.  See ``ack``."""
+        done, wanted = 0, list(items)
+        while wanted:
+            found: list[Record] = []
+            lost = await self._shell.settle_picked(self._picking(wanted, found))
+            done += len(found) - len(lost or ())
+            # What was lost, this object may have taken again: an equal item is as good.
+            wanted = [record.item for record in lost or ()]
+        return done
 
     async def nack(self, item: Any, *, to: str = "front") -> bool:
         """Give an item back: somebody shall take it again.  Else as ``ack``.
@@ -213,21 +220,29 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
 
         ``to`` is that of ``nack``.
         """
-        wanted = list(items)
-        if one_of("to", to, ("front", "back")) == "front":
-            return self._said(await self.reject_items(wanted), wanted)
-        found: list[Any] = []
-        await self._shell.finish(self._store.put_behind, self._picking(wanted, found))
-        return self._said(len(found), wanted)
+        wanted, back = list(items), one_of("to", to, ("front", "back")) == "back"
+        return self._said(await self._reject(wanted, back), wanted)
 
     async def reject_items(self, items: Iterable[Any]) -> int:
-        """Give items back, to the front and in their order; returns how many there were.
+        """Give items back, to the front and in their order; returns how many were this object's.
 
         A unique queue drops those that wait again already.
         """
-        found: list[Any] = []
-        await self._shell.return_picked(self._picking(items, found))
-        return len(found)
+        return await self._reject(list(items), False)
+
+    async def _reject(self, wanted: list[Any], back: bool) -> int:
+        done = 0
+        while wanted:
+            found: list[Record] = []
+            pick = self._picking(wanted, found)
+            if back:
+                lost = await self._shell.finish(self._store.put_behind, pick)
+            else:
+                lost = await self._shell.return_picked(pick)
+            done += len(found) - len(lost or ())
+            # What was lost, this object may have taken again: an equal item is as good.
+            wanted = [record.item for record in lost or ()]
+        return done
 
     async def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
         """Finish items that were taken.
@@ -241,12 +256,22 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             item: finish exactly this object, which ``get`` returned.
 
         Raises:
-            ValueError: fewer are unfinished, or ``item`` was not handed out.
+            ValueError: fewer are unfinished, or ``item`` was not handed out; or their lease
+                was over, so that they are another consumer's, or come again.
         """
-        if item is not NO_ITEM:
-            await self._shell.item_done(item)
-        else:
-            await self._shell.task_done(whole("count", count, 1))
+        left, lost = (1 if item is not NO_ITEM else whole("count", count, 1)), 0
+        try:
+            while left:
+                if item is not NO_ITEM:
+                    strangers = await self._shell.item_done(item)
+                else:
+                    strangers = await self._shell.task_done(left)
+                left = len(strangers or ())  # this object may have taken them again
+                lost += left
+        except ValueError:
+            if lost:
+                raise ValueError(LOST) from None
+            raise
 
     async def heartbeat(self) -> int:
         """Let the lease of everything that this object holds begin now.
@@ -315,22 +340,22 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         done: int = await self._do(self._store.sweep.delete, values, whole("count", count))
         return done
 
-    async def re_enqueue_timeout_items(self, timeout: float = LEASE) -> int:
-        """Put back what any consumer took more than ``timeout`` seconds ago.
+    async def re_enqueue_timeout_items(self, timeout: float = AIO_PY_RQ_LEASE) -> int:
+        """Put back what any consumer took, or whose lease was renewed, so many seconds ago.
 
         The oldest is next.  What aio-py-rq's consumers hold counts from their last get.
 
         Returns:
             how many batches it were.
         """
-        return await self._swept(self._store.sweep.re_enqueue, timeout)
+        return await self._swept(self._store.sweep.reclaim, timeout)
 
     async def re_enqueue_all_items(self) -> int:
         """Put back everything that any consumer has taken; returns how many batches."""
-        return await self._swept(self._store.sweep.re_enqueue, None)
+        return await self._swept(self._store.sweep.reclaim, None)
 
-    async def drop_timeout_items(self, timeout: float = LEASE) -> int:
-        """Delete what any consumer took more than ``timeout`` seconds ago."""
+    async def drop_timeout_items(self, timeout: float = AIO_PY_RQ_LEASE) -> int:
+        """Delete what ``re_enqueue_timeout_items`` puts back."""
         return await self._swept(self._store.sweep.drop, timeout)
 
     async def drop_all_items(self) -> int:
@@ -354,11 +379,16 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         """Begin to count the tries of an item anew; ``ack`` does so, too."""
         await self._do(self._store.sweep.forget_tries, self._encode(item))
 
-    async def _swept(self, sweep: Any, older: float | None) -> int:
-        """Do something to all lists, and forget what this object had in them."""
-        done, gone = await self._do(self._store.swept, sweep, older)
-        await self._shell.settle_picked(self._picking_in(gone))
-        return int(done)
+    async def _swept(self, verb: Any, older: float | None) -> int:
+        """Do something to all lists, a part at a time, and forget what this object had in them."""
+        lists = await self._do(self._store.sweep.lists, older)
+        for part in parts_of(lists):
+            gone = await self._do(self._store.swept, verb, part)
+            if gone:
+                await self._shell.finish(len, self._picking_in(gone))
+        if lists:
+            await self._do(self._store.sweep.confirm)
+        return len(lists)
 
     async def _do(self, function: Any, *arguments: Any) -> Any:
         return await self._shell.request(partial(function, *arguments), writes=True)

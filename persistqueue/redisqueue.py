@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from ._filequeue import NO_ITEM, T
 from ._options import one_of, whole
-from ._redisface import LEASE, RedisFace
-from ._runtime.acks import AT_ACK
+from ._redisface import AIO_PY_RQ_LEASE, LOST, RedisFace
 from ._runtime.deadline import Deadline
 from ._runtime.threads import ThreadShell
+from ._storage.redisscripts import parts_of
 from ._threaded import ThreadedQueue
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ._storage.base import Record
 
 __all__ = ["Empty", "Full", "RedisQueue", "RedisUniqueQueue"]
 
@@ -67,7 +69,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
     _shell: ThreadShell
 
     def _open_shell(self) -> None:
-        self._shell = ThreadShell(self._store, self.maxsize, AT_ACK)
+        self._shell = ThreadShell(self._store, self.maxsize, self._finish_at())
 
     # -- put ------------------------------------------------------------------------
 
@@ -160,8 +162,8 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         """Finish an item: what ``get`` returned, or else an equal one that this object took.
 
         Returns:
-            whether there was one; after its lease it may have been given to others.  If
-            there was none, a WARNING says so.
+            whether it was this object's; False if its lease was over: then it is another
+            consumer's, or comes again.  A WARNING says so.
         """
         return self._said(self.ack_items([item]), [item]) > 0
 
@@ -171,10 +173,15 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         return self._said(self.ack_items(wanted), wanted)
 
     def ack_items(self, items: Iterable[Any]) -> int:
-        """Finish items; returns how many of them this object had taken."""
-        found: list[Any] = []
-        self._shell.settle_picked(self._picking(items, found))
-        return len(found)
+        """Finish items; returns how many of them were this object's.  See ``ack``."""
+        done, wanted = 0, list(items)
+        while wanted:
+            found: list[Record] = []
+            lost = self._shell.settle_picked(self._picking(wanted, found))
+            done += len(found) - len(lost or ())
+            # What was lost, this object may have taken again: an equal item is as good.
+            wanted = [record.item for record in lost or ()]
+        return done
 
     def nack(self, item: Any, *, to: str = "front") -> bool:
         """Give an item back: somebody shall take it again.  Else as ``ack``.
@@ -190,21 +197,29 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
 
         ``to`` is that of ``nack``.
         """
-        wanted = list(items)
-        if one_of("to", to, ("front", "back")) == "front":
-            return self._said(self.reject_items(wanted), wanted)
-        found: list[Any] = []
-        self._shell.finish(self._store.put_behind, self._picking(wanted, found))
-        return self._said(len(found), wanted)
+        wanted, back = list(items), one_of("to", to, ("front", "back")) == "back"
+        return self._said(self._reject(wanted, back), wanted)
 
     def reject_items(self, items: Iterable[Any]) -> int:
-        """Give items back, to the front and in their order; returns how many there were.
+        """Give items back, to the front and in their order; returns how many were this object's.
 
         A unique queue drops those that wait again already.
         """
-        found: list[Any] = []
-        self._shell.return_picked(self._picking(items, found))
-        return len(found)
+        return self._reject(list(items), False)
+
+    def _reject(self, wanted: list[Any], back: bool) -> int:
+        done = 0
+        while wanted:
+            found: list[Record] = []
+            pick = self._picking(wanted, found)
+            if back:
+                lost = self._shell.finish(self._store.put_behind, pick)
+            else:
+                lost = self._shell.return_picked(pick)
+            done += len(found) - len(lost or ())
+            # What was lost, this object may have taken again: an equal item is as good.
+            wanted = [record.item for record in lost or ()]
+        return done
 
     def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
         """Finish items that were taken.
@@ -218,12 +233,22 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             item: finish exactly this object, which ``get`` returned.
 
         Raises:
-            ValueError: fewer are unfinished, or ``item`` was not handed out.
+            ValueError: fewer are unfinished, or ``item`` was not handed out; or their lease
+                was over, so that they are another consumer's, or come again.
         """
-        if item is not NO_ITEM:
-            self._shell.item_done(item)
-        else:
-            self._shell.task_done(whole("count", count, 1))
+        left, lost = (1 if item is not NO_ITEM else whole("count", count, 1)), 0
+        try:
+            while left:
+                if item is not NO_ITEM:
+                    strangers = self._shell.item_done(item)
+                else:
+                    strangers = self._shell.task_done(left)
+                left = len(strangers or ())  # this object may have taken them again
+                lost += left
+        except ValueError:
+            if lost:
+                raise ValueError(LOST) from None
+            raise
 
     def heartbeat(self) -> int:
         """Let the lease of everything that this object holds begin now.
@@ -292,22 +317,22 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         done: int = self._do(self._store.sweep.delete, values, whole("count", count))
         return done
 
-    def re_enqueue_timeout_items(self, timeout: float = LEASE) -> int:
-        """Put back what any consumer took more than ``timeout`` seconds ago.
+    def re_enqueue_timeout_items(self, timeout: float = AIO_PY_RQ_LEASE) -> int:
+        """Put back what any consumer took, or whose lease was renewed, so many seconds ago.
 
         The oldest is next.  What aio-py-rq's consumers hold counts from their last get.
 
         Returns:
             how many batches it were.
         """
-        return self._swept(self._store.sweep.re_enqueue, timeout)
+        return self._swept(self._store.sweep.reclaim, timeout)
 
     def re_enqueue_all_items(self) -> int:
         """Put back everything that any consumer has taken; returns how many batches."""
-        return self._swept(self._store.sweep.re_enqueue, None)
+        return self._swept(self._store.sweep.reclaim, None)
 
-    def drop_timeout_items(self, timeout: float = LEASE) -> int:
-        """Delete what any consumer took more than ``timeout`` seconds ago."""
+    def drop_timeout_items(self, timeout: float = AIO_PY_RQ_LEASE) -> int:
+        """Delete what ``re_enqueue_timeout_items`` puts back."""
         return self._swept(self._store.sweep.drop, timeout)
 
     def drop_all_items(self) -> int:
@@ -331,11 +356,16 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         """Begin to count the tries of an item anew; ``ack`` does so, too."""
         self._do(self._store.sweep.forget_tries, self._encode(item))
 
-    def _swept(self, sweep: Any, older: float | None) -> int:
-        """Do something to all lists, and forget what this object had in them."""
-        done, gone = self._do(self._store.swept, sweep, older)
-        self._shell.settle_picked(self._picking_in(gone))
-        return int(done)
+    def _swept(self, verb: Any, older: float | None) -> int:
+        """Do something to all lists, a part at a time, and forget what this object had in them."""
+        lists = self._do(self._store.sweep.lists, older)
+        for part in parts_of(lists):
+            gone = self._do(self._store.swept, verb, part)
+            if gone:
+                self._shell.finish(len, self._picking_in(gone))
+        if lists:
+            self._do(self._store.sweep.confirm)
+        return len(lists)
 
     def _do(self, function: Any, *arguments: Any) -> Any:
         return self._shell.request(partial(function, *arguments), writes=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from math import inf
 from typing import Any, ClassVar
 
 TO_SERVER, TO_CLIENT = "to the server", "to the client"
@@ -27,6 +28,7 @@ class Link:
         self._mutex = threading.Lock()  # protects what follows
         self._fates = dict.fromkeys(BOTH, _PASS)
         self._held = {direction: bytearray() for direction in BOTH}
+        self._left: dict[str, float] = {}  # bytes that may pass yet
         self._over = False  # an end has come while the other one was not to know
 
     def start(self) -> None:
@@ -54,6 +56,11 @@ class Link:
         if over:
             self.end()
 
+    def cut_after(self, count: int, direction: str) -> None:
+        """End it when so many more bytes have gone in a direction."""
+        with self._mutex:
+            self._left[direction] = count
+
     def _relay(self, direction: str) -> None:
         source = self._ends[_OTHER[direction]]
         try:
@@ -80,7 +87,11 @@ class Link:
                 self._held[direction] += data
             if fate != _PASS:
                 return
-        self._ends[direction].sendall(data)
+            left = self._left.get(direction, inf)
+            self._left[direction] = left - len(data)
+        self._ends[direction].sendall(data if left >= len(data) else data[: int(left)])
+        if left <= len(data):
+            raise EOFError
 
 
 class Proxy:
@@ -121,6 +132,13 @@ class Proxy:
     def up(self) -> None:
         """Let everybody in."""
         self._down = self._deaf = False
+
+    def cut_after(self, count: int, direction: str) -> None:
+        """Cut the connections that there are, each when so many more bytes have gone."""
+        with self._mutex:
+            links = list(self.links)
+        for link in links:
+            link.cut_after(count, direction)
 
     def swallow(self, *directions: str, deaf: bool = False) -> None:
         """Let bytes of the connections that there are vanish, and nobody know.

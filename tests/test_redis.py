@@ -144,6 +144,18 @@ def test_a_value_that_cannot_be_decoded_stays(
     assert [b"{"] == client.lrange(f"{name}-dead", 0, -1)
 
 
+@pytest.mark.parametrize(
+    "suffix", ["", "-front", "-timeouts", "-due", "-unique", "-retry-count", "-retry-timeout"]
+)
+def test_opening_looks_at_every_key(
+    suffix: str, open_unique: Open, client: Any, tmp_path: Path
+) -> None:
+    """A name that is another's is told before anything is done."""
+    client.set(f"{tmp_path}{suffix}", "something else")
+    with pytest.raises(FormatError, match=f"{tmp_path.name}{suffix} is a string"):
+        open_unique()
+
+
 def test_a_key_of_another_type_is_refused(open_queue: Open, client: Any, tmp_path: Path) -> None:
     """A name that is used for something else is an error, at opening or later."""
     with open_queue() as q:
@@ -383,6 +395,57 @@ def test_equal_items_wait_once(open_unique: Open, client: Any, tmp_path: Path) -
         assert q.put("1")
 
 
+def test_a_set_without_its_list_is_forgotten(
+    open_unique: Open, client: Any, tmp_path: Path
+) -> None:
+    """A move, or a plain consumer, may leave one behind: it swallows no put for ever."""
+    name = str(tmp_path)
+    with open_unique(maxsize=2) as q:
+        client.sadd(f"{name}-unique", "a", "b", "c")
+        assert q.put("a", timeout=0)
+        assert [False, True] == q.put_many("ab", timeout=0)
+        with pytest.raises(Full):
+            q.put("c", timeout=0)
+        assert ["a", "b"] == q.get_items(9)
+        client.sadd(f"{name}-unique", "a", "b")
+        assert q.nack("a")
+        assert q.put("b")
+        assert q.nack("b")  # it waits again already
+        assert ["a", "b"] == q.get_items(9)
+
+
+def test_giving_back_beside_a_wrong_set_loses_nothing(
+    open_unique: Open, client: Any, tmp_path: Path
+) -> None:
+    """What the set says waits, and does not, is put back all the same."""
+    with open_unique() as q:
+        q.put_many("abc")
+        assert ["a", "b"] == q.get_items(2)
+        client.sadd(f"{tmp_path}-unique", "a", "b")
+        assert q.nack("a")
+        assert 1 == q.re_enqueue_all_items()
+        assert ["b", "a", "c"] == q.get_items(9)
+
+
+def test_a_wrong_set_does_not_stop_compat(
+    redis_server: Server, client: Any, tmp_path: Path
+) -> None:
+    """Its puts, and what it rejects."""
+    from persistqueue.compat.aiopyrq import UniqueQueue
+
+    async def main() -> None:
+        async with redis.asyncio.Redis.from_url(redis_server.url, decode_responses=True) as their:
+            q = UniqueQueue(str(tmp_path), their)
+            client.sadd(f"{tmp_path}-unique", "a")
+            await q.add_item("a")
+            assert ["a"] == await q.get_items(5)
+            client.sadd(f"{tmp_path}-unique", "a")
+            await q.reject_item("a")
+            assert ["a"] == await q.get_items(5)
+
+    run(main())
+
+
 def test_what_waits_already_needs_no_room(open_unique: Open) -> None:
     """As in the SQLite unique queues."""
     with open_unique(maxsize=2) as q:
@@ -407,17 +470,17 @@ def test_equal_dicts_wait_once(open_unique: Open) -> None:
 KILLED = """
 import os, sys
 from persistqueue import RedisQueue
-q = RedisQueue(sys.argv[1], sys.argv[2])
+q = RedisQueue(sys.argv[1], sys.argv[2], lease=float(sys.argv[3]))
 print(q.get_items(2), q.get(), q.get_items(3), flush=True)
 q.ack("b")
 os.kill(os.getpid(), 9)
 """
 
 
-def killed_consumer(name: str, url: str) -> None:
+def killed_consumer(name: str, url: str, lease: float = 60) -> None:
     """Let a process take six items in three batches, finish one, and die of SIGKILL."""
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, name, url], timeout=60, check=False,
+        [sys.executable, "-c", KILLED, name, url, str(lease)], timeout=60, check=False,
         cwd=Path(__file__).parents[1], capture_output=True, text=True,
     )  # fmt: skip
     assert -9 == done.returncode, done.stderr
@@ -451,13 +514,13 @@ def test_a_lease_ends_by_itself(
         killed_consumer(str(tmp_path), redis_server.url)
     stamps = f"{tmp_path}-timeouts"
     names = sorted(client.hkeys(stamps))
-    for name in names[1:]:
-        client.hset(stamps, name, "1000.5")
+    client.zadd(f"{tmp_path}-due", dict.fromkeys(names[1:], 1000.5))
     client.rpush(f"{tmp_path}-processing-old[1][2]", "theirs")
     client.hset(stamps, f"{tmp_path}-processing-old[1][2]", "1000")
-    with open_queue(lease=3600) as q:
+    with open_queue() as q:
         assert list("cdefg") == q.get_items(9)
         assert 3 == client.hlen(stamps)
+        assert 2 == client.zcard(f"{tmp_path}-due")
 
 
 def test_a_waiting_get_finds_what_falls_due(
@@ -468,8 +531,8 @@ def test_a_waiting_get_finds_what_falls_due(
     """It looks now and then, although nobody puts anything."""
     with open_queue() as q:
         q.put_many("abcdef")
-    killed_consumer(str(tmp_path), redis_server.url)
-    with open_queue(lease=0.2) as q:
+    killed_consumer(str(tmp_path), redis_server.url, lease=0.5)
+    with open_queue() as q:
         assert "a" == q.get(timeout=20)
 
 

@@ -230,7 +230,7 @@ def test_without_memory_consumers_go_on(kind: Any, tmp_path: Path) -> None:
             dead.put_many("abcd")
             assert "a" == dead.get()
             (held,) = client.hkeys("jobs-timeouts")
-            client.hset("jobs-timeouts", held, "1000")
+            client.zadd("jobs-due", {held: 1000})
             client.config_set("maxmemory", "1")
             with kind("jobs", server.url) as q:
                 assert "a" == q.get(timeout=9)  # it was overdue
@@ -247,7 +247,9 @@ def test_without_memory_consumers_go_on(kind: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [RedisQueue, RedisUniqueQueue])
-@pytest.mark.parametrize("key", ["{}", "{}-timeouts", "{}-unique"])
+@pytest.mark.parametrize(
+    "key", ["{}", "{}-front", "{}-timeouts", "{}-due", "{}-unique", "{}-retry-count"]
+)
 def test_a_key_of_another_type_loses_nothing(
     kind: Any, key: str, redis_server: Server, tmp_path: Path
 ) -> None:
@@ -274,6 +276,65 @@ def test_a_key_of_another_type_loses_nothing(
         q.re_enqueue_all_items()
         q.put("d")
         assert set("abcd") == set(q.get_items(9))
+
+
+@pytest.mark.parametrize("kind", [RedisQueue, RedisUniqueQueue])
+@pytest.mark.parametrize(
+    "key", ["{}-timeouts", "{}-due", "{}-retry-count", "{}-retry-timeout", "the list"]
+)
+def test_what_is_refused_removes_nothing(
+    kind: Any, key: str, redis_server: Server, tmp_path: Path
+) -> None:
+    """A key of another type is found before an item is finished, dropped or given back."""
+    name = f"{tmp_path.name}-{kind.__name__}"
+    with (
+        redis.Redis.from_url(redis_server.url) as client,
+        kind(name, redis_server.url, max_retry=1, max_timeout=1) as q,
+    ):
+        q.put_many("abc")
+        assert ["a", "b"] == q.get_items(2)
+        assert q.can_rollback_item("a")
+        (held,) = client.hkeys(f"{name}-timeouts")
+        broken = held if key == "the list" else key.format(name)
+        client.rename(broken, f"{name}-aside")
+        client.set(broken, "something else")
+        finishes = [lambda: q.ack("a"), lambda: q.ack_items("ab"), lambda: q.nack("b")]
+        if "retry" in key:
+            finishes.pop()
+        elif key != "the list":
+            finishes += [q.drop_all_items, q.re_enqueue_all_items]
+        for finish in finishes:
+            with pytest.raises(FormatError):
+                finish()
+        client.rename(f"{name}-aside", broken)
+        assert 2 == client.llen(held)
+        assert 2 == q.ack_items("ab")
+        assert ["c"] == q.get_items(9)
+
+
+POLICIES = {"allkeys-lru": True, "volatile-lru": False, "noeviction": False}
+
+
+@pytest.mark.parametrize(("policy", "warns"), POLICIES.items())
+def test_a_server_that_removes_queues_is_told_of(
+    policy: str, warns: bool, open_queue: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When a queue or pool is opened, in a warning that says what to do."""
+    server = start(tmp_path / "redis", "--maxmemory-policy", policy)
+    try:
+        open_queue("jobs", server.url).close()
+        assert "maxmemory" not in caplog.text  # it is never full
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", "64mb")
+        open_queue("jobs", server.url).close()
+        assert warns == (f"with its maxmemory-policy {policy}" in caplog.text)
+        caplog.clear()
+        with RedisPool("pool", server.url) as pool:
+            pool.add_item("a")
+            pool.add_item("b")
+        assert warns == (1 == caplog.text.count("set noeviction"))
+    finally:
+        server.kill()
 
 
 def test_a_replica_takes_no_puts(open_queue: Open, server: Server, tmp_path: Path) -> None:

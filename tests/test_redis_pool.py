@@ -94,6 +94,23 @@ def test_what_is_not_acked_falls_due(open_pool: Open, client: Any, tmp_path: Pat
         assert now + 500 <= client.zscore(str(tmp_path), "old") < now + 510
 
 
+def test_the_servers_clock_counts(
+    open_pool: Open, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client whose clock is wrong takes nothing away from others, and keeps nothing for ever."""
+    now = int(client.time()[0])
+    monkeypatch.setattr(time, "time", lambda: now - 86_400.0)
+    with open_pool(ack_ttl=50, ack_valid_for=500) as pool:
+        pool.add_items(["a", "b"])
+        assert now <= client.zscore(str(tmp_path), "a") < now + 10
+        assert 2 == pool.get_count_to_process()
+        assert ["a", "b"] == pool.get_items(5)
+        assert now + 50 <= client.zscore(str(tmp_path), "a") < now + 60
+        assert pool.ack_item("a")
+        assert now + 500 <= client.zscore(str(tmp_path), "a") < now + 510
+        assert 0 == pool.get_count_to_process()
+
+
 def test_thousands(open_pool: Open) -> None:
     """More than one call of the server carries."""
     items = [f"{n:05d}" for n in range(2503)]
@@ -128,7 +145,7 @@ def test_other_items_than_text(open_pool: Open, client: Any, tmp_path: Path) -> 
 def test_errors_are_ours(open_pool: Open, client: Any, tmp_path: Path) -> None:
     """A key of another type, and a pool that was closed."""
     client.set(str(tmp_path), "x")
-    with open_pool() as pool, pytest.raises(FormatError):
+    with open_pool() as pool, pytest.raises(FormatError, match="is a string"):
         pool.add_item("a")
     client.delete(str(tmp_path))
     pool = open_pool()

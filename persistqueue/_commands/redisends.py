@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._redisface import checked_layout, codec_of, native_base
 from .._storage.block import Damaged
-from .._storage.redischeck import check
+from .._storage.redischeck import check, check_serializer
 from .._storage.redislink import Link
-from .._storage.redisscripts import FINISH_MOVED, HAS_MOVED, PAGE, PUT_MOVED, Keys
+from .._storage.redismovescripts import FINISH_MOVED, HAS_MOVED, PAGE, PUT_MOVED
+from .._storage.redisscripts import Keys
 from .._storage.redissettings import Settings
 from .._storage.table import FIFO, UNIQUE
 from ..exceptions import PersistQueueError, QueueCorrupt, ServerRefused
@@ -43,8 +44,7 @@ class RedisEnd(End):
         self.kind = UNIQUE if unique else FIFO
         settings = Settings(name.address)
         self._link = Link(settings)
-        self._keys = Keys(native_base(name.queue) if native else name.queue)
-        self._unique = (self._keys.unique,) if unique else ()
+        self._keys = Keys(native_base(name.queue) if native else name.queue, unique=unique)
         self._codec = codec_of(serializer, unique=unique, longest=LONGEST)
         self.identity = self._server(settings.label), settings.db, self._keys.base
         self.key = f"{settings.label} {self._keys.base}"
@@ -89,7 +89,16 @@ class RedisSource(RedisEnd, Source):
 
     def __init__(self, *args: Any, moves: bool, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._lists = [self._keys.base] if moves else [*self._held(), self._keys.base]
+        if moves:
+            self._put_back_what_was_shown()
+        keys = self._keys
+        self._lists = [keys.base] if moves else [*self._held(), keys.front, keys.base]
+
+    def _put_back_what_was_shown(self) -> None:
+        """A consumer that was woken may have died before it took its item."""
+        keys = self._keys
+        while self._ask(("LLEN", keys.front))[0]:
+            self._ask(("LMOVE", keys.front, keys.base, "LEFT", "RIGHT"))
 
     def _held(self) -> list[str]:
         """Return the lists of what consumers hold, the oldest first."""
@@ -132,7 +141,7 @@ class RedisSource(RedisEnd, Source):
             raise QueueCorrupt(self.shown, self._keys.base, reason=str(damage)) from damage
 
     def finish(self, place: Any, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
-        keys = (self._keys.base, self._keys.note(mover.run), *self._unique)
+        keys = (self._keys.base, self._keys.note(mover.run), *self._keys.set)
         gone: int = self._script(FINISH_MOVED, keys, (mover.number, *place["digests"]))
         return gone
 
@@ -141,7 +150,9 @@ class RedisTarget(RedisEnd, Target):
     """A list that items are pushed to."""
 
     def _prepare(self, label: str, serializer: str | None) -> None:
-        check(self._link, label, self._keys, serializer)
+        check(self._link, label, self._keys.known)
+        if serializer is not None:
+            check_serializer(self._link, label, self._keys, serializer)
 
     def encode(self, carried: Carried) -> bytes:
         data = self._codec.encode(carried.item)
@@ -151,7 +162,7 @@ class RedisTarget(RedisEnd, Target):
         return self._codec.decode(stored)
 
     def put(self, stored: Sequence[bytes], mover: Mover) -> int:
-        keys = (self._keys.base, self._keys.timeouts, self._keys.note(mover.run), *self._unique)
+        keys = (self._keys.base, self._keys.front, self._keys.note(mover.run), *self._keys.set)
         new = self._script(PUT_MOVED, keys, (mover.number, *stored))
         return 0 if new is None else len(stored) - new
 
@@ -215,8 +226,9 @@ def _look(link: Link, name: Name) -> list[tuple[bool, Any, bool]]:
     found = []
     for native in (False, True):
         keys = Keys(native_base(name.queue) if native else name.queue)
-        kind, pool, unique, written = link.ask(
+        kind, shown, pool, unique, written = link.ask(
             ("TYPE", keys.base),
+            ("TYPE", keys.front),
             ("TYPE", f"{keys.base}-pool"),
             ("EXISTS", keys.unique),
             ("GET", keys.meta),
@@ -227,7 +239,7 @@ def _look(link: Link, name: Name) -> list[tuple[bool, Any, bool]]:
         wanted = name.serializer is None or native == (
             checked_layout(None, name.serializer) == "native"
         )
-        if kind == b"list" and wanted:
+        if b"list" in (kind, shown) and wanted:
             serializer = name.serializer
             if native and written and not serializer:
                 serializer = choice.named(_short(written.decode()))
@@ -250,7 +262,7 @@ def _queues(link: Link) -> set[str]:
         found.update(
             name.removeprefix(_NATIVE).removesuffix("}") if name.startswith(_NATIVE) else name
             for name in names
-            if "-processing-" not in name and not name.endswith("-dead")
+            if "-processing-" not in name and not name.endswith(("-front", "-dead"))
         )
         if cursor == b"0":
             break

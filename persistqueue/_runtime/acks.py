@@ -12,7 +12,8 @@ from .likeness import alike, likeness
 from .takes import Finish, Takes, item_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections import deque
+    from collections.abc import Callable, Collection, Iterable
 
     from .._storage.base import Record
 
@@ -78,6 +79,29 @@ def _likeness_of(record: Record) -> int:
     except AttributeError:
         record.likeness = likeness(record.item)
         return record.likeness
+
+
+class Leased(Unacked):
+    """The same where what was handed out may be taken away.
+
+    Args:
+        lost: the lists of which that is known: the first part of a place.
+    """
+
+    def __init__(self, ended: Callable[[Any], bool], lost: deque[Any]) -> None:
+        super().__init__(ended)
+        self._lost = lost
+
+    def add(self, records: Iterable[Record], owner: Any) -> None:
+        """Note who took records, and forget those that are nobody's any more."""
+        while self._lost:
+            for record in list(self._same(_list_of, self._lost.popleft())):
+                self._discard(record)
+        super().add(records, owner)
+
+
+def _list_of(record: Record) -> Any:
+    return record.start[0]
 
 
 AT_ACK = Finish(Unacked, at_take=False, counted=False, looks=frozenset())

@@ -42,7 +42,7 @@ from .reopening import Reopening
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .._storage.base import Store
+    from .._storage.base import Record, Store
     from .takes import Book, Finish
 
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
@@ -280,18 +280,18 @@ class Runner:
 
     def _untake(self, ops: Sequence[Op]) -> None:
         records = [record for op in ops for record in op.load]
-        self._store.untake(records)
+        lost = self._store.untake(records)
         if self._counted:
             self._taken -= len(records)
         for op in ops:
-            op.result = True
+            op.result = _those(op.load, lost)
 
     def _settle(self, ops: Sequence[Op]) -> None:
-        self._store.settle(
+        lost = self._store.settle(
             ops[0].load if len(ops) == 1 else [record for op in ops for record in op.load]
         )
         for op in ops:
-            op.result = True
+            op.result = _those(op.load, lost)
 
     def _count(self, ops: Sequence[Op]) -> None:
         for op in ops:
@@ -338,6 +338,14 @@ _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
     CALL: Runner._call,
     LOOK: Runner._call,
 }
+
+
+def _those(load: Sequence[Record], lost: Sequence[Record] | None) -> Sequence[Record]:
+    """Return those of an op's records that were not its object's any more."""
+    if not lost:
+        return ()
+    strangers = set(lost)
+    return [record for record in load if record in strangers]
 
 
 def _verb_of(op: Op) -> str:

@@ -125,6 +125,11 @@ class Line:
         """Whether any op is parked."""
         return bool(self._getters or self._putters or self._joiners)
 
+    @property
+    def getting(self) -> bool:
+        """Whether a get is parked."""
+        return bool(self._getters)
+
     def enter(self, op: Op) -> None:
         """Let an op in.
 

@@ -202,9 +202,18 @@ class Shell:
 
     # -- what becomes of an op ------------------------------------------------------
 
-    def probe(self) -> tuple[int, bytes] | None:
+    def probe(self) -> tuple[int, bytes] | int | None:
         """Return what the watcher may read to see that nobody has committed."""
         return self._store.probe()
+
+    def _rests(self) -> bool:
+        """Return whether the store is to be watched although nobody waits.
+
+        A server may have been asked to say when something comes; then it is not for nobody.
+        """
+        if isinstance(self._store.probe(), int):
+            self._store.changed(False)
+        return isinstance(self._store.probe(), int)
 
     def after_fork(self) -> None:
         """In a child process: new locks, new descriptors, nobody waiting and nothing taken."""

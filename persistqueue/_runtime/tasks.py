@@ -264,8 +264,9 @@ class TaskShell(Forsaking):
         """Called by the watcher: let waiters try again if somebody else committed."""
         loop = self._lane.loop
         if not self._line.waiting or loop is None or loop.is_closed():
-            return False
-        if self._lane.flying is None and not self._poked and self._store.changed():
+            return self._rests()
+        idle = self._lane.flying is None and not self._poked
+        if idle and self._store.changed(self._line.getting):
             self._poked = True
             with contextlib.suppress(RuntimeError):  # closed in the meantime
                 loop.call_soon_threadsafe(self._poke)

@@ -283,8 +283,8 @@ class ThreadShell(Shell):
         if self._strays:
             self._collect_strays()
         if not self._line.waiting:
-            return False
-        if self._leader is None and self._store.changed():
+            return self._rests()
+        if self._leader is None and self._store.changed(self._line.getting):
             with self._mutex:
                 if self._leader is None and self._line.poke():
                     self._hand_on()

@@ -127,10 +127,10 @@ class Store(Protocol):
     def set_aside(self) -> bool:
         """Set the next item aside if it cannot be loaded; returns whether it was."""
 
-    def untake(self, records: Sequence[Record]) -> None:
+    def untake(self, records: Sequence[Record]) -> Sequence[Record] | None:
         """Take back what was handed out, to the same places."""
 
-    def settle(self, records: Sequence[Record]) -> None:
+    def settle(self, records: Sequence[Record]) -> Sequence[Record] | None:
         """Finish items: they are never handed out again."""
 
     def flush(self) -> None:
@@ -168,11 +168,20 @@ class Store(Protocol):
     def hurry(self) -> None:
         """Somebody closes: wait for no server longer than must be; callable on any thread."""
 
-    def changed(self) -> bool:
-        """Return whether somebody else may have committed; callable at any time."""
+    def changed(self, getting: bool) -> bool:
+        """Return whether somebody else may have committed; callable at any time.
 
-    def probe(self) -> tuple[int, bytes] | None:
-        """Return a descriptor and what stands at its start until somebody commits, if so."""
+        Args:
+            getting: a get is among those that wait.
+        """
+
+    def probe(self) -> tuple[int, bytes] | int | None:
+        """Return what tells, at a glance, that somebody may have committed.
+
+        Returns:
+            a descriptor and what stands at its start until then; or that of a socket which
+            can be read then; or None.
+        """
 
     def sync(self) -> None:
         """Make everything committed so far safe against loss of power."""

@@ -108,8 +108,8 @@ class BrokerStore(BrokerRows):
         """Nobody waits for all queues; ``ready`` says what is in each."""
         return 0, 0
 
-    def changed(self) -> bool:
-        return super().changed() or (self._others_hold and monotonic() >= self._next_look)
+    def changed(self, getting: bool) -> bool:
+        return super().changed(getting) or (self._others_hold and monotonic() >= self._next_look)
 
     def unsaved(self) -> bool:
         return bool(self._out)

@@ -444,7 +444,7 @@ class ChunkFileStore:
 
     # -- the rest -------------------------------------------------------------------
 
-    def changed(self) -> bool:
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
         self._looks += 1
         by_name, lock = self._looks % 8 == 0 or self.probe() is not None, self._lock
         if by_name and lock is not None and not lock.is_current():

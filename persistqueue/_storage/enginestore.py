@@ -404,7 +404,7 @@ class EngineStore:
     def hurry(self) -> None:
         """What is waited for is a lock of somebody who is at work."""
 
-    def changed(self) -> bool:
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
         return False
 
     def probe(self) -> tuple[int, bytes] | None:

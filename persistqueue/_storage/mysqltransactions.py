@@ -296,7 +296,7 @@ class MysqlTransactions(Transactions):
 
     # -- looking --------------------------------------------------------------------
 
-    def changed(self) -> bool:
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
         now = monotonic()
         if now < self._next_look:
             return False

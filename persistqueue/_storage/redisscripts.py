@@ -9,24 +9,34 @@ Pure: names and Lua.  The keys are aio-py-rq's, so that its workers and ours sha
 ``<name>-unique``               set   a unique queue's: what waits
 ``<name>-retry-count``          hash  an item -> how often it was asked for
 ``<name>-retry-timeout``        hash  an item -> in which minute it was first
-``<name>-dead``                 list  ours: what was set aside because it cannot be decoded
-``<name>-meta:...``             ours: the serializer of a queue in the native layout, and how
-                                far a move has come
+==============================  ====  =====================================================
+
+Those that are ours alone:
+
+==============================  ====  =====================================================
+``<name>-front``                list  what waits and was shown to a get that waits: next
+``<name>-due``                  zset  a list of taken items -> when its lease is over
+``<name>-put-<object>``         text  the number of an object's last put; goes by itself
+``<name>-sweeper``              text  who puts back much that is overdue; goes by itself
+``<name>-dead``                 list  what was set aside because it cannot be decoded
+``<name>-meta:...``                   the serializer of a queue in the native layout, and how
+                                      far a move has come
 ==============================  ====  =====================================================
 
 A script is one call however many items it is for, at most ``MOST``: the server does nothing
-else meanwhile.  Those that take ``unique`` as their last key keep the set right.
+else meanwhile.
 
 A script that fails is not undone.  So what may fail comes first: a key of another type is found
-by looking (``SOUND``), and a server without memory lets a script go on that has removed
-something before it adds anything.
+by looking, before anything is changed; and a server without memory lets a script go on that has
+removed something before it adds anything.
+
+Where the list of a unique queue is empty nothing waits, whatever its set says: the set goes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 import socket
 import time
@@ -38,13 +48,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOST = 1000  # values in one call
 PER_LIST = 250  # items in one processing list: finishing one by one looks through it
+LISTS = 50  # processing lists in one call
+KEPT = 600  # s that the number of a put is kept
 
-_OURS = re.compile(rb".*\]-[0-9a-f]{8}-[0-9]{10}")
 
-
-def parts_of(values: Sequence[T]) -> list[Sequence[T]]:
+def parts_of(values: Sequence[T], most: int = MOST) -> list[Sequence[T]]:
     """Return values in parts, each small enough for one call."""
-    return [values[at : at + MOST] for at in range(0, len(values), MOST)]
+    return [values[at : at + most] for at in range(0, len(values), most)]
 
 
 def script(source: str) -> tuple[str, str]:
@@ -57,16 +67,31 @@ class Keys:
 
     Args:
         base: what they all begin with, and the list of what waits.
+        unique: the queue has a set of what waits.
+
+    Attributes:
+        known: each name that every object uses -> the type of what is there.
+        set: the name of a unique queue's set, as a tuple; empty for any other.
     """
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, *, unique: bool = False) -> None:
         self.base = base
+        self.front = f"{base}-front"
         self.timeouts = f"{base}-timeouts"
-        self.unique = f"{base}-unique"
+        self.due = f"{base}-due"
+        self.sweeper = f"{base}-sweeper"
         self.retry_count = f"{base}-retry-count"
         self.retry_timeout = f"{base}-retry-timeout"
         self.dead = f"{base}-dead"
         self.meta = f"{base}-meta:format"
+        self.unique = f"{base}-unique"
+        self.set = (self.unique,) if unique else ()
+        self.known = {
+            **dict.fromkeys((base, self.front, self.dead), "list"),
+            **dict.fromkeys((self.timeouts, self.retry_count, self.retry_timeout), "hash"),
+            **dict.fromkeys(self.set, "set"),
+            self.due: "zset",
+        }
         self.renew()
 
     def note(self, run: str) -> str:
@@ -74,347 +99,345 @@ class Keys:
         return f"{self.base}-meta:move-{run}"
 
     def renew(self) -> None:
-        """Be another consumer: the names of lists to come are those of no other object."""
+        """Be another object: the names of lists to come are those of no other."""
         host, pid, now = socket.gethostname(), os.getpid(), int(time.time())
-        self.consumer = f"{self.base}-processing-{host}[{pid}][{now}]-{secrets.token_hex(4)}-"
+        own = f"{host}[{pid}][{now}]-{secrets.token_hex(4)}"
+        self.consumer = f"{self.base}-processing-{own}-"
+        self._lists = self.consumer.encode()
+        self.put = f"{self.base}-put-{own}"
 
-    def processing(self, number: int) -> str:
+    def processing(self, number: int) -> bytes:
         """Return the name of this object's list of that number; they sort by it."""
-        return f"{self.consumer}{number:010d}"
+        return b"%b%010d" % (self._lists, number)
 
 
-def is_ours(processing: bytes) -> bool:
-    """Return whether a processing list is one call's, and not one aio-py-rq consumer's."""
-    return _OURS.fullmatch(processing) is not None
+#: KEYS pending put; ARGV number, a value.  Answers how many wait.
+PUSH = script(f"""
+local waiting = redis.call('lpush', KEYS[1], ARGV[2])
+redis.call('set', KEYS[2], ARGV[1], 'EX', '{KEPT}')
+return waiting
+""")
 
-
-# What waits, and how many lists of taken items there are: every script answers with these.
-_COUNTS = "redis.call('llen', pending), redis.call('hlen', timeouts)"
-
-# Raises, before anything is done, if a key is of another type; else says what there is.
-SOUND = """
-local waiting, lists = redis.call('llen', pending), redis.call('hlen', timeouts)
-if unique then
-    redis.call('scard', unique)
-end
-"""
-
-#: KEYS pending timeouts [unique]; ARGV room (0: any), values.  Answers -1 if there is none.
+#: KEYS pending front timeouts put [unique]; ARGV number ('' for a further part of the same
+#: put, '-' to note nothing), room (0: any), values.  Answers -1 if there is none; else how many
+#: wait, how many lists there are, and for a unique queue 1 or 0 for each value.
 PUT = script(f"""
-local pending, timeouts, unique = KEYS[1], KEYS[2], KEYS[3]
-{SOUND}
-local room = tonumber(ARGV[1])
+local pending, front, timeouts, put, unique = unpack(KEYS)
+local waiting = redis.call('llen', pending) + redis.call('llen', front)
+local lists = redis.call('hlen', timeouts)
+if unique and redis.call('scard', unique) > 0 and waiting == 0 then
+    redis.call('unlink', unique)
+end
+local room = tonumber(ARGV[2])
 if room > 0 then
-    local wanted = #ARGV - 1
+    local wanted = #ARGV - 2
     if unique then
-        for _, flag in ipairs(redis.call('smismember', unique, unpack(ARGV, 2))) do
+        for _, flag in ipairs(redis.call('smismember', unique, unpack(ARGV, 3))) do
             wanted = wanted - flag
         end
     end
-    if wanted > 0 and redis.call('llen', pending) + wanted > room then
-        return {{-1, 0, {{}}}}
+    if wanted > 0 and waiting + wanted > room then
+        return {{-1, 0}}
     end
 end
 local stored = {{}}
 if unique then
-    for i = 2, #ARGV do
-        stored[i - 1] = redis.call('sadd', unique, ARGV[i])
-        if stored[i - 1] == 1 then
+    for i = 3, #ARGV do
+        stored[i - 2] = redis.call('sadd', unique, ARGV[i])
+        if stored[i - 2] == 1 then
             redis.call('lpush', pending, ARGV[i])
+            waiting = waiting + 1
         end
     end
 else
-    redis.call('lpush', pending, unpack(ARGV, 2))
+    redis.call('lpush', pending, unpack(ARGV, 3))
+    waiting = waiting + #ARGV - 2
 end
-return {{{_COUNTS}, stored}}
+if ARGV[1] == '' then
+    redis.call('append', put, table.concat(stored))
+elseif ARGV[1] ~= '-' then
+    redis.call('set', put, ARGV[1] .. ':' .. table.concat(stored), 'EX', {KEPT})
+end
+return {{waiting, lists, unpack(stored)}}
 """)
 
-#: KEYS pending timeouts processing [unique]; ARGV how many.  Asked twice, it answers twice.
-TAKE = script(f"""
-local pending, timeouts, processing, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-{SOUND}
-local known = redis.call('lrange', processing, 0, -1)
-local items = {{}}
-for i = #known, 1, -1 do
-    items[#items + 1] = known[i]
+#: KEYS pending front timeouts due processing [unique]; ARGV how many, seconds of lease ('' for
+#: ever).  Answers how many wait, how many lists there are, and the items; asked twice, twice.
+TAKE = script("""
+local pending, front, timeouts, due, processing, unique = unpack(KEYS)
+local waiting, lists = redis.call('llen', pending), redis.call('hlen', timeouts)
+redis.call('zcard', due)
+if unique then
+    redis.call('scard', unique)
 end
-if #items == 0 then
-    items = redis.call('rpop', pending, ARGV[1]) or {{}}
-    if #items > 0 then
-        local now = redis.call('time')
-        redis.call('lpush', processing, unpack(items))
-        local stamp = string.format('%s.%06d', now[1], now[2])
-        waiting, lists = waiting - #items, lists + redis.call('hset', timeouts, processing, stamp)
-        if unique then
-            redis.call('srem', unique, unpack(items))
+local items = redis.call('lrange', processing, 0, -1)
+if #items > 0 then
+    for i = 1, math.floor(#items / 2) do
+        items[i], items[#items + 1 - i] = items[#items + 1 - i], items[i]
+    end
+    return {waiting, lists, unpack(items)}
+end
+local most = tonumber(ARGV[1])
+items = redis.call('rpop', front, most) or {}
+if #items < most and waiting > 0 then
+    local more = redis.call('rpop', pending, most - #items)
+    waiting = waiting - #more
+    if #items == 0 then
+        items = more
+    else
+        for i = 1, #more do
+            items[#items + 1] = more[i]
         end
     end
 end
-return {{waiting, lists, items}}
+if #items > 0 then
+    local now = redis.call('time')
+    redis.call('lpush', processing, unpack(items))
+    redis.call('hset', timeouts, processing, string.format('%s.%06d', now[1], now[2]))
+    lists = lists + 1
+    if ARGV[2] ~= '' then
+        redis.call('zadd', due, now[1] + now[2] / 1e6 + ARGV[2], processing)
+    end
+    if unique then
+        redis.call('srem', unique, unpack(items))
+    end
+end
+return {waiting, lists, unpack(items)}
 """)
 
-#: KEYS pending timeouts count timeout, lists; ARGV for each list: how many, then values; 0
-#: for all that is in it.
-SETTLE = script(f"""
-local pending, timeouts, unique = KEYS[1], KEYS[2], nil
-{SOUND}
-local tried = redis.call('exists', KEYS[3]) == 1
+#: KEYS pending timeouts due count timeout, lists; ARGV for each list: how many, then values; 0
+#: for all that is in it.  Answers how many wait, how many lists there are, and which of those
+#: that were named were not there (1 is the first).
+SETTLE = script("""
+local pending, timeouts, due = KEYS[1], KEYS[2], KEYS[3]
+local waiting, lists = redis.call('llen', pending), redis.call('hlen', timeouts)
+redis.call('zcard', due)
+local tried = redis.call('hlen', KEYS[4]) > 0
+if tried then
+    redis.call('hlen', KEYS[5])
+end
+local lengths, answer = {}, {waiting, lists}
+for k = 6, #KEYS do
+    lengths[k] = redis.call('llen', KEYS[k])
+    if lengths[k] == 0 then
+        answer[#answer + 1] = k - 5
+    end
+end
 local at = 1
-for k = 5, #KEYS do
-    local list, count = KEYS[k], tonumber(ARGV[at])
-    local items = {{}}
-    if count > 0 then
-        items = {{unpack(ARGV, at + 1, at + count)}}
+for k = 6, #KEYS do
+    local list, count, left = KEYS[k], tonumber(ARGV[at]), lengths[k]
+    local items = {}
+    if count > 0 and left > 0 then
+        items = {unpack(ARGV, at + 1, at + count)}
         for _, item in ipairs(items) do
-            redis.call('lrem', list, -1, item)
+            left = left - redis.call('lrem', list, -1, item)
         end
-    elseif tried then
-        items = redis.call('lrange', list, 0, -1)
+    elseif left > 0 then
+        if tried then
+            items = redis.call('lrange', list, 0, -1)
+        end
+        left = left - redis.call('unlink', list) * left
     end
-    if count == 0 then
-        redis.call('unlink', list)
-    end
-    if count == 0 or redis.call('exists', list) == 0 then
-        lists = lists - redis.call('hdel', timeouts, list)
+    if left == 0 then
+        answer[2] = answer[2] - redis.call('hdel', timeouts, list)
+        redis.call('zrem', due, list)
     end
     if tried and #items > 0 then
-        redis.call('hdel', KEYS[3], unpack(items))
         redis.call('hdel', KEYS[4], unpack(items))
+        redis.call('hdel', KEYS[5], unpack(items))
     end
     at = at + 1 + count
 end
-return {{waiting, lists}}
+return answer
 """)
 
-#: KEYS pending timeouts target, lists, [unique]; ARGV 'rpush' or 'lpush', how many lists,
-#: then pairs: number of a list, value.  What is not in its list any more stays where it is.
-MOVE = script(f"""
-local pending, timeouts, target = KEYS[1], KEYS[2], KEYS[3]
+#: KEYS pending front timeouts due target, lists, [unique]; ARGV 'rpush' or 'lpush', how many
+#: lists, then pairs: number of a list, value.  What is not in its list any more stays where it
+#: is.  Answers as SETTLE does.
+MOVE = script("""
+local pending, front, timeouts, due, target = unpack(KEYS)
 local held = tonumber(ARGV[2])
-local unique = KEYS[3 + held + 1]
-{SOUND}
+local unique = KEYS[5 + held + 1]
+local waiting = redis.call('llen', pending)
+local answer = {waiting, redis.call('hlen', timeouts)}
+redis.call('zcard', due)
 redis.call('llen', target)
+if unique and redis.call('scard', unique) > 0 and waiting + redis.call('llen', front) == 0 then
+    redis.call('unlink', unique)
+end
+for k = 1, held do
+    if redis.call('llen', KEYS[5 + k]) == 0 then
+        answer[#answer + 1] = k
+    end
+end
 for i = 3, #ARGV, 2 do
     local value = ARGV[i + 1]
-    if redis.call('lrem', KEYS[3 + tonumber(ARGV[i])], -1, value) == 1 then
-        if not unique or redis.call('sadd', unique, value) == 1 then
+    if redis.call('lrem', KEYS[5 + tonumber(ARGV[i])], -1, value) == 1 then
+        if not unique or redis.call('sadd', unique, value) == 1
+            or not (redis.call('lpos', pending, value) or redis.call('lpos', front, value)) then
             redis.call(ARGV[1], target, value)
+            if target == pending then
+                answer[1] = answer[1] + 1
+            end
         end
     end
 end
-for k = 4, 3 + held do
+for k = 6, 5 + held do
     if redis.call('exists', KEYS[k]) == 0 then
-        redis.call('hdel', timeouts, KEYS[k])
+        answer[2] = answer[2] - redis.call('hdel', timeouts, KEYS[k])
+        redis.call('zrem', due, KEYS[k])
     end
 end
-return {{{_COUNTS}}}
+return answer
 """)
 
-#: KEYS pending timeouts processing [unique]; ARGV how many at the most, when it was taken
-#: ('' for whenever).  Puts the newest back in front; answers how many are left in the list.
-RECLAIM = script(f"""
-local pending, timeouts, processing, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-{SOUND}
-if ARGV[2] ~= '' and redis.call('hget', timeouts, processing) ~= ARGV[2] then
-    return 0
-end
-local items = redis.call('lrange', processing, 0, ARGV[1] - 1)
-redis.call('ltrim', processing, #items, -1)
+#: KEYS pending timeouts due, lists, [unique]; ARGV how many items, about; how many lists; for
+#: each when it was taken, '' for whenever, 'due' if its lease is over now.  Puts what they hold
+#: back in front, the newest first.  Answers how many of the lists are through.
+RECLAIM = script("""
+local pending, timeouts, due = KEYS[1], KEYS[2], KEYS[3]
+local left, held = tonumber(ARGV[1]), tonumber(ARGV[2])
+local unique = KEYS[3 + held + 1]
+redis.call('llen', pending)
+redis.call('hlen', timeouts)
+redis.call('zcard', due)
 if unique then
-    for _, item in ipairs(items) do
-        if redis.call('sadd', unique, item) == 0 then
-            redis.call('lrem', pending, -1, item)
-        end
-        redis.call('rpush', pending, item)
+    redis.call('scard', unique)
+end
+local now = redis.call('time')
+now = now[1] + now[2] / 1e6
+for k = 1, held do
+    local list, stamp = KEYS[3 + k], ARGV[2 + k]
+    local goes = stamp == '' or redis.call('hget', timeouts, list) == stamp
+    if stamp == 'due' then
+        local over = redis.call('zscore', due, list)
+        goes = over and tonumber(over) <= now
     end
-elseif #items > 0 then
-    redis.call('rpush', pending, unpack(items))
+    if goes then
+        local items = redis.call('lrange', list, 0, left)
+        local whole = #items <= left
+        if whole then
+            redis.call('unlink', list)
+        else
+            items[#items] = nil
+            redis.call('ltrim', list, left, -1)
+        end
+        if unique then
+            for _, item in ipairs(items) do
+                if redis.call('sadd', unique, item) == 0 then
+                    redis.call('lrem', pending, -1, item)
+                end
+                redis.call('rpush', pending, item)
+            end
+        elseif #items > 0 then
+            redis.call('rpush', pending, unpack(items))
+        end
+        if not whole then
+            return k - 1
+        end
+        redis.call('hdel', timeouts, list)
+        redis.call('zrem', due, list)
+        left = left - #items
+        if left <= 0 then
+            return k
+        end
+    end
 end
-local left = redis.call('llen', processing)
-if left == 0 then
-    redis.call('hdel', timeouts, processing)
-end
-return left
+return held
 """)
 
-#: KEYS timeouts processing; ARGV when it was taken ('' for whenever).
+#: KEYS due sweeper; ARGV how many, who.  Answers in how many seconds the first lease is over
+#: ('' if there is none), and up to so many lists whose leases are over, the last one first; of
+#: more than that many, one sweeper at a time.
+OVERDUE = script("""
+local first = redis.call('zrange', KEYS[1], 0, 0, 'WITHSCORES')
+if #first == 0 then
+    return {''}
+end
+local now = redis.call('time')
+now = now[1] + now[2] / 1e6
+if tonumber(first[2]) > now then
+    return {tostring(first[2] - now)}
+end
+local sweeper = redis.call('get', KEYS[2])
+if sweeper and sweeper ~= ARGV[2] then
+    return {'0.25'}
+end
+local lists = redis.call('zrevrangebyscore', KEYS[1], now, '-inf', 'LIMIT', 0, ARGV[1])
+if #lists == tonumber(ARGV[1]) then
+    redis.pcall('set', KEYS[2], ARGV[2], 'PX', 1000)
+end
+return {'0', unpack(lists)}
+""")
+
+#: KEYS timeouts due, lists; ARGV for each list when it was taken ('' for whenever).
 DROP = script("""
-if ARGV[1] == '' or redis.call('hget', KEYS[1], KEYS[2]) == ARGV[1] then
-    redis.call('unlink', KEYS[2])
-    redis.call('hdel', KEYS[1], KEYS[2])
+redis.call('zcard', KEYS[2])
+for k = 3, #KEYS do
+    if redis.call('hget', KEYS[1], KEYS[k]) == ARGV[k - 2] or ARGV[k - 2] == '' then
+        redis.call('unlink', KEYS[k])
+        redis.call('hdel', KEYS[1], KEYS[k])
+        redis.call('zrem', KEYS[2], KEYS[k])
+    end
 end
 return 0
 """)
 
-#: KEYS timeouts, lists.  Answers how many of them there still are.
-REFRESH = script("""
+#: KEYS timeouts due, lists; ARGV seconds of lease ('' for ever).  Lets it begin now.  Answers
+#: which of the lists are not there any more (1 is the first).
+RENEW = script("""
 local now = redis.call('time')
-local alive = 0
-for k = 2, #KEYS do
-    if redis.call('hdel', KEYS[1], KEYS[k]) == 1 then
-        redis.call('hset', KEYS[1], KEYS[k], string.format('%s.%06d', now[1], now[2]))
-        alive = alive + 1
+local stamp = string.format('%s.%06d', now[1], now[2])
+redis.call('hlen', KEYS[1])
+redis.call('zcard', KEYS[2])
+local gone = {}
+for k = 3, #KEYS do
+    if redis.call('exists', KEYS[k]) == 0 then
+        gone[#gone + 1] = k - 2
+    else
+        redis.call('hdel', KEYS[1], KEYS[k])
+        redis.call('hset', KEYS[1], KEYS[k], stamp)
+        if ARGV[1] ~= '' then
+            redis.call('zadd', KEYS[2], now[1] + now[2] / 1e6 + ARGV[1], KEYS[k])
+        end
     end
 end
-return alive
+return gone
 """)
 
-#: KEYS pending [unique]; ARGV which and how many (as of LREM), values.
+#: KEYS pending front [unique]; ARGV which and how many (as of LREM), values.
 DELETE = script("""
-local deleted = 0
+local pending, front, unique = KEYS[1], KEYS[2], KEYS[3]
+redis.call('llen', pending)
+redis.call('llen', front)
+if unique then
+    redis.call('scard', unique)
+end
+local count, deleted = tonumber(ARGV[1]), 0
+local first, second = pending, front
+if count < 0 then
+    first, second = front, pending
+end
 for i = 2, #ARGV do
-    deleted = deleted + redis.call('lrem', KEYS[1], ARGV[1], ARGV[i])
-    if KEYS[2] then
-        redis.call('srem', KEYS[2], ARGV[i])
+    local gone = redis.call('lrem', first, count, ARGV[i])
+    if count == 0 or gone < math.abs(count) then
+        local rest = count < 0 and count + gone or count > 0 and count - gone or 0
+        gone = gone + redis.call('lrem', second, rest, ARGV[i])
     end
+    if unique then
+        redis.call('srem', unique, ARGV[i])
+    end
+    deleted = deleted + gone
 end
 return deleted
 """)
 
 #: KEYS count timeout; ARGV the item, this minute.  Answers how often, and since which minute.
 TRIED = script("""
+redis.call('hlen', KEYS[2])
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
     redis.call('hset', KEYS[2], ARGV[1], ARGV[2])
 end
 local count = redis.call('hincrby', KEYS[1], ARGV[1], 1)
 return {count, tonumber(redis.call('hget', KEYS[2], ARGV[1]) or ARGV[2])}
-""")
-
-#: KEYS pool; ARGV now, seconds until it is due again, how many.
-POOL_TAKE = script("""
-local items = redis.call('zrangebyscore', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
-for _, item in ipairs(items) do
-    redis.call('zadd', KEYS[1], ARGV[1] + ARGV[2] + 0.1, item)
-end
-return items
-""")
-
-#: KEYS pool; ARGV when it is due, items; only those that are taken.
-POOL_ACK = script("""
-local acked = 0
-for i = 2, #ARGV do
-    local due = redis.call('zscore', KEYS[1], ARGV[i])
-    if due and due - math.floor(due) > 0.01 then
-        redis.call('zadd', KEYS[1], ARGV[1], ARGV[i])
-        acked = acked + 1
-    end
-end
-return acked
-""")
-
-#: KEYS pool; ARGV items; only those that are taken.
-POOL_REMOVE = script("""
-local removed = 0
-for i = 1, #ARGV do
-    local due = redis.call('zscore', KEYS[1], ARGV[i])
-    if due and due - math.floor(due) > 0.01 then
-        removed = removed + redis.call('zrem', KEYS[1], ARGV[i])
-    end
-end
-return removed
-""")
-
-# A command moves items: it reads a batch, has it stored elsewhere, and removes it.  What it notes
-# (``note``) is a hash of its own; a script that comes late, or twice, does nothing.
-_NOTE_TTL = 30 * 86400  # s
-
-#: KEYS list; ARGV how many items stand before these, how many at the most, bytes at the most, the
-#: digest of the last one before ('' for any).  Answers items, or false if the list was taken from.
-PAGE = script("""
-local skip, most, room = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if ARGV[4] ~= '' then
-    local before = redis.call('lindex', KEYS[1], -skip)
-    if not before or redis.sha1hex(before) ~= ARGV[4] then
-        return false
-    end
-end
-local items = {}
-for i = 1, most do
-    local item = redis.call('lindex', KEYS[1], -skip - i)
-    if not item then
-        break
-    end
-    room = room - #item
-    if i > 1 and room < 0 then
-        break
-    end
-    items[i] = item
-end
-return items
-""")
-
-#: KEYS pending timeouts note [unique]; ARGV the batch's number, values.  Answers what was new, or
-#: false if this batch was stored before, or nobody waits for it any more.
-PUT_MOVED = script(f"""
-local pending, timeouts, note, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-{SOUND}
-local last = math.max(
-    tonumber(redis.call('hget', note, 'stored') or 0),
-    tonumber(redis.call('hget', note, 'refused') or 0))
-if last >= tonumber(ARGV[1]) then
-    return false
-end
-local new = #ARGV - 1
-if unique then
-    new = 0
-    for i = 2, #ARGV do
-        if redis.call('sadd', unique, ARGV[i]) == 1 then
-            redis.call('lpush', pending, ARGV[i])
-            new = new + 1
-        end
-    end
-else
-    redis.call('lpush', pending, unpack(ARGV, 2))
-end
-redis.call('hset', note, 'stored', ARGV[1])
-redis.call('expire', note, {_NOTE_TTL})
-return new
-""")
-
-#: KEYS note; ARGV the batch's number.  Answers 1 if it is stored; if not, it never will be.
-HAS_MOVED = script(f"""
-if tonumber(redis.call('hget', KEYS[1], 'stored') or 0) >= tonumber(ARGV[1]) then
-    return 1
-end
-redis.call('hset', KEYS[1], 'refused', ARGV[1])
-redis.call('expire', KEYS[1], {_NOTE_TTL})
-return 0
-""")
-
-#: KEYS pending note [unique]; ARGV the batch's number, digests of its items, the oldest first.
-#: Consumers take the oldest, so what is left of a batch is its end.  Answers how many were gone.
-FINISH_MOVED = script(f"""
-local pending, note, unique = KEYS[1], KEYS[2], KEYS[3]
-if tonumber(redis.call('hget', note, 'finished') or 0) >= tonumber(ARGV[1]) then
-    return 0
-end
-local wanted = #ARGV - 1
-local items = redis.call('lrange', pending, -wanted, -1)
-local digests = {{}}
-for i, item in ipairs(items) do
-    digests[i] = redis.sha1hex(item)
-end
-local gone = 0
-while gone < wanted do
-    local left, same = wanted - gone, true
-    for i = 1, left do
-        if digests[#items + 1 - i] ~= ARGV[1 + gone + i] then
-            same = false
-            break
-        end
-    end
-    if same then
-        break
-    end
-    gone = gone + 1
-end
-if gone < wanted then
-    if unique then
-        redis.call('srem', unique, unpack(items, #items + 1 - wanted + gone))
-    end
-    redis.call('ltrim', pending, 0, gone - wanted - 1)
-end
-redis.call('hset', note, 'finished', ARGV[1])
-redis.call('expire', note, {_NOTE_TTL})
-return gone
 """)

@@ -64,6 +64,8 @@ class Settings:
         self.patience: float = arguments["socket_timeout"]  # s
         self.db = int(arguments.get("db") or 0)
         self.label = _label(self._class, arguments, self._extra.get("connection_pool"))
+        # Equal for settings that lead to the same server as the same user.
+        self.identity = repr((self._class, sorted(arguments.items()), self._extra))
 
     def connection(self, patience: float) -> Any:
         """Return a connection that is not open yet; it waits so many seconds at the most."""

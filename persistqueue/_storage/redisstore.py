@@ -1,20 +1,22 @@
 """A queue's keys in Redis as a store.
 
 There are no transactions here: each verb is one call of the server, done as a whole or not
-at all, and stays done whatever becomes of the next.  ``append`` alone is never sent twice:
-when its answer is lost, its caller is told that nobody knows.  All else may be:
+at all, and stays done whatever becomes of the next.  Each may be repeated when its answer was
+lost, for the connection that it was lost with is ended first (``redislink``):
 
-- what a ``take`` got is in a list of its own, whose name is new.  When the answer is lost,
-  the same call is made again, and finds that list.
-- an item is settled, or given back, only while it is in its list.
+- a put has a number (``redisputs``).
+- what a ``take`` got is in a list of its own, whose name is new: the same call, made again,
+  finds that list.
+- an item is settled, or given back, only while it is in its list (``redisheld``).
 
-Each ``take`` has a list of its own, so that what it took falls due by itself: a consumer
-that goes on taking does not keep alive what it forgot.  Long ones have several, because
-finishing an item looks for it in its list.
+Each ``take`` has a list of its own, so that what it took falls due by itself, unless it is
+renewed (``redisleases``).  Long ones have several, because finishing an item looks for it in its
+list.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from .._clock import monotonic
@@ -27,10 +29,11 @@ from ..exceptions import (
 )
 from .base import Apart, Crowded, Errors, Record
 from .block import Damaged
-from .redischeck import check
+from .redischeck import check, check_serializer
 from .redisheld import Held
 from .redislink import Link
-from .redisscripts import PER_LIST, PUT, TAKE, Keys, parts_of
+from .redisputs import Puts
+from .redisscripts import PER_LIST, TAKE, Keys
 from .redissweep import Sweep
 from .redisvalues import Values
 from .tripwire import Tripwire
@@ -38,14 +41,16 @@ from .tripwire import Tripwire
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .redislink import Command, Replicas, Word
+    from .redislink import Replicas
     from .redissettings import Settings
+    from .redissweep import Stamped
     from .rowcodec import RowCodec
     from .textcodec import TextCodec
 
 
 _AT_CLOSE = 1.0  # s without an answer after which a closing queue gives up
-_IDLE_LOOK = 60.0  # s; the longest pause between two looks for what is overdue
+_LONGEST_PAUSE = 15.0  # s between two looks for what is overdue
+_OFTEN = 0.02  # s between two looks for room, and for the end of all that is under way
 
 
 class RedisStore:
@@ -54,10 +59,10 @@ class RedisStore:
     Args:
         keys: its names.
         codec: decodes values.
-        unique: equal values wait once.
         maxsize: items that may wait; 0 for no bound.
         native: the keys are not shared with aio-py-rq.
-        lease: seconds after which what a call took is given to others; None for never.
+        lease: seconds after which what a call took is given to others, unless it is renewed;
+            None for never.
         skip_corrupt: set aside what cannot be decoded, instead of raising.
     """
 
@@ -70,7 +75,6 @@ class RedisStore:
         keys: Keys,
         codec: RowCodec | TextCodec,
         *,
-        unique: bool,
         maxsize: int,
         native: bool,
         lease: float | None,
@@ -80,21 +84,22 @@ class RedisStore:
         self.label = settings.label
         self.keys = keys
         self._link = Link(settings)
-        self._tripwire = Tripwire(settings, keys.base)
+        self._tripwire = Tripwire(settings, keys, self._link.suspect)
         self._codec = codec
-        self._unique: tuple[Word, ...] = (keys.unique,) if unique else ()
-        self._maxsize = maxsize
         self._native = native
-        self._lease = lease
-        self._replicas = replicas
-        self.sweep = Sweep(self._link, keys, self._unique, replicas)
-        self._held = Held(self._link, keys, self._unique, replicas)
+        self._lease = "" if lease is None else str(lease)
+        self.sweep = Sweep(self._link, keys, replicas)
+        self._held = Held(self._link, keys, replicas, settings, lease)
+        self._puts = Puts(self._link, keys, self._held, maxsize, replicas)
         self._values = Values(
             self._link, self._held, codec, f"{settings.label}, {keys.base}", skip_corrupt
         )
+        self.lost = self._held.lost  # numbers of lists that are not this object's any more
         # Overdue items are looked for now and then; by a waiting get as well.
-        self._pause = _IDLE_LOOK if lease is None else min(lease / 4, _IDLE_LOOK)
-        self._sweep_at = self._look_at = 0.0
+        self._pause = min((lease or _LONGEST_PAUSE) / 4, _LONGEST_PAUSE)
+        self._sweep_at = self._sweep_look = 0.0
+        self._restless = False  # somebody waits for what no list tells
+        self._restless_look = 0.0
         self._opened = self._seen_through = False
         self._before = 0  # the last list when the batch under way began
         self._lost = False  # the server could not be reached
@@ -108,9 +113,11 @@ class RedisStore:
 
     def open(self) -> bool:
         """Connect, and see that the keys are a queue's."""
-        check(self._link, self.label, self.keys, self._codec.name if self._native else None)
+        policy = check(self._link, self.label, self.keys.known)
+        self._puts.evicted = bool(policy)
+        if self._native:
+            check_serializer(self._link, self.label, self.keys, self._codec.name)
         self._opened = True
-        self._look_at = monotonic() + self._pause
         self._count()
         self._interrupted()
         return True
@@ -122,11 +129,15 @@ class RedisStore:
             self._link.connect()
             if not self._opened:
                 self.open()
+            if self._held.missed:
+                self._held.note_missed()
             while self._held.doubtful:
-                self.sweep.reclaim(self.keys.processing(self._held.doubtful[-1]))
+                self.sweep.reclaim([(self.keys.processing(self._held.doubtful[-1]), b"")])
                 self._held.doubtful.pop()
-        except QueueUnreachable:
+        except QueueUnreachable as error:
             self._lost = True
+            if self._link.silent:  # so it was waited for: nobody tries again
+                raise Apart(error) from error
             raise
         return True
 
@@ -154,66 +165,38 @@ class RedisStore:
         self._link.hurry(_AT_CLOSE)
 
     def close(self) -> None:
-        if self._held.left or self._held.doubtful:
+        if self._held.lists or self._held.doubtful:
             warn("%s: what was taken comes again after its lease", self.label)
             self._held.clear()
+        farewell = [*self._tripwire.close(), *self._puts.farewell()]
+        if farewell and self._link.connected and not self._lost:
+            with contextlib.suppress(PersistQueueError):  # all of it goes by itself
+                self._link.answers(*farewell)
         self._link.drop()
-        self._tripwire.close()
         self._opened = False
 
     def forget(self) -> None:
-        self._link.drop()
+        self._link.forget()
         self._tripwire.forget()
+        self._puts.forget()
         self.keys.renew()
-        self._held.clear()
+        self._held.forget()
         self._opened = False
 
     # -- put ------------------------------------------------------------------------
 
     def append(self, records: Sequence[Any]) -> Sequence[int] | None:
         """Add values, all or none; a unique queue's put returns whether it was stored."""
-        keys, behind = self.keys, self._replicas.behind
-        parts = parts_of(records)
         try:
-            if self._unique or self._maxsize > 0:
-                stored, answers = self._run_put(records, behind)
-            elif len(parts) == 1:
-                answers = self._link.ask(("LPUSH", keys.base, *records), *behind)
-                self._held.waiting, stored = answers[0], None
-            else:
-                pushes = [("LPUSH", keys.base, *part) for part in parts]
-                answers = self._link.transaction(pushes, *behind)
-                self._held.waiting, stored = answers[len(parts) - 1], None
-            self._replicas.check(answers)
+            stored = self._puts.append(records)
         except PersistQueueError as error:
             if isinstance(error, QueueUnreachable) and error.stored:  # Ctrl-C goes on at commit
-                return [1] * len(records) if self._unique else None
+                return [1] * len(records) if self.keys.set else None
             raise Apart(error) from error
+        except Crowded:
+            self._restless = True
+            raise
         return stored
-
-    def _run_put(
-        self, records: Sequence[Any], behind: tuple[Command, ...]
-    ) -> tuple[list[int], list[Any]]:
-        """Run the script that knows of room and of equal values."""
-        names, room = (self.keys.base, self.keys.timeouts, *self._unique), max(self._maxsize, 0)
-        keys = len(names)
-        calls = [(*names, room, *part) for part in parts_of(records)]
-        if len(calls) == 1:
-            (call,) = calls
-            answers = self._link.script(PUT, call[:keys], call[keys:], *behind)
-        elif 0 < self._maxsize < self.counts()[0] + self.needs(records, ()):
-            raise Crowded
-        else:
-            # What there is room for was just looked at: the script would count a part.
-            commands = [
-                ("EVAL", PUT[0], keys, *call[:keys], 0, *call[keys + 1 :]) for call in calls
-            ]
-            answers = self._link.transaction(commands, *behind)
-        done = answers[: len(calls)]
-        if done[0][0] < 0:
-            raise Crowded
-        self._held.waiting, self._held.lists = done[-1][:2]
-        return [flag for answer in done for flag in answer[2]], answers
 
     # -- take -----------------------------------------------------------------------
 
@@ -253,14 +236,18 @@ class RedisStore:
 
     def _take_values(self, most: int) -> tuple[int, Sequence[bytes]]:
         """Take values into a list of their own; returns its number, and them."""
-        self._held.number = number = self._held.number + 1
-        keys = self.keys
-        names = (keys.base, keys.timeouts, keys.processing(number), *self._unique)
-        ((self._held.waiting, self._held.lists, values),) = self._link.script(
-            TAKE, names, (most,), again=True
+        held, keys, began = self._held, self.keys, monotonic()
+        held.number = number = held.number + 1
+        rings = self._tripwire.rings
+        names = (
+            keys.base, keys.front, keys.timeouts, keys.due, keys.processing(number), *keys.set
+        )  # fmt: skip
+        ((held.waiting, held.others, *values),) = self._link.script(
+            TAKE, names, (most, self._lease), again=True
         )
+        self._tripwire.seen = rings
         if values:
-            self._held.took(number, len(values))
+            held.took(number, len(values), began)
         return number, values
 
     def set_aside(self) -> bool:
@@ -277,7 +264,10 @@ class RedisStore:
 
     def peek(self) -> Record | None:
         try:
-            (value,) = self._link.ask(("LINDEX", self.keys.base, -1), again=True)
+            shown, value = self._link.ask(
+                ("LINDEX", self.keys.front, -1), ("LINDEX", self.keys.base, -1), again=True
+            )
+            value = value if shown is None else shown
             return None if value is None else Record(None, value, self._codec.decode(value))
         except (Damaged, SerializationError, ItemTooLarge) as error:
             self._values.refuse(error)
@@ -286,62 +276,65 @@ class RedisStore:
 
     def newest(self, count: int) -> list[Any]:
         """Return the last so many items that wait, the newest last."""
-        (values,) = self._link.ask(("LRANGE", self.keys.base, 0, count - 1), again=True)
+        values, shown = self._link.ask(
+            ("LRANGE", self.keys.base, 0, count - 1),
+            ("LRANGE", self.keys.front, 0, count - 1),
+            again=True,
+        )
         try:
-            return [self._codec.decode(value) for value in reversed(values)]
+            return [self._codec.decode(value) for value in reversed((values + shown)[:count])]
         except (Damaged, SerializationError, ItemTooLarge) as error:
             self._values.refuse(error)
 
     # -- finish, give back ----------------------------------------------------------
 
-    def settle(self, records: Sequence[Record]) -> None:
+    def settle(self, records: Sequence[Record]) -> list[Record]:
         try:
-            self._held.settle(records)
+            return self._held.settle(records)
         except PersistQueueError as error:
             raise Apart(error) from error
 
-    def untake(self, records: Sequence[Record]) -> None:
+    def untake(self, records: Sequence[Record]) -> list[Record]:
         try:
-            self._held.move(records)
+            return self._held.move(records)
         except PersistQueueError as error:
             raise Apart(error) from error
 
-    def put_behind(self, records: Sequence[Record]) -> int:
-        """Give items the last places instead of their own; returns how many there were."""
-        self._held.move(records, to_back=True)
-        return len(records)
+    def put_behind(self, records: Sequence[Record]) -> list[Record]:
+        """Give items the last places instead of their own; else as ``untake``."""
+        return self._held.move(records, to_back=True)
 
     def flush(self) -> None:
         """Give back what this object holds: whoever comes next need not wait for the lease."""
+        held = self._held
         try:
-            for number in sorted([*self._held.left, *self._held.doubtful], reverse=True):
-                self.sweep.reclaim(self.keys.processing(number))
+            numbers = sorted([*held.lists, *held.doubtful], reverse=True)
+            self.sweep.reclaim([(self.keys.processing(number), b"") for number in numbers])
         except QueueUnreachable:
             self._lost = True
             raise
-        self._held.clear()
+        held.clear()
 
     def unsaved(self) -> bool:
         """Return whether anything is held that can be given back: it is at the end."""
-        return bool(self._held.left or self._held.doubtful) and not self._lost
+        return bool(self._held.lists or self._held.doubtful) and not self._lost
 
     def heartbeat(self) -> int:
         """Let the lease of everything that is held begin now; returns how many lists it were."""
-        return self.sweep.refresh([self.keys.processing(number) for number in self._held.left])
+        return self._held.heartbeat()
 
     def swept(
-        self, sweep: Callable[[float | None], list[bytes]], older: float | None
-    ) -> tuple[int, frozenset[int]]:
-        """Do something to all lists; returns how many, and the numbers of this object's."""
-        names = sweep(older)
-        return len(names), self._held.lose(names)
+        self, verb: Callable[[Sequence[Stamped]], list[bytes]], lists: Sequence[Stamped]
+    ) -> frozenset[int]:
+        """Do something to lists, of all consumers; returns the numbers of this object's."""
+        return self._held.take_away(verb(lists))
 
     def _collect_overdue(self) -> None:
-        """Put back what other consumers have held for too long, if it is time to look."""
-        now = monotonic()
-        if self._lease is not None and now >= self._sweep_at:
-            self._sweep_at = now + self._pause
-            self._held.lose(self.sweep.re_enqueue(self._lease, ours_only=True))
+        """Put back what was held for too long, if it is time to look."""
+        if monotonic() >= self._sweep_at:
+            wait, lists = self.sweep.collect()
+            self._sweep_at = monotonic() + min(wait, self._pause)
+            self._held.lose(lists)
 
     # -- numbers --------------------------------------------------------------------
 
@@ -352,38 +345,40 @@ class RedisStore:
                 self._count()
             except PersistQueueError as error:
                 raise Apart(error) from error
-        return self._held.waiting, self._held.waiting + self._held.lists
+            self._restless = True  # a join, maybe
+        return self._held.waiting, self._held.waiting + self._held.others
 
     def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - LLEN is exact
         return maxsize - self.counts()[0]
 
     def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
-        new = set(records) - set(ahead)
-        if not (self._unique and new):
-            return len(new) if self._unique else len(records)
         try:
-            (waiting,) = self._link.ask(("SMISMEMBER", *self._unique, *new), again=True)
+            return self._puts.needs(records, ahead)
         except PersistQueueError as error:
             raise Apart(error) from error
-        known: int = sum(waiting)
-        return len(new) - known
 
     def _count(self) -> None:
         keys = self.keys
-        self._held.waiting, self._held.lists = self._link.ask(
-            ("LLEN", keys.base), ("HLEN", keys.timeouts), again=True
+        waiting, shown, self._held.others = self._link.ask(
+            ("LLEN", keys.base), ("LLEN", keys.front), ("HLEN", keys.timeouts), again=True
         )
-        self._tripwire.restless = self._held.lists > 0
+        self._held.waiting = waiting + shown
 
-    def changed(self) -> bool:
-        now, touched = monotonic(), self._tripwire.touched()
-        if self._lease is not None and now >= self._look_at and self._tripwire.connected:
-            self._look_at = now + self._pause
+    def changed(self, getting: bool) -> bool:
+        now = monotonic()
+        if self._tripwire.touched(getting):
             return True
-        return touched
+        if self._restless and now >= self._restless_look:
+            self._restless, self._restless_look = False, now + _OFTEN
+            return True
+        due = max(self._sweep_at, self._sweep_look)
+        if getting and now >= due and self._tripwire.connected:
+            self._sweep_look = now + 1.0  # it may not get so far
+            return True
+        return False
 
-    def probe(self) -> None:
-        """There is no file to look at."""
+    def probe(self) -> int | None:
+        return None if self._restless else self._tripwire.fileno()
 
     def sync(self) -> None:
         try:

@@ -1,103 +1,112 @@
-"""What is done to a queue in Redis as a whole: recovery, deletion, and the retry window."""
+"""What is done to a queue in Redis as a whole: recovery, deletion, and the retry window.
+
+The server does nothing else during a script, and nor does this object: so whatever may be much
+is done in slices.
+"""
 
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import TYPE_CHECKING
 
+from .._clock import monotonic
 from ..exceptions import ServerRefused
-from .redisscripts import DELETE, DROP, MOST, RECLAIM, REFRESH, TRIED, is_ours
+from .redisscripts import DELETE, DROP, LISTS, MOST, OVERDUE, RECLAIM, TRIED, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .redislink import Link, Replicas, Word
+    from .redislink import Link, Replicas
     from .redisscripts import Keys
+    from .resp import Word
 
 _AOF_PATIENCE = 5000  # ms
+_SLICE = 0.005  # s that a get gives to what is overdue, before it takes
+
+Stamped = tuple[bytes, bytes]
 
 
 class Sweep:
-    """The lists of all consumers of a queue.
+    """The lists of all consumers of a queue."""
 
-    Args:
-        unique: the key of the set of what waits, if there is one.
-    """
-
-    def __init__(
-        self, link: Link, keys: Keys, unique: tuple[Word, ...], replicas: Replicas
-    ) -> None:
+    def __init__(self, link: Link, keys: Keys, replicas: Replicas) -> None:
         self._link = link
         self._keys = keys
-        self._unique = unique
         self._replicas = replicas
 
     # -- what was taken and never finished ------------------------------------------
 
-    def re_enqueue(self, older: float | None, *, ours_only: bool = False) -> list[bytes]:
-        """Put back what was taken, the newest first, so that the oldest is next.
+    def collect(self) -> tuple[float, list[bytes]]:
+        """Put back what is overdue, the newest first, so that the oldest is next; not too much.
+
+        Returns:
+            in how many seconds there may be more, and the names of the lists.
+        """
+        end, done = monotonic() + _SLICE, list[bytes]()
+        keys = self._keys
+        while True:
+            ((wait, *lists),) = self._link.script(
+                OVERDUE, (keys.due, keys.sweeper), (LISTS, keys.consumer), again=True
+            )
+            if lists:
+                done += self.reclaim([(name, b"due") for name in lists])
+            if len(lists) < LISTS:
+                return (float(wait) if wait else inf), done
+            if monotonic() > end:
+                return 0.0, done
+
+    def reclaim(self, lists: Sequence[Stamped]) -> list[bytes]:
+        """Put back what lists hold; returns their names.
+
+        Args:
+            lists: their names, the newest first; and for each when it was taken: it is left
+                alone if that has changed.  Empty for whenever; ``due``: if its lease is over.
+        """
+        keys = self._keys
+        through = 0
+        while through < len(lists):
+            part = lists[through : through + LISTS]
+            names, stamps = [name for name, _ in part], [stamp for _, stamp in part]
+            (done,) = self._link.script(
+                RECLAIM,
+                (keys.base, keys.timeouts, keys.due, *names, *keys.set),
+                (MOST, len(part), *stamps),
+                again=True,
+            )
+            through += done
+        return [name for name, _ in lists]
+
+    def drop(self, lists: Sequence[Stamped]) -> list[bytes]:
+        """Delete what lists hold; arguments and result are those of ``reclaim``."""
+        keys = self._keys
+        for part in parts_of(lists, LISTS):
+            names, stamps = [name for name, _ in part], [stamp for _, stamp in part]
+            self._link.script(DROP, (keys.timeouts, keys.due, *names), stamps, again=True)
+        return [name for name, _ in lists]
+
+    def recover(self, consumer: str) -> int:
+        """Put back what is in the lists of one consumer; returns how many there are."""
+        prefix = consumer.encode()
+        lists = [(name, b"") for name, _ in self.lists(None) if name.startswith(prefix)]
+        return len(self.reclaim(lists if prefix else []))
+
+    def lists(self, older: float | None) -> list[Stamped]:
+        """Return the lists of all consumers and when each was taken, the newest first.
 
         Args:
             older: only what was taken more than so many seconds ago; None for everything.
-            ours_only: leave the lists of aio-py-rq's consumers alone.
-
-        Returns:
-            the names of the lists.
         """
-        lists = self._lists(older, ours_only)
-        for name, stamp in lists:
-            self.reclaim(name, stamp)
-        if lists and not ours_only:
-            self._confirm()
-        return [name for name, _ in lists]
-
-    def reclaim(self, name: Word, stamp: Word = "") -> None:
-        """Put back what is in a list, unless it was taken at another time than ``stamp``."""
-        keys = (self._keys.base, self._keys.timeouts, name, *self._unique)
-        while self._link.script(RECLAIM, keys, (MOST, stamp), again=True)[0]:
-            pass
-
-    def recover(self, consumer: str) -> int:
-        """Put back what is in the lists of one consumer; returns how many lists it were."""
-        prefix = consumer.encode()
-        lists = self._lists(None, ours_only=True)
-        mine = [one for one in lists if prefix and one[0].startswith(prefix)]
-        for name, stamp in mine:
-            self.reclaim(name, stamp)
-        return len(mine)
-
-    def drop(self, older: float | None) -> list[bytes]:
-        """Delete what was taken; arguments and result are those of ``re_enqueue``."""
-        lists = self._lists(older, ours_only=False)
-        for name, stamp in lists:
-            self._link.script(DROP, (self._keys.timeouts, name), (stamp,), again=True)
-        if lists:
-            self._confirm()
-        return [name for name, _ in lists]
-
-    def refresh(self, names: Sequence[str]) -> int:
-        """Let the lease of lists begin now, those that are still there; returns how many."""
-        alive = 0
-        for at in range(0, len(names), MOST):
-            keys = (self._keys.timeouts, *names[at : at + MOST])
-            alive += self._link.script(REFRESH, keys, (), again=True)[0]
-        return alive
-
-    def _lists(self, older: float | None, ours_only: bool) -> list[tuple[bytes, bytes]]:
-        """Return the lists of taken items and when each was taken, the newest first."""
         ((seconds, micros),) = self._link.ask(("TIME",), again=True)
         now = int(seconds) + int(micros) / 1e6
-        found = []
-        for name, stamp in self._stamps():
-            taken = _seconds(stamp)
-            if older is not None and taken + older > now:
-                continue
-            if is_ours(name) or not ours_only:
-                found.append((taken, name, stamp))
+        stamps = dict(self._stamps())  # HSCAN may give one twice
+        found = [(_seconds(stamp), name, stamp) for name, stamp in stamps.items()]
+        if older is not None:
+            found = [one for one in found if one[0] + older <= now]
         found.sort(reverse=True)
         return [(name, stamp) for _, name, stamp in found]
 
-    def _stamps(self) -> Iterator[tuple[bytes, bytes]]:
+    def _stamps(self) -> Iterator[Stamped]:
         cursor: Word = 0
         while cursor != b"0":
             ((cursor, flat),) = self._link.ask(
@@ -105,7 +114,12 @@ class Sweep:
             )
             yield from zip(flat[::2], flat[1::2], strict=True)
 
-    def _confirm(self) -> None:
+    def confirm(self) -> None:
+        """Wait until replicas have what was done.
+
+        Raises:
+            NotEnoughReplicas: too few have.
+        """
         if self._replicas.count:
             self._replicas.check(self._link.ask(*self._replicas.behind, again=True))
 
@@ -118,10 +132,9 @@ class Sweep:
             count: of each value: so many from the newest on; negative: from the oldest on; 0
                 for all.  A unique queue has one at the most.
         """
-        keys = (self._keys.base, *self._unique)
+        keys = (self._keys.base, self._keys.front, *self._keys.set)
         deleted, confirmed = 0, []
-        for at in range(0, len(values), MOST):
-            part = values[at : at + MOST]
+        for part in parts_of(values):
             answers = self._link.script(
                 DELETE, keys, (count, *part), *self._replicas.behind, again=count == 0
             )

@@ -263,7 +263,7 @@ class SqliteTransactions(Transactions):
 
     # -- the rest of a store --------------------------------------------------------
 
-    def changed(self) -> bool:
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
         return self._watch.changed() or (self._lent and self._has_own_writes())
 
     def sync(self) -> None:

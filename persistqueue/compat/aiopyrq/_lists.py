@@ -12,8 +12,8 @@ from ..._storage.redisscripts import (
     MOVE,
     RECLAIM,
     SETTLE,
-    SOUND,
     TRIED,
+    Keys,
     script,
 )
 from . import helpers
@@ -29,11 +29,21 @@ PROCESSING_SUFFIX = "-processing"
 PROCESSING_TIMEOUT_SUFFIX = "-timeouts"
 PROCESSING_TIMEOUT = 7200  # s
 
-#: KEYS pending timeouts processing [unique]; ARGV how many, now.  One list for all gets.
-_GET = script(f"""
-local pending, timeouts, processing, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-{SOUND}
-local items = redis.call('rpop', pending, ARGV[1]) or {{}}
+#: KEYS pending front timeouts processing [unique]; ARGV how many, now.  One list for all gets.
+_GET = script("""
+local pending, front, timeouts, processing, unique = unpack(KEYS)
+redis.call('llen', pending)
+redis.call('hlen', timeouts)
+redis.call('llen', processing)
+if unique then
+    redis.call('scard', unique)
+end
+local items = redis.call('rpop', front, ARGV[1]) or {}
+if #items < tonumber(ARGV[1]) then
+    for _, item in ipairs(redis.call('rpop', pending, ARGV[1] - #items) or {}) do
+        items[#items + 1] = item
+    end
+end
 if #items > 0 then
     redis.call('lpush', processing, unpack(items))
     if unique then
@@ -60,12 +70,13 @@ class Lists:
         max_timeout_in_queue, max_timeout: minutes in which it allows any number.
     """
 
-    _unique: tuple[str, ...] = ()
+    _UNIQUE = False
 
     def __init__(self, name: str, redis: Any, **kwargs: Any) -> None:
         self.client_id = client_id()
         self.options = kwargs
         self._name = name
+        self._keys = Keys(name, unique=self._UNIQUE)
         self._server = Server(redis, kwargs)
         self.redis = self._server.redis
         self._max_retry = kwargs.get("max_retry_rollback") or kwargs.get("max_retry")
@@ -93,15 +104,12 @@ class Lists:
         """The hash of when consumers last took something."""
         return self._name + PROCESSING_TIMEOUT_SUFFIX
 
-    @property
-    def _keys(self) -> tuple[str, ...]:
-        return self._name, self.timeouts_hash_name
-
     # -- items ----------------------------------------------------------------------
 
     async def get_count(self) -> int:
         """Return how many items wait."""
-        count: int = await self.redis.llen(self._name)
+        keys = self._keys
+        count: int = sum(await self._server.ask(("LLEN", keys.base), ("LLEN", keys.front)))
         return count
 
     async def get_items(self, count: int) -> list[Any]:
@@ -110,10 +118,11 @@ class Lists:
 
     async def _get_items(self, count: int) -> list[Any]:
         items: list[Any] = []
-        keys = (*self._keys, self.processing_queue_name, *self._unique)
+        keys = self._keys
+        names = (keys.base, keys.front, keys.timeouts, self.processing_queue_name, *keys.set)
         while len(items) < count:
             wanted = min(count - len(items), MOST)
-            found = await self._server.look(_GET, keys, wanted, int(time.time()))
+            found = await self._server.look(_GET, names, wanted, int(time.time()))
             items += found
             if len(found) < wanted:
                 break
@@ -125,14 +134,13 @@ class Lists:
 
     async def ack_items(self, items: Sequence[Any]) -> None:
         """Finish items."""
-        keys = (
-            *self._keys,
-            self.retry_count_name,
-            self.retry_timeout_name,
+        keys = self._keys
+        names = (
+            keys.base, keys.timeouts, keys.due, keys.retry_count, keys.retry_timeout,
             self.processing_queue_name,
-        )
+        )  # fmt: skip
         for chunk in helpers.create_chunks(list(map(value_of, items)), MOST):
-            await self._server.script(SETTLE, keys, (len(chunk), *chunk))
+            await self._server.script(SETTLE, names, (len(chunk), *chunk))
 
     async def reject_item(self, item: Any) -> None:
         """Give an item back: it is the next."""
@@ -140,15 +148,21 @@ class Lists:
 
     async def reject_items(self, items: Sequence[Any]) -> None:
         """Give items back, in their order."""
-        keys = (*self._keys, self._name, self.processing_queue_name, *self._unique)
+        keys = self._keys
+        names = (
+            keys.base, keys.front, keys.timeouts, keys.due, keys.base,
+            self.processing_queue_name, *keys.set,
+        )  # fmt: skip
         values = list(map(value_of, reversed(items)))
         for chunk in helpers.create_chunks(values, MOST):
             pairs = [word for value in chunk for word in (1, value)]
-            await self._server.script(MOVE, keys, ("rpush", 1, *pairs))
+            await self._server.script(MOVE, names, ("rpush", 1, *pairs))
 
     async def _delete(self, values: Sequence[Any], count: int) -> None:
+        keys = self._keys
         for chunk in helpers.create_chunks(values, MOST):
-            await self._server.script(DELETE, (self._name, *self._unique), (count, *chunk))
+            names = (keys.base, keys.front, *keys.set)
+            await self._server.script(DELETE, names, (count, *chunk))
 
     # -- what was taken and never finished ------------------------------------------
 
@@ -164,19 +178,20 @@ class Lists:
 
     async def _reclaim(self, name: Any, stamp: Any) -> None:
         """Put a consumer's items back; a part at a time, for the server's other clients."""
-        keys = (*self._keys, name, *self._unique)
-        while await self._server.script(RECLAIM, keys, (MOST, stamp)):
+        keys = self._keys
+        names = (keys.base, keys.timeouts, keys.due, name, *keys.set)
+        while not await self._server.script(RECLAIM, names, (MOST, 1, stamp)):
             pass
 
     async def drop_timeout_items(self, timeout: int = PROCESSING_TIMEOUT) -> None:
         """Delete what consumers hold that took nothing for ``timeout`` seconds."""
         for name, stamp in await self._overdue(timeout):
-            await self._server.script(DROP, (self.timeouts_hash_name, name), (stamp,))
+            await self._server.script(DROP, (self._keys.timeouts, self._keys.due, name), (stamp,))
 
     async def drop_all_items(self) -> None:
         """Delete what all consumers hold."""
         for name, _ in await self._get_sorted_processing_queues():
-            await self._server.script(DROP, (self.timeouts_hash_name, name), ("",))
+            await self._server.script(DROP, (self._keys.timeouts, self._keys.due, name), ("",))
 
     async def _overdue(self, timeout: int) -> list[tuple[Any, Any]]:
         now = int(time.time())

@@ -72,14 +72,18 @@ class Server:
         Raises:
             NotEnoughSyncedSlavesError: they are done, but too few replicas have confirmed it.
         """
+        if not (self._count and commands):
+            return await self.ask(*commands)
+        *answers, synced = await self.ask(*commands, ("WAIT", self._count, self._timeout))
+        check_synced_slaves(synced, self._count)
+        return answers
+
+    async def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Send commands over one connection."""
         async with self.redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
-            if self._count and commands:
-                pipeline.execute_command("WAIT", self._count, self._timeout)
             answers: list[Any] = await pipeline.execute()
-        if self._count and commands:
-            check_synced_slaves(answers.pop(), self._count)
         return answers
 
     async def script(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from ..._storage.redisscripts import POOL_ACK, POOL_REMOVE, POOL_TAKE
+from ..._storage.redispoolscripts import POOL_ACK, POOL_ADD, POOL_DUE, POOL_REMOVE, POOL_TAKE
 from . import helpers
 from ._server import (
     DEFAULT_SYNC_SLAVES_COUNT,
@@ -63,7 +62,7 @@ class Pool:
 
     async def get_count_to_process(self) -> int:
         """Return how many are due."""
-        count: int = await self.redis.zcount(self.name, "-inf", int(time.time()))
+        count: int = await self._server.look(POOL_DUE, (self.name,))
         return count
 
     async def is_in_pool(self, item: Any) -> bool:
@@ -76,23 +75,20 @@ class Pool:
 
     async def add_items(self, items: Sequence[Any]) -> None:
         """Add items, which are due now."""
-        now = int(time.time())
         chunks = helpers.create_chunks(items, self.options["chunk_size"])
-        await self._server.write(
-            *[("ZADD", self.name, *(w for item in chunk for w in (now, item))) for chunk in chunks]
-        )
+        await self._server.write(*[("EVAL", POOL_ADD[0], 1, self.name, *chunk) for chunk in chunks])
 
     async def get_items(self, count: int) -> list[Any]:
         """Return up to so many items that are due; if cancelled, they are due at once."""
         return await taken(self._get_items(count), self._release)
 
     async def _get_items(self, count: int) -> list[Any]:
-        arguments = (int(time.time()), self.options["ack_ttl"], count)
+        arguments = (self.options["ack_ttl"], count)
         items: list[Any] = await self._server.look(POOL_TAKE, (self.name,), *arguments)
         return items
 
     async def _release(self, items: Sequence[Any]) -> None:
-        await self._server.script(POOL_ACK, (self.name,), (int(time.time()), *items))
+        await self._server.script(POOL_ACK, (self.name,), (0, *items))
 
     async def get_all_items(self) -> list[Any]:
         """Return all items that are due."""
@@ -110,8 +106,8 @@ class Pool:
     async def ack_items(self, items: Sequence[Any]) -> None:
         """Say so of several."""
         for chunk in helpers.create_chunks(items, self.options["chunk_size"]):
-            due = int(time.time()) + self.options["ack_valid_for"]
-            await self._server.script(POOL_ACK, (self.name,), (due, *chunk))
+            arguments = (self.options["ack_valid_for"], *chunk)
+            await self._server.script(POOL_ACK, (self.name,), arguments)
 
     async def remove_item(self, item: Any) -> None:
         """Take an item that was handed out out of the pool."""

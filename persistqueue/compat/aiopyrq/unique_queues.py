@@ -39,10 +39,11 @@ SET_QUEUE_SUFFIX = "-unique"
 class UniqueQueue(Lists):
     """A queue that takes an item no second time while it waits; arguments as of ``Lists``."""
 
+    _UNIQUE = True
+
     def __init__(self, queue_name: str, redis: Any, **kwargs: Any) -> None:
         super().__init__(queue_name, redis, **kwargs)
         self.queue_name = queue_name
-        self._unique = (self.set_name,)
 
     @property
     def set_name(self) -> str:
@@ -55,8 +56,10 @@ class UniqueQueue(Lists):
 
     async def add_items(self, items: Sequence[Any]) -> None:
         """Add items; else as ``add_item``."""
+        keys = self._keys
         for chunk in helpers.create_chunks(list(map(value_of, items)), MOST):
-            await self._server.script(PUT, (*self._keys, self.set_name), (0, *chunk))
+            names = (keys.base, keys.front, keys.timeouts, keys.put, *keys.set)
+            await self._server.script(PUT, names, ("-", 0, *chunk))
 
     async def delete_item(self, item: Any) -> None:
         """Delete a waiting item."""
