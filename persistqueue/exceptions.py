@@ -11,7 +11,7 @@
     │   └── AsyncQueueShutDown       (asyncio.QueueShutDown on Python 3.13+)
     ├── QueueClosed                  the object was closed
     ├── QueueLocked                  another process held the lock for too long
-    ├── QueueFailed                  a sync failed: reopen the queue
+    ├── QueueFailed                  a sync failed, or the files were exchanged
     ├── QueueUnreachable             (ConnectionError) the server cannot be reached
     ├── ServerRefused                the server answered with an error
     │   └── ServerOutOfMemory        it has no memory left for what was to be stored
@@ -99,11 +99,11 @@ class QueueLocked(PersistQueueError):
 
 
 class QueueFailed(PersistQueueError):
-    """A sync to disk failed, so this object can no longer vouch for the disk.
+    """This object cannot vouch for what it has written: nothing of the call is acknowledged.
 
-    After a failed ``fsync`` the kernel may have dropped the data it could not
-    write, and a second ``fsync`` would report success.  Reopen the queue: it
-    then shows what is really stored.
+    A sync to disk failed, or the files were removed or exchanged.  The next call opens the
+    queue anew from what is stored; while that fails, every call raises this, and one a
+    second tries again.
     """
 
 

@@ -86,8 +86,9 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
             SerializationError, ItemTooLarge: it cannot be stored; nothing was.
             QueueShutDown, QueueClosed: no more items are taken in.
             OSError: it could not be written (a full disk, say); nothing was stored.
-                When a sync failed, that cannot be known: reopening shows what is there.
-            QueueFailed: a sync failed before; reopen the queue.
+                When a sync failed, the next call sees to that.
+            QueueFailed: its directory was exchanged, and nothing was stored; or a sync failed
+                before, and still does: a later call tries again.
             ValueError: the timeout is negative.
         """
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,14 @@ def pytest_collection_finish() -> None:
 def path(tmp_path: Path) -> Path:
     """A directory for a queue, which does not exist yet."""
     return tmp_path / "queue"
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A directory in memory where that can be had, for what needs no disk."""
+    place = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=place if os.access(place, os.W_OK) else None) as path:
+        yield Path(path)
 
 
 @pytest.fixture(params=sorted(FILE_FAMILIES))

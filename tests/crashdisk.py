@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import persistqueue
-from persistqueue import Empty, Queue
+from persistqueue import AsyncQueue, Empty, Queue
 from persistqueue._storage.files import Disk, File, SyncError
+from persistqueue._storage.folder import Folder
 
 CALLS = tuple(
     name for name, value in vars(Disk).items() if callable(value) and not name.startswith("_")
@@ -50,7 +51,7 @@ class UnsyncedDisk(Disk):
     def sync(self, file: File) -> None:
         """Do nothing."""
 
-    def sync_directory(self, path: str) -> None:
+    def sync_directory(self, path: str, folder: Folder | None = None) -> None:
         """Do nothing."""
 
 
@@ -87,13 +88,19 @@ class Fault(NamedTuple):
     """What goes wrong at a crash point.
 
     ``how`` is one of: ``instead`` (the call does nothing), ``half`` (a write stops in
-    the middle), ``behind`` (the call is done, and fails all the same), ``rest`` (this
-    call and all that follow, until ``heal``).
+    the middle), ``behind`` (the call is done, and fails all the same).  With ``rest`` behind
+    it, or alone, all calls that follow do nothing, until ``heal``; with ``alike``, those that
+    have the same name.
     """
 
     at: int
     how: str
     number: int = errno.EIO
+
+    @property
+    def lasts(self) -> bool:
+        """Whether later calls fail, too."""
+        return self.how.endswith(("rest", "alike"))
 
 
 class FaultyDisk(NumberedDisk):
@@ -103,6 +110,7 @@ class FaultyDisk(NumberedDisk):
         super().__init__()
         self.fault = fault
         self.hit = False  # whether the fault has happened
+        self._name = ""  # to which call
         self._error = error
         self._healed = False
 
@@ -113,15 +121,16 @@ class FaultyDisk(NumberedDisk):
     def happen(
         self, name: str, call: Callable[..., Any], args: tuple[Any, ...], options: Any
     ) -> Any:
-        at, how, _ = self.fault
-        due = self.calls == at or (how == "rest" and self.calls > at)
-        if not due or self._healed:
+        fault, now = self.fault, self.calls == self.fault.at
+        later = self.hit and fault.lasts and (name == self._name or fault.how.endswith("rest"))
+        if self._healed or not (now or later):
             return call(*args, **options)
-        self.hit = True
-        if how == "half" and name == "write":
+        if now:
+            self.hit, self._name = True, name
+        if now and fault.how.startswith("half") and name == "write":
             file, data, offset = args
             call(file, data[: len(data) // 2], offset)
-        if how == "behind":
+        if now and fault.how.startswith("behind"):
             done = call(*args, **options)
             if isinstance(done, File):
                 done.close()
@@ -159,6 +168,20 @@ def on_disk(disk: Disk) -> type[Queue[Any]]:
         _disk = disk
 
     return QueueOnDisk
+
+
+def async_on_disk(disk: Disk) -> Callable[..., Any]:
+    """Return what opens an async queue on ``disk`` for blocking calls."""
+    from families import BlockingAsyncQueue, run  # others need no event loop
+
+    class AsyncQueueOnDisk(AsyncQueue[Any]):
+        _disk = disk
+
+    return lambda path, **options: BlockingAsyncQueue(run(AsyncQueueOnDisk.create(path, **options)))
+
+
+#: name -> makes a class of queues on a disk.
+ON_DISK: dict[str, Callable[[Disk], Any]] = {"AsyncQueue": async_on_disk, "Queue": on_disk}
 
 
 #: A class of queues that sync nothing, to look at what is there.

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from crashdisk import (
     CHUNKSIZE,
     Driver,
@@ -30,7 +31,7 @@ from crashdisk import (
 from waiting import until
 
 from persistqueue import QueueFailed
-from persistqueue._storage.files import Disk, SyncError
+from persistqueue._storage.files import Disk
 
 Family = Callable[[Disk], Any]  #: makes a class of queues on a disk
 
@@ -47,7 +48,10 @@ def calls_of(
 
 
 class Failing:
-    """Runs a script in which one disk call goes wrong, and checks what is left."""
+    """Runs a script in which one disk call goes wrong, and checks what is left.
+
+    When the trouble is over the object is used on, or, with ``anew``, another one is opened.
+    """
 
     def __init__(
         self,
@@ -56,11 +60,13 @@ class Failing:
         autosave: bool,
         interrupt: bool,
         family: Family = on_disk,
+        anew: bool = False,
         **options: Any,
     ) -> None:
         self._path = path
         self._serializer = options["serializer"]
         self._interrupt = interrupt
+        self._anew = anew
         self._disk = FaultyDisk(fault, KeyboardInterrupt if interrupt else None)
         self._driver = Driver(family(self._disk), path, Model(autosave), **options)
         self._driver.short = lambda: self._disk.calls >= fault.at > self._calls
@@ -83,10 +89,20 @@ class Failing:
         except (OSError, KeyboardInterrupt) as error:
             assert self._disk.hit, "a call failed before its disk did"
             assert isinstance(error, KeyboardInterrupt) == self._interrupt
+            if self._disk.fault.how.endswith("rest") and step.verb not in ("open", "close"):
+                self._while_it_lasts()
             self._disk.heal()
-            self._after_failure(step, isinstance(error, SyncError))
+            self._after_failure(step)
 
-    def _after_failure(self, step: Step, unknown: bool) -> None:
+    def _while_it_lasts(self) -> None:
+        """Whatever is called now raises, and nothing hangs."""
+        queue = self._driver.queue
+        assert queue is not None
+        for call in (queue.qsize, queue.sync, lambda: queue.put("never")):
+            with pytest.raises((OSError, QueueFailed)):
+                call()
+
+    def _after_failure(self, step: Step) -> None:
         driver, model = self._driver, self._driver.model
         if step.verb == "open":
             driver.run(step)
@@ -98,23 +114,26 @@ class Failing:
             assert drain(driver.queue) == model.stored
             model.stored.clear()
         else:
-            failed = self._has_failed()
-            assert failed or not unknown, "a failed sync must not be forgotten"
-            done = self._follow(step, either=failed or self._interrupt)
-            if failed:
-                self._reopen()
-            elif step.verb == "task_done" and not done:
-                driver.run(step)
-            assert driver.queue is not None
-            assert driver.queue.qsize() == len(driver.model.waiting())
+            self._go_on(step)
 
-    def _has_failed(self) -> bool:
-        assert self._driver.queue is not None
-        try:
-            self._driver.queue.qsize()
-        except QueueFailed:
-            return True
-        return False
+    def _go_on(self, step: Step) -> None:
+        """Use the object on, or another one, and see that nothing of the step is stored.
+
+        A new object cannot know what a flush that failed has left, nor anybody an interrupt.
+        """
+        driver = self._driver
+        if self._anew:
+            driver.close()
+        else:
+            assert driver.queue is not None
+            driver.queue.qsize()
+        done = self._follow(step, either=self._anew or self._interrupt)
+        if self._anew:
+            driver.run(Step("open"))
+        elif step.verb == "task_done" and not done:
+            driver.run(step)
+        assert driver.queue is not None
+        assert driver.queue.qsize() == len(driver.model.waiting())
 
     def _follow(self, step: Step, either: bool) -> bool:
         """Look what is stored: nothing of the step, or all of it if nobody can know.
@@ -134,11 +153,6 @@ class Failing:
             return True
         before.skip(step)
         return False
-
-    def _reopen(self) -> None:
-        with contextlib.suppress(QueueFailed):
-            self._driver.close()
-        self._driver.run(Step("open"))
 
 
 class FailingBesideAnother(Failing):
@@ -162,13 +176,17 @@ def check_failures(
     kind: type[Failing] = Failing,
     family: Family = on_disk,
     errors: tuple[int, ...] = (errno.EIO, errno.ENOSPC),
+    anew: int = 0,
     **options: Any,
 ) -> int:
     """Run a script once for each of its disk calls, in which that call goes wrong.
 
+    By turns the object is used on, and another one is opened.
+
     Args:
         hows: in which ways (see ``Fault``).
         errors: by turns, what the disk says.
+        anew: 0 or 1: which are used on.
 
     Returns:
         how many runs that were.
@@ -178,14 +196,16 @@ def check_failures(
     problems, runs = [], 0
     for at, name in enumerate(names, 1):
         for how in hows:
-            if how == "half" and name != "write":
+            if how.startswith("half") and name != "write":
                 continue
             runs += 1
             fault = Fault(at, how, errors[at % len(errors)])
             try:
-                kind(path / f"{at}-{how}", fault, autosave, interrupt, family, **options).run(
-                    script
+                place = path / f"{at}-{how}"
+                one = kind(
+                    place, fault, autosave, interrupt, family, bool((at + anew) % 2), **options
                 )
+                one.run(script)
             except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - goes into the report
                 problems.append((at, name, how, repr(error)[:200]))
             if (now := _descriptors(before, family)) != before:

@@ -9,9 +9,11 @@ The checks at the end run a script of ``crashdisk`` and open every state.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,8 +36,8 @@ from crashdisk import (
     unsynced,
 )
 
-from persistqueue import serializers
-from persistqueue._storage.files import Disk, File
+from persistqueue import QueueFailed, serializers
+from persistqueue._storage.files import Disk, File, SyncError
 from persistqueue._storage.framing import framing_of
 
 SECTOR = 512
@@ -60,6 +62,13 @@ class Inode:
     def sync(self) -> None:
         """Bring everything to the platter."""
         self.durable, self.pending = self.after(lambda at: True, len(self.pending)), ()
+
+    def lose(self, chance: random.Random) -> None:
+        """Forget what a flush that failed has not written; the cache goes on showing it."""
+        survives, sizes = chance.choice((0.0, 0.5, 1.0)), chance.randint(0, len(self.pending))
+        written = self.after(lambda at: chance.random() < survives, sizes)
+        cuts = tuple(change for change in self.pending if not change.data)
+        self.durable, self.pending = written, cuts  # lengths are the journal's
 
     def after(self, survives: Callable[[int], bool], sizes: int) -> bytes:
         """Return the bytes that a power cut leaves.
@@ -175,6 +184,10 @@ class Platter:
         """Bring a file to the platter."""
         self._inodes[inode].sync()
 
+    def lose(self, inode: int, chance: random.Random) -> None:
+        """Drop what a flush that failed has not brought to the platter."""
+        self._inodes[inode].lose(chance)
+
     def sync_names(self) -> None:
         """Bring the directory to the platter."""
         self._durable, self._renames = dict(self._names), []
@@ -222,7 +235,7 @@ class PowerDisk(NumberedDisk):
             follow(done, *args, **options)
         return done
 
-    def _open_done(self, file: File, path: str, *, create: bool = False) -> None:
+    def _open_done(self, file: File, path: str, **how: Any) -> None:
         self._open[file.fd] = self.platter.open(self._name(path))
 
     def _allocate_done(self, done: bool, file: File, size: int) -> None:
@@ -238,21 +251,43 @@ class PowerDisk(NumberedDisk):
     def _sync_done(self, done: None, file: File) -> None:
         self.platter.sync(self._open[file.fd])
 
-    def _sync_directory_done(self, done: None, path: str) -> None:
+    def _sync_directory_done(self, done: None, path: str, folder: Any = None) -> None:
         self.synced.add(path)
         if path == self._directory:
             self.platter.sync_names()
 
-    def _replace_done(self, done: None, source: str, target: str) -> None:
+    def _replace_done(self, done: None, source: str, target: str, folder: Any = None) -> None:
         self.platter.replace(self._name(source), self._name(target))
 
-    def _unlink_done(self, done: None, path: str) -> None:
+    def _unlink_done(self, done: None, path: str, folder: Any = None) -> None:
         self.platter.unlink(self._name(path))
 
     def _name(self, path: str) -> str:
         directory, name = os.path.split(path)
         assert directory == self._directory, f"{path} is outside of {self._directory}"
         return name
+
+
+class LossyDisk(PowerDisk):
+    """A disk whose flushes fail while ``broken``, and then never write what they were about.
+
+    Names are different: a file system that cannot write its journal stops.
+    """
+
+    def __init__(self, directory: Path, seed: object) -> None:
+        super().__init__(directory)
+        self.broken = False
+        self._chance = random.Random(f"lossy {seed}")
+
+    def happen(
+        self, name: str, call: Callable[..., Any], args: tuple[Any, ...], options: Any
+    ) -> Any:
+        if self.broken and name.startswith("sync"):
+            if name == "sync":
+                self.platter.note()
+                self.platter.lose(self._open[args[0].fd], self._chance)
+            raise SyncError(errno.EIO, os.strerror(errno.EIO), getattr(args[0], "path", args[0]))
+        return super().happen(name, call, args, options)
 
 
 # -- the checks ---------------------------------------------------------------------
@@ -397,4 +432,118 @@ def check_process(
         assert set(range(bound.newest, bound.synced)) <= set(stored), where
         if "info" in files:
             assert set(intact(files)) <= set(stored), where
+    return states
+
+
+class Life:
+    """Several objects of both durabilities on one path, used by turns; some flushes fail.
+
+    Attributes:
+        safe: for each step, the items that a loss of power must leave.
+        put: all items that were acknowledged, oldest first.
+        refused: items whose put raised.
+        finished: items that were finished.
+    """
+
+    def __init__(
+        self, path: Path, seed: int, family: Callable[[Disk], Any], failing: bool, **options: Any
+    ) -> None:
+        self._chance = random.Random(f"life {seed}")
+        self._path, self._failing = path, failing
+        self.disk = LossyDisk(path, seed)
+        self._options = {"chunksize": CHUNKSIZE, **options}
+        self._kind = family(self.disk)
+        self._open: dict[str, Any] = {}
+        self._numbers = itertools.count()
+        self.safe: list[list[str]] = [[]]
+        self.put: list[str] = []
+        self.refused: list[str] = []
+        self._in_hand: list[str] = []
+        self.finished: set[str] = set()
+
+    def run(self, steps: int) -> None:
+        """Take so many steps, then let every object go."""
+        for _ in range(steps):
+            name = self._chance.choice(["power", "power 2", "process"])
+            self.disk.broken = self._failing and self._chance.random() < 0.25
+            safe = self.safe[-1]
+            try:
+                safe = self._step(name)
+            except (OSError, QueueFailed):
+                assert self.disk.broken
+            self.disk.broken = False
+            self.safe.append(list(safe))
+            self.disk.platter.step += 1
+            self.disk.platter.note()
+        for queue in self._open.values():
+            queue.qsize()  # whatever failed is over
+            queue.close()
+
+    def _step(self, name: str) -> list[str]:
+        """Take one step; return what is safe then."""
+        safe, verb = (
+            self.safe[-1],
+            self._chance.choice(["put", "put", "many", "get", "sync", "new"]),
+        )
+        if name not in self._open or verb == "new":
+            if name in self._open:
+                self._open.pop(name).close()
+            self._in_hand = [] if name == "process" else self._in_hand
+            durability = name.split(maxsplit=1)[0]
+            self._open[name] = self._kind(self._path, durability=durability, **self._options)
+        elif verb == "sync":
+            self._open[name].sync()
+            return list(self.put)
+        elif verb == "get":
+            if name == "process":  # two that consume may both get an item
+                self._consume(self._open[name])
+        else:
+            items = [item_of(next(self._numbers)) for _ in range(1 if verb == "put" else 5)]
+            try:
+                self._open[name].put_many(items)
+            except (OSError, QueueFailed):
+                self.refused += items
+                raise
+            self.put += items
+            if name != "process":
+                return safe + items
+        return safe
+
+    def _consume(self, queue: Any) -> None:
+        """Finish an item; what could not be finished is still in hand the next time."""
+        if not self._in_hand and queue.qsize():
+            self._in_hand.append(queue.get(block=False))
+            assert self._in_hand[0] not in self.finished
+        while self._in_hand:
+            queue.task_done(item=self._in_hand[0])
+            self.finished.add(self._in_hand.pop())
+
+
+def check_lives(
+    path: Path, seed: int, variants: int, *, family: Callable[[Disk], Any] = on_disk,
+    failing: bool = False, **options: Any,
+) -> int:  # fmt: skip
+    """Let several objects of both durabilities live on a path; return the states checked.
+
+    Nothing that is acknowledged is lost, or comes twice, as long as there is power; what was
+    put at "power", or before a sync, is there when it was cut.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    (path / "run").mkdir(parents=True)
+    life = Life(path / "run", seed, family, failing, **options)
+    life.run(20)
+    serializer = options.get("serializer", serializers.pickle)
+    left = [item for item in life.put if item not in life.finished]
+    assert left == contents(path / "run", serializer=serializer)
+    states, known = 0, {*life.put, *life.refused}
+    for states, (step, files) in enumerate(crashes_of(life.disk.platter.moments, variants), 1):
+        lay_out(files, path / "cut")
+        with unsynced(path / "cut", serializer=serializer, on_corrupt="skip") as queue:
+            stored = drain(queue)
+        there = set(stored)
+        assert len(stored) == len(there), f"state {states}: twice"
+        missing = [item for item in life.safe[step] if item not in there | life.finished]
+        assert [] == missing, f"state {states}, step {step}: lost"
+        if serializer is serializers.pickle:
+            assert there <= known, f"state {states}: never put"
     return states

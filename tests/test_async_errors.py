@@ -53,6 +53,7 @@ from persistqueue import (
     exceptions,
     serializers,
 )
+from persistqueue._runtime import reopening
 from persistqueue._storage.files import Disk
 
 pytestmark = pytest.mark.filterwarnings(
@@ -256,7 +257,11 @@ SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (QueueClosed, closed_before_use, "is closed; what is stored is there"),
     (QueueLocked, held_lock, "another process has held the queue's lock .* nothing was done"),
     (QueueLocked, held_lock_at_opening, "another process has held the queue's lock"),
-    (QueueFailed, removed, "removed or replaced while it was open; reopen the queue"),
+    (
+        QueueFailed,
+        removed,
+        "removed or replaced while it was open; the next call reopens the queue",
+    ),
     (QueueUnreachable, unreachable, "mysql://user@127.*: the server cannot be reached"),
     (NoSuchQueue, nameless, "there is no queue named 'jobs'"),
     (EngineError, uncounted, "Uncounted.open returned None, not a count"),
@@ -526,8 +531,11 @@ def test_a_put_that_does_not_fit_is_its_own_affair(path: Path) -> None:
 
 
 @in_loop
-async def test_a_failed_sync_poisons_the_object_until_it_is_reopened(path: Path) -> None:
-    """After a sync failed every call says so, waiting ones too; reopened, what was stored is there."""
+async def test_a_failed_sync_is_over_when_the_trouble_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While syncs fail every call says so, waiting ones too; then the same object goes on."""
+    monkeypatch.setattr(reopening, "PAUSE", 0.0)
     async with AsyncQueue[str](path) as queue:
         await queue.put("acknowledged")
     disk = Unsynced()
@@ -538,9 +546,13 @@ async def test_a_failed_sync_poisons_the_object_until_it_is_reopened(path: Path)
     disk.broken = True
     with pytest.raises(OSError, match="Input/output"):
         await queue.sync()
-    disk.broken = False
-    for call in (queue.put("more"), queue.qsize(), queue.task_done(), queue.sync(), waiting):
-        with pytest.raises(QueueFailed, match="reopen the queue"):
+    for call in (queue.put("lost"), queue.qsize(), queue.task_done(), queue.sync(), waiting):
+        with pytest.raises(QueueFailed, match="to reopen the queue failed, too"):
             await asyncio.wait_for(call, 10)
+    disk.broken = False
+    await queue.sync()
+    assert (0, 1) == (await queue.qsize(), queue.unfinished_tasks)
+    await queue.put("more")
+    await queue.task_done()  # of what was in hand all the time
     await queue.close()
-    assert ["acknowledged"] == contents(path)
+    assert ["more"] == contents(path)

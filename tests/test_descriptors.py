@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import threading
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crashdisk import descriptors, drain, watchdog
+from crashdisk import ON_DISK, UnsyncedDisk, descriptors, drain, watchdog
 
 from persistqueue import FormatError, Queue, QueueCorrupt, serializers
+from persistqueue._storage.files import File
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs /dev/fd")
 
@@ -41,6 +43,35 @@ def test_flat_over_many_puts(path: Path) -> None:
             assert descriptors() <= before + 1
         assert (descriptors(), threading.active_count()) == (before, threads)
         assert len(os.listdir(path)) < 10
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("family", ON_DISK)
+def test_flat_over_the_chunks_of_a_put_many(path: Path, family: str, durability: str) -> None:
+    """A put_many may be longer than there are descriptors: it needs two, done or undone."""
+
+    class Counting(UnsyncedDisk):
+        most, left = 0, 100
+
+        def write(self, file: File, data: bytes, offset: int) -> None:
+            self.most = max(self.most, descriptors())
+            self.left -= 1
+            if not self.left:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.path)
+            super().write(file, data, offset)
+
+    disk = Counting()
+    queue = ON_DISK[family](disk)(path, chunksize=3, durability=durability)
+    queue.put("item")
+    before = descriptors()
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        queue.put_many(range(600))
+    assert ["q00000", "info"] == sorted(set(os.listdir(path)) - {".lock"}, reverse=True)
+    queue.put_many(range(600))
+    assert disk.most <= before + 2
+    assert descriptors() <= before + 1
+    assert ["item", *range(600)] == queue.get_many(1000)
+    queue.close()
 
 
 @pytest.mark.parametrize("durability", ["power", "process"])

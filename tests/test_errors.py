@@ -42,7 +42,7 @@ from persistqueue import (
     serializers,
 )
 from persistqueue._filequeue import FileQueue
-from persistqueue._runtime import patience
+from persistqueue._runtime import patience, reopening
 from persistqueue._storage.files import Disk, File, SyncError
 from persistqueue.engines import MemoryEngine
 
@@ -176,7 +176,11 @@ SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
     (QueueShutDown, shut_down, "was shut down"),
     (QueueClosed, closed, "is closed; what is stored is there when it is opened again"),
     (QueueLocked, held_lock, "another process has held the queue's lock .* nothing was done"),
-    (QueueFailed, removed, "removed or replaced while it was open; reopen the queue"),
+    (
+        QueueFailed,
+        removed,
+        "removed or replaced while it was open; the next call reopens the queue",
+    ),
     (QueueUnreachable, unreachable, "mysql://user@127.*: the server cannot be reached"),
     (NoSuchQueue, nameless, "there is no queue named 'jobs'"),
     (EngineError, uncounted, "Uncounted.open returned None, not a count"),
@@ -457,8 +461,11 @@ def test_deep_recursion_is_not_damage(path: Path, name: str) -> None:
 # -- after a failure ----------------------------------------------------------------
 
 
-def test_a_failed_sync_poisons_the_object_until_it_is_reopened(path: Path) -> None:
-    """After a sync failed, every call says so; reopened, what was acknowledged is there."""
+def test_while_syncs_fail_every_call_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a sync failed, every call fails while it lasts; then all is well, with one WARNING."""
+    monkeypatch.setattr(reopening, "PAUSE", 0.0)  # else a call in between is refused for a second
     disk = Unsynced()
     queue = on(disk)(path)
     queue.put("acknowledged")
@@ -472,11 +479,34 @@ def test_a_failed_sync_poisons_the_object_until_it_is_reopened(path: Path) -> No
         queue.peek,
     ]
     for call in calls:
-        with pytest.raises(QueueFailed, match=r"could not be written.*reopen the queue"):
+        with pytest.raises(QueueFailed, match=r"could not be written.*to reopen .* failed, too"):
             call()
+    assert [] == caplog.messages
+    disk.broken = False
+    assert ("acknowledged", 1) == (queue.peek(), queue.qsize())
+    assert [True] == ["the queue was reopened" in message for message in caplog.messages]
+    queue.put("more")
     queue.close()
     with Queue[Any](path) as reopened:
-        assert "acknowledged" == reopened.get()
+        assert ["acknowledged", "more"] == reopened.get_many(9)
+
+
+def test_one_call_a_second_tries_to_reopen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call behind a failure reopens the queue; when that fails, the next ones wait a second."""
+    assert 1.0 == reopening.PAUSE
+    monkeypatch.setattr(reopening, "PAUSE", 3600.0)
+    disk = Unsynced()
+    with on(disk)(path) as queue:
+        disk.broken = True
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            queue.put("lost")
+        with pytest.raises(QueueFailed, match="to reopen the queue failed, too"):
+            queue.qsize()
+        disk.broken = False
+        with pytest.raises(QueueFailed, match="a later call reopens the queue, one a second tries"):
+            queue.qsize()
+    with Queue[Any](path) as queue:
+        assert queue.empty()
 
 
 class Refusing(Disk):

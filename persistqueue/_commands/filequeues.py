@@ -12,6 +12,7 @@ from .._clock import monotonic
 from .._storage.block import reason_of
 from .._storage.directory import ChunkDirectory
 from .._storage.files import ReadOnlyDisk
+from .._storage.folder import Folder
 from .._storage.framing import recognise
 from .._storage.infofile import BadInfo
 from .._storage.salvage import Place
@@ -36,7 +37,7 @@ _BEGINNING = 4096  # bytes of a file that tell its serializer
 def is_file_queue(path: str) -> bool:
     """Return whether a directory holds a file queue."""
     names = set(os.listdir(path))
-    return "info" in names or bool(ChunkDirectory(ReadOnlyDisk(), path).chunks())
+    return "info" in names or bool(ChunkDirectory(ReadOnlyDisk(), Folder(path)).chunks())
 
 
 def is_part(path: str) -> bool:
@@ -223,14 +224,14 @@ def _sizes(path: str) -> dict[str, int]:
 
 def _is_empty(path: str) -> bool:
     """Return whether nobody has put anything yet."""
-    chunks = ChunkDirectory(ReadOnlyDisk(), path)
+    chunks = ChunkDirectory(ReadOnlyDisk(), Folder(path))
     return "info" not in os.listdir(path) and not any(map(chunks.solid, chunks.chunks()))
 
 
 def _recognised(path: str) -> str | None:
     """Return the name of the serializer, by ``info`` or by the first chunk."""
     disk = ReadOnlyDisk()
-    chunks = ChunkDirectory(disk, path)
+    chunks = ChunkDirectory(disk, Folder(path))
     try:
         file = disk.open(os.path.join(path, "info"))
         try:

@@ -27,15 +27,16 @@ TWO_CONSUMERS = (
 class Record:
     """One item that was handed out, and where it is stored."""
 
-    __slots__ = ("end", "item", "likeness", "owner", "start")
+    __slots__ = ("end", "era", "item", "likeness", "owner", "start")
 
     likeness: int  # the runtime's, once it is asked for: equal items share it
 
-    def __init__(self, start: Any, end: Any, item: Any) -> None:
+    def __init__(self, start: Any, end: Any, item: Any, era: int = 0) -> None:
         self.start = start
         self.end = end
         self.item = item
         self.owner: Any = None  # the runtime's: who took it
+        self.era = era  # the store's: how often it had begun anew, with other places
 
 
 class Stale(Exception):

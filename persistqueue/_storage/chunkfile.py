@@ -13,146 +13,36 @@ Sharing
     reads without the lock and begins again with it when anything looks odd.
 
 Failure
-    A transaction that cannot write is undone.  After a failed sync the object is
-    poisoned: the kernel may have dropped the pages, a second sync would lie.
+    A transaction that cannot write is undone: first ``info``, then the chunks, so that
+    no ``info`` tells of items that are not there.  Where ``info`` cannot be put back, a
+    sync failed, or the path leads elsewhere by now, the object says so in ``failed``
+    and cuts nothing.  Then ``open`` begins anew: it puts ``info`` back, writes again
+    what the sync may have lost, cuts what is behind the head, and flushes that.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from .._clock import monotonic
 from .._log import warn
 from ..exceptions import ItemTooLarge, QueueCorrupt, QueueFailed, SerializationError
-from .base import TWO_CONSUMERS, Errors, Record, Stale
+from .base import TWO_CONSUMERS, Record, Stale
 from .block import Damaged, reason_of
-from .chunkstate import Position, State
-from .cursor import Cursor
-from .directory import ChunkDirectory
-from .files import DirectoryLock, Disk, File, SyncError, Window
-from .infofile import RECHECK, BadInfo, InfoFile
-from .reader import ChunkReader
-from .recovery import Recovery
-from .writer import ChunkWriter
+from .files import SyncError, Window
+from .folder import EXCHANGED
+from .infofile import RECHECK, BadInfo
+from .queuefiles import QueueFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .framing import Framing
+    from .chunkstate import Position, State
 
 
-class ChunkFileStore:
-    """A ``Store`` (see ``base``) over chunk files.
-
-    Args:
-        path: an absolute path; ``open`` creates the directory.
-        chunksize: records in a chunk, for a new queue.
-        autosave: taken is settled.
-        power: commits survive loss of power, not only death of the process.
-        skip_corrupt: set damaged records aside and go on, instead of raising.
-        longest: bound on an encoded item, in bytes, checked before loading it.
-        tempdir: where the temporary ``info`` is written; None for inside ``path``.
-    """
-
-    errors = Errors()  # these two: see ``base.Store``
-    failed = ""
-
-    def __init__(
-        self,
-        path: str,
-        framing: Framing,
-        *,
-        chunksize: int,
-        autosave: bool,
-        power: bool,
-        skip_corrupt: bool,
-        longest: int,
-        tempdir: str | None,
-        disk: Disk | None = None,
-    ) -> None:
-        self.path = path
-        self.skipped = 0
-        self.state = State(chunksize)  # what info held at the last transaction
-        self._disk = disk or Disk()
-        self._framing = framing
-        self._autosave = autosave
-        self._power = power
-        self._skip_corrupt = skip_corrupt
-        self._chunks = ChunkDirectory(self._disk, path)
-        self._recovery = Recovery(self._disk, self._chunks, framing)
-        self._info = InfoFile(self._disk, path, framing, tempdir)
-        self._writer = ChunkWriter(
-            self._disk, path, self._chunks.chunk_path, ahead=power and framing.native
-        )
-        self._reader = ChunkReader(self._disk, self._chunks.chunk_path, framing, longest)
-        self._cursor = Cursor(self.state, autosave, self._chunks.is_there)
-        self._lock: DirectoryLock | None = None
-        self._opened = False
-        self._has_company = False  # another object consumes, too; it has been said
-        self._new_names: list[str] = []  # directories that hold names not synced yet
-        self._looked = float("-inf")  # when the names were last looked up
-        self._looks = 0
-        self._failed: str | None = None
-        self._seen: bytes | None = None  # the bytes of info that state was decoded from
-        self._unsynced = 0  # lowest chunk that may not be on stable storage
-        # The transaction under way.
-        self._exclusive = False  # whether it holds the lock
-        self._head = self.state.head
-        self._moved: str | None = None  # what info is to say of a move, if that changes
-        self._intended: bytes | None = None  # what info holds once it is stored
-
-    @property
-    def headf(self) -> File | None:
-        """The chunk that is written to."""
-        return self._writer.file
-
-    @property
-    def tailf(self) -> File | None:
-        """The chunk that is being read."""
-        return self._reader.file
-
-    # -- opening --------------------------------------------------------------------
-
-    def make_directory(self) -> None:
-        """Create the directory, with its parents, unless it is there."""
-        self._new_names += self._disk.make_directory(self.path)
-
-    def open(self) -> bool:
-        if self._opened:
-            return True
-        if self._failed is not None:
-            raise QueueFailed(self._failed)
-        if self._lock is None:
-            self.make_directory()
-            self._lock = DirectoryLock(os.path.join(self.path, ".lock"), self.path)
-        try:
-            if not self._lock.try_acquire(monotonic()):
-                return False
-            self._recover()
-        except BaseException:
-            self._lock.drop()
-            raise
-        self._lock.release()
-        self._opened = True
-        if not self._lock.supported:
-            warn("%s: no file locks here; only one process may use the queue", self.path)
-        return True
-
-    def _recover(self) -> None:
-        """See what is there, and have it mended."""
-        while self._power and self._new_names:
-            self._disk.sync_directory(self._new_names[-1])
-            self._new_names.pop()
-        raw, state = self._recovery.mend(self._info, self.state.chunksize, sync=self._power)
-        self._seen, self.state, self._unsynced = raw, state, state.tail.chunk
-        self._cursor = Cursor(state, self._autosave, self._chunks.is_there)
-        self._writer.open(state.head)
-        with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
-            self._reader.load(state.tail.chunk)
-        self._reset()
+class ChunkFileStore(QueueFiles):
+    """A ``Store`` (see ``base``) over chunk files; its arguments are those of ``QueueFiles``."""
 
     # -- a transaction --------------------------------------------------------------
 
@@ -180,21 +70,6 @@ class ChunkFileStore:
             raise
         return True
 
-    def _look_around(self, now: float) -> None:
-        """See whether the directory is still the one that was opened."""
-        self._looked = now
-        if self._lock is None or not self._lock.is_current():
-            self._fail("its directory was removed or replaced while it was open")
-
-    def _reset(self) -> None:
-        """Forget the last transaction."""
-        self._exclusive = False
-        self._head = self.state.head
-        self._intended = self._moved = None
-        if self._writer.written:
-            self._writer.begin()
-        self._cursor.begin()
-
     def _end(self) -> None:
         if self._exclusive and self._lock is not None:
             self._lock.release()
@@ -214,8 +89,9 @@ class ChunkFileStore:
         try:
             state = self._info.decode(raw)
         except BadInfo as bad:
+            self._opened, self.failed = False, f"{self.path}: its info is damaged ({bad})"
             raise QueueCorrupt(
-                self.path, "info", reason=str(bad), advice="reopen the queue to rebuild it"
+                self.path, "info", reason=str(bad), advice="the next call reopens the queue"
             ) from bad
         self._look_around(monotonic())
         old, self.state, self._seen = self.state, state, raw
@@ -225,16 +101,18 @@ class ChunkFileStore:
             self._has_company = True
             warn(TWO_CONSUMERS, self.path, "autosave=True or a SQLiteAckQueue")
 
-    def _fail(self, what: str) -> NoReturn:
-        self._opened, self._failed = False, f"{self.path}: {what}; reopen the queue"
-        raise QueueFailed(self._failed)
-
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: Sequence[bytes]) -> None:
-        if self._seen is None and (self._framing.native or len(records) > 1):
-            self._write_first_info()
-        self._head = self._writer.append(records, self.state, self._head)
+        try:
+            if self._seen is None:
+                self._flushed.sync_itself()
+                if self._framing.native or len(records) > 1:
+                    self._write_first_info()
+            self._head = self._writer.append(records, self.state, self._head)
+        except SyncError as error:
+            self._distrust(error)
+            raise
 
     def _write_first_info(self) -> None:
         """Write ``info`` before the first record, so that a torn one is not taken for whole.
@@ -243,11 +121,7 @@ class ChunkFileStore:
         one ``dump`` for an item and one for ``info``, and only ``load`` can read it anyway.
         """
         raw = self._info.encode(self.state)
-        try:
-            self._info.write(raw, sync=self._power)
-        except SyncError as error:
-            self._distrust(error)
-            raise
+        self._info.write(raw, sync=self._power)
         self._seen = raw
 
     def take(self, most: int) -> list[Record]:
@@ -298,12 +172,13 @@ class ChunkFileStore:
                 raise type(error)(f"{place}: {error}") from error.__cause__
             else:
                 cursor.read = end = self.state.after(start, offset)
-                return Record(start, end, item)
+                return Record(start, end, item, self._era)
 
     def _skip(self, start: Position, reason: str) -> None:
         """Step over damage, or say where it is."""
         if not self._exclusive:
             raise Stale
+        self._look_around(monotonic())
         if not self._skip_corrupt:
             raise self._recovery.damage(start, reason)
         self._step_over(start, None, reason)
@@ -352,10 +227,10 @@ class ChunkFileStore:
             )
 
     def untake(self, records: Sequence[Record]) -> None:
-        self._cursor.untake(records)
+        self._cursor.untake(records, self._era)
 
     def settle(self, records: Sequence[Record]) -> None:
-        self._cursor.settle(records)
+        self._cursor.settle(records, self._era)
 
     def flush(self) -> None:
         self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
@@ -396,93 +271,93 @@ class ChunkFileStore:
         raw = self._info.encode(new)
         tail, done = self.state.tail.chunk, new.tail.chunk
         consumed = self._chunks.between(tail, done) if done != tail else ()
+        writer = self._writer
         try:
-            sync = self._power and bool(self._writer.written)
+            sync = self._power and writer.first is not None
             if sync:
-                self._writer.sync()
-            self._intended = raw
+                writer.sync()
+                self._flushed.sync_names(writer.chunk)
+            self._intended, self._unflushed = raw, sync
             self._info.write(raw, sync=sync)
             if consumed:
                 self._info.sync()
-        except OSError as error:
+            if sync:
+                self._vouch()
+        except (OSError, QueueFailed) as error:
             self._take_back(error)
             raise
         self._landed(raw, new)
         for chunk in consumed:
             self._chunks.remove(chunk)
 
+    def _vouch(self) -> None:
+        """What was flushed is where the path leads, or is not acknowledged."""
+        if not self._info.is_current():
+            self._fail("its info was removed or replaced while it was written")
+        self._folder.look()
+
     def _landed(self, raw: bytes, new: State) -> None:
         """The transaction is stored: let memory follow."""
         self._seen, self.state = raw, new
         self._cursor.landed(new)
         self._writer.landed()
+        if self._unflushed:
+            self._flushed.landed(new.head)
+            self._unflushed = False
 
-    def _take_back(self, error: OSError) -> None:
-        """Put the old ``info`` back; where that cannot be vouched for, trust nothing."""
-        restored = self._intended is None or self._info.restore(self._seen)
-        if isinstance(error, SyncError) or not restored:
+    def _take_back(self, error: BaseException | None) -> None:
+        """Put the old ``info`` back; where that cannot be vouched for, trust nothing.
+
+        Args:
+            error: what went wrong; None for an interrupt.
+        """
+        if self._intended is not None and self._info.restore(self._seen, sync=self._power):
+            self._intended = None
+        if self._intended is not None or isinstance(error, SyncError):
             self._distrust(error)
-        self._intended = None
-
-    def _distrust(self, error: OSError) -> None:
-        """Poison this object: it does not know what is on the disk."""
-        self._opened = False  # begin asks open, which refuses
-        self._failed = f"{self.path}: it could not be written ({error}); reopen the queue"
 
     def rollback(self) -> bool:
         try:
-            if self._intended is not None and self._info.holds(self._intended):
-                self._landed(self._intended, self._info.decode(self._intended))
+            if self._intended is not None and self._is_stored(self._intended):
                 return True
-            self._writer.undo(self.state.head)
-            self._reader.forget()
-            self._cursor.undo()
-            self._head = self.state.head
+            if self._intended is not None and not self.failed:
+                self._take_back(None)
+            self._undo()
             return False
         finally:
             self._end()
 
+    def _is_stored(self, intended: bytes) -> bool:
+        """Return whether the transaction came to its end before it was interrupted."""
+        if self.failed or not self._info.holds(intended):
+            return False
+        try:
+            if self._unflushed:
+                self._info.sync()
+                self._vouch()
+        except (OSError, QueueFailed) as error:
+            self._take_back(error)
+            return False
+        self._landed(intended, self._info.decode(intended))
+        return True
+
+    def _undo(self) -> None:
+        """Be as before the transaction."""
+        if self._exclusive and not self.failed and not self._folder.is_current():
+            self._opened, self.failed = False, f"{self.path}: {EXCHANGED}"
+        if self._writer.first is not None and not self.failed:  # else opening anew sees to it
+            self._writer.undo(self.state.head)
+            self._flushed.undone()
+        self._reader.forget()
+        self._cursor.undo()
+        self._head = self.state.head
+
     # -- the rest -------------------------------------------------------------------
 
-    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
-        self._looks += 1
-        by_name, lock = self._looks % 8 == 0 or self.probe() is not None, self._lock
-        if by_name and lock is not None and not lock.is_current():
-            return True
-        return self._info.differs(self._seen, by_name)
-
-    def probe(self) -> tuple[int, bytes] | None:
-        return self._info.probe(self._seen)
-
     def sync(self) -> None:
-        head = self.state.head.chunk
         try:
-            self._chunks.sync(max(self._unsynced, self.state.tail.chunk), head + 1)
-            self._info.sync()
+            self._flushed.sync(self.state)
         except SyncError as error:
             self._distrust(error)
             raise
-        self._unsynced = head
-
-    def close(self) -> None:
-        try:
-            with contextlib.suppress(OSError):
-                self._give_reserve_back()
-        finally:
-            self.forget()
-
-    def _give_reserve_back(self) -> None:
-        """Cut reserved zeros off, if that takes no waiting; opening cuts them, too."""
-        if self._lock is None or not self._opened:
-            return
-        now = monotonic()
-        if self._lock.try_acquire(now) and self._info.read(now) == self._seen:
-            self._writer.cut(self.state.head)
-
-    def forget(self) -> None:
-        self._writer.close()
-        self._reader.close()
-        self._info.close()
-        if self._lock is not None:
-            self._lock.close()
-        self._lock, self._opened = None, False
+        self._vouch()

@@ -30,9 +30,17 @@ class Cursor:
 
     Args:
         is_there: tells whether a chunk's file still exists.
+        before: the view of files whose places mean nothing any more: what was given back and
+            is stored nowhere goes on waiting.
     """
 
-    def __init__(self, state: State, autosave: bool, is_there: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        state: State,
+        autosave: bool,
+        is_there: Callable[[int], bool],
+        before: Cursor | None = None,
+    ) -> None:
         self.read = state.tail
         self._tail = state.tail
         self._autosave = autosave
@@ -40,7 +48,7 @@ class Cursor:
         self._chunksize = state.chunksize
         # Linked lists: what undo returns to is one reference, however long they are.
         self.front: _List = None
-        self.homeless: _List = None
+        self.homeless: _List = None if before is None else before.homeless
         self._done = state.tail  # the oldest item that is not settled, without autosave
         self._settled: dict[Position, Position] = {}  # behind it: where they begin -> end
         self._wide: dict[Position, int] = {}  # of those, what spans so many items more
@@ -87,10 +95,18 @@ class Cursor:
             record, self.front, _ = self.front
         return record
 
-    def untake(self, records: Iterable[Record]) -> None:
-        """Take back what was handed out, to the same places."""
+    def untake(self, records: Iterable[Record], era: int = 0) -> None:
+        """Take back what was handed out, to the same places.
+
+        Args:
+            era: which records have their places in these files.  Others are still stored
+                where they were, or, with autosave, nowhere.
+        """
         for record in sorted(records, key=_place_of, reverse=True):
-            self.put_back(record)
+            if record.era == era:
+                self.put_back(record)
+            elif self._autosave:
+                self.homeless = _in_front(record, self.homeless)
 
     def put_back(self, record: Record) -> None:
         """Let ``record`` be handed out again, in its place."""
@@ -111,12 +127,18 @@ class Cursor:
                 front = _in_front(other, front)
             self.front = front
 
-    def settle(self, records: Iterable[Record]) -> None:
-        """Note that items are finished; what is settled already stays so."""
+    def settle(self, records: Iterable[Record], era: int = 0) -> None:
+        """Note that items are finished; what is settled already stays so.
+
+        Args:
+            era: which records have their places in these files; no other is settled.
+        """
         if self._autosave:
             return
         for record in records:
             start = record.start
+            if record.era != era:
+                continue
             if start == self._done:
                 self._done = record.end
                 if self._settled:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .._clock import monotonic
 from .._log import warn
 from ..exceptions import QueueLocked
-from .files import DirectoryLock
+from .folder import DirectoryLock, Folder
 
 if TYPE_CHECKING:
     from ..engines.base import StorageEngine
@@ -59,7 +59,8 @@ class EngineLock:
 
     def _acquired(self, engine: StorageEngine) -> bool:
         now, path = monotonic(), os.path.realpath(engine.path)
-        lock = DirectoryLock(f"{path}.lock", os.path.dirname(path))
+        directory, name = os.path.split(path)
+        lock = DirectoryLock(Folder(directory, f"{name}.lock"))
         try:
             taken = lock.try_acquire(now)
         except BaseException:

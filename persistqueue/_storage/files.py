@@ -13,19 +13,23 @@ import io
 import os
 import stat
 import sys
+from typing import TYPE_CHECKING
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
-_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+if TYPE_CHECKING:
+    from .folder import Folder
+
+BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
+def identity_of(found: os.stat_result) -> tuple[int, int]:
+    """Return what tells one file from another that has the same name."""
     return found.st_dev, found.st_ino
 
 
@@ -61,19 +65,24 @@ class File:
 
 
 class Disk:
-    """Every call that reaches the disk.  Errors are the ``OSError`` they are."""
+    """Every call that reaches the disk.  Errors are the ``OSError`` they are.
+
+    A path of a file in ``folder`` is looked up from there, wherever the folder's own path
+    leads by now.
+    """
 
     _access = os.O_RDWR
 
-    def open(self, path: str, *, create: bool = False) -> File:
+    def open(self, path: str, *, create: bool = False, folder: Folder | None = None) -> File:
         """Open a regular file for reading and writing, following no link.
 
         Raises:
             FileNotFoundError: it is not there and ``create`` is false.
             OSError: it is a link, a directory, a device, a pipe.
         """
-        flags = self._access | _BINARY | _NO_LINK | (os.O_CREAT if create else 0)
-        fd = os.open(path, flags, 0o600)
+        flags = self._access | BINARY | NO_LINK | (os.O_CREAT if create else 0)
+        name, dir_fd = _found(path, folder)
+        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "not a regular file", path)
@@ -139,44 +148,63 @@ class Disk:
         except OSError as error:
             raise SyncError(error.errno, error.strerror, file.path) from error
 
-    def sync_directory(self, path: str) -> None:
+    def sync_directory(self, path: str, folder: Folder | None = None) -> None:
         """Force a directory's entries to stable storage (Windows has no such call).
+
+        Args:
+            folder: ``path``, if it is held.
 
         Raises:
             SyncError: it is not known what is on the disk.
         """
         if sys.platform != "win32":
-            fd = os.open(path, os.O_RDONLY)
+            held = -1 if folder is None else folder.fd
+            fd = held if held >= 0 else os.open(path, os.O_RDONLY)
             try:
                 os.fsync(fd)
             except OSError as error:
                 raise SyncError(error.errno, error.strerror, path) from error
             finally:
-                os.close(fd)
+                if fd != held:
+                    os.close(fd)
 
     def truncate(self, file: File, size: int) -> None:
         """Set the file's length."""
         os.ftruncate(file.fd, size)
 
-    def replace(self, source: str, target: str) -> None:
-        """Rename ``source`` over ``target`` in one step."""
-        os.replace(source, target)
+    def replace(self, source: str, target: str, folder: Folder | None = None) -> None:
+        """Rename ``source`` over ``target`` in one step.
 
-    def unlink(self, path: str) -> None:
+        Args:
+            folder: where ``target`` is; ``source`` may be somewhere else.
+        """
+        beside = os.path.dirname(source) == os.path.dirname(target)
+        old, old_fd = _found(source, folder if beside else None)
+        new, new_fd = _found(target, folder)
+        os.replace(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+
+    def unlink(self, path: str, folder: Folder | None = None) -> None:
         """Remove a file; one that is gone already is no error."""
+        name, dir_fd = _found(path, folder)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            os.unlink(name, dir_fd=dir_fd)
 
-    def identity(self, path: str) -> tuple[int, int] | None:
+    def identity(self, path: str, folder: Folder | None = None) -> tuple[int, int] | None:
         """Return what tells one file from another that has the same name, or None."""
+        name, dir_fd = _found(path, folder)
         try:
-            return _identity(os.stat(path))
+            return identity_of(os.stat(name, dir_fd=dir_fd))
         except FileNotFoundError:
             return None
 
-    def names(self, path: str) -> list[str]:
-        """Return the names in a directory."""
-        return os.listdir(path)
+    def names(self, path: str, folder: Folder | None = None) -> list[str]:
+        """Return the names in a directory.
+
+        Args:
+            folder: ``path``, if it is held.
+        """
+        held = -1 if folder is None else folder.fd
+        return os.listdir(held if held >= 0 else path)
 
     def make_directory(self, path: str) -> list[str]:
         """Create a directory (0700) and its parents; an existing one is no error.
@@ -195,6 +223,10 @@ class Disk:
                 error.errno, "a queue needs a directory here, and this is none", path
             ) from None
         return changed
+
+
+def _found(path: str, folder: Folder | None) -> tuple[str, int | None]:
+    return (path, None) if folder is None else folder.at(path)
 
 
 class ReadOnlyDisk(Disk):
@@ -237,99 +269,6 @@ class Window(io.RawIOBase):
         return self._at - self._start
 
 
-class DirectoryLock:
-    """The lock that makes one transaction at a time of a directory's users.
-
-    ``try_acquire`` never waits.  Between processes that retry, whoever is quickest
-    would win every time: a process that puts in a tight loop leaves the lock free
-    for a few microseconds only.  So there is a second lock, the turnstile (the
-    directory itself), that a loser keeps until it wins; a busy owner looks at it
-    once a millisecond and stands back while somebody else is next.
-
-    Args:
-        path: the lock file; it stays, empty, beside the data.
-    """
-
-    POLITE = 0.001  # s between two looks at the turnstile
-    PATIENT = 0.1  # s after which somebody who stands in it for ever is passed by
-
-    def __init__(self, path: str, turnstile: str) -> None:
-        self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | _NO_LINK, 0o600)
-        self._held = _identity(os.fstat(self._fd))
-        self._next = os.open(turnstile, os.O_RDONLY | _BINARY) if sys.platform != "win32" else -1
-        self._in_turnstile = False
-        self._looked = 0.0
-        self._barred = 0.0  # since when the turnstile has been taken
-        self.supported = True
-
-    def try_acquire(self, now: float) -> bool:
-        """Take the lock if it is free.
-
-        Args:
-            now: the monotonic clock, in seconds.
-        """
-        if now - self._looked >= self.POLITE and not self._pass_turnstile():
-            self._barred = self._barred or now
-            if now - self._barred < self.PATIENT:
-                return False
-        self._barred = 0.0
-        try:
-            taken = try_lock(self._fd)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            self.supported, taken = False, True
-        if not taken:
-            self._looked = 0.0  # next time, queue up
-            return False
-        if self._in_turnstile:
-            self._looked = now
-            self.stand_back()
-        return True
-
-    def _pass_turnstile(self) -> bool:
-        """Stand in the turnstile, unless somebody else does."""
-        if not self._in_turnstile and self._next >= 0 and self.supported:
-            try:
-                self._in_turnstile = try_lock(self._next)
-            except OSError:  # no locks on directories here: go without manners
-                os.close(self._next)
-                self._next = -1
-        return self._in_turnstile or self._next < 0
-
-    def is_current(self) -> bool:
-        """Return whether the name still leads to the file that is locked."""
-        try:
-            return _identity(os.stat(self._path)) == self._held
-        except OSError:
-            return False
-
-    def stand_back(self) -> None:
-        """Leave the turnstile: the lock was taken, or the caller gave up."""
-        if self._in_turnstile:
-            self._in_turnstile = False
-            _unlock(self._next)
-
-    def release(self) -> None:
-        """Give the lock back; harmless when it is not held."""
-        if self.supported:
-            _unlock(self._fd)
-
-    def drop(self) -> None:
-        """Let go of both, whether or not they are held: Ctrl-C may hide which."""
-        self.release()
-        self._in_turnstile = self._next >= 0
-        self.stand_back()
-
-    def close(self) -> None:
-        """Close the descriptors, which frees whatever they hold."""
-        for fd in (self._fd, self._next):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._next = -1
-
-
 if sys.platform == "win32":
 
     def try_lock(fd: int) -> bool:
@@ -343,7 +282,8 @@ if sys.platform == "win32":
             raise
         return True
 
-    def _unlock(fd: int) -> None:
+    def unlock(fd: int) -> None:
+        """Give an open file's lock back; harmless when it is not held."""
         os.lseek(fd, 0, os.SEEK_SET)
         with contextlib.suppress(OSError):  # it was not held
             msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
@@ -361,7 +301,8 @@ else:
             raise
         return True
 
-    def _unlock(fd: int) -> None:
+    def unlock(fd: int) -> None:
+        """Give an open file's lock back; harmless when it is not held."""
         fcntl.flock(fd, _FREE)
 
 

@@ -22,13 +22,14 @@ from struct import Struct
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from ..exceptions import FormatError, SerializationError
+from ..exceptions import FormatError, QueueFailed, SerializationError
 from .block import Damaged, Short
 from .chunkstate import State, parse
 from .framing import recognise
 
 if TYPE_CHECKING:
     from .files import Disk, File
+    from .folder import Folder
     from .framing import Framing
 
 SIZE = 512
@@ -51,16 +52,17 @@ class InfoFile:
         tempdir: where the temporary file goes; None for beside ``info``.
     """
 
-    def __init__(self, disk: Disk, directory: str, framing: Framing, tempdir: str | None) -> None:
-        self.path = os.path.join(directory, "info")
+    def __init__(self, disk: Disk, folder: Folder, framing: Framing, tempdir: str | None) -> None:
+        self.path = os.path.join(folder.path, "info")
         self._disk = disk
-        self._directory = directory
+        self._folder = folder
         self._framing = framing
         self._temporary = (
-            os.path.join(directory, ".info.tmp")
+            os.path.join(folder.path, ".info.tmp")
             if tempdir is None
             else os.path.join(tempdir, f".persistqueue-{os.getpid()}-{time.time_ns()}.tmp")
         )
+        self._temporary_in = folder if tempdir is None else None
         self._file: File | None = None
         self._identity: tuple[int, int] | None = None
         self._checked = float("-inf")
@@ -74,7 +76,7 @@ class InfoFile:
         """
         if now - self._checked >= RECHECK or not self._in_place:
             self._checked = now
-            identity = self._disk.identity(self.path)
+            identity = self._disk.identity(self.path, self._folder)
             if identity is None or identity != self._identity:
                 self._reopen(identity)
         if self._file is None:
@@ -84,6 +86,10 @@ class InfoFile:
         size = _LONGEST if self._framing.native else self._disk.size(self._file)
         return self._disk.read(self._file, size, 0)
 
+    def look_up(self) -> None:
+        """Look the name up at the next ``read``."""
+        self._checked = float("-inf")
+
     def decode(self, raw: bytes) -> State:
         """Return the state that ``raw`` holds; runs no code that ``raw`` names.
 
@@ -92,13 +98,11 @@ class InfoFile:
             BadInfo: it is damaged.
         """
         value = self._value(raw)
-        self._in_place = self._framing.native and len(value) < len(raw)
         try:
-            return parse(self._framing.load_info(value))
+            state = parse(self._framing.load_info(value))
         except (SerializationError, OSError):  # not the file's fault
             raise
         except Exception as error:
-            self._in_place = False
             other = recognise(value)
             if self._framing.native and other is not None and other != self._framing.name:
                 raise FormatError(
@@ -107,6 +111,8 @@ class InfoFile:
                 ) from error
             reason = "it holds no whole value" if isinstance(error, Short | Damaged) else str(error)
             raise BadInfo(reason) from error
+        self._in_place = self._framing.native and len(value) < len(raw)
+        return state
 
     def encode(self, state: State) -> bytes:
         """Return the bytes of ``info`` for a state."""
@@ -123,32 +129,54 @@ class InfoFile:
             if sync:
                 self._disk.sync(self._file)
         else:
+            self._folder.look()
             self._replace(raw, sync)
+
+    def put(self, raw: bytes | None, *, sync: bool) -> None:
+        """Make ``raw`` the content, whatever is there, wherever that is; None: remove it."""
+        if raw is not None and self._in_place:
+            self.write(raw, sync=sync)
+        elif raw is not None:
+            self._replace(raw, sync)
+        else:
+            self.close()
+            self._disk.unlink(self.path, self._folder)
+            if sync:
+                self._sync_name()
+
+    def is_whole(self, raw: bytes | None) -> bool:
+        """Return whether ``raw`` is no damaged ``info``."""
+        try:
+            return raw is None or self.decode(raw) is not None
+        except BadInfo:
+            return False
 
     def holds(self, raw: bytes) -> bool:
         """Return whether ``raw`` is what the name leads to now."""
         try:
-            file = self._disk.open(self.path)
-        except OSError:
+            file = self._disk.open(self.path, folder=self._folder)
+        except (OSError, QueueFailed):
             return False
         try:
             return self._disk.read(file, len(raw) + 1, 0) == raw
         finally:
             file.close()
 
-    def restore(self, raw: bytes | None) -> bool:
+    def restore(self, raw: bytes | None, *, sync: bool) -> bool:
         """Make sure that ``raw`` (None: no file) is the content again after a failure.
+
+        Args:
+            sync: safe against power loss, too.
 
         Returns:
             whether it is.
         """
         try:
-            if raw is None:
-                self.close()
-                self._disk.unlink(self.path)
-            elif not self.holds(raw):
-                self.write(raw, sync=False)
-        except OSError:
+            if raw is None or not self.holds(raw):
+                self.put(raw, sync=sync)
+            elif sync:
+                self.sync()
+        except (OSError, QueueFailed):
             return False
         return raw is None or self.holds(raw)
 
@@ -163,13 +191,15 @@ class InfoFile:
         """
         file, in_place = self._file, self._in_place
         try:
-            if (by_name or not in_place) and self._disk.identity(self.path) != self._identity:
-                return True
+            if by_name or not in_place:
+                found = self._disk.identity(self.path, self._folder)
+                if found != self._identity:
+                    return True
             if file is None:
                 return False
             size = SIZE if in_place else _LONGEST
             return not _READS_AT or self._disk.read(file, size, 0) != raw
-        except (OSError, ValueError):
+        except (OSError, ValueError, QueueFailed):
             return True
 
     def probe(self, raw: bytes | None) -> tuple[int, bytes] | None:
@@ -178,6 +208,15 @@ class InfoFile:
         if file is None or raw is None or not self._in_place or not _READS_AT:
             return None
         return file.fd, raw
+
+    @property
+    def name(self) -> tuple[int, int] | None:
+        """What its name leads to, where that stays the same from one commit to the next."""
+        return self._identity if self._in_place else None
+
+    def is_current(self) -> bool:
+        """Return whether its name leads to what is written to."""
+        return self._disk.identity(self.path, self._folder) == self._identity
 
     def sync(self) -> None:
         """Force what was written to stable storage."""
@@ -212,26 +251,29 @@ class InfoFile:
     def _replace(self, raw: bytes, sync: bool) -> None:
         # Without a sync before the rename, a power cut may leave an empty info.  A native
         # one is replaced once in its life; a foreign one could not be rebuilt.
-        file = self._disk.open(self._temporary, create=True)
+        file = self._disk.open(self._temporary, create=True, folder=self._temporary_in)
         try:
             self._disk.truncate(file, 0)
             self._disk.write(file, raw, 0)
             self._disk.sync(file)
         except OSError:
             file.close()
-            self._disk.unlink(self._temporary)
+            self._disk.unlink(self._temporary, self._temporary_in)
             raise
         finally:
             file.close()  # Windows renames no open file, and none over an open one
         self.close()
-        self._disk.replace(self._temporary, self.path)
+        self._disk.replace(self._temporary, self.path, self._folder)
         if sync:
-            self._disk.sync_directory(self._directory)
-        self._reopen(self._disk.identity(self.path))
+            self._sync_name()
+        self._reopen(self._disk.identity(self.path, self._folder))
         self._in_place = self._framing.native
+
+    def _sync_name(self) -> None:
+        self._disk.sync_directory(self._folder.path, self._folder)
 
     def _reopen(self, identity: tuple[int, int] | None) -> None:
         self.close()
         if identity is not None:
-            self._file = self._disk.open(self.path)
+            self._file = self._disk.open(self.path, folder=self._folder)
             self._identity = identity

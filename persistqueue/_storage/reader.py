@@ -14,8 +14,7 @@ from .block import Block, Damaged, Short, too_long
 from .files import Disk, File, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from .directory import ChunkDirectory
     from .framing import Framing
 
 _BLOCK = 64 * 1024  # bytes read at a time
@@ -26,15 +25,14 @@ class ChunkReader:
     """The chunk that is being read, and the block of it that is in memory.
 
     Args:
-        path_of: returns the file name of a chunk number.
         longest: encoded items longer than this are not loaded; None for no bound.
     """
 
     def __init__(
-        self, disk: Disk, path_of: Callable[[int], str], framing: Framing, longest: int | None
+        self, disk: Disk, chunks: ChunkDirectory, framing: Framing, longest: int | None
     ) -> None:
         self._disk = disk
-        self._path_of = path_of
+        self._chunks = chunks
         self._framing = framing
         self._longest = sys.maxsize - _FRAME if longest is None else longest
         self._chunk = -1
@@ -83,7 +81,7 @@ class ChunkReader:
             FileNotFoundError: there is no such chunk.
         """
         if chunk != self._chunk or self.file is None or self.file.closed:
-            file = self._disk.open(self._path_of(chunk))
+            file = self._chunks.open(chunk)
             self.close()
             self.file, self._chunk = file, chunk
             self._size = self._disk.size(file)

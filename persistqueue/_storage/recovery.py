@@ -63,6 +63,7 @@ class Recovery:
                 stored = info.decode(raw)
             except BadInfo as error:
                 raw, bad = None, str(error)
+                info.close()  # it is put aside, and another one takes its name
         state = self._mended(stored, bad, chunksize)
         if state != stored and (state.size or stored is not None):
             raw = info.encode(state)
@@ -117,7 +118,7 @@ class Recovery:
             )
         state = self._rebuild(chunksize, f"info is damaged ({reason})")
         aside = f"info.corrupt-{time.time_ns()}"
-        self._disk.replace(os.path.join(self._path, "info"), os.path.join(self._path, aside))
+        self._chunks.rename("info", aside)
         warn("%s: the damaged info was kept as %s", self._path, aside)
         return state
 
@@ -192,7 +193,7 @@ class Recovery:
         Returns:
             how many, and the offset behind the last of them.
         """
-        reader = ChunkReader(self._disk, self._chunks.chunk_path, self._framing, self._longest)
+        reader = ChunkReader(self._disk, self._chunks, self._framing, self._longest)
         count = 0
         try:
             while count != most:
@@ -247,7 +248,7 @@ class Recovery:
         length = self._chunks.length(head.chunk)
         if length <= head.offset:
             return
-        file = self._disk.open(self._chunks.chunk_path(head.chunk))
+        file = self._chunks.open(head.chunk)
         try:
             if self._chunks.solid(head.chunk, head.offset):
                 self._chunks.set_aside(head.chunk, head.offset, length)
@@ -265,7 +266,7 @@ class Recovery:
             if chunk > state.head.chunk and self._chunks.solid(chunk):
                 self._chunks.set_aside(chunk, 0, None)
             if not state.tail.chunk <= chunk <= state.head.chunk:
-                self._disk.unlink(self._chunks.chunk_path(chunk))
+                self._chunks.unlink(chunk)
 
     # -- damage in the middle -----------------------------------------------------
 
@@ -322,8 +323,8 @@ class Recovery:
         their number tells how many the damage took; before another damage it is taken
         for one, and the count is put right behind the last damage of the chunk.
         """
-        missing = self._disk.identity(self._chunks.chunk_path(start.chunk)) is None
-        if start.chunk != head.chunk and missing:  # not one that cannot be looked at just now
+        # Missing, not one that cannot be looked at just now.
+        if start.chunk != head.chunk and self._chunks.is_missing(start.chunk):
             there = [chunk for chunk in self._chunks.chunks() if start.chunk < chunk < head.chunk]
             return Position(min([*there, head.chunk]), 0, 0)
         in_head = start.chunk == head.chunk

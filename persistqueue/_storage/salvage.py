@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +10,7 @@ from .._clock import monotonic
 from ..exceptions import QueueLocked
 from .block import Damaged
 from .directory import ChunkDirectory
-from .files import DirectoryLock, Disk
+from .folder import DirectoryLock, Folder
 from .infofile import InfoFile
 from .reader import ChunkReader
 from .recovery import Recovery
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .chunkstate import Position, State
+    from .files import Disk
     from .framing import Framing
 
 _BATCH = 1 << 20  # bytes that are copied at a time
@@ -44,9 +44,10 @@ class Place:
 
     def __init__(self, disk: Disk, path: str, framing: Framing, longest: int | None) -> None:
         self.disk, self.path, self.framing = disk, path, framing
-        self.chunks = ChunkDirectory(disk, path)
-        self.info = InfoFile(disk, path, framing, None)
-        self.reader = ChunkReader(disk, self.chunks.chunk_path, framing, longest)
+        self.folder = Folder(path)
+        self.chunks = ChunkDirectory(disk, self.folder)
+        self.info = InfoFile(disk, self.folder, framing, None)
+        self.reader = ChunkReader(disk, self.chunks, framing, longest)
         self.recovery = Recovery(disk, self.chunks, framing, longest)
 
     def walk(self, state: State) -> Iterator[Stretch]:
@@ -103,7 +104,7 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
         QueueCorrupt, FormatError: nothing can be read; nothing was touched.
         OSError: it could not be written; the queue is as it was.
     """
-    lock = _locked(place.path)
+    lock = _locked(place.folder)
     try:
         raw, state = place.recovery.mend(place.info, 100, sync=True)
         damage, kept = [], 0
@@ -122,29 +123,30 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
         place.close()
 
 
-def _locked(path: str) -> DirectoryLock:
-    lock = DirectoryLock(os.path.join(path, ".lock"), path)
+def _locked(folder: Folder) -> DirectoryLock:
+    lock = DirectoryLock(folder)
     deadline = monotonic() + _PATIENCE
     while not lock.try_acquire(now := monotonic()):
         if now > deadline:
             lock.close()
-            raise QueueLocked(f"{path}: somebody holds the queue's lock; nothing was done")
+            raise QueueLocked(f"{folder.path}: somebody holds the queue's lock; nothing was done")
         time.sleep(0.005)
     return lock
 
 
 def _rewrite(place: Place, raw: bytes | None, state: State, kept: int) -> None:
     """Write the whole records once more, and make the first of them the tail."""
-    writer = ChunkWriter(place.disk, place.path, place.chunks.chunk_path, ahead=False)
+    writer = ChunkWriter(place.disk, place.chunks, ahead=False, durable=True)
     head = state.head
     try:
         for records in _batches(place, state, kept):
             head = writer.append(records, state, head)
         writer.sync()
+        place.chunks.sync_names()
         mended = state.with_ends(state.head, head, state.moved)
         place.info.write(place.info.encode(mended), sync=True)
     except BaseException:
-        if place.info.restore(raw):  # else both are there, and either is whole
+        if place.info.restore(raw, sync=True):  # else both are there, and either is whole
             writer.undo(state.head)
         raise
     finally:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,14 +34,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if lines:
         terminalreporter.section("figures")
         terminalreporter.write_line("\n".join(lines))
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A directory in memory where that can be had, for what needs no disk."""
-    place = "/dev/shm"
-    with tempfile.TemporaryDirectory(dir=place if os.access(place, os.W_OK) else None) as path:
-        yield Path(path)
 
 
 @pytest.fixture(autouse=True)

@@ -17,26 +17,16 @@ from crashdisk import (
     SCRIPT,
     Model,
     Step,
+    async_on_disk,
     contents,
     erased,
     lay_out,
     on_disk,
     random_script,
 )
-from families import BlockingAsyncQueue, run
 from powercuts import PowerDisk, check_power, check_process, crashes_of, moments_of, twice
 
-from persistqueue import AsyncQueue, serializers
-from persistqueue._storage.files import Disk
-
-
-def async_on_disk(disk: Disk) -> Callable[..., Any]:
-    """Return what opens an async queue on ``disk`` for blocking calls."""
-
-    class AsyncQueueOnDisk(AsyncQueue[Any]):
-        _disk = disk
-
-    return lambda path, **options: BlockingAsyncQueue(run(AsyncQueueOnDisk.create(path, **options)))
+from persistqueue import serializers
 
 
 class Lines:
