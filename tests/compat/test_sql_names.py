@@ -18,6 +18,7 @@ import pytest
 from crashdisk import in_child
 from families import SQL_KINDS, open_sql, run
 from interpreter import run as run_code
+from upstream import Upstream, upstream_fixture  # noqa: F401
 from waiting import Call, until
 
 import persistqueue
@@ -442,6 +443,39 @@ def test_another_file_by_a_patch(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()
     with SQLiteAckQueue[str](path, db_file_name="data.sqlite") as q:
         assert "last" == q.get()
+
+
+def test_a_backlog_under_other_names(
+    upstream: Upstream, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What 1.1.0 stored in another file, or under another table's name, is there."""
+    code = """
+import sqlite3, sys
+import persistqueue
+class Jobs(persistqueue.UniqueQ):
+    _TABLE_NAME = "jobs"
+    def _new_db_connection(self, path, multithreading, timeout):
+        return sqlite3.connect(path + "/data.sqlite")
+class Settings(persistqueue.PDict):
+    _TABLE_NAME = "settings"
+Jobs(sys.argv[1], name="mine").put("backlog")
+Settings(sys.argv[1], "mine")["a"] = 1
+"""
+    done = upstream.run(code, path)
+    assert done.returncode == 0, done.stderr
+
+    class Jobs(persistqueue.UniqueQ[str]):
+        _TABLE_NAME = "jobs"
+
+        def _new_db_connection(self, path: Any, *_args: Any) -> Any:
+            return sqlite3.connect(f"{path}/data.sqlite")
+
+    class Settings(PDict):
+        _TABLE_NAME = "settings"
+
+    with Jobs(path, name="mine") as q, Settings(path, "mine") as d:
+        assert q.put("backlog") is None
+        assert ("backlog", {"a": 1}) == (q.get(block=False), d)
 
 
 @pytest.mark.parametrize("name", ["SQLiteQueue", "PDict"])
