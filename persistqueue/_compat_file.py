@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import os
 import threading
-import time
 import weakref
 from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ._clock import monotonic
 from ._compat_hooks import Hooked, Lazy, refuse_replaced
 from .exceptions import PersistQueueError, QueueClosed
 
@@ -137,9 +137,9 @@ class _Condition(threading.Condition):
         if not mutex.locked():
             raise RuntimeError("cannot wait on un-acquired lock")
         before = mutex.seen
-        end = float("inf") if timeout is None else time.monotonic() + timeout
+        end = float("inf") if timeout is None else monotonic() + timeout
         while not mutex.has(self._moved, before):
-            left = end - time.monotonic()
+            left = end - monotonic()
             if left <= 0:
                 return False
             if super().wait(min(left, _LOOK)):

@@ -7,11 +7,11 @@ made when a program first asks for it, and costs nothing before.
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ._clock import monotonic
 from ._compat_hooks import Hooked, Lazy, refuse_replaced
 from .exceptions import PersistQueueError
 
@@ -103,8 +103,8 @@ class _PutEvent(threading.Event):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until something was put; returns whether that is so."""
-        end = float("inf") if timeout is None else time.monotonic() + timeout
-        while not self.is_set() and (left := end - time.monotonic()) > 0:
+        end = float("inf") if timeout is None else monotonic() + timeout
+        while not self.is_set() and (left := end - monotonic()) > 0:
             super().wait(min(left, _LOOK))
         return super().is_set()
 
@@ -195,7 +195,7 @@ class SqlQueueNames(SqlNames):
     @property
     def total(self) -> int:
         """Alias of ``size``; what a program sets is ignored."""
-        return self._count()
+        return self.qsize()
 
     @total.setter
     def total(self, value: int) -> None:
