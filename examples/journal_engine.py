@@ -38,6 +38,7 @@ class JournalEngine(StorageEngine):
         super().__init__(path)
         self._fd = -1
         self._end = 0  # of the last whole frame
+        self._unsafe = False  # a sync failed: what the system has dropped, nobody knows
         self._places: list[tuple[int, int]] = []  # offset and length of each record
 
     def open(self) -> int:
@@ -48,7 +49,7 @@ class JournalEngine(StorageEngine):
             self._apply(kind, data)
         if size > self._end:
             os.ftruncate(self._fd, self._end)
-        if sum(length for _, length in self._places) < self._end // 2:
+        if self._unsafe or sum(length for _, length in self._places) < self._end // 2:
             self._write_anew()
         return len(self._places)
 
@@ -63,7 +64,9 @@ class JournalEngine(StorageEngine):
         self._change(REMOVED, LENGTH.pack(count))
 
     def sync(self) -> None:
+        self._unsafe = True
         os.fsync(self._fd)
+        self._unsafe = False
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

@@ -548,7 +548,7 @@ async def test_any_sqlite_will_do(tmp_path: Path) -> None:
     """11: nothing is used that SQLite must be specially built for."""
     q = await Queue.create(tmp_path / "data", cls_storage_engine=engines.SqliteEngine)
     statements: list[str] = []
-    engine: Any = q._queue._store._engine  # type: ignore[union-attr]
+    engine: Any = q._queue._store._held.engine  # type: ignore[union-attr]
     engine._file._connection.set_trace_callback(statements.append)
     await q.put(1)
     await q.get()

@@ -74,7 +74,7 @@ def half(self, file, data, offset):
 files.Disk.write = half
 if not {name in ("ChunkFileEngine", "PickledListEngine")}:
     import sqlite3
-    target = q._store._engine
+    target = q._store._held.engine
     file = getattr(target._file, "_file", target._file)
     connection = file._connection
     connection.set_trace_callback(lambda s: s == "COMMIT" and os._exit(9))

@@ -88,12 +88,16 @@ class Store(Protocol):
 
     Attributes:
         errors: what is raised for it.
-        failed: why it cannot vouch for what it holds; empty while it can.  The runner then
-            calls ``open`` before it begins another transaction (see ``reopening``).
     """
 
     errors: Errors
-    failed: str
+
+    @property
+    def failed(self) -> str:
+        """Why it cannot vouch for what it holds; empty while it can.
+
+        The runner then calls ``open`` before it begins another transaction (see ``reopening``).
+        """
 
     def open(self) -> bool:
         """Open, and repair what a crash left.  False: somebody else holds the lock.

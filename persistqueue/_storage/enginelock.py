@@ -46,7 +46,7 @@ class EngineLock:
             QueueLocked: another object has them.
             OSError: there cannot be a lock file.
         """
-        if engine.persistent and not self._acquired(engine):
+        if engine.persistent and self._lock is None and not self._acquired(engine):
             return False
         marked = vars(engine).get(_MARK)
         holder: EngineLock | None = marked() if marked is not None else None

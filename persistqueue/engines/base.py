@@ -97,7 +97,9 @@ class StorageEngine(ABC):
         """Make everything so far safe against loss of power.
 
         With ``durability="power"`` a queue calls it behind every ``append``.  When it raises,
-        the queue is not used any more until it is opened again.
+        the queue calls ``close``, ``open`` and ``sync`` again before it goes on.  The system may
+        have dropped what it could not write, and report success the second time: what is not
+        written again is not safe then.
         """
 
     @abstractmethod

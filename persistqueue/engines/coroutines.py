@@ -74,6 +74,8 @@ class Adapter(StorageEngine):
     to this object alone: another one, after a crash, finds such items again.
     """
 
+    pickles_anew = True  # what is read is not byte by byte what was added
+
     def __init__(
         self, path: str | os.PathLike[str], engine_class: Callable[[Path], CoroutineEngine]
     ) -> None:
