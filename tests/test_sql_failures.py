@@ -218,7 +218,7 @@ def test_removed_just_before_it_is_read_beside(path: Path, monkeypatch: pytest.M
     """A database that goes away between the look and the opening is not created anew."""
     with SQLiteQueue[str](path) as q:
         q.put("a")
-        monkeypatch.setattr(q._store.database, "still_there", lambda: True)
+        monkeypatch.setattr(q._store.database, "check", lambda: None)
         (path / "data.db").unlink()
         with pytest.raises(FileNotFoundError):
             q._store.all_rows()

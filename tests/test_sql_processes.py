@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from families import SQL_KINDS, open_sql
+from sqlite_objects import open_any
 from waiting import Call, until
 
 from persistqueue import PriorityQueue, SQLiteAckQueue, SQLiteQueue
+from persistqueue._storage.openfiles import OpenFiles
 
 KINDS = [*SQL_KINDS, *(f"Async{kind}" for kind in SQL_KINDS)]
 _HOME = str(Path(__file__).parents[1])
@@ -217,3 +220,38 @@ def test_sixteen_threads_and_a_second_object(path: Path) -> None:
             call.outcome()
         assert list(range(320)) == sorted(got)
         assert 0 == a.qsize() == b.qsize()
+
+
+# -- waiting where time stamps say nothing --------------------------------------------------
+
+
+@pytest.mark.parametrize("glances", [True, False])
+@pytest.mark.parametrize(
+    "kind",
+    ["SQLiteQueue", "AsyncSQLiteQueue", "PriorityQueue", "SQLiteAckQueue", "Broker", "AsyncBroker"],
+)
+def test_a_waiting_get_notices_a_commit_that_leaves_no_trace(
+    kind: str, glances: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On some file systems times are whole seconds, and a log is as long as before."""
+    if not glances:  # as where no descriptors are shown
+        monkeypatch.setattr(OpenFiles, "glance", lambda _: None)
+    q, other = open_any(kind, path), open_any(kind, path)
+    log = path / "data.db-wal"
+    with log.open("r+b") as file:
+        file.truncate(1 << 20)  # longer than it gets here
+    for number in range(4):
+        os.utime(log, (0, 0))
+        getting = Call(q._queue.get, timeout=20)
+        until(lambda: q._shell._line.waiting)
+        time.sleep(0.03)  # it has looked
+        other.put(number)
+        os.utime(log, (0, 0))
+        began = time.monotonic()
+        item = getting.outcome()
+        assert number == item
+        assert time.monotonic() - began < 5
+        if hasattr(q, "ack"):
+            q.ack(item)
+    q.close()
+    other.close()

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 from .._storage.block import Damaged
 from .._storage.brokertable import HELD as HELD_BY_BROKERS
 from .._storage.brokertable import IDS, QUEUES
 from .._storage.layouts import VERSION, VERSION_TABLE
 from .._storage.rowcodec import as_text
-from .._storage.sqlite import refuse_no_file
+from .._storage.sqlite import journal_of, uri_of
 from .._storage.table import (
     ACKED,
     FAILED,
@@ -44,6 +44,7 @@ MAGIC = b"SQLite format 3\0"
 _ROWS = 256  # that are read at a time
 _WAL_RESET_MENDED = (3, 51, 3)
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
+_BESIDE = re.compile(r".*(-wal|-shm|-journal|-owner-[0-9a-f]{32})")  # files beside a database
 _CLASSES = {
     "queue": "SQLiteQueue",
     "filo_queue": "FILOSQLiteQueue",
@@ -97,10 +98,16 @@ class BadRow(NamedTuple):
 
 
 def is_database(path: str) -> bool:
-    """Return whether a file is an SQLite database (an empty one may be)."""
-    refuse_no_file(path)
-    with open(path, "rb") as file:
-        return file.read(len(MAGIC)) in (MAGIC, b"")
+    """Return whether a file is an SQLite database (an empty one may be), or a damaged one."""
+    if journal_of(path):
+        return True
+    with open(path, "rb") as file:  # SQLite has not got it open, then
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def is_beside(path: str) -> bool:
+    """Return whether a file has the name of one of those beside a database."""
+    return bool(_BESIDE.fullmatch(os.path.basename(path)))
 
 
 def look(
@@ -163,9 +170,7 @@ def opened(path: str) -> sqlite3.Connection:
         sqlite3.Error: it is no database.
     """
     path = os.path.realpath(path)
-    refuse_no_file(path)
-    with open(path, "rb") as file:
-        in_wal_mode = file.read(20)[18:20] == b"\2\2"
+    in_wal_mode = journal_of(path) == "wal"
     log = os.path.getsize(f"{path}-wal") if os.path.exists(f"{path}-wal") else 0
     if in_wal_mode and not log:
         return _connect(path, "immutable=1")
@@ -202,9 +207,7 @@ def snapshot(path: str) -> sqlite3.Connection:
 
 
 def _connect(path: str, how: str) -> sqlite3.Connection:
-    slashes = "//" if os.path.isabs(path) else ""
-    uri = f"file:{slashes}{quote(os.fsencode(path))}?{how}"
-    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+    connection = sqlite3.connect(uri_of(path, how), uri=True, timeout=10, isolation_level=None)
     try:
         connection.execute("PRAGMA trusted_schema=OFF")
     except BaseException:

@@ -55,7 +55,9 @@ def databases_in(directory: str) -> list[str]:
     found = []
     for name in sorted(os.listdir(directory)):
         path = os.path.join(directory, name)
-        if not filequeues.is_part(path) and os.path.isfile(path):
-            with suppress(FileNotFoundError), open(path, "rb") as file:  # gone meanwhile
-                found += [path] if file.read(16) == databases.MAGIC else []
+        if filequeues.is_part(path) or databases.is_beside(path) or not os.path.isfile(path):
+            continue
+        with suppress(FileNotFoundError):  # gone meanwhile
+            if os.path.getsize(path) and databases.is_database(path):
+                found.append(path)
     return found

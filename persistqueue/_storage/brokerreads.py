@@ -16,13 +16,14 @@ from . import brokertable as sql
 from .base import Stale
 from .brokertable import BrokerTable, page_bounds
 from .forkgate import gate
-from .sqlite import Database, close_quietly
+from .sqlite import Database
 from .sqliteerrors import TRANSLATED, SQLiteClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .brokerqueues import BrokerQueues
+    from .openfiles import OpenFiles
 
 R = TypeVar("R")
 Rows = list[tuple[Any, ...]]
@@ -53,6 +54,13 @@ class BrokerDatabase(Database):
         connection = self._connect(self.patience)
         connection.execute("PRAGMA query_only=1")
         return connection
+
+
+class Reader(NamedTuple):
+    """A connection, and which files it has opened."""
+
+    connection: sqlite3.Connection
+    files: OpenFiles | None
 
 
 class QueueRow(NamedTuple):
@@ -93,8 +101,13 @@ class Readers:
     def _begin(self) -> None:
         self._mutex = threading.Lock()  # protects _idle and _closed
         self._places = threading.BoundedSemaphore(self._most)
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[Reader] = []
         self._closed = False
+
+    @property
+    def database(self) -> BrokerDatabase:
+        """What they are open on."""
+        return self._database
 
     def read(self, function: Callable[[Source], R]) -> R:
         """Call ``function`` with a connection, in one snapshot.
@@ -112,7 +125,7 @@ class Readers:
         When the broker is closed meanwhile, ``function`` is told so at its next look.
         """
         self._check_open()
-        return self._snapshot(function, self._connected, close_quietly)
+        return self._snapshot(function, self._connected, self._close)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -123,19 +136,18 @@ class Readers:
     def _snapshot(
         self,
         function: Callable[[Source], R],
-        borrow: Callable[[], sqlite3.Connection],
-        give_back: Callable[[sqlite3.Connection], None],
+        borrow: Callable[[], Reader],
+        give_back: Callable[[Reader], None],
     ) -> R:
         database = self._database
         if self._store.adopted < 0:  # not opened yet
             raise Stale
         with gate.inside(database):
-            if not database.still_there():
-                raise database.removed()
-            connection = borrow()
+            database.check()
+            reader = borrow()
             try:
-                connection.execute("BEGIN")
-                source = _Connected(connection, self._check_open)
+                reader.connection.execute("BEGIN")
+                source = _Connected(reader.connection, self._check_open)
                 if source.rows("PRAGMA schema_version")[0][0] != self._store.adopted:
                     raise Stale
                 return function(source)
@@ -144,38 +156,41 @@ class Readers:
             except sqlite3.Error as error:
                 raise database.translate(error, sql.QUEUES) from error
             finally:
-                give_back(connection)
+                give_back(reader)
 
-    def _borrowed(self) -> sqlite3.Connection:
+    def _borrowed(self) -> Reader:
         with self._mutex:
             if self._idle:
                 return self._idle.pop()
         return self._connected()
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connected(self) -> Reader:
         try:
-            return self._database.reader()
+            return Reader(self._database.reader(), self._database.files)
         except sqlite3.Error as error:
             raise self._database.translate(error, sql.QUEUES) from error
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _give_back(self, reader: Reader) -> None:
         try:
-            connection.rollback()
+            reader.connection.rollback()
         except sqlite3.Error:
-            close_quietly(connection)
+            self._close(reader)
             return
         with self._mutex:
             if not self._closed:
-                self._idle.append(connection)
+                self._idle.append(reader)
                 return
-        close_quietly(connection)
+        self._close(reader)
+
+    def _close(self, reader: Reader) -> None:
+        self._database.close(*reader)
 
     def suspend(self) -> None:
         """Close what nobody uses: before a fork."""
         with self._mutex:
             idle, self._idle = self._idle, []
-        for connection in idle:
-            close_quietly(connection)
+        for reader in idle:
+            self._close(reader)
 
     def close(self) -> None:
         """Close everything; what is in use, when it is given back."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .sqlite import Database
 
 _LOOK_AGAIN = 0.5  # s between two looks at who is dead
+_NOWHERE = -1  # in place of the place of a held item that is not there any more
 _MOST_GIVEN_BACK = 250  # pages in one go: about a millisecond
 
 
@@ -82,10 +83,19 @@ class BrokerStore(BrokerRows):
 
     def _first_look(self) -> None:
         super()._first_look()
+        self._void_strangers()
         self._recover(None)
         self.recover()
         self._owner.sweep()
         self._ending()
+
+    def _void_strangers(self) -> None:
+        """Let go of what is held and is not there any more: another item may be in its place."""
+        for number, held in list(self._out.items()):
+            rows = self._rows(sql.HELD_ROW, (number, self._owner.name))
+            if [(row[1], row[3]) for row in rows] != [(held.end[1], held.end[3])]:
+                del self._out[number]
+                held.start = _NOWHERE
 
     def _begun(self) -> None:
         self._before = ([], [])
@@ -209,6 +219,7 @@ class BrokerStore(BrokerRows):
 
     def finish(self, held: Sequence[Held]) -> None:
         """Finish what was held together, one behind the other."""
+        held = [one for one in held if one.start in self._out]
         if held:
             owner = self._owner.name
             self._execute(sql.FINISH, (held[0].start, held[-1].start, owner))

@@ -30,6 +30,10 @@ _FORK_PATIENCE = 3.0  # s that a fork waits for calls of other threads
 class Suspended(Protocol):
     """What has connections open."""
 
+    @property
+    def database(self) -> Database:
+        """What they are open on."""
+
     def suspend(self) -> None:
         """Close what nobody is using."""
 
@@ -44,6 +48,7 @@ class Gate:
         self._at_work: dict[object, tuple[int, Database]] = {}  # by whom: thread, and on what
         self._forking: set[int] = set()  # threads
         self._refused: set[tuple[int, int]] = set()  # files that this process must not open
+        self.creating = threading.Lock()  # held while a new file is open beside SQLite
 
     def add(self, store: Suspended) -> None:
         """Close this store's connection before a fork."""
@@ -85,6 +90,25 @@ class Gate:
                 "use the database: fork when no call is under way, or start it by itself"
             )
 
+    def make_way(self, who: object, database: Database) -> bool:
+        """Close what this process has open of a database whose files are gone; False: it is in use.
+
+        SQLite shares what it knows of a log among all connections of a process.  One that is
+        opened beside another whose log is gone would write where nobody else reads.
+        """
+
+        def is_gone(other: Database) -> bool:
+            return other.path == database.path and bool(other.astray())
+
+        with self._changed:
+            for key, (_, used) in self._at_work.items():
+                if key is not who and is_gone(used):
+                    return False
+            gone = [store for store in self._stores if store is not who and is_gone(store.database)]
+            for store in gone:
+                store.suspend()
+        return True
+
     def before_fork(self) -> None:
         """Wait until nobody is at work, and close what is open."""
         me, end = threading.get_ident(), monotonic() + _FORK_PATIENCE
@@ -109,6 +133,7 @@ class Gate:
     def after_fork_in_child(self) -> None:
         """Refuse what was not closed; be as new."""
         self._changed = threading.Condition()
+        self.creating = threading.Lock()
         for _, database in self._at_work.values():
             self.forbid(database)
         self._at_work.clear()

@@ -19,10 +19,20 @@ from urllib.parse import quote
 
 from .._clock import monotonic
 from .._log import warn
-from ..exceptions import PersistQueueError, QueueFailed
+from ..exceptions import PersistQueueError
 from .files import Disk
+from .forkgate import gate
+from .openfiles import OpenFiles
 from .rowcodec import as_text
-from .sqliteerrors import SQLITE_ERRORS, SQLiteDamaged, SQLiteFailed, translate, why_not_opened
+from .sqliteerrors import (
+    SQLITE_ERRORS,
+    SQLiteDamaged,
+    SQLiteFailed,
+    cannot_open,
+    is_no_database,
+    translate,
+    why_not_opened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +43,7 @@ R = TypeVar("R")
 MEMORY = ":memory:"
 _LONGEST_PATIENCE = 2_000_000.0  # s; SQLite counts milliseconds in an int
 _NAP = 0.01  # s between two tries to give space back
-_TICK = 20_000_000  # ns; more than the granularity of any file system's times
-_STAMPS_LIE = os.name == "nt"  # Windows writes a file's time when it is closed
+_RECENT = 0.01  # s
 
 
 class Database:
@@ -60,56 +69,107 @@ class Database:
         power: bool,
         patience: float,
     ) -> None:
-        self.path = self._given = path
+        self.path = self._given = self._found = path
         self._file_name = file_name
         self._makes_directory = makes_directory
         self.patience = min(patience, _LONGEST_PATIENCE)
         self.power = power
         self.memory = path == MEMORY
-        self._watched = ""
-        self._readers_block = False  # a commit waits for those who are reading
-        self._identity: tuple[int, int] | None = None
+        self._logs = True  # where it does not, a commit waits for those who are reading
+        # Of the connection that writes: as it is, and as it was when it was last open.
+        self.files: OpenFiles | None = None
+        self.known: OpenFiles | None = None
+        self._verified = float("-inf")  # when a commit was
 
     def locate(self) -> None:
-        """Find the file by the path rule, until it was opened; makes the directory if need be.
+        """Find the file by the path rule; the first time, its directory is made if need be.
+
+        A database that was there and is gone is not made anew: it may come back, and what is
+        put meanwhile would be hidden.
 
         Raises:
             OSError: the path can be neither a directory nor a database.
+            SQLiteFailed: it is gone.
         """
-        if self._identity is None and not self.memory:
-            found = _file_of(self._given, self._file_name, makes_directory=self._makes_directory)
-            self.path = os.path.realpath(found)
-            self._watched = f"{self.path}-wal"
+        if self.memory:
+            return
+        again = self.known is not None
+        makes = self._makes_directory and not again
+        found = _file_of(self._given, self._file_name, makes_directory=makes)
+        if again and not os.path.isfile(found):
+            raise self.removed(self._found)
+        self._found, self.path = found, os.path.realpath(found)
 
     def connect(self) -> sqlite3.Connection:
-        """Open a connection that writes, behind ``locate``.  It never waits for a lock.
+        """Open the connection that writes, behind ``locate``.  It never waits for a lock.
 
         Raises:
             SQLITE_ERRORS: as they are; ``translate`` says what it means.
-            QueueCorrupt: the file was cut short.
+            SQLiteFailed: this process still uses files of it that are gone.
+            SQLiteDamaged: the file was cut short.
         """
-        if self._identity is None:
-            if not self.memory:
-                _create_private(self.path)
-        elif not self.still_there():
-            raise self.removed()
+        if not self.memory and self.known is None:
+            _create_private(self.path)
         connection = self._connect()
         try:
             if not self.memory:
-                if self._identity is None:
-                    self._check_length(connection)
+                self._check_length(connection)
                 self._choose_journal(connection)
-                found = os.stat(self.path)
-                self._identity = found.st_dev, found.st_ino
+                self._note_files(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _note_files(self, connection: sqlite3.Connection) -> None:
+        """Remember which files are open, now that SQLite has opened them all."""
+        connection.execute("PRAGMA data_version").fetchone()
+        files = OpenFiles(self._found, self.path, logs=self._logs)
+        if not files.were_opened():
+            raise SQLiteFailed(
+                f"{self.path}: another connection of this process uses files of it that were "
+                "removed or replaced: close that one, or start the process anew"
+            )
+        self.files = self.known = files
+
+    def astray(self) -> str:
+        """Return a name that leads to another file than the open one; empty if none does."""
+        return "" if self.files is None else self.files.astray()
+
+    def check(self) -> None:
+        """Raise unless what is read is the database that others use."""
+        if self.files is not None and (name := self.files.lost()):
+            raise self.removed(name)
+
+    def check_idle(self) -> None:
+        """Raise if others use another log, where that was not seen just now.
+
+        ``verify`` sees it at each commit; what is committed to a log that is gone does no harm,
+        unless SQLite copies it into the database, which it does at every thousandth page or so.
+        """
+        if self.files is None or monotonic() - self._verified <= _RECENT:
+            return
+        if name := self.files.overtaken():
+            raise self.removed(name)
+
+    def removed(self, name: str) -> SQLiteFailed:
+        """Return the error for a file that is not there any more."""
+        why = (
+            ""
+            if name == self._found
+            else (
+                "; a log goes when another process closes the database while this one has lost its "
+                "locks: copying a file of the database in the process that uses it does that"
+            )
+        )
+        return SQLiteFailed(
+            f"{name} was removed or replaced while it was in use: what this call was to store is "
+            f"in a file that nobody else reads, or nowhere{why}"
+        )
+
     def beside(self, function: Callable[[sqlite3.Connection], R], table: str) -> R:
         """Call ``function`` with a connection of its own, for what may take long."""
-        if not self.still_there():
-            raise self.removed()
+        self.check()
         try:
             with contextlib.closing(self._connect(self.patience)) as connection:
                 connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -119,11 +179,11 @@ class Database:
 
     def spare(self, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
         """Open a connection for a program, as Python opens one: changes wait for its commit."""
-        if self._identity is None and not self.memory:
+        if self.files is None and not self.memory:
             self.locate()
             _create_private(self.path)
-        elif not self.still_there():
-            raise self.removed()
+        else:
+            self.check()
         connection = self._connect(
             min(timeout, _LONGEST_PATIENCE), isolation_level="", factory=factory
         )
@@ -133,7 +193,7 @@ class Database:
     def moved(self, path: str) -> Database:
         """Return the same for another file."""
         moved = copy.copy(self)
-        moved.path = moved._given = path  # noqa: SLF001 - its own
+        moved.path = moved._given = moved._found = path  # noqa: SLF001 - its own
         moved._makes_directory = False  # noqa: SLF001
         return moved
 
@@ -160,23 +220,51 @@ class Database:
     def commit(self, connection: sqlite3.Connection) -> None:
         """Commit; where readers are in the way, wait for them, as nobody else can.
 
-        The transaction is still there if that takes too long.
+        Raises:
+            SQLITE_ERRORS: the transaction is still there, or was undone.
+            SQLiteFailed: it is over, and not stored.
         """
-        if not self._readers_block:
+        if self._logs:
             connection.execute("COMMIT")
+        else:
+            connection.execute(f"PRAGMA busy_timeout={int(self.patience * 1000)}")
+            try:
+                connection.execute("COMMIT")
+            finally:
+                connection.execute("PRAGMA busy_timeout=0")
+        self.verify()
+
+    def verify(self) -> None:
+        """Raise unless what was just committed is in the files that others use."""
+        if self.files is not None:
+            if name := self.files.unsafe():
+                raise self.removed(name)
+            self._verified = monotonic()
+
+    def close(self, connection: Any, files: OpenFiles | None) -> None:
+        """Close a connection, and leave files alone that are not those which it opened.
+
+        Args:
+            files: which were the database's when it was opened.
+        """
+        if files is None or (files is self.files and not files.astray()):
+            close_quietly(connection)
             return
-        connection.execute(f"PRAGMA busy_timeout={int(self.patience * 1000)}")
         try:
-            connection.execute("COMMIT")
-        finally:
-            connection.execute("PRAGMA busy_timeout=0")
+            connection.rollback()
+            if files.only_log_is_gone():
+                _save_log(connection, self.path)
+        except SQLITE_ERRORS as error:
+            warn("%s: what was in the log that is gone cannot be saved: %s", self.path, error)
+        with files.left_alone(connection):
+            close_quietly(connection)
 
     def _connect(self, timeout: float = 0.0, **options: Any) -> sqlite3.Connection:
         path = self.path
         if not self.memory:
             refuse_no_file(path)
         if uri := not (self.memory or os.name == "nt"):  # it is there: never create it anew
-            path = f"file:{'//' if os.path.isabs(path) else ''}{quote(os.fsencode(path))}?mode=rw"
+            path = uri_of(path, "mode=rw")
         options = {"isolation_level": None, "check_same_thread": False, "uri": uri, **options}
         connection: sqlite3.Connection = sqlite3.connect(path, timeout=timeout, **options)
         try:
@@ -217,9 +305,9 @@ class Database:
 
     def _choose_journal(self, connection: sqlite3.Connection) -> None:
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        if mode != "wal" and not self._readers_block:  # a file system without shared memory
+        if mode != "wal" and self._logs:  # a file system without shared memory
             warn("%s: no write-ahead log here (%s): slower, and readers block", self.path, mode)
-            self._watched, self._readers_block = self.path, True
+            self._logs = False
         wanted = 2 if self.power else 1
         connection.execute(f"PRAGMA synchronous={wanted}")
         if connection.execute("PRAGMA synchronous").fetchone()[0] != wanted:
@@ -228,81 +316,21 @@ class Database:
                 + ("'power'" if self.power else "'process'")
             )
 
-    def still_there(self) -> bool:
-        """Return whether the path leads to the file that was opened."""
-        if self._identity is None:
-            return True
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == self._identity
-
-    def removed(self) -> QueueFailed:
-        """Return the error for a database that is not there any more."""
-        return SQLiteFailed(
-            f"{self.path} was removed or replaced while it was in use: what is put "
-            "would be lost; open the queue again"
-        )
-
     def sync(self) -> None:
-        """Force what is committed to stable storage.
-
-        The log alone is opened for it: SQLite loses its locks on the other files when
-        anybody in this process closes one of them.
-        """
-        if self.power or self.memory:
+        """Force what is committed to stable storage."""
+        if self.power or self.files is None:
             return
         try:
-            _sync(self._watched)
+            self.files.sync_log()
             Disk().sync_directory(os.path.dirname(self.path))
         except FileNotFoundError:
             return  # no log: everything is in the database, synced by the checkpoint
         except OSError as error:
-            raise SQLiteFailed(f"{self.path}: a sync failed ({error}); reopen the queue") from error
+            raise SQLiteFailed(f"{self.path}: a sync failed ({error})") from error
 
     def translate(self, error: SqliteError, table: str) -> Exception:
         """Return what an error of SQLite is called here."""
         return translate(error, self.path, table)
-
-
-class Watch:
-    """Tells, for a ``stat``, whether a database may have been written to.
-
-    A commit changes the log's length or its time.  Two commits within one tick of the
-    file system's clock may leave both as they were; so what was noted within a tick of
-    the last change counts as changed when the tick is over.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._path = database._watched  # noqa: SLF001 - one thing in two halves
-        self._memory = database.memory
-        self._noted: tuple[int, ...] | None = None
-        self._unsure_since = 0  # ns; 0 when sure
-
-    def note(self) -> None:
-        """Remember how things are; to be called before they are read."""
-        if self._memory:
-            return
-        self._noted = self._stamp()
-        now = time.time_ns()
-        unsure = self._noted is not None and abs(now - self._noted[-1]) < _TICK
-        self._unsure_since = now if unsure else 0
-
-    def changed(self) -> bool:
-        """Return whether anybody may have committed since."""
-        if self._memory:
-            return False
-        if _STAMPS_LIE or self._stamp() != self._noted:
-            return True
-        return bool(self._unsure_since) and time.time_ns() - self._unsure_since > _TICK
-
-    def _stamp(self) -> tuple[int, ...] | None:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _file_of(path: str, file_name: str, *, makes_directory: bool) -> str:
@@ -323,11 +351,11 @@ def _file_of(path: str, file_name: str, *, makes_directory: bool) -> str:
 
 def _create_private(path: str) -> None:
     """Create the file for its owner alone; SQLite gives its other files the same mode."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    try:
-        os.close(os.open(path, flags, 0o600))
-    except FileExistsError:
+    if os.path.lexists(path):
         return
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    with gate.creating, contextlib.suppress(FileExistsError):
+        os.close(os.open(path, flags, 0o600))
 
 
 def refuse_no_file(path: str) -> None:
@@ -350,12 +378,46 @@ def refuse_no_file(path: str) -> None:
             raise OSError(errno.EINVAL, "not a regular file", name)
 
 
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+def _save_log(connection: sqlite3.Connection, path: str) -> None:
+    """Copy what is in a log whose name is gone into the database.
+
+    Only where everybody who has the database open uses this log: nobody else has written.
+    """
+    connection.execute("PRAGMA busy_timeout=1000")
+    if connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
+        warn("%s: somebody is reading: what is in the log that is gone stays there", path)
+        return
+    with contextlib.suppress(OSError):  # of that log; those who have it open notice
+        os.unlink(f"{path}-shm")
+
+
+def journal_of(path: str) -> str:
+    """Return how a database is written, "wal" or "delete"; empty if the file is none.
+
+    SQLite is asked, without any lock: to read the header would cost this process all its locks
+    on a database that it has open.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    refuse_no_file(path)
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        connection = sqlite3.connect(uri_of(path, "mode=ro&nolock=1"), uri=True)
+    except sqlite3.Error as error:
+        raise translate(error, path, "") from error
+    with contextlib.closing(connection):
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.Error as error:  # without locks there is no log, so it cannot be opened
+            if is_no_database(error):
+                return ""
+            return "wal" if cannot_open(error) else "delete"
+    return "delete"
+
+
+def uri_of(path: str, how: str) -> str:
+    """Return a path as SQLite takes it with options."""
+    return f"file:{'//' if os.path.isabs(path) else ''}{quote(os.fsencode(path))}?{how}"
 
 
 def close_quietly(connection: Any) -> None:

@@ -200,6 +200,16 @@ def is_io_error(error: SqliteError) -> bool:
     return str(error).startswith("disk I/O error")
 
 
+def is_no_database(error: SqliteError) -> bool:
+    """Return whether the file is none of SQLite's."""
+    return str(error).startswith(_NO_DATABASE)
+
+
+def cannot_open(error: SqliteError) -> bool:
+    """Return whether a file could not be opened."""
+    return str(error).startswith(_CANNOT_OPEN)
+
+
 def translate(error: SqliteError, path: str, table: str) -> Exception:
     """Return what an error of SQLite is called here."""
     ours = _translated(error, path, table)
@@ -216,15 +226,17 @@ def _translated(error: SqliteError, path: str, table: str) -> Exception:
             return os_error(number, f" (SQLite: {says})", path)
     if is_busy(error):
         return SQLiteLocked(f"{path}: another process holds the lock; nothing was done")
-    if says.startswith(_NO_DATABASE):
-        return NoSQLiteDatabase(f"{path} is no SQLite database ({says}); nothing was changed")
+    if is_no_database(error):
+        return NoSQLiteDatabase(
+            f"{path} is not an SQLite database; nothing was changed (SQLite: {says})"
+        )
     if says.startswith(_MALFORMED):
         return SQLiteDamaged(path, table, reason=f"the database is damaged: {says}")
     if says.startswith(_GONE):
         return SQLiteTableGone(
             path, table, reason=f"the table was dropped or altered while in use: {says}"
         )
-    if says.startswith(_CANNOT_OPEN):
+    if cannot_open(error):
         return why_not_opened(path)
     if "too big" in says:
         return ItemTooLarge(f"SQLite cannot store an item of this size: {says}")

@@ -14,12 +14,12 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from .forkgate import gate
-from .sqlite import close_quietly
 from .sqliteerrors import SQLITE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .openfiles import OpenFiles
     from .sqlite import Database
 
 
@@ -67,14 +67,20 @@ class Spare:
         self._shared = shared
         self._thread = 0  # that opened it
         self._connection: sqlite3.Connection | None = None
+        self._files: OpenFiles | None = None
         self._mutex = threading.Lock()  # protects the two above; held inside the gate alone
         gate.add(self)
+
+    @property
+    def database(self) -> Database:
+        """Where it is."""
+        return self._database
 
     def connection(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
         """Return the connection; opens it with ``connect`` unless it is open."""
         with gate.inside(self._database), self._mutex:
             if self._connection is None:
-                self._connection = connect()
+                self._connection, self._files = connect(), self._database.files
                 self._thread = threading.get_ident()
             return self._connection
 
@@ -98,4 +104,4 @@ class Spare:
         """Close it; what was not committed is undone."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            close_quietly(connection)
+            self._database.close(connection, self._files)

@@ -6,12 +6,12 @@ between what it reads and what it writes.  A batch that only looks needs none.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .base import Stale, Undone
 from .forkgate import gate
 from .layouts import prepare
-from .sqlite import Watch, close_quietly
 from .sqliteerrors import ERRORS, SQLITE_ERRORS, TRANSLATED, SQLiteFailed, is_busy, is_io_error
 from .transactions import Transactions
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
+    from .openfiles import OpenFiles
     from .sqlite import Database
     from .sqliteerrors import SqliteError
     from .sqlitespare import Spare
     from .table import Layout
 
 R = TypeVar("R")
+_BY_NAME = 8  # looks of the watcher: so often names are looked up as well
 _inherited: list[Any] = []  # connections of a parent process: never to be closed here
 
 
@@ -41,16 +43,20 @@ class SqliteTransactions(Transactions):
     def __init__(self, database: Database, table: Layout) -> None:
         super().__init__(database, table)
         self._database: Database = database
-        self._watch = Watch(database)
         self._connection: sqlite3.Connection | None = None
+        self._files: OpenFiles | None = None  # that it has opened
         self._writing = False  # between the BEGIN of a batch and its end
         self._committing = False
-        self._writes = 0  # rows written by this connection when the transaction began
         self._version = 0  # SQLite's count of what other connections committed
-        self._failed = ""  # why nothing can be vouched for until this is opened again
         self._lent = False  # whether the connection was given to a program
         self._changes = 0  # rows written by it when its last transaction ended, once it is lent
         self._spare: Spare | None = None
+        self._looks = 0  # of the watcher
+        self._glanced: tuple[int, bytes] | None = None  # what it saw when nothing had changed
+        # The watcher uses the connection, too, while nobody else does: it holds the mutex and
+        # has seen that the store is not busy.  The others are busy first, and pass the mutex.
+        self._busy = False
+        self._mutex = threading.Lock()
         gate.add(self)
 
     @property
@@ -74,33 +80,47 @@ class SqliteTransactions(Transactions):
     def spare(self, spare: Spare) -> None:
         self._spare = spare
 
+    def _enter(self) -> None:
+        """Keep forks and the watcher away; ``_leave`` ends that, and doing it twice is harmless."""
+        self._busy = True
+        with self._mutex:
+            pass
+        gate.enter(self, self._database)
+
+    def _leave(self) -> None:
+        self._busy = False
+        gate.leave(self)
+
     # -- opening and closing --------------------------------------------------------
 
     def open(self) -> bool:
-        gate.enter(self, self._database)
+        self._enter()
         try:
-            if self._connection is not None and self._failed:
-                self._close()
+            if self.failed:
+                self.suspend()
             return self._connection is not None or self._open()
         finally:
-            gate.leave(self)
+            self._leave()
 
     def _open(self) -> bool:
         connection, self._exclusive = None, False
         try:
+            self._refuse_another()
             self._database.locate()
             gate.refuse(self._database)
+            if not gate.make_way(self, self._database):
+                return False
             connection = self._database.connect()
             prepare(connection, self._table, self._database.path)
-            self._connection, self._failed, self._lent = connection, "", False
+            self._connection, self._files = connection, self._database.files
+            self._lent = False
             self._version = self._read_version()
-            self._watch = Watch(self._database)
             self._opened()
-            self._suspended = False
+            self._suspended, self.failed = False, ""
         except BaseException as error:
             self._connection = None
             if connection is not None:
-                close_quietly(connection)
+                self._database.close(connection, self._database.files)
             if isinstance(error, Stale):  # busy, while reading
                 return False
             if not isinstance(error, SQLITE_ERRORS) or isinstance(error, TRANSLATED):
@@ -110,52 +130,61 @@ class SqliteTransactions(Transactions):
             raise self._database.translate(error, self._table.name) from error
         return True
 
+    def _refuse_another(self) -> None:
+        """Raise if another database is there than before a fork; the next call opens that."""
+        known = self._database.known
+        if self._suspended and not self.failed and known is not None and (name := known.moved()):
+            raise self._fail(self._database.removed(name))
+
     def close(self) -> None:
-        gate.enter(self, self._database)
+        self._enter()
         try:
-            self._suspended, self._failed = False, ""
+            self._suspended, self.failed = False, ""
             self._close()
         finally:
-            gate.leave(self)
+            self._leave()
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            close_quietly(connection)
+            self._database.close(connection, self._files)
         if self._spare is not None:
             self._spare.close()
 
     def suspend(self) -> None:
-        """Close the connection before a fork; the next transaction goes on where this was."""
+        """Close the connection; the next transaction goes on where this was."""
         if self._connection is not None and not self._database.memory:
             self._suspended = True
             self._close()
+            if not self.failed:  # else others may use what this one has opened
+                self._database.files = None
 
     def forget(self) -> None:
+        self._mutex, self._busy = threading.Lock(), False
         if not self._database.memory:
             connection, self._connection = self._connection, None
             if connection is not None:  # it was in use
                 _inherited.append(connection)  # closing it might take the parent's locks away
                 gate.forbid(self._database)
-        self._suspended, self._failed = False, ""
+        self._suspended, self.failed = False, ""
         self._forgotten()
 
     # -- a transaction --------------------------------------------------------------
 
     def begin(self, exclusive: bool) -> bool:
-        gate.enter(self, self._database)  # left at the end of the transaction
         begun = False
         try:
+            self._enter()  # left at the end of the transaction
             begun = self._begin(exclusive)
         finally:
             if not begun:
-                gate.leave(self)
+                self._leave()
         return begun
 
     def _begin(self, exclusive: bool) -> bool:
         self._writing = False
-        if self._failed:
-            raise SQLiteFailed(self._failed)
+        if self.failed:
+            raise SQLiteFailed(self.failed)
         if self._connection is None and not self._open():
             return False
         assert self._connection is not None
@@ -165,8 +194,7 @@ class SqliteTransactions(Transactions):
         if self._lent:
             self._see_writes()
         if not exclusive:
-            self._refuse_if_removed()
-            self._watch.note()
+            self._check(self._database.check)
             return True
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -177,8 +205,7 @@ class SqliteTransactions(Transactions):
                     self._spare.step_aside()
                 return False
             raise self._database.translate(error, self._table.name) from error
-        self._writes = self._connection.total_changes
-        self._refuse_if_removed()
+        self._check(self._database.check_idle)
         self._writing = True
         if version != self._version:
             self._version = version
@@ -194,24 +221,32 @@ class SqliteTransactions(Transactions):
 
     def _has_own_writes(self) -> bool:
         connection = self._connection
-        return connection is not None and connection.total_changes != self._changes
+        return self._lent and connection is not None and connection.total_changes != self._changes
 
     def _note_writes(self) -> None:
         if self._connection is not None:
             self._changes = self._connection.total_changes
 
-    def _refuse_if_removed(self) -> None:
-        if not self._database.still_there():
-            error = self._database.removed()
-            self._failed = str(error)
+    def _check(self, check: Callable[[], None]) -> None:
+        """Let ``check`` see whether the files are those that others use."""
+        try:
+            check()
+        except SQLiteFailed as error:
+            self._fail(error)
             assert self._connection is not None
             self._connection.rollback()
-            raise error
+            raise
+
+    def _fail(self, error: SQLiteFailed) -> SQLiteFailed:
+        """Vouch for nothing any more, until this is opened anew."""
+        if not self._database.memory:
+            self.failed = str(error)
+        return error
 
     def commit(self) -> None:
         self._commit()
         self._writing = False
-        gate.leave(self)
+        self._leave()
 
     def _commit(self) -> None:
         connection = self._connection
@@ -221,11 +256,12 @@ class SqliteTransactions(Transactions):
             return
         if self._lent:
             self._note_writes()
-        if connection.total_changes == self._writes:
-            self._watch.note()  # nobody else can commit now, and this stores nothing
         self._committing = True
         try:
             self._database.commit(connection)
+        except SQLiteFailed as error:
+            self._committing = False
+            raise self._fail(error) from None
         except SQLITE_ERRORS as error:
             self._committing = False
             raise self._commit_failed(error) from error
@@ -234,25 +270,26 @@ class SqliteTransactions(Transactions):
         ours = self._database.translate(error, self._table.name)
         if not is_io_error(error):
             return ours
-        self._failed = (
-            f"{self._database.path}: a commit failed ({ours}): whether it is stored cannot be "
-            "known; open the queue again to see what is there"
+        return self._fail(
+            SQLiteFailed(
+                f"{self._database.path}: a commit failed ({ours}): whether it is stored cannot be "
+                "known before it is opened anew"
+            )
         )
-        return SQLiteFailed(self._failed)
 
     def rollback(self) -> bool:
         try:
             return self._roll_back()
         finally:
             self._writing = False
-            gate.leave(self)
+            self._leave()
 
     def _roll_back(self) -> bool:
         connection = self._connection
         if connection is None or not self._exclusive:
             self._undone()
             return False
-        if self._committing and not connection.in_transaction:
+        if self._committing and not connection.in_transaction and self._is_stored():
             return True
         try:
             connection.rollback()
@@ -261,13 +298,51 @@ class SqliteTransactions(Transactions):
             self._undone()
         return False
 
+    def _is_stored(self) -> bool:
+        """Return whether a commit that was interrupted at its end is where others read it."""
+        try:
+            self._database.verify()
+        except SQLiteFailed as error:
+            self._fail(error)
+            return False
+        return True
+
     # -- the rest of a store --------------------------------------------------------
 
     def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
-        return self._watch.changed() or (self._lent and self._has_own_writes())
+        if self._busy or not self._mutex.acquire(blocking=False):
+            return False  # who is at work looks by himself
+        try:
+            return not self._busy and self._has_changed()
+        finally:
+            self._mutex.release()
+
+    def _has_changed(self) -> bool:
+        if self._database.memory:
+            return self._has_own_writes()
+        with gate.inside(self._database):
+            if self._connection is None or self._files is None:
+                return True
+            self._looks += 1
+            glance, self._glanced = self._files.glance(), None  # before the version is read
+            try:
+                if glance is not None or self._looks % _BY_NAME == 0:
+                    self._database.check()
+                if self._read_version() != self._version or self._has_own_writes():
+                    return True
+            except SQLITE_ERRORS as error:  # a batch says what it is
+                return not is_busy(error)
+            self._glanced = glance
+        return False
+
+    def probe(self) -> tuple[int, bytes] | None:
+        return self._glanced  # for a hundred idle queues the version itself is too dear
 
     def sync(self) -> None:
-        self._database.sync()
+        try:
+            self._database.sync()
+        except SQLiteFailed as error:
+            raise self._fail(error) from error.__cause__
 
     # -- statements -----------------------------------------------------------------
 

@@ -13,11 +13,14 @@ from .sqlstore import MOST, Row, SqlStore
 from .table import ID_RANGE, MOST_COUNTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from .base import Record
 
+    _Before = tuple[dict[int, Record], dict[int, Record], float]
+
 _LONGEST_WINDOW = 256  # rows that are read ahead
+VOID = None  # in place of the id of a record that was handed out and is not there any more
 _CHUNK = 500  # values in one statement; SQLite takes 999 at least
 
 
@@ -52,7 +55,7 @@ class ReservingStore(SqlStore):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._out: set[int] = set()  # ids that are handed out
+        self._out: dict[int, Record] = {}  # what is handed out, by id
         self._has_company = False  # another object consumes, too; it has been said
         self._forget_ahead()
 
@@ -61,30 +64,40 @@ class ReservingStore(SqlStore):
         self._whole = False  # whether nothing else waits; in the other orders only
         self._ahead = 1  # rows to read next time
         self._floor = self._lowest
-        # Ids handed out and returned by this transaction, and the floor before it.
-        self._before: tuple[set[int], set[int], float] = (set(), set(), self._lowest)
+        # What this transaction has handed out and returned, and the floor before it.
+        self._before: _Before = ({}, {}, self._lowest)
 
     # -- what is in memory follows what is stored -----------------------------------
 
     def _opened(self) -> None:
-        if self._suspended:  # by a fork: what is handed out stays so
+        if self._suspended:  # what is handed out stays so, where it is the same still
             self._forget_ahead()
+            self._void_strangers()
         else:
             self._forgotten()
         super()._opened()
 
+    def _void_strangers(self) -> None:
+        """Let go of what is handed out and is not there any more: another item may have its id."""
+        for number, record in list(self._out.items()):
+            if self._rows(self._table.stamp, (number,)) != [(record.end[2],)]:
+                del self._out[number]
+                record.start = VOID
+
     def _forgotten(self) -> None:
-        self._out = set()
+        self._out = {}
         self._forget_ahead()
         super()._forgotten()
 
     def _begun(self) -> None:
-        self._before = (set(), set(), self._floor)
+        self._before = ({}, {}, self._floor)
 
     def _undone(self) -> None:
         handed_out, returned, self._floor = self._before
-        self._out = (self._out - handed_out) | returned
-        self._before = (set(), set(), self._floor)
+        for number in handed_out:
+            self._out.pop(number, None)
+        self._out.update(returned)
+        self._before = ({}, {}, self._floor)
         self._close_window()
         super()._undone()
 
@@ -107,10 +120,12 @@ class ReservingStore(SqlStore):
 
     def _count_beside_out(self) -> tuple[int, int]:
         stored = self._one(self._table.count)
-        self._out &= self._present(self._out)
+        present = self._present(self._out)
+        if len(present) < len(self._out):
+            self._out = {number: self._out[number] for number in present}
         return stored - len(self._out), stored
 
-    def _present(self, ids: set[int]) -> set[int]:
+    def _present(self, ids: Iterable[int]) -> set[int]:
         """Return those of ``ids`` that others have not deleted."""
         found: set[int] = set()
         left = list(ids)
@@ -183,25 +198,24 @@ class ReservingStore(SqlStore):
         return rows
 
     def _hand_out(self, records: list[Record]) -> None:
-        ids = {record.start for record in records}
-        self._before[0].update(ids)
-        self._out |= ids
-        self._more(-len(ids), 0)
+        taken = {record.start: record for record in records}
+        self._before[0].update(taken)
+        self._out.update(taken)
+        self._more(-len(taken), 0)
 
     def untake(self, records: Sequence[Record]) -> None:
         for record in records:
             if record.start in self._out:
-                self._out.remove(record.start)
-                self._before[1].add(record.start)
+                self._before[1][record.start] = self._out.pop(record.start)
                 self._floor = min(self._floor, self._below(record.start))
                 self._more(1, 0)
         self._close_window()
 
     def settle(self, records: Sequence[Record]) -> None:
-        ids = {record.start for record in records}
+        ids = {record.start for record in records} - {VOID}
         deleted = self._delete(list(ids)) if ids else 0
-        self._before[1].update(ids & self._out)
-        self._out -= ids
+        for number in ids & self._out.keys():
+            self._before[1][number] = self._out.pop(number)
         self._more(0, -deleted)
         if deleted != len(ids):
             self._known = False

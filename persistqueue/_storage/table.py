@@ -175,6 +175,7 @@ class Table:
         self.first = f"{select}{live} ORDER BY {order} LIMIT {mark}"
         self.after = f"{select}{live}{also}_id {behind} {mark} ORDER BY {order} LIMIT {mark}"
         self.by_id = f"{select}{live}{also}_id = {mark}"
+        self.stamp = f"SELECT timestamp FROM {table} WHERE _id = {mark}"
         self.by_data = f"SELECT 1 FROM {table} WHERE data = {mark}"
         # The same for rows that are about to be handed out.
         self.take_first, self.take_after, self.take_by_id = self.first, self.after, self.by_id

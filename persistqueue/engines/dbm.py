@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._log import warn
 from .._storage.files import Disk
+from .._storage.sqlite import journal_of
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
 from . import inert
 from .base import Recipe, StorageEngine, beside
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _HEAD, _TAIL = b"head_id", b"tail_id"
 _NUMBER = struct.Struct("<4sqc")  # a pickle of a number, always as long: dbm.dumb counts on it
-_SQLITE = b"SQLite format 3\0"
 _GNU = frozenset({0x13579ACE, 0x13579ACD, 0x13579ACF, 0x13579AD0, 0x13579AD1})
 
 
@@ -176,15 +176,14 @@ def kind_of(path: str) -> str | None:
     Raises:
         FormatError: none of them did.
     """
-    try:
-        with open(path, "rb") as file:
-            start = file.read(16)
-    except FileNotFoundError:
+    if not os.path.exists(path):
         here = os.path.exists(path + ".dat")
         return "dumb" if here and _either(path, ".dir", ".bak") else None
-    if start == _SQLITE or not start:
+    if journal_of(path):
         return "sqlite3"
-    if len(start) >= 4 and {*struct.unpack("=L", start[:4])} <= _GNU:
+    with open(path, "rb") as file:  # SQLite has not got it open, then
+        start = file.read(4)
+    if len(start) == 4 and {*struct.unpack("=L", start)} <= _GNU:
         return "gnu"
     raise FormatError(f"{path} is no file of DbmEngine; nothing was changed")
 

@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .._storage.sqlite import Database, close_quietly
+from .._storage.sqlite import Database
 from .._storage.sqliteerrors import SQLITE_ERRORS, TRANSLATED
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class SqliteFile:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit what is done inside, or nothing of it."""
-        if not self._database.still_there():
-            raise self._database.removed()
+        self._database.check()
         connection = self._connection
         with self._translated():
             connection.execute("BEGIN IMMEDIATE")
@@ -65,7 +64,7 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close it."""
-        close_quietly(self._connection)
+        self._database.close(self._connection, self._database.files)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
