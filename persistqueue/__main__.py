@@ -1,6 +1,6 @@
 """``python -m persistqueue``: look at queues, mend them, see what is next.
 
-A command is a module of ``_commands`` with ``add_arguments(parser)`` and ``run(arguments)``,
+A command is a module of ``_cli`` with ``add_arguments(parser)`` and ``run(arguments)``,
 which returns the exit status; the first paragraph of its docstring is its help.
 """
 
@@ -11,8 +11,8 @@ import io
 import sys
 from typing import TYPE_CHECKING
 
-from ._commands import COMMANDS
-from ._commands.places import NoQueue
+from ._cli import COMMANDS
+from ._cli.places import NoQueue
 from .exceptions import PersistQueueError
 
 if TYPE_CHECKING:

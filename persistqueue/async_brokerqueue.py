@@ -7,16 +7,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
-from ._async_errors import AsyncEmpty
-from ._broker import MOST, BrokerQueueFace, Message
-from ._brokernames import message_id, message_ids
-from ._brokerstream import PAGE, Progress
-from ._filequeue import T
-from ._log import warn
-from ._options import whole
-from ._runtime.deadline import FOREVER, NOW, Deadline
-from ._runtime.turns import each
-from ._storage import brokerreads
+from ._broker import readers as brokerreads
+from ._broker.names import message_id, message_ids
+from ._broker.options import MOST, BrokerQueueFace, Message
+from ._broker.stream import PAGE, Progress
+from ._core.arguments import T, whole
+from ._core.async_errors import AsyncEmpty
+from ._core.deadline import FOREVER, NOW, Deadline
+from ._core.log import warn
+from ._core.turns import each
 from .exceptions import QueueClosed
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._storage.base import Record
+    from ._core.store import Record
     from .async_broker import AsyncBroker
 
 __all__ = ["AsyncBrokerQueue", "AsyncStream"]

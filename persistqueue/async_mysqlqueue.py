@@ -5,17 +5,16 @@ from __future__ import annotations
 from asyncio import sleep
 from typing import TYPE_CHECKING, Any
 
-from ._async_ackbase import AsyncAckBase
-from ._async_sqlbase import AsyncPlainPuts, AsyncSQLBase
-from ._filequeue import T
-from ._mysqlqueue import POOL_NAP, MysqlFace
-from ._options import MAX_ITEM_BYTES, whole
-from ._runtime.acks import AT_ACK
-from ._runtime.hops import FileHops, in_executor
-from ._runtime.takes import AT_ROW_DONE, AT_TAKE
-from ._runtime.tasks import TaskShell
-from ._storage.mysqlstores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
-from ._storage.table import ACK_FIFO
+from ._core.arguments import MAX_ITEM_BYTES, T, whole
+from ._core.inflight import AT_ROW_DONE, AT_TAKE
+from ._core.inflight_acks import AT_ACK
+from ._core.tasks import TaskShell
+from ._core.worker import FileHops, in_executor
+from ._sql.async_ackqueue import AsyncAckBase
+from ._sql.async_queue import AsyncPlainPuts, AsyncSQLBase
+from ._sql.mysql.options import POOL_NAP, MysqlFace
+from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
+from ._sql.statements import ACK_FIFO
 from .exceptions import Empty, Full
 from .serializers import pickle
 

@@ -7,14 +7,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from ._log import warn
-from ._options import MAX_ITEM_BYTES
-from ._pdict import NO_DEFAULT, DictFace, missing
-from ._runtime.policy import CALL, Op
-from ._runtime.sqlitehops import SqliteHops
-from ._runtime.takes import AT_TAKE
-from ._runtime.tasks import TaskShell
-from ._storage.dictstore import MISSING, stored_key
+from ._core.arguments import MAX_ITEM_BYTES
+from ._core.inflight import AT_TAKE
+from ._core.log import warn
+from ._core.tasks import TaskShell
+from ._core.waiters import CALL, Op
+from ._sql.sqlite.dictoptions import NO_DEFAULT, DictFace, missing
+from ._sql.sqlite.dicts import MISSING, stored_key
+from ._sql.sqlite.worker import SqliteHops
 from .serializers import pickle
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import aiosqlite
     from typing_extensions import Self
 
-    from ._storage.base import Store
-    from ._storage.dictstore import Stored
+    from ._core.store import Store
+    from ._sql.sqlite.dicts import Stored
 
 __all__ = ["AsyncPDict"]
 

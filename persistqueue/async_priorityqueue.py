@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._async_sqlitebase import AsyncSQLiteBase
-from ._filequeue import T
-from ._storage.table import PRIORITY
+from ._core.arguments import T
+from ._sql.sqlite.async_queue import AsyncSQLiteBase
+from ._sql.statements import PRIORITY
 from .exceptions import Empty, Full
 from .priorityqueue import checked_priority
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._compat_file import AsyncQueueNames
-from ._filequeue import NO_ITEM, FileQueue, T
-from ._options import whole
-from ._runtime.deadline import Deadline
-from ._runtime.hops import FileHops
-from ._runtime.takes import AT_TASK_DONE, AUTOSAVE
-from ._runtime.tasks import TaskShell
-from ._runtime.turns import each
-from ._storage.block import cannot_encode
-from ._tasked import TaskedQueue
+from ._core.arguments import NO_ITEM, T, whole
+from ._core.block import cannot_encode
+from ._core.deadline import Deadline
+from ._core.inflight import AT_TASK_DONE, AUTOSAVE
+from ._core.queue_tasks import TaskedQueue
+from ._core.tasks import TaskShell
+from ._core.turns import each
+from ._core.worker import FileHops
+from ._files.names import AsyncQueueNames
+from ._files.options import FileQueue
 from .exceptions import Empty, Full
 from .serializers import async_pickle
 from .serializers._coroutines import Driven, is_coroutine_function
@@ -29,7 +29,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._storage.files import File
+    from ._core.disk import File
 
 __all__ = ["AsyncQueue", "Empty", "Full"]
 

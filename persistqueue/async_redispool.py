@@ -7,12 +7,11 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._filequeue import T
-from ._log import warn
-from ._options import whole
-from ._redispoolface import PoolFace
-from ._runtime.hops import FileHops, in_executor
-from ._runtime.turns import each
+from ._core.arguments import T, whole
+from ._core.log import warn
+from ._core.turns import each
+from ._core.worker import FileHops, in_executor
+from ._redis.pooloptions import PoolFace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

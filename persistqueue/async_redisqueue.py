@@ -5,21 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._filequeue import NO_ITEM, T
-from ._options import one_of, whole
-from ._redisface import AIO_PY_RQ_LEASE, LOST, RedisFace
-from ._runtime.deadline import Deadline
-from ._runtime.hops import FileHops, in_executor
-from ._runtime.tasks import TaskShell
-from ._runtime.turns import each
-from ._storage.redisscripts import parts_of
-from ._tasked import TaskedQueue
+from ._core.arguments import NO_ITEM, T, one_of, whole
+from ._core.deadline import Deadline
+from ._core.queue_tasks import TaskedQueue
+from ._core.tasks import TaskShell
+from ._core.turns import each
+from ._core.worker import FileHops, in_executor
+from ._redis.options import AIO_PY_RQ_LEASE, LOST, RedisFace
+from ._redis.scripts import parts_of
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._storage.base import Record
+    from ._core.store import Record
 
 __all__ = ["AsyncRedisQueue", "AsyncRedisUniqueQueue", "Empty", "Full"]
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._async_ackbase import AsyncAckBase
-from ._async_sqlitebase import AsyncSQLiteBase
-from ._filequeue import T
-from ._options import MAX_ITEM_BYTES, whole
-from ._runtime.acks import AT_ACK
-from ._runtime.tasks import TaskShell
-from ._storage.sqlitestores import SqliteAckStore
-from ._storage.table import (
-    ACK_FIFO,
-    ACK_FILO,
-    ACK_UNIQUE,
-)
+from ._core.arguments import MAX_ITEM_BYTES, T, whole
+from ._core.inflight_acks import AT_ACK
+from ._core.tasks import TaskShell
+from ._sql.async_ackqueue import AsyncAckBase
+from ._sql.sqlite.async_queue import AsyncSQLiteBase
+from ._sql.sqlite.stores import SqliteAckStore
+from ._sql.statements import ACK_FIFO, ACK_FILO, ACK_UNIQUE
 from .exceptions import Empty, Full
 from .serializers import pickle
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ._async_sqlbase import AsyncPlainPuts
-from ._async_sqlitebase import AsyncSQLiteBase
-from ._filequeue import T
-from ._storage.table import FILO, UNIQUE
+from ._core.arguments import T
+from ._sql.async_queue import AsyncPlainPuts
+from ._sql.sqlite.async_queue import AsyncSQLiteBase
+from ._sql.statements import FILO, UNIQUE
 from .exceptions import Empty, Full
 
 __all__ = [

@@ -6,16 +6,16 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from ._broker import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
-from ._brokerdump import Dump, Loader, dump_text, opened
-from ._brokernames import queue_name
-from ._brokertx import Exited, Transaction, TransactionQueue
-from ._runtime.deadline import FOREVER
-from ._runtime.lines import ManyQueues
-from ._runtime.takes import UNLESS_HELD
-from ._runtime.threads import ThreadShell
-from ._storage import brokerreads
-from ._storage.base import Stale
+from ._broker import readers as brokerreads
+from ._broker.dump import Dump, Loader, dump_text, opened
+from ._broker.names import queue_name
+from ._broker.options import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
+from ._broker.transaction import Exited, Transaction, TransactionQueue
+from ._broker.waiters import ManyQueues
+from ._core.deadline import FOREVER
+from ._core.inflight import UNLESS_HELD
+from ._core.store import Stale
+from ._core.threads import ThreadShell
 from .brokerconfig import BrokerConfig
 from .brokerqueue import BrokerQueue, Stream
 from .serializers import pickle
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._storage.base import Store
-    from ._storage.brokerreads import Source
+    from ._broker.readers import Source
+    from ._core.store import Store
 
 __all__ = [
     "Broker",

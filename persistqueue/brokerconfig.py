@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._log import warn
-from ._options import DURABILITIES, one_of, whole
+from ._core.arguments import DURABILITIES, one_of, whole
+from ._core.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,14 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, overload
 
 from . import exceptions
-from ._broker import MOST, BrokerQueueFace, Message
-from ._brokernames import message_id, message_ids
-from ._brokerstream import PAGE, Progress
-from ._filequeue import T
-from ._log import warn
-from ._options import whole
-from ._runtime.deadline import FOREVER, NOW, Deadline
-from ._storage import brokerreads
+from ._broker import readers as brokerreads
+from ._broker.names import message_id, message_ids
+from ._broker.options import MOST, BrokerQueueFace, Message
+from ._broker.stream import PAGE, Progress
+from ._core.arguments import T, whole
+from ._core.deadline import FOREVER, NOW, Deadline
+from ._core.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._storage.base import Record
+    from ._core.store import Record
     from .broker import Broker
 
 __all__ = ["BrokerQueue", "Stream"]

@@ -32,7 +32,7 @@ Every message may be shown to a user as it is.  Errors from the operating
 system (a full disk, a missing permission) are the ``OSError`` they are.
 
 The SQLite classes raise subclasses that are errors of ``sqlite3``, or of a serializer,
-too (``_storage/sqliteerrors.py``).
+too (``_sql/sqlite/errors.py``).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ import queue as _queue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
+    from ._core.async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 
 __all__ = [
     "AsyncEmpty",
@@ -212,6 +212,6 @@ class ItemTooLarge(PersistQueueError):
 def __getattr__(name: str) -> Any:
     if name not in ("AsyncEmpty", "AsyncFull", "AsyncQueueShutDown"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import _async_errors
+    from ._core import async_errors as _async_errors
 
     return getattr(_async_errors, name)

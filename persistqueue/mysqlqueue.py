@@ -5,16 +5,15 @@ from __future__ import annotations
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from ._ackbase import AckBase
-from ._compat_mysql import MySQLConn, MysqlQueueNames
-from ._filequeue import T
-from ._mysqlqueue import POOL_NAP, MysqlFace
-from ._options import MAX_ITEM_BYTES, whole
-from ._runtime.acks import AT_ACK
-from ._runtime.takes import AT_ROW_DONE, AT_TAKE
-from ._runtime.threads import ThreadShell
-from ._storage.mysqlstores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
-from ._storage.table import ACK_FIFO
+from ._core.arguments import MAX_ITEM_BYTES, T, whole
+from ._core.inflight import AT_ROW_DONE, AT_TAKE
+from ._core.inflight_acks import AT_ACK
+from ._core.threads import ThreadShell
+from ._sql.ackqueue import AckBase
+from ._sql.mysql.names import MySQLConn, MysqlQueueNames
+from ._sql.mysql.options import POOL_NAP, MysqlFace
+from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
+from ._sql.statements import ACK_FIFO
 from .exceptions import Empty, Full
 from .serializers import pickle
 from .sqlbase import PlainPuts, SQLBase

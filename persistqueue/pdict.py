@@ -15,10 +15,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._compat_dict import DictNames
-from ._options import MAX_ITEM_BYTES
-from ._pdict import NO_DEFAULT, DictFace, missing
-from ._storage.dictstore import MISSING, stored_key
+from ._core.arguments import MAX_ITEM_BYTES
+from ._sql.sqlite.dictnames import DictNames
+from ._sql.sqlite.dictoptions import NO_DEFAULT, DictFace, missing
+from ._sql.sqlite.dicts import MISSING, stored_key
 from .serializers import pickle
 
 if TYPE_CHECKING:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._filequeue import T
-from ._options import whole
-from ._storage.table import ID_RANGE, PRIORITY
+from ._core.arguments import T, whole
+from ._sql.statements import ID_RANGE, PRIORITY
 from .exceptions import Empty, Full
 from .sqlbase import SQLiteBase
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._compat_file import QueueNames, atomic_rename
-from ._filequeue import NO_ITEM, FileQueue, T
-from ._options import whole
-from ._runtime.deadline import FOREVER, Deadline
-from ._runtime.takes import AT_TASK_DONE, AUTOSAVE
-from ._runtime.threads import ThreadShell
-from ._threaded import ThreadedQueue
+from ._core.arguments import NO_ITEM, T, whole
+from ._core.deadline import FOREVER, Deadline
+from ._core.inflight import AT_TASK_DONE, AUTOSAVE
+from ._core.queue_threads import ThreadedQueue
+from ._core.threads import ThreadShell
+from ._files.names import QueueNames, atomic_rename
+from ._files.options import FileQueue
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:

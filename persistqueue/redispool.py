@@ -7,9 +7,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._filequeue import T
-from ._options import whole
-from ._redispoolface import PoolFace
+from ._core.arguments import T, whole
+from ._redis.pooloptions import PoolFace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

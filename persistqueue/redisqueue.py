@@ -5,19 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._filequeue import NO_ITEM, T
-from ._options import one_of, whole
-from ._redisface import AIO_PY_RQ_LEASE, LOST, RedisFace
-from ._runtime.deadline import Deadline
-from ._runtime.threads import ThreadShell
-from ._storage.redisscripts import parts_of
-from ._threaded import ThreadedQueue
+from ._core.arguments import NO_ITEM, T, one_of, whole
+from ._core.deadline import Deadline
+from ._core.queue_threads import ThreadedQueue
+from ._core.threads import ThreadShell
+from ._redis.options import AIO_PY_RQ_LEASE, LOST, RedisFace
+from ._redis.scripts import parts_of
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._storage.base import Record
+    from ._core.store import Record
 
 __all__ = ["Empty", "Full", "RedisQueue", "RedisUniqueQueue"]
 

@@ -5,18 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ._ackbase import AckBase
-from ._compat_sql import TICK_FOR_WAIT
-from ._filequeue import T
-from ._options import MAX_ITEM_BYTES, whole
-from ._runtime.acks import AT_ACK
-from ._runtime.threads import ThreadShell
-from ._storage.sqlitestores import SqliteAckStore
-from ._storage.table import (
-    ACK_FIFO,
-    ACK_FILO,
-    ACK_UNIQUE,
-)
+from ._core.arguments import MAX_ITEM_BYTES, T, whole
+from ._core.inflight_acks import AT_ACK
+from ._core.threads import ThreadShell
+from ._sql.ackqueue import AckBase
+from ._sql.names import TICK_FOR_WAIT
+from ._sql.sqlite.stores import SqliteAckStore
+from ._sql.statements import ACK_FIFO, ACK_FILO, ACK_UNIQUE
 from .exceptions import Empty, Full
 from .serializers import pickle
 from .sqlbase import SQLiteBase

@@ -5,21 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._compat_sql import (
+from ._core.arguments import MAX_ITEM_BYTES, NO_ITEM, T, whole
+from ._core.deadline import FOREVER, Deadline
+from ._core.inflight import AT_ROW_DONE, AT_TAKE
+from ._core.queue_threads import ThreadedQueue
+from ._core.threads import ThreadShell
+from ._sql.names import (
     TICK_FOR_WAIT,
     SqlQueueNames,
     commit_ignore_error,
     with_conditional_transaction,
 )
-from ._compat_sqlite import SqliteNames
-from ._filequeue import NO_ITEM, T
-from ._options import MAX_ITEM_BYTES, whole
-from ._runtime.deadline import FOREVER, Deadline
-from ._runtime.takes import AT_ROW_DONE, AT_TAKE
-from ._runtime.threads import ThreadShell
-from ._sqlqueue import SqlFace, SqliteFace, in_range, no_row, row_id, to_update
-from ._storage.sqlitestores import SqliteDeletingStore, SqliteReservingStore
-from ._threaded import ThreadedQueue
+from ._sql.options import SqlFace, SqliteFace, in_range, no_row, row_id, to_update
+from ._sql.sqlite.names import SqliteNames
+from ._sql.sqlite.stores import SqliteDeletingStore, SqliteReservingStore
 from .exceptions import Empty
 from .serializers import pickle
 

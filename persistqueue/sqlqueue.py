@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._filequeue import T
-from ._storage.table import FILO, UNIQUE
+from ._core.arguments import T
+from ._sql.statements import FILO, UNIQUE
 from .exceptions import Empty, Full
 from .sqlbase import PlainPuts, SQLiteBase
 

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import persistqueue
 from persistqueue import AsyncQueue, Empty, Queue
-from persistqueue._storage.files import Disk, File, SyncError
-from persistqueue._storage.folder import Folder
+from persistqueue._core.disk import Disk, File, SyncError
+from persistqueue._core.folder import Folder
 
 CALLS = tuple(
     name for name, value in vars(Disk).items() if callable(value) and not name.startswith("_")

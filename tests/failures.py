@@ -31,7 +31,7 @@ from crashdisk import (
 from waiting import until
 
 from persistqueue import QueueFailed
-from persistqueue._storage.files import Disk
+from persistqueue._core.disk import Disk
 
 Family = Callable[[Disk], Any]  #: makes a class of queues on a disk
 

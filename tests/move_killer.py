@@ -60,7 +60,7 @@ def _serve() -> None:
 
 def _killed_at(step: int, arguments: list[str]) -> int:
     from persistqueue.__main__ import main
-    from persistqueue._commands import move, transfer
+    from persistqueue._cli import move, transfer
 
     left = [step]
 
@@ -103,6 +103,6 @@ def _killed_at(step: int, arguments: list[str]) -> int:
 if __name__ == "__main__":
     # Once, for all forks.
     from persistqueue import __main__  # noqa: F401
-    from persistqueue._commands import mysqlends, redisends  # noqa: F401
+    from persistqueue._cli import mysqlends, redisends  # noqa: F401
 
     _serve()

@@ -37,8 +37,8 @@ from crashdisk import (
 )
 
 from persistqueue import QueueFailed, serializers
-from persistqueue._storage.files import Disk, File, SyncError
-from persistqueue._storage.framing import framing_of
+from persistqueue._core.disk import Disk, File, SyncError
+from persistqueue._core.framing import framing_of
 
 SECTOR = 512
 

@@ -53,8 +53,8 @@ from persistqueue import (
     exceptions,
     serializers,
 )
-from persistqueue._runtime import reopening
-from persistqueue._storage.files import Disk
+from persistqueue._core import patience as reopening
+from persistqueue._core.disk import Disk
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process .* is multi-threaded, use of fork:DeprecationWarning"

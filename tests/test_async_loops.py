@@ -24,7 +24,7 @@ from waiting import Call, until
 
 import persistqueue
 from persistqueue import AsyncQueue, AsyncSQLiteQueue, Empty, Full, Queue, QueueClosed, engines
-from persistqueue._storage.files import Disk, File
+from persistqueue._core.disk import Disk, File
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -532,7 +532,7 @@ async def test_a_cancelled_call_does_not_wait_for_a_lock_for_long(
 ) -> None:
     """A put that is cancelled while somebody else has the lock gives up long before 10 s."""
     fcntl = pytest.importorskip("fcntl", reason="needs flock")
-    monkeypatch.setattr("persistqueue._runtime.patience.LEAST_PATIENCE", 0.05)
+    monkeypatch.setattr("persistqueue._core.patience.LEAST_PATIENCE", 0.05)
     async with AsyncQueue[str](path) as queue:
         await queue.put("first")
         with open(path / ".lock") as held:  # noqa: ASYNC230 - a file that is there

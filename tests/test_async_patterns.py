@@ -31,7 +31,7 @@ from ledger import SOON
 
 from persistqueue import AsyncQueue, PersistQueueError
 from persistqueue import QueueShutDown as ShutDown
-from persistqueue._storage.files import Disk
+from persistqueue._core.disk import Disk
 
 NUMBER = 12  # items that a run puts
 GIVES_UP = (OSError, PersistQueueError)

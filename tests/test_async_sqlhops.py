@@ -17,7 +17,7 @@ from loops import eventually
 from waiting import PATIENCE
 
 from persistqueue import AsyncPDict, AsyncSQLiteQueue
-from persistqueue._runtime.sqlitehops import SqliteHops
+from persistqueue._sql.sqlite.worker import SqliteHops
 
 
 @pytest.fixture

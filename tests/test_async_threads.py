@@ -35,7 +35,7 @@ def _watched() -> Iterator[None]:
 WHO_TOUCHES_THE_DISK = """
 import asyncio, gc, os, sys, threading
 from persistqueue import AsyncQueue, Queue
-from persistqueue._storage.files import Disk
+from persistqueue._core.disk import Disk
 
 EVENTS = ("open", "os.", "fcntl.", "shutil.", "tempfile.", "glob.", "pathlib.")
 loops_own, others, calls = [], set(), {"loop": set(), "other": set()}

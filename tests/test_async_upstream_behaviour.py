@@ -18,13 +18,7 @@ from unittest.mock import MagicMock, patch
 import pytest
 from loops import in_loop, parked
 
-from persistqueue import (
-    AsyncQueue,
-    Empty,
-    Full,
-    QueueCorrupt,
-    serializers,
-)
+from persistqueue import AsyncQueue, Empty, Full, QueueCorrupt, serializers
 
 OPTIONS: dict[str, dict[str, Any]] = {"default": {}} | {
     name: {"serializer": getattr(serializers, name)}

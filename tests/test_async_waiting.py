@@ -19,8 +19,8 @@ from turns import turns
 
 import persistqueue
 from persistqueue import AsyncQueue
-from persistqueue._runtime import policy
-from persistqueue._runtime.deadline import FOREVER
+from persistqueue._core import waiters as policy
+from persistqueue._core.deadline import FOREVER
 from persistqueue.exceptions import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 
 

@@ -15,7 +15,7 @@ import pytest
 from crashdisk import watchdog
 
 from persistqueue import Queue, QueueCorrupt
-from persistqueue._storage import reader
+from persistqueue._files import reader
 
 REAL = reader._BLOCK
 HEADER = 17

@@ -21,10 +21,10 @@ from crashdisk import Fault, FaultyDisk, UnsyncedDisk
 
 from persistqueue import Broker, PDict, Queue, SQLiteAckQueue, SQLiteQueue, UniqueQ, serializers
 from persistqueue.__main__ import main
-from persistqueue._commands import progress
-from persistqueue._commands.report import Findings
-from persistqueue._storage.framing import framing_of
-from persistqueue._storage.salvage import Place, repair
+from persistqueue._cli import progress
+from persistqueue._cli.report import Findings
+from persistqueue._core.framing import framing_of
+from persistqueue._files.salvage import Place, repair
 from persistqueue.engines import SQLiteEngine
 from persistqueue.serializers import signed
 
@@ -540,8 +540,8 @@ def test_repair_does_not_claim_what_it_cannot_do(
 def test_repair_waits_for_the_lock_and_gives_up(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from persistqueue._commands import aside
-    from persistqueue._storage import salvage
+    from persistqueue._cli import aside
+    from persistqueue._files import salvage
 
     monkeypatch.setattr(salvage, "_PATIENCE", 0.0)
     monkeypatch.setattr(aside, "PATIENCE", 0.0)

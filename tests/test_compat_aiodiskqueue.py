@@ -27,13 +27,7 @@ from loops import eventually, in_loop, parked
 from turns import TURNS, turns
 
 from persistqueue import FormatError, PersistQueueError, QueueLocked, SerializationError
-from persistqueue.compat.aiodiskqueue import (
-    Queue,
-    QueueEmpty,
-    QueueException,
-    QueueFull,
-    engines,
-)
+from persistqueue.compat.aiodiskqueue import Queue, QueueEmpty, QueueException, QueueFull, engines
 from persistqueue.engines import DbmEngine
 
 THEIRS = Path(__file__).with_name("peers") / "aiodiskqueue-0.1.1"

@@ -41,9 +41,9 @@ from failures import FailingBesideAnother, calls_of, check_failures
 from powercuts import check_lives, check_power, check_process, crashes_of, moments_of, twice
 
 from persistqueue import Queue, QueueFailed, serializers
-from persistqueue._runtime import reopening
-from persistqueue._storage.files import SyncError
-from persistqueue._storage.framing import framing_of
+from persistqueue._core import patience as reopening
+from persistqueue._core.disk import SyncError
+from persistqueue._core.framing import framing_of
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 forks = pytest.mark.filterwarnings(

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from persistqueue._storage.base import Record
-from persistqueue._storage.chunkstate import Position, State
-from persistqueue._storage.cursor import Cursor
+from persistqueue._core.cursor import Cursor, Position, State
+from persistqueue._core.store import Record
 
 _SIZE = 10  # records in a chunk
 

@@ -14,7 +14,7 @@ import pytest
 from crashdisk import ON_DISK, UnsyncedDisk, descriptors, drain, watchdog
 
 from persistqueue import FormatError, Queue, QueueCorrupt, serializers
-from persistqueue._storage.files import File
+from persistqueue._core.disk import File
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs /dev/fd")
 

@@ -11,14 +11,7 @@ from typing import Any
 
 import pytest
 
-from persistqueue import (
-    Empty,
-    ItemTooLarge,
-    PersistQueueError,
-    Queue,
-    SerializationError,
-    engines,
-)
+from persistqueue import Empty, ItemTooLarge, PersistQueueError, Queue, SerializationError, engines
 from persistqueue.engines import StorageEngine
 
 ENGINES = ["SQLiteEngine", "DbmEngine", "PickledListEngine"]

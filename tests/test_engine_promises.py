@@ -63,7 +63,7 @@ def test_atomic(name: str, tmp_path: Path) -> None:
     if name == "MemoryEngine":
         return
     code = f"""
-import os, sys, persistqueue._storage.files as files
+import os, sys, persistqueue._core.disk as files
 from persistqueue import Queue, engines
 q = Queue(sys.argv[1], engine=engines.{name}, durability="process")
 q.put_many([1, 2])
@@ -132,7 +132,7 @@ def test_power(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             real(fd)
 
         monkeypatch.setattr(os, call, counted)
-        monkeypatch.setattr("persistqueue._storage.files._sync", os.fdatasync)
+        monkeypatch.setattr("persistqueue._core.disk._sync", os.fdatasync)
     found = {}
     for durability in ("power", "process"):
         with queue_on(name, tmp_path, durability=durability) as q:

@@ -13,16 +13,10 @@ import pytest
 from crashdisk import SCRIPT, Driver, Model, drain
 from waiting import Call, until
 
-from persistqueue import (
-    EngineError,
-    PersistQueueError,
-    Queue,
-    QueueFailed,
-    QueueLocked,
-)
-from persistqueue._runtime import reopening
-from persistqueue._storage.readahead import ReadAhead
+from persistqueue import EngineError, PersistQueueError, Queue, QueueFailed, QueueLocked
+from persistqueue._core import patience as reopening
 from persistqueue.engines import MemoryEngine, SQLiteEngine, StorageEngine
+from persistqueue.engines._readahead import ReadAhead
 
 
 class Failing(MemoryEngine):

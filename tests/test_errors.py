@@ -41,9 +41,10 @@ from persistqueue import (
     exceptions,
     serializers,
 )
-from persistqueue._filequeue import FileQueue
-from persistqueue._runtime import patience, reopening
-from persistqueue._storage.files import Disk, File, SyncError
+from persistqueue._core import patience
+from persistqueue._core import patience as reopening
+from persistqueue._core.disk import Disk, File, SyncError
+from persistqueue._files.options import FileQueue
 from persistqueue.engines import MemoryEngine
 
 NAMES = ("pickle", "msgpack", "cbor2", "json")

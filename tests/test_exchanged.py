@@ -20,8 +20,8 @@ from crashdisk import ON_DISK, NumberedDisk, contents, drain, files_of, unsynced
 from test_crash_points import Lines
 
 from persistqueue import QueueFailed, serializers
-from persistqueue._runtime import reopening
-from persistqueue._storage import folder
+from persistqueue._core import folder
+from persistqueue._core import patience as reopening
 
 needs_links = pytest.mark.skipif(os.name == "nt", reason="what is open cannot be moved there")
 pytestmark = needs_links

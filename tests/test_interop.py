@@ -25,7 +25,7 @@ from upstream import Theirs, Upstream, UpstreamError, upstream_fixture  # noqa: 
 from upstream_worker import Zipped
 
 from persistqueue import FormatError, Full, ItemTooLarge, Queue, serializers
-from persistqueue._storage.files import Disk
+from persistqueue._core.disk import Disk
 
 SERIALIZERS = ("pickle", "msgpack", "cbor2", "json")
 BOTH_WAYS = [("theirs", "ours"), ("ours", "theirs")]

@@ -41,7 +41,7 @@ from persistqueue import (
     serializers,
 )
 from persistqueue.__main__ import main
-from persistqueue._commands import ends, fileends, names, opening, redisends, transfer
+from persistqueue._cli import ends, fileends, names, opening, redisends, transfer
 
 NO_FORK = not hasattr(os, "fork")
 

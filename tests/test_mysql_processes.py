@@ -20,13 +20,7 @@ from families import BlockingAsyncQueue, run
 from mysql_server import MysqlServer, mysql, new_server, where  # noqa: F401
 from waiting import Call, until
 
-from persistqueue import (
-    AsyncMySQLAckQueue,
-    AsyncMySQLQueue,
-    Empty,
-    MySQLAckQueue,
-    MySQLQueue,
-)
+from persistqueue import AsyncMySQLAckQueue, AsyncMySQLQueue, Empty, MySQLAckQueue, MySQLQueue
 
 _HOME = str(Path(__file__).parents[1])
 

@@ -21,7 +21,7 @@ from crashdisk import Child, contents, descriptors, drain, on_disk, watchdog
 from waiting import Call, until
 
 from persistqueue import Empty, Full, Queue, QueueFailed, QueueLocked
-from persistqueue._storage.files import Disk, File
+from persistqueue._core.disk import Disk, File
 
 fcntl = pytest.importorskip("fcntl", reason="needs flock")
 
@@ -325,7 +325,7 @@ input()
 
 def test_locked_by_another_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that somebody keeps makes calls raise QueueLocked, until it is free again."""
-    monkeypatch.setattr("persistqueue._runtime.patience.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("persistqueue._core.patience.LOCK_PATIENCE", 0.1)
     with Queue[str](path) as queue:
         queue.put("first")
         with Child(HOLDER, path / ".lock") as holder:

@@ -25,7 +25,7 @@ from persistqueue import (
     SerializationError,
     SQLiteQueue,
 )
-from persistqueue._storage import sqliteerrors
+from persistqueue._sql.sqlite import errors as sqliteerrors
 
 BIG = "x" * 200_000
 

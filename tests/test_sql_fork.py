@@ -25,7 +25,7 @@ from persistqueue import (
     SQLiteQueue,
     UniqueQ,
 )
-from persistqueue._storage import forkgate
+from persistqueue._sql.sqlite import forks as forkgate
 from persistqueue.serializers import json
 
 KINDS = [FILOSQLiteQueue, PriorityQueue, SQLiteAckQueue, SQLiteQueue, UniqueQ]

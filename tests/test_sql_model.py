@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from persistqueue import Empty
-from persistqueue._storage.table import ACKED, FAILED, HELD, NEW, READY
+from persistqueue._sql.statements import ACKED, FAILED, HELD, NEW, READY
 
 WAITING = (NEW, READY)
 

@@ -24,14 +24,10 @@ from sqlite_objects import each_kind, each_way, open_any
 from stranger import DEAD, TOUCH, contents, stranger
 from waiting import Call, until
 
-from persistqueue import (
-    Broker,
-    QueueFailed,
-    SQLiteQueue,
-)
+from persistqueue import Broker, QueueFailed, SQLiteQueue
 from persistqueue.__main__ import main
-from persistqueue._storage import openfiles
-from persistqueue._storage.openfiles import OpenFiles
+from persistqueue._sql.sqlite import openfiles
+from persistqueue._sql.sqlite.openfiles import OpenFiles
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows keeps what is open")
 

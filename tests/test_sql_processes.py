@@ -19,7 +19,7 @@ from sqlite_objects import open_any
 from waiting import Call, until
 
 from persistqueue import PriorityQueue, SQLiteAckQueue, SQLiteQueue
-from persistqueue._storage.openfiles import OpenFiles
+from persistqueue._sql.sqlite.openfiles import OpenFiles
 
 KINDS = [*SQL_KINDS, *(f"Async{kind}" for kind in SQL_KINDS)]
 _HOME = str(Path(__file__).parents[1])

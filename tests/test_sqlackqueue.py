@@ -22,7 +22,7 @@ from persistqueue import (
     UniqueAckQ,
     serializers,
 )
-from persistqueue._storage.owners import FileOwner
+from persistqueue._sql.sqlite.owners import FileOwner
 
 KINDS = [FILOSQLiteAckQueue, SQLiteAckQueue, UniqueAckQ]
 
@@ -462,7 +462,7 @@ def test_an_owner_of_another_user_is_alive(path: Path, monkeypatch: pytest.Monke
     with SQLiteQueue(path) as q:
         owner = FileOwner(q._store.database)
         with monkeypatch.context() as patches:
-            patches.setattr("persistqueue._storage.owners.os.open", refuse)
+            patches.setattr("persistqueue._sql.sqlite.owners.os.open", refuse)
             assert not owner.is_dead("0" * 32)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from persistqueue._runtime.acks import Unacked
-from persistqueue._runtime.policy import SETTLE
-from persistqueue._runtime.takes import RowTakes, Takes
-from persistqueue._storage.base import Record
+from persistqueue._core.inflight import RowTakes, Takes
+from persistqueue._core.inflight_acks import Unacked
+from persistqueue._core.store import Record
+from persistqueue._core.waiters import SETTLE
 
 
 class Plain:

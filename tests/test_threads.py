@@ -16,7 +16,7 @@ import pytest
 from waiting import Call, until
 
 from persistqueue import Empty, Queue, QueueFailed, QueueLocked
-from persistqueue._storage.files import Disk, File, SyncError
+from persistqueue._core.disk import Disk, File, SyncError
 
 
 class Counting(Disk):
@@ -207,7 +207,7 @@ def test_a_timeout_bounds_the_wait_for_the_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the lock held elsewhere, put(timeout=...) raises QueueLocked in its time, not in 10 s."""
-    monkeypatch.setattr("persistqueue._runtime.patience.LEAST_PATIENCE", 0.05)
+    monkeypatch.setattr("persistqueue._core.patience.LEAST_PATIENCE", 0.05)
     with Queue[int](path) as q:
         waiting = Call(q.get)
         until(lambda: q._shell._line.waiting)

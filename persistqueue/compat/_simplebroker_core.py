@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator
 
-    from .._broker import Message
+    from .._broker.options import Message
     from ..async_brokerqueue import AsyncBrokerQueue
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,511}")

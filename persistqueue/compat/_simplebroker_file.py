@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import async_broker, broker
-from .._storage.brokerreads import BrokerDatabase
+from .._broker.readers import BrokerDatabase
 from ..exceptions import FormatError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from .._log import warn
+from .._core.log import warn
 from ..async_brokerqueue import AsyncStream
 from ._simplebroker_core import AsyncBrokerCore, PooledAsyncSQLiteRunner, stamp_of
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._log import warn
+from .._core.log import warn
 from ..exceptions import EngineError, SerializationError
 from .base import Recipe, StorageEngine
 

@@ -22,9 +22,9 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._log import warn
-from .._storage.files import Disk
-from .._storage.sqlite import journal_of
+from .._core.disk import Disk
+from .._core.log import warn
+from .._sql.sqlite.connection import journal_of
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
 from . import inert
 from .base import Recipe, StorageEngine, beside

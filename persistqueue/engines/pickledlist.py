@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from .._storage.files import Disk
+from .._core.disk import Disk
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
 from . import inert
 from .base import StorageEngine, beside

@@ -7,8 +7,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .._storage.sqlite import Database
-from .._storage.sqliteerrors import SQLITE_ERRORS, TRANSLATED
+from .._sql.sqlite.connection import Database
+from .._sql.sqlite.errors import SQLITE_ERRORS, TRANSLATED
 
 if TYPE_CHECKING:
     import sqlite3

@@ -6,6 +6,7 @@ And the test of that test: with any one of the package's syncs switched off it h
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +106,7 @@ Site = tuple[str, str, int]
 def site_of_caller() -> Site:
     """Return which line of the package asks the disk for something."""
     frame = sys._getframe(1)
-    while "persistqueue/_storage" not in frame.f_code.co_filename.replace("\\", "/"):
+    while not re.search(r"persistqueue.(_files|_core.folder)", frame.f_code.co_filename):
         assert frame.f_back is not None
         frame = frame.f_back
     return Path(frame.f_code.co_filename).stem, frame.f_code.co_name, frame.f_lineno

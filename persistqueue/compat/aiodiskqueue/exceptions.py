@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._async_errors import AsyncEmpty, AsyncFull
+from ..._core.async_errors import AsyncEmpty, AsyncFull
 from ...exceptions import PersistQueueError
 
 

@@ -8,8 +8,8 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..._async_errors import AsyncEmpty, AsyncFull
-from ..._options import absolute
+from ..._core.arguments import absolute
+from ..._core.async_errors import AsyncEmpty, AsyncFull
 from ...async_queue import AsyncQueue
 from ...exceptions import QueueCorrupt
 from ._log import logger

@@ -5,17 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..._storage.redisscripts import (
-    DELETE,
-    DROP,
-    MOST,
-    MOVE,
-    RECLAIM,
-    SETTLE,
-    TRIED,
-    Keys,
-    script,
-)
+from ..._redis.scripts import DELETE, DROP, MOST, MOVE, RECLAIM, SETTLE, TRIED, Keys, script
 from . import helpers
 from ._server import Server, client_id, taken, value_of
 

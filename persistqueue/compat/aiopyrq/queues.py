@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..._storage.redisscripts import MOST
+from ..._redis.scripts import MOST
 from . import helpers
 from ._lists import (
     CHUNK_SIZE,

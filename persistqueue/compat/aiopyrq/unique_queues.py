@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..._storage.redisscripts import MOST, PUT
+from ..._redis.scripts import MOST, PUT
 from . import helpers
 from ._lists import (
     CHUNK_SIZE,

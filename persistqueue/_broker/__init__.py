@@ -1,0 +1,1 @@
+"""Many named queues in one SQLite database: one store, one line of waiting calls."""

@@ -1,0 +1,233 @@
+"""A broker's queues as lines of JSON: the format ``simplebroker-dump``, version 1.
+
+The first line is a header, then comes one line for each message: queue, body, id.  An id has
+19 digits and grows with time.  What is not text is kept encoded, with the name of its
+serializer in ``encoding``, a key that SimpleBroker does not look at.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .._core.block import Damaged
+from ..exceptions import FormatError, ItemTooLarge, SerializationError
+from . import readers as brokerreads
+from .names import queue_name
+from .options import matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import IO
+
+    from .._core.codec import RowCodec
+    from .readers import Source
+
+FORMAT, VERSION = "simplebroker-dump", 1
+_PAGE = 1000  # messages read, or stored, in one go
+_SECOND = 1_000_000_000  # an id counts the billionth parts of it
+_SLACK = 1_000_000  # of the highest id, for what is given back meanwhile
+_MOST = 2**63 - 1
+
+Record = tuple[str, Any, float]  # a queue's name, data, time
+
+
+class Dump:
+    """One dump.
+
+    Args:
+        file: where to.
+        pattern: of the names of queues; None for all.
+        codec: decodes items.
+    """
+
+    def __init__(self, file: IO[str], pattern: str | None, codec: RowCodec) -> None:
+        self._file = file
+        self._pattern = pattern
+        self._codec = codec
+        self._now = 0
+        self._given: set[int] = set()
+        self._previous = 0  # the id of the last line, in the same queue
+        self.stopped = False  # whether nobody wants the rest any more
+
+    def write(self, source: Source) -> int:
+        """Write what is there, all of it as one snapshot shows it; returns how many items."""
+        self._now = time.time_ns()
+        rows = brokerreads.queues(source)
+        header = {"type": "header", "format": FORMAT, "version": VERSION, "backend": "sqlite"}
+        bound = min(self._now + sum(row.waiting for row in rows) + _SLACK, _MOST)
+        self._file.write(_line({**header, "last_ts": f"{bound:019d}"}))
+        return sum(
+            self._queue(source, row.name) for row in rows if matches(row.name, self._pattern)
+        )
+
+    def _queue(self, source: Source, name: str) -> int:
+        """Write the lines of a queue's items; returns how many."""
+        self._previous = 0
+        count, last = 0, None
+        while not self.stopped and (rows := brokerreads.page(source, name, _PAGE, after=last)):
+            lines = [
+                _line(
+                    {
+                        "type": "message",
+                        "queue": name,
+                        **_body(data, self._codec),
+                        "id": f"{self._number(timestamp):019d}",
+                    }
+                )
+                for _, data, timestamp in rows
+                if isinstance(data, (bytes, str))  # else it was never an item
+            ]
+            self._file.write("".join(lines))
+            count, last = count + len(lines), rows[-1][0]
+        return count
+
+    def _number(self, timestamp: float) -> int:
+        """Return an id: as the time says, behind the one before it, and nobody else's."""
+        written = min(int((timestamp or 0) * _SECOND), self._now)
+        number = max(written, self._previous + 1)
+        while number in self._given:
+            number += 1
+        self._given.add(number)
+        self._previous = number
+        return number
+
+
+def dump_text(source: Source, pattern: str | None, codec: RowCodec) -> tuple[int, str]:
+    """Return how many items a dump has, and its text; it may be called again."""
+    text = io.StringIO()
+    return Dump(text, pattern, codec).write(source), text.getvalue()
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _body(data: Any, codec: RowCodec) -> dict[str, str]:
+    """Return what a line says of an item: its text, or how it is encoded."""
+    try:
+        item = codec.decode(data)
+    except (Damaged, SerializationError, ItemTooLarge):
+        item = None  # as it is, whatever is wrong with it
+    if type(item) is str and _is_text(item):
+        return {"body": item}
+    if isinstance(data, str):
+        return {"body": data, "encoding": codec.name}
+    return {"body": base64.b64encode(data).decode(), "encoding": f"{codec.name}+base64"}
+
+
+def _is_text(item: str) -> bool:
+    try:
+        item.encode()
+    except UnicodeEncodeError:  # half a character
+        return False
+    return True
+
+
+class Loader:
+    """Reads the lines of a dump, as records to be stored.
+
+    Attributes:
+        count: how many so far.
+    """
+
+    def __init__(self, codec: RowCodec) -> None:
+        self._codec = codec
+        self.count = 0
+
+    def batches(self, lines: Iterable[str]) -> Iterator[list[Record]]:
+        """Return records, some at a time.
+
+        Raises:
+            FormatError: a line is not what it should be; says which.
+        """
+        records: list[Record] = []
+        first = True
+        for number, line in enumerate(_decoded(lines), 1):
+            if not line.strip():
+                continue
+            try:
+                found = json.loads(line)
+                if first:
+                    _check_header(found)
+                    first = False
+                elif (record := self._record(found)) is not None:
+                    records.append(record)
+            except (ValueError, TypeError, RecursionError) as error:
+                raise FormatError(f"line {number} of the dump: {error}") from error
+            except (SerializationError, ItemTooLarge, FormatError) as error:
+                raise type(error)(f"line {number} of the dump: {error}") from error
+            if len(records) >= _PAGE:
+                yield records
+                self.count += len(records)
+                records = []
+        if first:
+            raise FormatError("the dump is empty: not even a header is there")
+        if records:
+            yield records
+            self.count += len(records)
+
+    def _record(self, found: Any) -> Record | None:
+        if not isinstance(found, dict):
+            raise FormatError("not an object")
+        if found.get("type") == "alias":  # another name of a queue: there is nothing like it
+            return None
+        if found.get("type") != "message":
+            raise FormatError(f"the type {found.get('type')!r} is not known")
+        name, body, number = (found.get(key) for key in ("queue", "body", "id"))
+        if not (isinstance(name, str) and isinstance(body, str)):
+            raise FormatError("a message needs a queue and a body, both text")
+        return queue_name(name), self._data(body, found.get("encoding")), _time_of(number)
+
+    def _data(self, body: str, encoding: Any) -> Any:
+        if encoding is None:
+            return self._codec.encode(body)
+        if not isinstance(encoding, str):
+            raise FormatError(f"the encoding {encoding!r} is not known")
+        name, _, how = encoding.partition("+")
+        if name != self._codec.name or how not in ("", "base64"):
+            raise FormatError(
+                f"the item is encoded with {encoding}: open the broker with that serializer, "
+                f"not with {self._codec.name}"
+            )
+        return base64.b64decode(body, validate=True) if how else body
+
+
+def _decoded(lines: Iterable[str]) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the dump is not text in UTF-8: {error}") from error
+
+
+def _check_header(found: Any) -> None:
+    if not isinstance(found, dict) or found.get("type") != "header":
+        raise FormatError("the first line is no header")
+    if found.get("format") != FORMAT or found.get("version") != VERSION:
+        raise FormatError(
+            f"the format is {found.get('format')!r}, version {found.get('version')!r}; this "
+            f"version knows {FORMAT!r}, {VERSION}"
+        )
+
+
+def _time_of(number: Any) -> float:
+    """Return the time that an id stands for, in seconds since 1970."""
+    text = str(number)
+    if isinstance(number, bool) or not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise FormatError(f"{number!r} is not an id of 19 digits")
+    return int(text) / _SECOND
+
+
+@contextmanager
+def opened(target: str | os.PathLike[str] | IO[str], mode: str) -> Iterator[IO[str]]:
+    """Open a path, or use a file that is open."""
+    if isinstance(target, (str, os.PathLike)):
+        with open(target, mode, encoding="utf-8", newline="\n") as file:
+            yield file
+    else:
+        yield target

@@ -1,0 +1,304 @@
+"""What ``Broker`` and ``AsyncBroker`` have in common: arguments, checks, what they show."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+
+from .._core.arguments import ON_CORRUPT, T, absolute, one_of, uncopied, whole
+from .._core.block import Damaged
+from .._sql.schema import folded
+from .._sql.sqlite.connection import MEMORY
+from .._sql.sqlite.errors import SqliteRowCodec
+from ..brokerconfig import BrokerConfig
+from ..exceptions import ItemTooLarge, SerializationError
+from . import readers as brokerreads
+from .names import a_time, message_id, queue_name, which_to_move
+from .readers import BrokerDatabase, Readers
+from .store import BrokerStore, Seen
+from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .._core.deadline import Deadline
+    from .readers import QueueRow, Rows, Source
+
+MOST = 2**62  # items: no more are ever there
+_ORDINARY = "transact() takes an ordinary function of one argument"
+
+
+class _Fields(NamedTuple):
+    id: int
+    item: Any
+    timestamp: float
+
+
+class Message(_Fields, Generic[T]):  # Python 3.10 knows no generic named tuples
+    """An item that waits in a queue: a named tuple.
+
+    Attributes:
+        id: its number among all that the broker wrote.
+        item: what was written.
+        timestamp: when, in seconds since 1970.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        item: T
+
+
+class QueueInfo(NamedTuple):
+    """A queue, and what is in it.
+
+    Attributes:
+        name: of the queue.
+        waiting: items that could be taken.
+        held: items that streams and ``process`` blocks hold, in whatever process.
+        oldest_age: seconds since the next item was written; None when nothing waits.
+    """
+
+    name: str
+    waiting: int
+    held: int
+    oldest_age: float | None
+
+
+class BrokerStats(NamedTuple):
+    """All queues together.
+
+    Attributes:
+        queues: how many there are.
+        waiting: items that could be taken.
+        held: items that streams and ``process`` blocks hold.
+        oldest_age: seconds since the oldest of them was written; None when nothing waits.
+    """
+
+    queues: int
+    waiting: int
+    held: int
+    oldest_age: float | None
+
+
+class BrokerFace:
+    """One object on a database of queues."""
+
+    path: str
+    _databases = BrokerDatabase
+    __getstate__ = uncopied
+
+    def _set_up(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pool_size: int,
+        config: BrokerConfig | None,
+        settings: dict[str, Any],
+        serializer: Any,
+        on_corrupt: str,
+    ) -> None:
+        """Check the arguments and make the store; nothing is opened."""
+        given = {name: value for name, value in settings.items() if value is not None}
+        if config is not None and not isinstance(config, BrokerConfig):
+            raise TypeError(f"config must be a BrokerConfig, not {type(config).__name__}")
+        self.config = BrokerConfig(**{**vars(config or BrokerConfig()), **given})
+        config = self.config
+        self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
+        self._codec = SqliteRowCodec(serializer, ordered=False, longest=config.max_item_bytes)
+        database = self._databases(
+            self.path,
+            power=config.durability == "power",
+            patience=float(config.timeout),
+            cache=config.cache_mb,
+        )
+        upkeep = (config.vacuum_interval, config.vacuum_threshold) if config.auto_vacuum else None
+        skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+        self._store = BrokerStore(database, self._codec, skip_corrupt=skips, upkeep=upkeep)
+        self._memory = database.memory
+        self._pool_size = whole("pool_size", pool_size, 1)
+        self._readers = Readers(database, self._store, self._pool_size)
+
+    @property
+    def skipped(self) -> int:
+        """Damaged items that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self.path!r}>"
+
+    # -- what the store is asked to do ----------------------------------------------
+
+    def _records(self, name: str, items: Iterable[Any]) -> list[tuple[str, Any, float]]:
+        now = time.time()
+        return [(name, self._codec.encode(item), now) for item in items]
+
+    def _guarded(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Return a call of the store of which all happens, or nothing."""
+        return partial(self._store.guard, partial(function, *args, **options))
+
+    def _moving(self, source: str, to: str, id: Any, limit: int | None) -> Any:  # noqa: A002
+        """Return the call that moves what was asked for; check that it makes sense."""
+        ids, most = which_to_move(source, to, id, limit)
+        return self._guarded(self._store.move, source, to, ids, most)
+
+    def _broadcasting(
+        self, item: Any, pattern: str | None, queues: Iterable[str] | None, create: bool
+    ) -> Any:
+        """Return the call that writes an item to several queues."""
+        if pattern is not None and queues is not None:
+            raise ValueError("give a pattern or the names of queues, one of the two")
+        a_pattern(pattern)
+        names = None if queues is None else _different(queues)
+        return self._guarded(self._broadcast, self._codec.encode(item), pattern, names, create)
+
+    def _broadcast(
+        self, data: Any, pattern: str | None, names: list[str] | None, create: bool
+    ) -> dict[str, int]:
+        store, now = self._store, time.time()
+        if names is None:
+            names = [name for name in store.names() if matches(name, pattern)]
+        elif not create:
+            for name in names:
+                store.existing(name)
+        ids = store.append([(name, data, now) for name in names]) if names else []
+        return dict(zip(names, ids, strict=True))
+
+    def _transacting(self, function: Callable[[Transaction], Any]) -> Any:
+        """Return the call that runs a user's function."""
+        if inspect.iscoroutinefunction(function) or not callable(function):
+            raise TypeError(_ORDINARY)
+
+        def run() -> Any:
+            with Transaction(self._store, self._codec) as tx:
+                result = function(tx)
+            if inspect.iscoroutine(result):
+                result.close()
+                raise TypeError(_ORDINARY)
+            return result
+
+        return partial(self._store.guard, run)
+
+    # -- what is read ---------------------------------------------------------------
+
+    def _listed(self, pattern: str | None, rows: Sequence[QueueRow]) -> list[QueueInfo]:
+        now = time.time()
+        return [
+            QueueInfo(row.name, row.waiting, row.held, _age(row.oldest, now))
+            for row in rows
+            if matches(row.name, pattern)
+        ]
+
+    def _summed(self, rows: Sequence[QueueRow]) -> BrokerStats:
+        oldest = min((row.oldest for row in rows if row.oldest is not None), default=None)
+        waiting, held = sum(row.waiting for row in rows), sum(row.held for row in rows)
+        return BrokerStats(len(rows), waiting, held, _age(oldest, time.time()))
+
+    def _paging(self, name: str, limit: int | None, **bounds: Any) -> Callable[[Source], Rows]:
+        most = MOST if limit is None else whole("limit", limit, 1)
+        for key, given in bounds.items():
+            if given is not None and key in ("after", "before"):
+                bounds[key] = message_id(given)
+            elif given is not None:
+                bounds[key] = a_time(key, given)
+        return partial(brokerreads.page, name=name, most=most, **bounds)
+
+    def _messages(self, name: str, paging: Callable[[Source], Rows]) -> Any:
+        """Return the call that reads rows with their items: they are decoded where it runs.
+
+        Damaged ones are left out if they may be skipped.
+        """
+
+        def messages(source: Source) -> list[Message[Any]]:
+            found: list[Message[Any]] = []
+            for number, data, timestamp in paging(source):
+                try:
+                    found.append(Message(number, self._codec.decode(data), timestamp))
+                except Damaged as error:
+                    if not self._store.skips:
+                        raise self._store.corrupt(f"queue_{name}", number, error) from error
+                except (SerializationError, ItemTooLarge) as error:
+                    place = f"queue_{name}, row {number}"
+                    raise type(error)(f"{place}: {error}") from error.__cause__
+            return found
+
+        return messages
+
+    def _seen(self, name: str, last: int, most: int) -> Any:
+        """Return the call that reads what is behind an id, as records for a stream."""
+        paging = self._messages(name, self._paging(name, most, after=last))
+        return lambda source: [
+            Seen(one.id, (name, one.id, None, one.timestamp), one.item) for one in paging(source)
+        ]
+
+
+class BrokerQueueFace(Generic[T]):
+    """One queue of a broker."""
+
+    __getstate__ = uncopied
+
+    def __init__(self, broker: Any, name: str) -> None:
+        self.name = queue_name(name)
+        self._broker = broker
+        self._shell: Any = broker._shell
+        self._store: BrokerStore = broker._store
+        self._key = folded(name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} in {self._broker.path!r}>"
+
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; browse() shows what is there")
+
+    def _take(self, most: int, deadline: Deadline, since: float | None = None) -> Any:
+        """Take up to ``most`` items: a list of records, or an awaitable of one.
+
+        With ``since`` it must not wait: others that wait would be asked in vain again and again.
+        """
+        return self._shell.take(most, deadline, False, self._taking(most, since), self._key)
+
+    def _taking(self, most: int, since: float | None = None) -> Callable[[], Any]:
+        return partial(self._store.take, self.name, most, a_time("since", since))
+
+    def _holding(self, most: int, done: Sequence[Any] = ()) -> Callable[[], Any]:
+        return partial(self._store.guard, partial(self._store.hold, self.name, most, done))
+
+
+def one_or_all(ids: list[int], limit: int | None) -> int | list[int] | None:
+    """Return what a move returns: an id, or with ``limit`` a list of them."""
+    if limit is not None:
+        return ids
+    return ids[0] if ids else None
+
+
+def _different(queues: Iterable[str]) -> list[str]:
+    """Return the names of queues, each queue once: two names may be one queue's."""
+    if isinstance(queues, str):
+        raise TypeError("queues are the names of queues: a list, not one str")
+    found: dict[str, str] = {}
+    for name in queues:
+        found.setdefault(folded(queue_name(name)), name)
+    return list(found.values())
+
+
+def a_pattern(pattern: Any) -> None:
+    """Check what is to tell the names of queues.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if pattern is not None and not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a str like 'worker.*', not {type(pattern).__name__}")
+
+
+def matches(name: str, pattern: str | None) -> bool:
+    """Return whether a queue is one of those that a pattern means."""
+    return pattern is None or fnmatch.fnmatchcase(name, pattern)
+
+
+def _age(oldest: float | None, now: float) -> float | None:
+    return None if oldest is None else max(now - oldest, 0.0)

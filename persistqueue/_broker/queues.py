@@ -1,0 +1,274 @@
+"""Which queues a broker's database holds, and the ids that their items get.
+
+What is known of a queue's table is kept while nobody changes the schema; ids are counted in
+memory while nobody else commits.  SQLite's ``data_version`` tells when to look again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from .._sql.schema import folded
+from .._sql.sqlite.transactions import SqliteTransactions
+from .._sql.statements import FIFO
+from ..exceptions import FormatError, NoSuchQueue, PersistQueueError
+from . import statements as sql
+from .statements import BrokerLayout, BrokerTable
+from .waiters import Ready
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._sql.sqlite.connection import Database
+
+_HIGHEST = 2**62  # id that a row may have, so that there are some above it
+_MOST_ABSENT = 10_000  # names that are remembered as not there
+
+
+class BrokerQueues(SqliteTransactions):
+    """The queues of one database.
+
+    Attributes:
+        ready: which of them may have something for those who wait.
+        adopted: the schema in which every queue's table is known here.
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, BrokerLayout())
+        self.ready = Ready()
+        self.adopted = -1
+        self._complete = False  # whether that is the schema of now, but for what is made here
+        self._schema = -1  # of now; -1 when this transaction has changed it
+        self._forget_queues()
+        self._last = 0  # the highest id given so far; it never goes back
+        self._stored = 0  # what the database says of that
+        self._last_known = False  # whether nobody else can have given a higher one
+
+    def _forget_queues(self) -> None:
+        self._found: dict[str, BrokerTable | None] = {}
+        self._ranked: set[str] = set()  # queues that hold no id above the last
+
+    # -- what is in memory follows what is stored -----------------------------------
+
+    def _opened(self) -> None:
+        self._forget_queues()
+        self._last_known = False
+        self._alone(self._first_look)
+
+    def _first_look(self) -> None:
+        """See what is there; in a transaction of its own."""
+        self._adopt()
+
+    def _overtaken(self) -> None:
+        self._last_known = False
+        self._ranked.clear()
+        self.ready.forget()
+        if self._schema != self._read_schema():
+            self._forget_queues()
+            self._complete = False
+
+    def _undone(self) -> None:
+        self._forget_queues()
+        self.adopted = -1
+        self._last_known = False
+        self.ready.forget()
+
+    def _forgotten(self) -> None:
+        self._undone()
+
+    def _ending(self) -> None:
+        if self._exclusive and self._last != self._stored:
+            self._execute(sql.SET_LAST_ID, (self._last,))
+            self._stored = self._last
+        if self._exclusive and self._schema < 0:
+            self._read_schema()
+            if self._complete:
+                self.adopted = self._schema
+
+    def _read_schema(self) -> int:
+        self._schema = int(self._one("PRAGMA schema_version"))
+        return self._schema
+
+    # -- queues ---------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Know every queue's table, whoever made it; forget those that were dropped."""
+        self._adopt()
+
+    def _adopt(self) -> None:
+        found = [table for (table,) in self._rows(sql.TABLES) if isinstance(table, str)]
+        tables = {folded(table): table for table in found}  # others are damaged names
+        counted = {folded(table) for (table,) in self._rows(sql.COUNTED)}
+        for number, name in self._rows(sql.NUMBERS):
+            key = folded(sql.PREFIX + name)
+            if tables.pop(key, None) is None:
+                self._execute(sql.DROP, (number,))
+                self._forget_queues()
+            elif key not in counted:  # somebody dropped the table and made it anew
+                self._count(BrokerTable(name, number))
+        for table in tables.values():
+            if self._is_queue(table):
+                self._add(table[len(sql.PREFIX) :])
+        self.adopted, self._complete = self._read_schema(), True
+
+    def find(self, name: str) -> BrokerTable | None:
+        """Return a queue's table, if it is there."""
+        key = folded(name)
+        try:
+            return self._found[key]
+        except KeyError:
+            pass
+        if rows := self._rows(sql.FIND, (name,)):
+            table = BrokerTable(rows[0][1], rows[0][0])
+        elif (rows := self._rows(sql.TABLE_NAMED, (sql.PREFIX + name,))) and self._is_queue(
+            rows[0][0]
+        ):
+            table = self._add(rows[0][0][len(sql.PREFIX) :])
+        else:
+            if len(self._found) >= _MOST_ABSENT:
+                self._forget_queues()
+            self._found[key] = None
+            return None
+        self._found[key] = table
+        return table
+
+    def existing(self, name: str) -> BrokerTable:
+        """Return a queue's table; raises ``NoSuchQueue`` if there is none."""
+        table = self.find(name)
+        if table is None:
+            raise NoSuchQueue(f"{self._database.path}: there is no queue named {name!r}")
+        return table
+
+    def made(self, name: str) -> BrokerTable:
+        """Return a queue's table, which is created when it is missing."""
+        table = self.find(name)
+        if table is None:
+            table = BrokerTable(name, 0)
+            if self._rows(sql.TABLE_NAMED, (table.name,)):
+                raise FormatError(
+                    f"{self._database.path}: the table {table.name} is not a queue's; "
+                    "nothing was changed"
+                )
+            self._execute(table.create)
+            table = self._found[folded(name)] = self._add(name)
+        return table
+
+    def _is_queue(self, table: str) -> bool:
+        found = [column for (column,) in self._rows(sql.COLUMNS, (table,))]
+        return found[: len(FIFO.columns)] == list(FIFO.columns)
+
+    def _add(self, name: str) -> BrokerTable:
+        """Give a table a number, and count what is in it."""
+        number = self._execute(sql.ADD, (name,)).lastrowid
+        assert number is not None
+        return self._count(BrokerTable(name, number))
+
+    def _count(self, table: BrokerTable) -> BrokerTable:
+        """Count what is in a table from now on."""
+        waiting, oldest = self._rows(table.measure)[0]
+        self._execute(sql.MEASURED, (waiting, oldest, table.number))
+        for statement in (*table.drop_triggers(), *table.triggers()):
+            self._execute(statement)
+        self._schema = -1  # of this transaction's own making
+        return table
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a queue another name; raises ``NoSuchQueue`` or ``ValueError``."""
+        table = self.existing(name)
+        other = self.find(new)
+        if other is not None and other.number != table.number:
+            raise ValueError(
+                f"there is a queue named {new!r} already; move its items, or delete it"
+            )
+        for statement in table.drop_triggers():
+            self._execute(statement)
+        renamed = BrokerTable(new, table.number)
+        if folded(name) != folded(new):
+            self._execute(table.rename_to(renamed))
+        self._execute(sql.RENAME, (new, table.number))
+        for statement in renamed.triggers():
+            self._execute(statement)
+        self._schema = -1
+        self._forget_queues()
+        self.ready.unknown(folded(new))
+
+    def drop(self, name: str) -> int:
+        """Remove a queue with all that is in it; returns how many items waited."""
+        table = self.find(name)
+        if table is None:
+            return 0
+        waiting = int(self._one(sql.WAITING, (name,)))
+        self._execute(table.drop)
+        self._execute(sql.DROP, (table.number,))
+        self._execute(sql.DROP_HELD, (table.number,))
+        self._schema = -1
+        self._forget_queues()
+        self.ready.unknown(folded(name))
+        return waiting
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return every row of a statement (see ``brokerreads.Source``)."""
+        return self._rows(statement, values)
+
+    def rows_of_others(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """Run a user's own statement; whatever it did, nothing is taken for known after it."""
+        try:
+            return self._usable().execute(statement, values).fetchall()
+        except sqlite3.Warning as error:  # before Python 3.12
+            raise ValueError(f"execute() takes one statement: {error}") from error
+        except sqlite3.Error as error:
+            if self._usable().in_transaction and not isinstance(error, sqlite3.DatabaseError):
+                raise ValueError(f"execute(): {error}") from error
+            if str(error).startswith("no such"):
+                raise PersistQueueError(f"{self._database.path}: SQLite says: {error}") from error
+            raise self._meaning(error) from error
+        finally:
+            self._forget_queues()
+            self._schema, self._complete = -1, False
+            self.ready.forget()
+
+    def names(self) -> list[str]:
+        """Return the names of all queues."""
+        if self.adopted != self._read_schema():
+            self._adopt()
+        return [name for name, _, _ in self._rows(sql.LIST)]
+
+    # -- ids ------------------------------------------------------------------------
+
+    def _insert_new(self, table: BrokerTable, rows: Sequence[tuple[Any, float]]) -> range:
+        """Insert rows behind all others; returns their ids."""
+        new = self._rank(table)
+        first = self._last + 1
+        self._last += len(rows)
+        ids = range(first, self._last + 1)
+        numbered = [(number, *row) for number, row in zip(ids, rows, strict=True)]
+        for start in range(0, len(numbered), sql.MOST_ROWS):
+            some = numbered[start : start + sql.MOST_ROWS]
+            self._execute(table.insert_rows(len(some)), [value for row in some for value in row])
+        if new:  # now it has a row there
+            self._execute(sql.TO_THE_FRONT, (table.name,))
+        self.ready.more(folded(table.queue), len(rows))
+        return ids
+
+    def _rank(self, table: BrokerTable) -> bool:
+        """See that the next id is above all that are known, of this queue and of others.
+
+        Returns:
+            whether the queue had to be looked at.
+        """
+        if not self._last_known:
+            rows = self._rows(sql.LAST_ID)
+            self._stored = rows[0][0] if rows else 0
+            self._last, self._last_known = max(self._last, self._stored), True
+        if table.name in self._ranked:
+            return False
+        highest = self._one(table.highest) or 0
+        if highest > _HIGHEST:  # with it as the last, no queue could ever be written to again
+            raise PersistQueueError(
+                f"{self._database.path}: {table.name} has a row with the id {highest}, which "
+                "leaves none for others; nothing was stored: delete that row, or read it"
+            )
+        self._last = max(self._last, highest)
+        self._ranked.add(table.name)
+        return True

@@ -1,0 +1,170 @@
+"""What a broker adds to a database, as SQL.
+
+Pure: nothing here opens or runs anything.  Each queue is the table that ``SQLiteQueue`` uses
+(``table.FIFO``).  What is added leaves it readable and writable by everybody else:
+
+- ``persistqueue_broker``: which queues there are, and how many items wait in each.  Two
+  triggers on each queue's table keep it right, whoever writes there.
+- ``persistqueue_ids``: the last id that a broker gave to an item, of whatever queue.
+- ``persistqueue_held``: items that a stream or a ``process`` block holds, and its owner.
+"""
+
+from __future__ import annotations
+
+from .._sql.statements import FIFO, Table, identifier
+
+QUEUES, IDS, HELD = "persistqueue_broker", "persistqueue_ids", "persistqueue_held"
+PREFIX = f"{FIFO.prefix}_"
+MOST_ROWS = 64  # in one INSERT; SQLite takes 999 values at least
+
+
+class BrokerLayout:
+    """The tables beside the queues: what has to be there before a broker works."""
+
+    name = QUEUES
+    quoted = QUEUES
+    columns = ("id", "name", "waiting", "oldest")
+    added: dict[str, str] = {}  # noqa: RUF012 - a Layout's, never changed
+    old = ""
+    # Names are compared as SQLite compares the names of tables.
+    create = (
+        f"CREATE TABLE {QUEUES} (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " name TEXT NOT NULL UNIQUE COLLATE NOCASE, waiting INTEGER NOT NULL, oldest FLOAT)"
+    )
+    # Whatever else is to be there, by its name.
+    indexes = {  # noqa: RUF012 - the same
+        IDS: f"CREATE TABLE {IDS} (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL)",
+        HELD: (
+            f"CREATE TABLE {HELD} (hold INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL,"
+            " _id INTEGER NOT NULL, data BLOB, timestamp FLOAT, owner TEXT)"
+        ),
+        f"{HELD}_owner": f"CREATE INDEX {HELD}_owner ON {HELD} (owner)",
+    }
+
+    def add_column(self, column: str) -> str:
+        """Nothing is added."""
+        raise NotImplementedError(column)
+
+    def rename(self) -> str:
+        """Nothing is adopted."""
+        return ""
+
+    def adopt(self) -> tuple[str, ...]:
+        """Nothing is adopted."""
+        return ()
+
+
+# Which queues there are.
+FIND = f"SELECT id, name FROM {QUEUES} WHERE name = ?"
+FIND_NUMBER = f"SELECT name FROM {QUEUES} WHERE id = ?"
+LIST = f"SELECT name, waiting, oldest FROM {QUEUES} ORDER BY name"
+WAITING = f"SELECT waiting FROM {QUEUES} WHERE name = ?"
+ADD = f"INSERT INTO {QUEUES} (name, waiting) VALUES (?, 0)"
+MEASURED = f"UPDATE {QUEUES} SET waiting = ?, oldest = ? WHERE id = ?"
+DROP = f"DELETE FROM {QUEUES} WHERE id = ?"
+RENAME = f"UPDATE {QUEUES} SET name = ? WHERE id = ?"
+NUMBERS = f"SELECT id, name FROM {QUEUES}"
+TABLE_NAMED = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE"
+TABLES = (
+    "SELECT name FROM sqlite_master WHERE type = 'table'"
+    f" AND substr(name, 1, {len(PREFIX)}) = '{PREFIX}' COLLATE NOCASE"
+)
+COUNTED = (  # tables that have both triggers
+    "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger'"
+    " AND substr(name, 1, 13) = 'persistqueue_' GROUP BY tbl_name HAVING COUNT(*) >= 2"
+)
+COLUMNS = "SELECT name FROM pragma_table_info(?)"
+
+# Ids.
+LAST_ID = f"SELECT last FROM {IDS}"
+SET_LAST_ID = (
+    f"INSERT INTO {IDS} (one, last) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET last ="
+    " max(last, excluded.last)"
+)
+# SQLite looks for a table's row from the first to the last at each INSERT: with a thousand
+# queues that is 90 us, unless the row of one that is in use stands at the front.
+TO_THE_FRONT = (
+    "UPDATE sqlite_sequence SET rowid = (SELECT min(rowid) FROM sqlite_sequence) - 1"
+    " WHERE name = ? AND rowid > (SELECT min(rowid) FROM sqlite_sequence) + 16"
+)
+
+# What is held.
+OWNERS = f"SELECT DISTINCT owner FROM {HELD} WHERE owner IS NOT ?"
+HELD_BY = f"SELECT hold FROM {HELD} WHERE owner IS ? ORDER BY hold"
+HELD_ROW = f"SELECT queue, _id, data, timestamp FROM {HELD} WHERE hold = ? AND owner IS ?"
+HELD_COUNTS = (
+    f"SELECT q.name, COUNT(*) FROM {HELD} AS h JOIN {QUEUES} AS q ON q.id = h.queue GROUP BY q.id"
+)
+FINISH = f"DELETE FROM {HELD} WHERE hold BETWEEN ? AND ? AND owner IS ?"
+DROP_HELD = f"DELETE FROM {HELD} WHERE queue = ?"
+
+
+class BrokerTable(Table):
+    """One queue's table, and the statements that a broker adds.
+
+    Args:
+        name: the queue's.
+        number: its id among the queues.
+    """
+
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(FIFO, name)
+        table = self.quoted
+        self.queue, self.number = name, number
+        self.highest = f"SELECT MAX(_id) FROM {table}"
+        self.insert_one = f"INSERT INTO {table} (_id, data, timestamp) VALUES (?, ?, ?)"
+        self.since = f"{self._select} WHERE timestamp >= ? ORDER BY _id LIMIT ?"
+        self.by_id = f"{self._select} WHERE _id = ?"
+        self.delete_head = f"DELETE FROM {table} WHERE _id <= ?"
+        self.hold_head = (
+            f"INSERT INTO {HELD} (queue, _id, data, timestamp, owner)"
+            f" SELECT ?, _id, data, timestamp, ? FROM {table} WHERE _id <= ? ORDER BY _id"
+        )
+        self.clear_all = f"DELETE FROM {table}"
+        self.drop = f"DROP TABLE {table}"
+        self.measure = f"SELECT COUNT(*), {self._oldest} FROM {table}"
+        self.trigger_names = tuple(f"persistqueue_{what}:{self.name}" for what in ("in", "out"))
+
+    @property
+    def _select(self) -> str:
+        return f"SELECT _id, data, timestamp FROM {self.quoted}"
+
+    @property
+    def _oldest(self) -> str:
+        return f"(SELECT timestamp FROM {self.quoted} ORDER BY _id LIMIT 1)"
+
+    def insert_rows(self, count: int) -> str:
+        """Return the statement that inserts ``count`` rows with their ids."""
+        return self.insert_one + ", (?, ?, ?)" * (count - 1)
+
+    def page(self, bounds: str) -> str:
+        """Return the statement for a page of rows within bounds (see ``page_bounds``)."""
+        return f"{self._select}{bounds} ORDER BY _id LIMIT ?"
+
+    def triggers(self) -> tuple[str, ...]:
+        """Return the statements that make the triggers: they count what waits."""
+        return tuple(
+            f"CREATE TRIGGER {identifier(name)} AFTER {event} ON {self.quoted} BEGIN"
+            f" UPDATE {QUEUES} SET waiting = waiting {step} 1, oldest = {self._oldest}"
+            f" WHERE id = {self.number}; END"
+            for name, (event, step) in zip(
+                self.trigger_names, (("INSERT", "+"), ("DELETE", "-")), strict=True
+            )
+        )
+
+    def drop_triggers(self) -> tuple[str, ...]:
+        """Return the statements that remove them."""
+        return tuple(f"DROP TRIGGER IF EXISTS {identifier(name)}" for name in self.trigger_names)
+
+    def rename_to(self, other: BrokerTable) -> str:
+        """Return the statement that makes this another queue's table."""
+        return f"ALTER TABLE {self.quoted} RENAME TO {other.quoted}"
+
+
+def page_bounds(
+    after: int | None, before: int | None, since: float | None, until: float | None
+) -> tuple[str, list[int | float]]:
+    """Return the condition for rows within bounds, and its values."""
+    given = {"_id > ?": after, "_id < ?": before, "timestamp >= ?": since, "timestamp < ?": until}
+    bounds = {condition: value for condition, value in given.items() if value is not None}
+    return (" WHERE " + " AND ".join(bounds) if bounds else ""), list(bounds.values())

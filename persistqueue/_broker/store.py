@@ -1,0 +1,388 @@
+"""All queues of a database as one store, so that calls on any of them share a commit.
+
+A record is taken in one of two ways.  ``take`` deletes its row.  ``hold`` moves the row to
+a table of its own, with its owner: then nobody else gets it, whatever becomes of this
+process, and when that dies, the next one who looks puts it back in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._core.deadline import monotonic
+from .._core.store import Record
+from .._sql.schema import folded
+from .._sql.sqlite.forks import gate
+from .._sql.sqlite.owners import FileOwner
+from . import statements as sql
+from .rows import BrokerRows, R
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from .._core.codec import RowCodec
+    from .._sql.sqlite.connection import Database
+    from .statements import BrokerTable
+
+_LOOK_AGAIN = 0.5  # s between two looks at who is dead
+_NOWHERE = -1  # in place of the place of a held item that is not there any more
+_MOST_GIVEN_BACK = 250  # pages in one go: about a millisecond
+
+
+class Held(Record):
+    """A record whose row is held; ``start`` is its place among those that are.
+
+    Attributes:
+        done: whether its taker is through with it: it is finished, not given back.
+    """
+
+    __slots__ = ("done",)
+
+    def __init__(self, start: int, end: Any, item: Any) -> None:
+        super().__init__(start, end, item)
+        self.done = False
+
+
+class Seen(Record):
+    """A record that is still in its queue: it was only looked at."""
+
+    __slots__ = ()
+
+
+class BrokerStore(BrokerRows):
+    """The queues of one database.
+
+    Args:
+        database: where it is.
+        codec: decodes rows.
+        skip_corrupt: set aside what cannot be decoded, instead of raising.
+        upkeep: after how many writes it is seen whether space can be given back, and the
+            percentage of unused space from which on it is; None for never.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        codec: RowCodec,
+        *,
+        skip_corrupt: bool,
+        upkeep: tuple[int, float] | None = None,
+    ) -> None:
+        super().__init__(database, codec, skip_corrupt=skip_corrupt)
+        self._upkeep = upkeep
+        self._written = 0  # rows, since space was last looked after
+        self._owner = FileOwner(database)
+        self._out: dict[int, Held] = {}  # what is held and not finished
+        # What this transaction added there, and removed.
+        self._before: tuple[list[int], list[Held]] = ([], [])
+        self._others_hold = False
+        self._next_look = 0.0
+
+    # -- transactions ---------------------------------------------------------------
+
+    def _first_look(self) -> None:
+        super()._first_look()
+        self._void_strangers()
+        self._recover(None)
+        self.recover()
+        self._owner.sweep()
+        self._ending()
+
+    def _void_strangers(self) -> None:
+        """Let go of what is held and is not there any more: another item may be in its place."""
+        for number, held in list(self._out.items()):
+            rows = self._rows(sql.HELD_ROW, (number, self._owner.name))
+            if [(row[1], row[3]) for row in rows] != [(held.end[1], held.end[3])]:
+                del self._out[number]
+                held.start = _NOWHERE
+
+    def _begun(self) -> None:
+        self._before = ([], [])
+
+    def _undone(self) -> None:
+        super()._undone()
+        added, removed = self._before
+        for number in added:
+            self._out.pop(number, None)
+        self._out.update((held.start, held) for held in removed)
+        self._before = ([], [])
+
+    def _ending(self) -> None:
+        super()._ending()
+        if self._exclusive and self._upkeep and self._written >= self._upkeep[0]:
+            self._written = 0
+            self._give_space_back(self._upkeep[1])
+
+    def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - see ``ready``
+        """Nobody waits for all queues; ``ready`` says what is in each."""
+        return 0, 0
+
+    def changed(self, getting: bool) -> bool:
+        return super().changed(getting) or (self._others_hold and monotonic() >= self._next_look)
+
+    def unsaved(self) -> bool:
+        return bool(self._out)
+
+    def holds(self, record: Record) -> bool:
+        """Return whether a record is held still; callable on any thread."""
+        return record.start in self._out
+
+    def commit(self) -> None:
+        super().commit()
+        self._before = ([], [])
+
+    def flush(self) -> None:
+        """Give back all that is held: nobody can finish it any more."""
+        self.untake(list(self._out.values()))
+
+    def close(self) -> None:
+        super().close()
+        self._owner.disappear()
+
+    def forget(self) -> None:
+        super().forget()
+        self._owner.forget()
+        self._out, self._before = {}, ([], [])
+
+    # -- verbs ----------------------------------------------------------------------
+
+    def append(self, records: Sequence[tuple[str, Any, float]]) -> list[int]:
+        """Insert rows, each a queue's name, data and time; returns their ids."""
+        self._written += len(records)
+        if len(records) == 1:
+            name, *row = records[0]
+            return list(self._insert_new(self.made(name), [(row[0], row[1])]))
+        rows: dict[str, list[tuple[Any, float]]] = {}
+        places: dict[str, list[int]] = {}
+        for place, (name, data, timestamp) in enumerate(records):
+            rows.setdefault(name, []).append((data, timestamp))
+            places.setdefault(name, []).append(place)
+        ids = [0] * len(records)
+        for name, own in rows.items():
+            new = self._insert_new(self.made(name), own)
+            for place, number in zip(places[name], new, strict=True):
+                ids[place] = number
+        return ids
+
+    def take(self, name: str, most: int, since: float | None = None) -> list[Record]:
+        """Take items out; with ``since``, only those that were put then or later."""
+        table, records = self._head(name, most, Record, since)
+        if table is None or not records:
+            return []
+        if since is None:  # all that is before the last one is taken
+            self._execute(table.delete_head, (records[-1].start,))
+        else:
+            self._many(table.delete, [(record.start,) for record in records])
+        return records
+
+    def take_id(self, name: str, number: int) -> list[Record]:
+        """Take the item with this id out, if it waits."""
+        table = self.find(name)
+        records = (
+            []
+            if table is None
+            else self._decoded(table, self._rows(table.by_id, (number,)), Record)
+        )
+        if table is not None and records:
+            self._execute(table.delete, (number,))
+            self.ready.unknown(folded(name))
+        return records
+
+    def hold(self, name: str, most: int, done: Sequence[Held] = ()) -> list[Held]:
+        """Hold items until they are finished or given back.
+
+        Args:
+            done: what its taker is through with, one behind the other: it is finished.
+        """
+        table, held = self._head(name, most, Held)
+        owner = self._owner.appear() if held else None
+        self.finish(done)  # nothing above has raised: it stays finished
+        if table is None or not held:
+            return []
+        last = held[-1].start
+        cursor = self._execute(table.hold_head, (table.number, owner, last))
+        assert cursor.lastrowid is not None
+        self._execute(table.delete_head, (last,))
+        starts = range(cursor.lastrowid - len(held) + 1, cursor.lastrowid + 1)
+        for one, start in zip(held, starts, strict=True):
+            one.start = start
+        self._out.update(zip(starts, held, strict=True))
+        self._before[0].extend(starts)
+        return held
+
+    def see(self, name: str, after: int, most: int) -> list[Seen]:
+        """Return what is behind an id, and leave it there."""
+        if (table := self.find(name)) is None:
+            return []
+        return self._decoded(table, self._rows(table.after, (after, most)), Seen)
+
+    def finish(self, held: Sequence[Held]) -> None:
+        """Finish what was held together, one behind the other."""
+        held = [one for one in held if one.start in self._out]
+        if held:
+            owner = self._owner.name
+            self._execute(sql.FINISH, (held[0].start, held[-1].start, owner))
+            self._let_go(held)
+
+    def settle(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if isinstance(record, Held):
+                self.finish((record,))
+
+    def untake(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if isinstance(record, Seen):
+                continue
+            if not isinstance(record, Held):
+                name, *row = record.end
+                self._put_back(self.made(name), row)
+            elif record.done:
+                self.finish((record,))
+            else:
+                self._give_back(record.start, self._owner.name)
+                self._let_go((record,))
+
+    def _let_go(self, held: Iterable[Held]) -> None:
+        for one in held:
+            if self._out.pop(one.start, None) is not None:
+                self._before[1].append(one)
+
+    def _put_back(self, table: BrokerTable, row: Sequence[Any]) -> int:
+        """Insert a row under its id, or a new one if that is taken; returns the id."""
+        if self._execute(table.put_back, row).rowcount > 0:
+            self.ready.more(folded(table.queue), 1)
+            self._ranked.discard(table.name)  # it may be a higher id than any before
+            return int(row[0])
+        return self._insert_new(table, [(row[1], row[2])])[0]
+
+    # -- across queues --------------------------------------------------------------
+
+    def move(
+        self, source: str, to: str, ids: Sequence[int] | None = None, most: int = 1
+    ) -> list[int]:
+        """Move items; returns their ids, new ones where the old one was taken.
+
+        Args:
+            ids: which; those that are not there are left out.
+            most: without ``ids``, how many of the oldest.
+        """
+        table = self.find(source)
+        if table is None:
+            return []
+        if ids is None:
+            rows = self._rows(table.first, (most,))
+        else:
+            rows = [row for number in ids for row in self._rows(table.by_id, (number,))]
+        if not rows:
+            return []
+        other = self.made(to)
+        moved = [self._put_back(other, row) for row in rows]
+        self._many(table.delete, [row[:1] for row in rows])
+        self.ready.unknown(folded(source))
+        return moved
+
+    def delete(self, name: str, ids: Sequence[int]) -> int:
+        """Delete items that wait; returns how many there were."""
+        table = self.find(name)
+        if table is None or not ids:
+            return 0
+        count = max(self._many(table.delete, [(number,) for number in ids]).rowcount, 0)
+        self.ready.unknown(folded(name))
+        return count
+
+    def purge(self, name: str) -> int:
+        """Delete everything that waits in a queue; returns how many items."""
+        table = self.find(name)
+        if table is None:
+            return 0
+        count = max(self._execute(table.clear_all).rowcount, 0)
+        self.ready.unknown(folded(name))
+        return count
+
+    def waiting(self, name: str) -> int:
+        """Return how many items wait in a queue."""
+        return 0 if self.find(name) is None else int(self._one(sql.WAITING, (name,)))
+
+    # -- upkeep ---------------------------------------------------------------------
+
+    def recover(self) -> int:
+        """Give back what dead owners hold; returns how many items."""
+        recovered, self._others_hold = 0, False
+        for (owner,) in self._rows(sql.OWNERS, (self._owner.name,)):
+            if owner is not None and self._owner.is_dead(owner):
+                recovered += self._recover(owner)
+            else:
+                self._others_hold = True
+        self._next_look = monotonic() + _LOOK_AGAIN
+        return recovered
+
+    def _recover(self, owner: str | None) -> int:
+        found = self._rows(sql.HELD_BY, (owner,))
+        for (hold,) in found:
+            self._give_back(hold, owner)
+        return len(found)
+
+    def _give_back(self, hold: int, owner: str | None) -> None:
+        """Put a row that is held back into its queue, whatever that is named by now."""
+        for number, *row in self._rows(sql.HELD_ROW, (hold, owner)):
+            for (name,) in self._rows(sql.FIND_NUMBER, (number,)):
+                self._put_back(self.made(name), row)
+            self._execute(sql.FINISH, (hold, hold, owner))
+
+    def _give_space_back(self, threshold: float) -> None:
+        unused = self._one("PRAGMA freelist_count")
+        if unused * 100 >= threshold * self._one("PRAGMA page_count"):
+            for _ in range(min(unused, _MOST_GIVEN_BACK)):  # a page each: see _tidy_up
+                self._execute("PRAGMA incremental_vacuum")
+
+    def tidy(self) -> None:
+        """Give back what dead owners hold."""
+        self.recover()
+        self._owner.sweep()
+
+    def trim(self) -> None:
+        """Give back all unused space that can be given back; callable on any thread."""
+        if not self._database.memory:
+            with gate.inside(self._database):
+                self._database.beside(_tidy_up, self._table.name)
+
+    # -- reading --------------------------------------------------------------------
+
+    def _head(
+        self, name: str, most: int, kind: type[R], since: float | None = None
+    ) -> tuple[BrokerTable | None, list[R]]:
+        """Return the next items of a queue, decoded; where there are none, see who is dead."""
+        table = self.find(name)
+        records = [] if table is None else self._next_of(table, most, kind, since)
+        if records:
+            return table, records
+        if monotonic() < self._next_look:
+            self._others_hold = True  # who knows: whoever waits looks again then
+        elif self.guard(self.recover):
+            return self._head(name, most, kind, since)
+        return table, []
+
+    def _next_of(
+        self, table: BrokerTable, most: int, kind: type[R], since: float | None
+    ) -> list[R]:
+        """Return the next items, and note what is left."""
+        statement, values = (
+            (table.first, (most,)) if since is None else (table.since, (since, most))
+        )
+        while True:
+            rows = self._rows(statement, values)
+            records = self._decoded(table, rows, kind)
+            if records or not rows:
+                break
+        if since is None and len(records) == len(rows):
+            self.ready.taken(folded(table.queue), len(records), most)
+        else:
+            self.ready.unknown(folded(table.queue))
+        return records
+
+
+def _tidy_up(connection: sqlite3.Connection) -> None:
+    # A step of this pragma frees one page, and execute() takes one step.
+    connection.executescript("PRAGMA incremental_vacuum")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -1,0 +1,163 @@
+"""The line of a broker: gets wait for one of many queues, and all share one batch.
+
+A get that waits is parked at its queue (``Op.at``).  When a batch is over, the store has
+noted which queues got something (``Ready``); there, as many go on as there is something for.
+What others committed is not known, so then the first at each queue looks again, and whoever
+finds something lets the next one look.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from .._core.waiters import PENDING, TAKE, Line, Op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..exceptions import QueueClosed, QueueShutDown
+
+
+class Lines(Line):
+    """The ops of one broker object.  The shell's mutex protects it.
+
+    Args:
+        ready: what the store knows of its queues.
+    """
+
+    def __init__(self, ready: Ready, closed: type[QueueClosed]) -> None:
+        super().__init__(0, closed)
+        self._ready = ready
+        self._at: dict[Any, deque[Op]] = {}  # gets that wait, by queue; no deque is empty
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._at)
+
+    def enter(self, op: Op) -> None:
+        if op.waits and op.verb == TAKE and op.at in self._at:
+            self.admit(op)
+            self._arrivals += 1
+            op.number = self._arrivals
+            self._line_up(op)
+        else:
+            super().enter(op)
+
+    def start(self, op: Op) -> list[Op]:
+        self.enter(op)
+        return self.batch()
+
+    def finish(self, batch: Sequence[Op], counts: tuple[int, int] | None) -> list[Op]:
+        answered = super().finish(batch, counts)
+        if counts is not None:
+            ready = self._ready
+            stirred = self._at if ready.unsure else self._at.keys() & ready.stirred
+            ready.unsure = False
+            ready.stirred.clear()
+            for queue in list(stirred):
+                self._promote_at(queue)
+        return answered
+
+    def withdraw(self, op: Op) -> bool:
+        found = super().withdraw(op)
+        if found and op.verb == TAKE:
+            self._tidy(op.at)
+            self._promote_at(op.at)  # what was meant for it goes to the next
+        return found
+
+    def everybody(self) -> list[Op]:
+        return [*super().everybody(), *(op for line in self._at.values() for op in line)]
+
+    def poke(self) -> bool:
+        for queue in list(self._at):
+            self._to_pending(self._at[queue].popleft())
+            self._tidy(queue)
+        return bool(self.pending)
+
+    def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> list[Op]:
+        answered = super().stop(error, immediate)
+        lines, self._at = list(self._at.values()), {}
+        for line in lines:
+            answered += self._answer(line, error=True)
+        return answered
+
+    def _parking(self, op: Op) -> deque[Op]:
+        return self._at.setdefault(op.at, deque()) if op.verb == TAKE else super()._parking(op)
+
+    def _waits_behind(self, op: Op) -> bool:
+        line = self._at.get(op.at)
+        return line is not None and line[0].number < op.number
+
+    def _promote_at(self, queue: Any) -> None:
+        """Let as many go on as there may be something for."""
+        line = self._at.get(queue)
+        if not line:
+            return
+        count = self._ready.in_queue(queue)
+        count -= sum(op.load for op in self.pending if op.verb == TAKE and op.at == queue)
+        while line and count > 0:
+            op = line.popleft()
+            count -= op.load
+            op.where = PENDING
+            self.pending.append(op)
+        self._tidy(queue)
+
+    def _tidy(self, queue: Any) -> None:
+        if queue in self._at and not self._at[queue]:
+            del self._at[queue]
+
+
+class ManyQueues:
+    """Makes a shell one of many queues."""
+
+    _store: Any
+
+    def _new_line(self) -> Line:
+        ready: Ready = self._store.ready
+        return Lines(ready, self._store.errors.closed)
+
+
+class Ready:
+    """How many items wait in each queue, as far as it is known without asking.
+
+    Attributes:
+        stirred: queues that got something since the line last looked.
+        unsure: anything may be anywhere: others have committed.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self.stirred: set[str] = set()
+        self.unsure = True
+
+    def in_queue(self, queue: str) -> int:
+        """Return how many are there for those who wait; 1 where it is not known."""
+        return self._known.get(queue, 1)
+
+    def more(self, queue: str, count: int) -> None:
+        """Note that a queue got items."""
+        if queue in self._known:
+            self._known[queue] += count
+        self.stirred.add(queue)
+
+    def taken(self, queue: str, count: int, most: int) -> None:
+        """Note that somebody asked for ``most`` items and got ``count``."""
+        if count < most:
+            self._known[queue] = 0
+        elif queue in self._known:
+            self._known[queue] = max(self._known[queue] - count, 0)
+            if self._known[queue]:
+                self.stirred.add(queue)
+        else:
+            self.stirred.add(queue)
+
+    def unknown(self, queue: str) -> None:
+        """Forget what is known of a queue."""
+        self._known.pop(queue, None)
+        self.stirred.add(queue)
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self._known.clear()
+        self.unsure = True

@@ -1,0 +1,269 @@
+"""Queues on Redis servers as ends of a move."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from .._core.block import Damaged
+from .._redis.check import check, check_serializer
+from .._redis.connection import Link
+from .._redis.movescripts import FINISH_MOVED, HAS_MOVED, PAGE, PUT_MOVED
+from .._redis.options import checked_layout, codec_of, native_base
+from .._redis.scripts import Keys
+from .._redis.settings import Settings
+from .._sql.statements import FIFO, UNIQUE
+from ..exceptions import PersistQueueError, QueueCorrupt, ServerRefused
+from ..serializers import json, pickle
+from . import choice
+from .ends import BATCH_BYTES, LONGEST, Batch, Carried, End, Mover, Source, Target, digest
+from .places import NoQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .names import Name
+
+_SCAN = 1000  # keys in one answer
+_PATIENCE = 2.0  # s to look for the queues of a server
+_NATIVE = "persistqueue:{"
+
+
+class RedisEnd(End):
+    """A queue's keys.
+
+    Args:
+        native: the keys are not shared with aio-py-rq.
+        unique: no two equal items wait.
+    """
+
+    def __init__(self, name: Name, serializer: Any, *, native: bool, unique: bool) -> None:
+        assert name.queue is not None
+        super().__init__(name.shown)
+        self.serializer = serializer
+        self.kind = UNIQUE if unique else FIFO
+        settings = Settings(name.address)
+        self._link = Link(settings)
+        self._keys = Keys(native_base(name.queue) if native else name.queue, unique=unique)
+        self._codec = codec_of(serializer, unique=unique, longest=LONGEST)
+        self.identity = self._server(settings.label), settings.db, self._keys.base
+        self.key = f"{settings.label} {self._keys.base}"
+        written = self._codec.name if native else None
+        self._prepare(settings.label, written)
+
+    def _prepare(self, label: str, serializer: str | None) -> None:
+        """See that the keys are a queue's."""
+
+    def _server(self, label: str) -> Any:
+        """Return what tells the server from others, by whatever name it is reached."""
+        try:
+            (info,) = self._ask(("INFO", "server"))
+        except ServerRefused:  # this user may not ask
+            return label
+        return next((line for line in info.splitlines() if line.startswith(b"run_id:")), label)
+
+    def _ask(self, *commands: Any) -> list[Any]:
+        return self._let_go_on(self._link.ask(*commands, again=True))
+
+    def _script(self, script: Any, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
+        return self._let_go_on(self._link.script(script, keys, arguments, again=True))[0]
+
+    def _let_go_on(self, answers: list[Any]) -> list[Any]:
+        """Let a Ctrl-C go on that came while an answer was awaited."""
+        interrupt, self._link.interrupt = self._link.interrupt, None
+        if interrupt is not None:
+            raise interrupt
+        return answers
+
+    def forget(self, run: str) -> None:
+        self._ask(("UNLINK", self._keys.note(run)))
+
+    def close(self) -> None:
+        self._link.drop()
+
+
+class RedisSource(RedisEnd, Source):
+    """A list that is read from its old end; of a copy, behind the lists of what is held."""
+
+    default = pickle  # text in Redis says nothing of what a program puts elsewhere
+
+    def __init__(self, *args: Any, moves: bool, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if moves:
+            self._put_back_what_was_shown()
+        keys = self._keys
+        self._lists = [keys.base] if moves else [*self._held(), keys.front, keys.base]
+
+    def _put_back_what_was_shown(self) -> None:
+        """A consumer that was woken may have died before it took its item."""
+        keys = self._keys
+        while self._ask(("LLEN", keys.front))[0]:
+            self._ask(("LMOVE", keys.front, keys.base, "LEFT", "RIGHT"))
+
+    def _held(self) -> list[str]:
+        """Return the lists of what consumers hold, the oldest first."""
+        (flat,) = self._ask(("HGETALL", self._keys.timeouts))
+        return [name.decode() for _, name in sorted(zip(flat[1::2], flat[::2], strict=True))]
+
+    def count(self) -> int:
+        return sum(self._ask(*(("LLEN", key) for key in self._lists)))
+
+    def staying(self) -> dict[str, int]:
+        lists = self._held()
+        return {"held": sum(self._ask(*(("LLEN", key) for key in lists))) if lists else 0}
+
+    def read(self, most: int, behind: Any) -> Batch | None:
+        first, skip, last = behind["end"] if behind else (self._lists[0], 0, "")
+        if first not in self._lists:
+            raise self._taken_from()
+        for key in self._lists[self._lists.index(first) :]:
+            values = self._script(PAGE, (key,), (skip, most, BATCH_BYTES, last))
+            if values is None:
+                raise self._taken_from()
+            if values:
+                digests = [digest(value) for value in values]
+                end = (key, skip + len(values), digests[-1])
+                place = {"end": end, "digests": digests}
+                return Batch([Carried(self._decoded(value)) for value in values], place)
+            skip, last = 0, ""
+        return None
+
+    def _taken_from(self) -> PersistQueueError:
+        return PersistQueueError(
+            f"{self.shown}: consumers took items while it was copied, so the copy is not whole: "
+            "stop them, empty the target, remove the journal, and begin anew"
+        )
+
+    def _decoded(self, value: bytes) -> Any:
+        try:
+            return self._codec.decode(value)
+        except Damaged as damage:
+            raise QueueCorrupt(self.shown, self._keys.base, reason=str(damage)) from damage
+
+    def finish(self, place: Any, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
+        keys = (self._keys.base, self._keys.note(mover.run), *self._keys.set)
+        gone: int = self._script(FINISH_MOVED, keys, (mover.number, *place["digests"]))
+        return gone
+
+
+class RedisTarget(RedisEnd, Target):
+    """A list that items are pushed to."""
+
+    def _prepare(self, label: str, serializer: str | None) -> None:
+        check(self._link, label, self._keys.known)
+        if serializer is not None:
+            check_serializer(self._link, label, self._keys, serializer)
+
+    def encode(self, carried: Carried) -> bytes:
+        data = self._codec.encode(carried.item)
+        return data if isinstance(data, bytes) else data.encode()
+
+    def decode(self, stored: bytes) -> Any:
+        return self._codec.decode(stored)
+
+    def put(self, stored: Sequence[bytes], mover: Mover) -> int:
+        keys = (self._keys.base, self._keys.front, self._keys.note(mover.run), *self._keys.set)
+        new = self._script(PUT_MOVED, keys, (mover.number, *stored))
+        return 0 if new is None else len(stored) - new
+
+    def has(self, mover: Mover, note: Any) -> bool:  # noqa: ARG002 - as a target's
+        return bool(self._script(HAS_MOVED, (self._keys.note(mover.run),), (mover.number,)))
+
+
+def redis_source(name: Name, *, moves: bool) -> RedisSource:
+    """Return the queue that a URL names.
+
+    Raises:
+        NoQueue: it is not there; an empty one cannot be told from none.
+        ValueError: two queues, or none that could be moved, have this name.
+    """
+    link = Link(Settings(name.address))
+    try:
+        found = _look(link, name)
+        if not found:
+            raise NoQueue(
+                f"{name.shown}: there is no such queue, or it is empty; here are: "
+                + (", ".join(sorted(_queues(link))) or "none")
+            )
+        if len(found) > 1:
+            raise ValueError(
+                f"{name.shown}: two queues have this name: with ?serializer=json it is that of "
+                f"text, with ?serializer={_short(found[1][1])} the other"
+            )
+    finally:
+        link.drop()
+    ((native, serializer, unique),) = found
+    return RedisSource(name, serializer, native=native, unique=unique, moves=moves)
+
+
+def redis_target(name: Name, source: Source) -> RedisTarget:
+    """Return the queue that a URL names; its first item makes it, of the source's kind."""
+    if name.queue is None:
+        raise ValueError(f"{name.shown}: say the queue's name: ?name=NAME")
+    link = Link(Settings(name.address))
+    try:
+        found = _look(link, name)
+    finally:
+        link.drop()
+    if len(found) > 1:
+        raise ValueError(f"{name.shown}: two queues have this name: say ?serializer=")
+    if found:
+        native, serializer, unique = found[0]
+        return RedisTarget(name, serializer, native=native, unique=unique)
+    serializer = name.serializer or (json if source.serializer is json else None)
+    native = checked_layout(None, serializer) == "native"
+    unique = name.unique or source.kind.unique
+    return RedisTarget(name, serializer, native=native, unique=unique)
+
+
+def _look(link: Link, name: Name) -> list[tuple[bool, Any, bool]]:
+    """Return the queues of a name: native or not, the serializer, whether they are unique."""
+    if name.queue is None:
+        raise ValueError(
+            f"{name.shown}: say the queue's name: ?name=NAME; here are: "
+            + (", ".join(sorted(_queues(link))) or "none")
+        )
+    found = []
+    for native in (False, True):
+        keys = Keys(native_base(name.queue) if native else name.queue)
+        kind, shown, pool, unique, written = link.ask(
+            ("TYPE", keys.base),
+            ("TYPE", keys.front),
+            ("TYPE", f"{keys.base}-pool"),
+            ("EXISTS", keys.unique),
+            ("GET", keys.meta),
+            again=True,
+        )
+        if b"zset" in (kind, pool):
+            raise ValueError(f"{name.shown}: it is a pool, and pools are not moved")
+        wanted = name.serializer is None or native == (
+            checked_layout(None, name.serializer) == "native"
+        )
+        if b"list" in (kind, shown) and wanted:
+            serializer = name.serializer
+            if native and written and not serializer:
+                serializer = choice.named(_short(written.decode()))
+            found.append((native, serializer, bool(unique) or name.unique))
+    return found
+
+
+def _short(serializer: Any) -> str:
+    """Return how a user names a serializer."""
+    name: str = getattr(serializer, "__name__", serializer)
+    return name.removeprefix("persistqueue.serializers.")
+
+
+def _queues(link: Link) -> set[str]:
+    """Return the names of a server's queues: those that are found in a moment."""
+    found, cursor, end = set[str](), b"0", time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        ((cursor, keys),) = link.ask(("SCAN", cursor, "COUNT", _SCAN, "TYPE", "list"), again=True)
+        names = (key.decode(errors="replace") for key in keys)
+        found.update(
+            name.removeprefix(_NATIVE).removesuffix("}") if name.startswith(_NATIVE) else name
+            for name in names
+            if "-processing-" not in name and not name.endswith(("-front", "-dead"))
+        )
+        if cursor == b"0":
+            break
+    return found

@@ -1,0 +1,338 @@
+"""Which stored item is next, which are handed out, which are settled: no I/O.
+
+``read`` is the place behind the last item that was read from disk.  Items that were
+read but are not handed out (looked at, or given back) wait in ``front``, in order.
+
+Without autosave, ``done`` (what ``info`` stores as the tail) is the oldest item that
+is not settled; items settled out of order wait in ``settled`` until it reaches them.
+
+With autosave an item is settled when it is taken, so ``done`` is the next item.  One
+that is given back moves the tail back, unless somebody else moved it or its chunk is
+gone: then it is *homeless*, kept in memory only, handed out next, and stored again
+at the end of the queue when the queue is closed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .store import Record
+
+    _List = tuple[Record, "_List", int] | None  # the first, those behind it, how many in all
+
+
+_new = tuple.__new__  # what a NamedTuple calls; its own __new__ is a Python function (0.1 us)
+
+
+class Position(NamedTuple):
+    """A place between two records."""
+
+    chunk: int
+    records: int  # in that chunk before it; ``count`` would hide a method of tuples
+    offset: int
+
+
+MOST_RECORDS = 2**63 - 1  # the largest chunk size; people pass sys.maxsize for "one chunk"
+START = Position(0, 0, 0)
+_LONGEST_MOVED = 64  # characters: ``info`` has 512 bytes for everything
+
+
+class State(NamedTuple):
+    """What ``info`` holds.  ``size`` is derived: it is the records in between.
+
+    Attributes:
+        moved: which batch of a move was stored last (see ``_cli.transfer``); mostly none.
+    """
+
+    chunksize: int
+    tail: Position = START
+    head: Position = START
+    moved: str = ""
+
+    @property
+    def size(self) -> int:
+        head, tail = self.head, self.tail
+        return (head[0] - tail[0]) * self.chunksize + head[1] - tail[1]
+
+    def ordinal(self, position: Position) -> int:
+        """Return how many records were ever stored before ``position``."""
+        return position[0] * self.chunksize + position[1]
+
+    def after(self, position: Position, offset: int, count: int = 1) -> Position:
+        """Return the position ``count`` records on, in the same chunk, at ``offset``."""
+        count += position[1]
+        if count < self[0]:
+            return _new(Position, (position[0], count, offset))
+        return Position(position[0] + 1, 0, 0)
+
+    def with_ends(self, tail: Position, head: Position, moved: str) -> State:
+        """Return the state with other ends."""
+        return _new(State, (self[0], tail, head, moved))
+
+    def mapping(self) -> dict[str, Any]:
+        """Return the value of ``info``, keys in upstream's order."""
+        chunksize, tail, head, moved = self
+        value = {
+            "chunksize": chunksize,
+            "size": (head[0] - tail[0]) * chunksize + head[1] - tail[1],
+            "tail": list(tail),
+            "head": list(head),
+        }
+        if moved:
+            value["moved"] = moved
+        return value
+
+
+def parse(value: Any) -> State:
+    """Check the value of an ``info`` file, field by field.
+
+    Raises:
+        ValueError: it is not what a queue can have written; says which field.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("it holds no mapping")
+    chunksize = value.get("chunksize")
+    if type(chunksize) is not int or not 1 <= chunksize <= MOST_RECORDS:
+        raise ValueError(f"'chunksize' is {_say(chunksize)}")
+    size = value.get("size")
+    tail, head = (_position(value, key, chunksize) for key in ("tail", "head"))
+    moved = value.get("moved", "")
+    if type(moved) is not str or len(moved) > _LONGEST_MOVED:
+        raise ValueError(f"'moved' is of type {type(moved).__name__}, or too long")
+    state = State(chunksize, tail, head, moved)
+    if state.tail > state.head or type(size) is not int or state.size != size:
+        raise ValueError(f"'size' is {_say(size)}, but head and tail are {state.size} items apart")
+    if size > MOST_RECORDS:
+        raise ValueError("'size' is more than a disk can hold")
+    return state
+
+
+def _position(value: dict[Any, Any], key: str, chunksize: int) -> Position:
+    found = value.get(key)
+    if not isinstance(found, (list, tuple)) or len(found) != 3 or not all(map(_is_whole, found)):
+        raise ValueError(f"{key!r} is not three whole numbers")
+    position = Position(*found)
+    if position.records >= chunksize or (position.records == 0 and position.offset != 0):
+        raise ValueError(f"{key!r} is {list(position)} at a chunk size of {chunksize}")
+    return position
+
+
+def _is_whole(number: object) -> TypeGuard[int]:
+    return type(number) is int and 0 <= number < 1 << 62
+
+
+def _say(value: object) -> str:
+    """Name a value without trusting it: the repr of a small nest can be gigabytes."""
+    return str(value) if _is_whole(value) else f"of type {type(value).__name__}"
+
+
+class Cursor:
+    """One object's view of the items between head and tail.
+
+    Args:
+        is_there: tells whether a chunk's file still exists.
+        before: the view of files whose places mean nothing any more: what was given back and
+            is stored nowhere goes on waiting.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        autosave: bool,
+        is_there: Callable[[int], bool],
+        before: Cursor | None = None,
+    ) -> None:
+        self.read = state.tail
+        self._tail = state.tail
+        self._autosave = autosave
+        self._is_there = is_there
+        self._chunksize = state.chunksize
+        # Linked lists: what undo returns to is one reference, however long they are.
+        self.front: _List = None
+        self.homeless: _List = None if before is None else before.homeless
+        self._done = state.tail  # the oldest item that is not settled, without autosave
+        self._settled: dict[Position, Position] = {}  # behind it: where they begin -> end
+        self._wide: dict[Position, int] = {}  # of those, what spans so many items more
+        self.overtaken = False  # whether another object has finished what this one had in hand
+        # What undo returns to, as of the beginning of the transaction.
+        self._before: tuple[Position, _List, _List]
+        self._changes: list[tuple[Position, Position | None, int]] = []  # in _settled, _wide
+        self.begin()
+
+    # -- a transaction: begin, then verbs, then landed or undo ----------------------
+
+    def begin(self) -> None:
+        """Remember how things stand."""
+        self._before = self.read, self.front, self.homeless
+        if self._changes:
+            self._changes = []
+
+    def follow(self, old: State, new: State) -> None:
+        """Move to the tail that somebody else committed."""
+        self._tail = new.tail
+        self._chunksize = new.chunksize
+        if new.tail == old.tail:
+            return
+        if not self._autosave and self._done < min(new.tail, self.read):
+            # What stands there is not settled: it is in hand, unless it was given back.
+            self.overtaken |= self.front is None or self.front[0].start != self._done
+        if self._autosave or new.tail < old.tail or self.read < new.tail:
+            self.read, self.front = new.tail, None
+        while self.front is not None and self.front[0].start < new.tail:
+            self.front = self.front[1]
+        kept = {start: end for start, end in self._settled.items() if start >= new.tail}
+        self._settled = kept
+        self._wide = {start: more for start, more in self._wide.items() if start in kept}
+        self._done = new.tail
+        self._advance()
+        self.begin()
+
+    def known(self) -> Record:
+        """Return the next item, which is in memory already: ``front`` or ``homeless`` is."""
+        if self.homeless is not None:
+            record, self.homeless, _ = self.homeless
+        else:
+            assert self.front is not None
+            record, self.front, _ = self.front
+        return record
+
+    def untake(self, records: Iterable[Record], era: int = 0) -> None:
+        """Take back what was handed out, to the same places.
+
+        Args:
+            era: which records have their places in these files.  Others are still stored
+                where they were, or, with autosave, nowhere.
+        """
+        for record in sorted(records, key=_place_of, reverse=True):
+            if record.era == era:
+                self.put_back(record)
+            elif self._autosave:
+                self.homeless = _in_front(record, self.homeless)
+
+    def put_back(self, record: Record) -> None:
+        """Let ``record`` be handed out again, in its place."""
+        start: Position = record.start
+        if self._autosave:
+            kept = start >= self._tail or self._is_there(start.chunk)
+            if kept and record.end == self.place():
+                self.front = _in_front(record, self.front)
+            else:
+                self.homeless = _in_front(record, self.homeless)
+        elif start >= self._done and start not in self._settled:
+            front, earlier = self.front, []
+            while front is not None and front[0].start < start:
+                earlier.append(front[0])
+                front = front[1]
+            front = _in_front(record, front)
+            for other in reversed(earlier):
+                front = _in_front(other, front)
+            self.front = front
+
+    def settle(self, records: Iterable[Record], era: int = 0) -> None:
+        """Note that items are finished; what is settled already stays so.
+
+        Args:
+            era: which records have their places in these files; no other is settled.
+        """
+        if self._autosave:
+            return
+        for record in records:
+            start = record.start
+            if record.era != era:
+                continue
+            if start == self._done:
+                self._done = record.end
+                if self._settled:
+                    self._advance()
+            elif start > self._done and start not in self._settled:
+                self._changes.append((start, None, 0))
+                self._settled[start] = record.end
+
+    def _advance(self) -> None:
+        """Step over what was settled before the items in front of it."""
+        while (end := self._settled.get(start := self._done)) is not None:
+            self._changes.append((start, end, self._wide.get(start, 0)))
+            self._wide.pop(start, None)
+            del self._settled[start]
+            self._done = end
+
+    def finish_until(self, end: Position) -> None:
+        """Settle all items in front of a place, where nothing is handed out."""
+        if end > self._done:
+            self.read = self._done = end
+            self._advance()
+
+    def skip(self, start: Position, end: Position) -> None:
+        """Settle what stands between two places: it is damaged."""
+        self.read = end
+        if not self._autosave:
+            self._settled[start] = end
+            self._wide[start] = self._distance(start, end) - 1
+            self._advance()
+
+    def flush(self) -> Sequence[Record]:
+        """Return the homeless items: they are about to be stored again."""
+        homeless = []
+        while self.homeless is not None:
+            record, self.homeless, _ = self.homeless
+            homeless.append(record)
+        return homeless
+
+    def landed(self, new: State) -> None:
+        """The transaction is stored, with the tail at ``done()``."""
+        self._tail = new.tail
+
+    def undo(self) -> None:
+        """The transaction is not stored: be as before it."""
+        for start, end, more in reversed(self._changes):
+            if end is None:
+                self._settled.pop(start, None)
+            else:
+                self._settled[start] = end
+                if more:
+                    self._wide[start] = more
+        self._done = self._tail
+        self.read, self.front, self.homeless = self._before
+        self._changes = []
+
+    # -- questions ------------------------------------------------------------------
+
+    def place(self) -> Position:
+        """Return where the next item that is on disk stands."""
+        return self.read if self.front is None else self.front[0].start
+
+    def done(self) -> Position:
+        """Return the place of the oldest item that is not settled."""
+        return self.place() if self._autosave else self._done
+
+    def counts(self, head: Position) -> tuple[int, int]:
+        """Return how many items are stored and not handed out, and not settled."""
+        size, (last, records, _) = self._chunksize, head
+        chunk, before, _ = self.read
+        waiting = (last - chunk) * size + records - before
+        if self.front is not None:
+            waiting += self.front[2]
+        if self.homeless is not None:
+            waiting += self.homeless[2]
+        if self._autosave:
+            return waiting, waiting
+        chunk, before, _ = self._done
+        unsettled = (last - chunk) * size + records - before
+        if self._settled:
+            unsettled -= len(self._settled) + sum(self._wide.values())
+        return waiting, unsettled
+
+    def _distance(self, start: Position, end: Position) -> int:
+        return (end.chunk - start.chunk) * self._chunksize + end.records - start.records
+
+
+def _in_front(record: Record, others: _List) -> _List:
+    return record, others, 1 if others is None else others[2] + 1
+
+
+def _place_of(record: Record) -> Position:
+    start: Position = record.start
+    return start

@@ -1,0 +1,197 @@
+"""A directory that is held open, and the lock of those who use it.
+
+What a path leads to may be exchanged under a queue: a ``current`` link is flipped, the
+directory is moved away and another one takes its name.  So its files are found from the
+directory that was opened, not by their paths; and before anything is created, or a flushed
+put is acknowledged, the path is looked up: it must lead there still.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from ..exceptions import QueueFailed
+from .disk import BINARY, NO_LINK, identity_of, try_lock, unlock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+#: Whether the system finds files from an open directory; Windows finds them by path only.
+RELATIVE = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
+
+
+class Folder:
+    """A directory, and the lock file in it, which tells it from any other.
+
+    Args:
+        path: the directory.
+        witness: the name of the lock file.
+        refuse: raises that the path leads elsewhere by now; None: ``QueueFailed``.
+    """
+
+    def __init__(
+        self, path: str, witness: str = ".lock", refuse: Callable[[], NoReturn] | None = None
+    ) -> None:
+        self.path = path
+        self._refuse = refuse or self._exchanged
+        self._witness = os.path.join(path, witness)
+        self._held: tuple[int, int] | None = None  # what tells the lock file from others
+        self.fd = -1  # of the directory; -1 on Windows
+        self.lock_fd = -1
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is open."""
+        return self._held is not None
+
+    def hold(self) -> None:
+        """Open it, and its lock file, which is created when it is missing."""
+        if sys.platform != "win32":
+            self.fd = os.open(self.path, os.O_RDONLY | _DIRECTORY | BINARY)
+        try:
+            name, dir_fd = self.at(self._witness)
+            flags = os.O_RDWR | os.O_CREAT | BINARY | NO_LINK
+            self.lock_fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+            self._held = identity_of(os.fstat(self.lock_fd))
+        except BaseException:
+            self.close()
+            raise
+
+    def at(self, path: str) -> tuple[str, int | None]:
+        """Return how to ask the system for a file of the directory: a name, and ``dir_fd``.
+
+        Where files are found by path only, this is a look at the path, too.
+
+        Raises:
+            QueueFailed: the path leads elsewhere by now.
+        """
+        if RELATIVE and self.fd >= 0:
+            return os.path.basename(path), self.fd
+        self.look()
+        return path, None
+
+    def is_current(self) -> bool:
+        """Return whether the path leads to what is held."""
+        try:
+            return identity_of(os.stat(self._witness)) == self._held
+        except OSError:
+            return False
+
+    def is_same(self) -> bool:
+        """Return whether the path leads to this directory, with this lock file or another."""
+        if self.fd < 0:
+            return self.is_current()
+        try:
+            return identity_of(os.stat(self.path)) == identity_of(os.fstat(self.fd))
+        except OSError:
+            return False
+
+    def look(self) -> None:
+        """Refuse to go on in a directory to which the path does not lead any more.
+
+        Raises:
+            QueueFailed: it does not; says so.
+        """
+        if self._held is not None and not self.is_current():
+            self._refuse()
+
+    def _exchanged(self) -> NoReturn:
+        raise QueueFailed(f"{self.path}: {EXCHANGED}; open the queue again")
+
+    def close(self) -> None:
+        """Let go of both."""
+        for fd in (self.lock_fd, self.fd):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.lock_fd = -1
+        self._held = None
+
+
+EXCHANGED = "its directory was removed or replaced while it was open"
+
+
+class DirectoryLock:
+    """The lock that makes one transaction at a time of a directory's users.
+
+    ``try_acquire`` never waits.  Between processes that retry, whoever is quickest
+    would win every time: a process that puts in a tight loop leaves the lock free
+    for a few microseconds only.  So there is a second lock, the turnstile (the
+    directory itself), that a loser keeps until it wins; a busy owner looks at it
+    once a millisecond and stands back while somebody else is next.
+
+    Args:
+        folder: held from now on, until ``close``; the lock file stays, empty, beside the data.
+    """
+
+    POLITE = 0.001  # s between two looks at the turnstile
+    PATIENT = 0.1  # s after which somebody who stands in it for ever is passed by
+
+    def __init__(self, folder: Folder) -> None:
+        folder.hold()
+        self._folder = folder
+        self._fd, self._next = folder.lock_fd, folder.fd  # less than 0: no turnstile
+        self._in_turnstile = False
+        self._looked = 0.0
+        self._barred = 0.0  # since when the turnstile has been taken
+        self.supported = True
+
+    def try_acquire(self, now: float) -> bool:
+        """Take the lock if it is free.
+
+        Args:
+            now: the monotonic clock, in seconds.
+        """
+        if now - self._looked >= self.POLITE and not self._pass_turnstile():
+            self._barred = self._barred or now
+            if now - self._barred < self.PATIENT:
+                return False
+        self._barred = 0.0
+        try:
+            taken = try_lock(self._fd)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            self.supported, taken = False, True
+        if not taken:
+            self._looked = 0.0  # next time, queue up
+            return False
+        if self._in_turnstile:
+            self._looked = now
+            self.stand_back()
+        return True
+
+    def _pass_turnstile(self) -> bool:
+        """Stand in the turnstile, unless somebody else does."""
+        if not self._in_turnstile and self._next >= 0 and self.supported:
+            try:
+                self._in_turnstile = try_lock(self._next)
+            except OSError:  # no locks on directories here: go without manners
+                self._next = -1
+        return self._in_turnstile or self._next < 0
+
+    def stand_back(self) -> None:
+        """Leave the turnstile: the lock was taken, or the caller gave up."""
+        if self._in_turnstile:
+            self._in_turnstile = False
+            unlock(self._next)
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if self.supported:
+            unlock(self._fd)
+
+    def drop(self) -> None:
+        """Let go of both, whether or not they are held: Ctrl-C may hide which."""
+        self.release()
+        self._in_turnstile = self._next >= 0
+        self.stand_back()
+
+    def close(self) -> None:
+        """Close the descriptors, which frees whatever they hold."""
+        self._folder.close()
+        self._fd = self._next = -1

@@ -1,0 +1,153 @@
+"""Group commit for asyncio: all that is pending goes to the store's thread in one hop.
+
+One batch, closed by one commit.  What arrives meanwhile goes with the next hop, which the
+end of this one starts: there is no task that could be cancelled in between, no timer and
+no knob.  A lone caller pays one hop, a hundred callers share it.
+
+The loop and the thread meet in two places: ``_fly`` has a batch from the loop, ``_land``
+takes it back.  A loop may be closed in between; the next one lands what it left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from ..exceptions import SerializationError
+from .waiters import FLUSH, Line, Op
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from .batch import Runner
+    from .store import Store
+    from .worker import Hops
+
+
+class Lane:
+    """Carries the batches of one line.
+
+    Args:
+        deliver: called on the loop with a batch that is over, before the next one goes;
+            with True when it was interrupted (Ctrl-C) and is called again.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        runner: Runner,
+        store: Store,
+        hops: Hops,
+        deliver: Callable[[list[Op], bool], None],
+    ) -> None:
+        self._line = line
+        self._runner = runner
+        self._store = store
+        self._hops = hops
+        self._deliver = deliver
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.gone = False  # nobody uses the queue any more: nothing goes, nothing lands
+        self.used = False  # whether a batch has ever gone
+        self.flying: list[Op] | None = None  # what the thread works on
+        self._called = False  # a call of _hop is on its way
+        self._crowded = False  # the last hop carried several ops
+        # Protects loop and landed, where the thread and a new loop may meet.
+        self._mutex = threading.Lock()
+        self.landed: list[Op] | None = None  # what the thread is through with
+
+    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve a new loop, and land there what the old one left."""
+        with self._mutex:
+            self.loop, self._called = loop, False
+        self._land()
+        self.hop_soon()
+
+    def hop_soon(self) -> None:
+        """Have what is pending carried to the store.
+
+        A lone caller's op goes at once (a turn of the loop costs 10 µs).  Where the last
+        hop carried several, this one waits for those that the same turn of the loop adds.
+        """
+        if self.flying is not None or self._called or not self._line.pending:
+            return
+        if self._crowded and self.loop is not None:
+            self._called = True
+            self.loop.call_soon(self._hop)
+        else:
+            self._hop()
+
+    def _hop(self) -> None:
+        """Carry everything that is pending to the store's thread, unless it is at work."""
+        self._called = False
+        if self.flying is not None or self.gone or not self._line.pending:
+            return
+        batch = self.flying = self._line.batch()
+        self.used, self._crowded = True, len(batch) > 1
+        try:
+            self._hops.start(self._fly, batch)
+        except RuntimeError as error:  # no thread: the interpreter is about to end
+            self._fail(batch, error)
+            self._touch_down(batch)
+
+    def _fly(self, batch: list[Op]) -> None:
+        """Run a batch; on the store's thread."""
+        runner = self._runner
+        try:
+            runner.run(batch)
+            if not runner.happened:
+                self._run_apart(batch)
+            if batch[-1].verb == FLUSH:
+                self._store.close()
+        except BaseException as error:  # whatever it is, somebody waits for it
+            self._fail(batch, error)
+        finally:
+            self._touch_down(batch)
+
+    def _run_apart(self, batch: list[Op]) -> None:
+        """Run ops one by one: the code of somebody's item raised ``SystemExit``, say.
+
+        No signal arrives on this thread, so it is the item's own, and no other caller's.
+        """
+        runner = self._runner
+        for op in batch:
+            runner.run([op])
+            if not runner.happened:
+                kind = type(runner.interrupt).__name__
+                op.error = SerializationError(f"an item's own code raised {kind}; it stays stored")
+                op.error.__cause__ = runner.interrupt
+        runner.conclude(batch)
+
+    def _fail(self, batch: list[Op], error: BaseException | None) -> None:
+        for op in batch:
+            op.result, op.error = None, error
+        self._runner.conclude(batch)
+
+    def _touch_down(self, batch: list[Op]) -> None:
+        """Tell the loop that a batch is over."""
+        with self._mutex:
+            self.landed, loop = batch, self.loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed: the next loop lands it
+                loop.call_soon_threadsafe(self._land)
+
+    def _land(self, again: bool = False) -> None:
+        """Deliver what a batch came to, and carry on with what came meanwhile."""
+        batch = self.landed
+        if batch is None or self.gone:
+            return
+        try:
+            self._deliver(batch, again)
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, before Python 3.11
+            if self.loop is not None:
+                self.loop.call_soon(self._land, True)
+            raise
+        except BaseException:
+            self._go_on()
+            raise
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.landed = self.flying = None
+        self.hop_soon()

@@ -1,0 +1,143 @@
+"""Who wrote a row, and is it whole?  Found out without running any code of its item.
+
+A row says neither which serializer wrote it nor how long it was.  A pickle can be walked through
+with something harmless in the place of every class; the other shipped serializers run no code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..exceptions import FormatError, SerializationError
+from ..serializers import pickle as our_pickle
+from .block import Damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .codec import RowCodec
+
+SHIPPED = ("signed", "pickle", "json", "msgpack", "cbor2")  # the strict ones first
+_EVIDENCE = 4  # bytes
+_UNKNOWN = "another serializer, or are damaged"
+
+
+class _Kind(type):
+    """Of what stands for every class, function and object that a pickle names."""
+
+    def __call__(cls, *_args: Any, **_options: Any) -> Any:
+        return cls
+
+    def __setitem__(cls, _key: Any, _value: Any) -> None:
+        """Take whatever is set."""
+
+
+class _Anything(metaclass=_Kind):
+    def __new__(cls, *_args: Any, **_options: Any) -> Any:
+        return cls
+
+    @staticmethod
+    def append(*_: Any) -> None:
+        """Take whatever it is given."""
+
+    __setstate__ = extend = add = append
+
+
+class _Harmless(pickle.Unpickler):
+    """Goes through a pickle and calls nothing that it names."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002
+        return _Anything
+
+    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002
+        return _Anything
+
+
+def is_whole_pickle(data: Any) -> bool:
+    """Return whether this is a pickle and nothing else, whatever becomes of its classes."""
+    if not isinstance(data, bytes):
+        return False
+    stream = our_pickle.Stream(data)
+    try:
+        _Harmless(stream).load()
+    except Exception:  # noqa: BLE001 - whatever it is, this is no pickle
+        return False
+    return stream.at == len(data)
+
+
+def check_of(name: str) -> Callable[[Any], Any]:
+    """Return what raises an error for a row that a shipped serializer has not written.
+
+    Raises:
+        ImportError: a library is missing.
+    """
+    if name == "pickle":
+        return _check_pickle
+    if name == "signed":
+        return importlib.import_module("persistqueue.serializers._signed").unseal  # type: ignore[no-any-return]
+    loads: Callable[[Any], Any] = importlib.import_module(f"persistqueue.serializers.{name}").loads
+    return loads
+
+
+def recognise(rows: Sequence[Any]) -> tuple[str | None, list[Any]]:
+    """Return the shipped serializer that most of these rows fit, and those that do."""
+    best: str | None = None
+    most: list[Any] = []
+    for name in SHIPPED:
+        try:
+            check = check_of(name)
+        except ImportError:
+            continue
+        fits = [row for row in rows if _passes(check, row)]
+        if len(fits) > len(most):
+            best, most = name, fits
+    return best, most
+
+
+def refuse_others(codec: RowCodec, rows: Sequence[Any], where: str, *, skips: bool) -> None:
+    """Raise if not one of these rows was written with this codec's serializer.
+
+    Args:
+        rows: those that come next.
+        where: what to call the place of them in the message.
+        skips: each of them is about to be set aside: all of them is too much, whoever wrote them.
+
+    Raises:
+        FormatError: says who wrote them, if that can be seen.
+    """
+    if not rows or any(map(codec.may_be_own, rows)):
+        return
+    name, fits = recognise(rows)
+    # A byte or two are something in msgpack and CBOR, whatever they are.
+    if name is not None and 2 * len(fits) >= len(rows) and sum(map(len, fits)) >= _EVIDENCE:
+        refuse(where, f"the {name} serializer", codec.name)
+    if skips and len(rows) > 1:
+        refuse(where, _UNKNOWN, codec.name)
+
+
+def refuse(where: str, writer: str, opened_with: str) -> NoReturn:
+    """Raise the error for items that another serializer wrote."""
+    advice = ""
+    if writer is _UNKNOWN:
+        advice = "; set_aside() or python -m persistqueue repair gets past what is damaged"
+    raise FormatError(
+        f"{where}: the items were written with {writer}; this object was opened with "
+        f"{opened_with.removeprefix('persistqueue.serializers.')}. Nothing was touched{advice}"
+    )
+
+
+def _check_pickle(data: Any) -> None:
+    if data[:1] != b"\x80" or not is_whole_pickle(data):
+        raise Damaged("not a pickle")
+
+
+def _passes(check: Callable[[Any], Any], row: Any) -> bool:
+    try:
+        check(row)
+    except SerializationError:
+        return True
+    except Exception:  # noqa: BLE001 - whatever it is, it does not fit
+        return False
+    return True

@@ -1,0 +1,229 @@
+"""What the queues for asyncio have in common, whatever they are stored in."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Generic
+
+from .. import exceptions
+from .arguments import T, uncopied, whole
+from .deadline import FOREVER, Deadline
+from .log import warn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from .store import Record
+    from .tasks import TaskShell
+
+
+class TaskedQueue(Generic[T]):
+    """The methods that are about waiting and finishing; a subclass knows how to put."""
+
+    path: str
+    maxsize: int
+    _store: Any
+    _shell: TaskShell
+    __getstate__ = uncopied
+
+    @classmethod
+    async def create(cls, *args: Any, **kwargs: Any) -> Self:
+        """Return an open queue; arguments and errors are the constructor's."""
+        return await cls(*args, **kwargs)
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._opened().__await__()
+
+    async def _opened(self) -> Self:
+        await self._shell.open()
+        return self
+
+    # -- get ------------------------------------------------------------------------
+
+    async def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
+        """Wait for one item, then take what is there, in their order.
+
+        Args:
+            max_items: how many at the most, 1 or more.
+            timeout: seconds to wait for the first; None for as long as it takes.
+
+        Raises:
+            Everything that ``get`` raises.
+        """
+        most = whole("max_items", max_items, 1)
+        return [record.item for record in await self._shell.take(most, Deadline.of(True, timeout))]
+
+    async def peek(self) -> T:
+        """Return the next item and leave it in the queue.
+
+        Raises:
+            AsyncEmpty: there is none.
+        """
+        item: T = (await self._shell.peek())[0].item
+        return item
+
+    @asynccontextmanager
+    async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:
+        """Take an item for the length of an ``async with`` block.
+
+        It is finished when the block ends, and back in its place when the block
+        raises or is cancelled.  Arguments and errors are those of ``get``.
+        """
+        deadline = Deadline.of(block, timeout)
+        records: list[Record] = []
+        try:
+            records = await self._shell.take(1, deadline, holds=True)
+            yield records[0].item
+            await self._shell.settle(records)
+        except GeneratorExit:
+            self._shell.give_back_soon(records)
+            raise
+        except BaseException:
+            await self._give_back(records)
+            raise
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Take items until the queue is shut down or closed, waiting for more.
+
+        An item is finished when the next one is asked for.  Leaving the loop gives
+        the last one back, unless ``task_done`` was called for it.
+        """
+        return _Loop(self)
+
+    async def _settle(self, records: list[Record]) -> None:
+        """Finish what a block or a loop is through with; where that fails, it comes again."""
+        try:
+            await self._shell.settle(records)
+        except Exception:
+            await self._give_back(records)
+            raise
+
+    async def _give_back(self, records: list[Record]) -> None:
+        try:
+            if records:
+                await self._shell.give_back(records)
+        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
+            warn("%s: an item could not be given back", self.path, traceback=True)
+
+    async def set_aside(self) -> bool:
+        """Get past the next item if it cannot be loaded: keep it beside the queue, and go on.
+
+        For an item at which ``get`` raises ``QueueCorrupt``, ``SerializationError`` or
+        ``ItemTooLarge`` each time.  Its bytes are kept: in a file ``*.corrupt-*`` beside those
+        of the queue, in the table ``corrupt:...``, or in the list ``...-dead`` on Redis.
+        ``skipped`` counts it.
+
+        Returns:
+            whether it was set aside; False if it can be loaded, or there is none.
+
+        Raises:
+            FormatError: another serializer wrote what is there.
+        """
+        done: bool = await self._shell.request(self._store.set_aside, writes=True)
+        return done
+
+    async def join(self) -> None:
+        """Wait until every item that was put is finished."""
+        await self._shell.join()
+
+    # -- look -----------------------------------------------------------------------
+
+    async def qsize(self) -> int:
+        """Return how many items could be taken now."""
+        count: int = await self._shell.count()
+        return count
+
+    async def empty(self) -> bool:
+        """Return whether nothing could be taken now."""
+        return await self.qsize() == 0
+
+    async def full(self) -> bool:
+        """Return whether ``put`` would have to wait now."""
+        return 0 < self.maxsize <= await self.qsize()
+
+    # -- end ------------------------------------------------------------------------
+
+    async def sync(self) -> None:
+        """Make everything so far safe against loss of power, at either durability."""
+        await self._shell.sync()
+
+    async def shutdown(self, immediate: bool = False) -> None:
+        """Refuse puts on this object from now on, and gets when nothing is left.
+
+        Waiting callers wake up with ``AsyncQueueShutDown``.  Stored items stay stored.
+
+        Args:
+            immediate: refuse gets at once and let ``join`` return.
+        """
+        self._shell.shutdown(immediate)
+
+    async def close(self) -> None:
+        """Let go of the files; a second call waits for the first.
+
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
+        taken and not finished comes again when the queue is opened again.
+        """
+        await self._shell.close()
+
+    async def aclose(self) -> None:
+        """Do what ``close`` does, for ``contextlib.aclosing``."""
+        await self.close()
+
+    async def __aenter__(self) -> Self:
+        return await self._opened()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        shell = getattr(self, "_shell", None)  # None: the constructor raised
+        if shell is not None:
+            with suppress(Exception):  # nobody is there to hear of it
+                shell.abandon()
+
+
+class _Loop(Generic[T]):
+    """One ``async for`` over a queue.
+
+    No async generator: leaving the loop would give the last item back only when the event
+    loop gets round to closing the generator.
+    """
+
+    __getstate__ = uncopied
+
+    def __init__(self, queue: TaskedQueue[T]) -> None:
+        self._queue = queue  # which must not be dropped while the loop goes on
+        self._shell = queue._shell
+        self._held: list[Record] = []
+
+    def __aiter__(self) -> _Loop[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        held, self._held = self._held, []
+        if held:
+            await self._queue._settle(held)
+        try:
+            self._held = await self._shell.take(1, FOREVER, holds=True)
+        except (exceptions.QueueShutDown, exceptions.QueueClosed):
+            raise StopAsyncIteration from None
+        item: T = self._held[0].item
+        return item
+
+    async def aclose(self) -> None:
+        """Give the last item back, as leaving the loop does."""
+        held, self._held = self._held, []
+        if held:
+            await self._shell.give_back(held)
+
+    def __del__(self) -> None:
+        if self._held:
+            self._shell.give_back_soon(self._held)

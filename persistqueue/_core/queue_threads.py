@@ -1,0 +1,185 @@
+"""What the queues for threads have in common, whatever they are stored in."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Generic
+
+from .. import exceptions
+from .arguments import T, uncopied, whole
+from .deadline import FOREVER, Deadline
+from .log import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from .store import Record
+    from .threads import ThreadShell
+
+
+_ENDS = (exceptions.QueueShutDown, exceptions.QueueClosed)
+
+
+class ThreadedQueue(Generic[T]):
+    """The methods that are about waiting and finishing; a subclass knows how to put."""
+
+    path: str
+    maxsize: int
+    _store: Any
+    _shell: ThreadShell
+    __getstate__ = uncopied
+
+    # -- get ------------------------------------------------------------------------
+
+    def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
+        """Wait for one item, then take what is there, in its order.
+
+        Args:
+            max_items: how many at the most, 1 or more.
+            timeout: seconds to wait for the first; None for as long as it takes.
+
+        Raises:
+            Everything that ``get`` raises.
+        """
+        most = whole("max_items", max_items, 1)
+        return [record.item for record in self._shell.take(most, Deadline.of(True, timeout))]
+
+    def peek(self) -> T:
+        """Return the next item and leave it in the queue.
+
+        Raises:
+            Empty: there is none.
+        """
+        item: T = self._shell.peek()[0].item
+        return item
+
+    @contextmanager
+    def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
+        """Take an item for the length of a ``with`` block.
+
+        It is finished when the block ends, and back in its place when the block
+        raises.  Arguments and errors are those of ``get``.
+        """
+        deadline = Deadline.of(block, timeout)
+        records: list[Record] = []
+        try:  # one for all of it: Ctrl-C may come between any two lines
+            records = self._shell.take(1, deadline, holds=True)
+            yield records[0].item
+            self._shell.settle(records)
+        except GeneratorExit:
+            self._shell.give_back_soon(records)
+            raise
+        except BaseException:
+            self._give_back(records)
+            raise
+
+    def __iter__(self) -> Iterator[T]:
+        """Take items until the queue is shut down or closed, waiting for more.
+
+        An item is finished when the next one is asked for.  Leaving the loop gives
+        the last one back, unless it was finished inside.
+        """
+        while True:
+            records: list[Record] = []
+            try:
+                records = self._shell.take(1, FOREVER, holds=True)
+                yield records[0].item
+                self._shell.settle(records)
+            except GeneratorExit:
+                self._shell.give_back_soon(records)
+                raise
+            except BaseException as error:
+                if not records and isinstance(error, _ENDS):
+                    return
+                self._give_back(records)
+                raise
+
+    def _give_back(self, records: list[Record]) -> None:
+        try:
+            if records:
+                self._shell.give_back(records)
+        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
+            warn("%s: an item could not be given back", self.path, traceback=True)
+
+    def set_aside(self) -> bool:
+        """Get past the next item if it cannot be loaded: keep it beside the queue, and go on.
+
+        For an item at which ``get`` raises ``QueueCorrupt``, ``SerializationError`` or
+        ``ItemTooLarge`` each time.  Its bytes are kept: in a file ``*.corrupt-*`` beside those
+        of the queue, in the table ``corrupt:...``, or in the list ``...-dead`` on Redis.
+        ``skipped`` counts it.
+
+        Returns:
+            whether it was set aside; False if it can be loaded, or there is none.
+
+        Raises:
+            FormatError: another serializer wrote what is there.
+        """
+        done: bool = self._shell.request(self._store.set_aside, writes=True)
+        return done
+
+    def join(self) -> None:
+        """Wait until every item that was put is finished."""
+        self._shell.join()
+
+    # -- look -----------------------------------------------------------------------
+
+    def qsize(self) -> int:
+        """Return how many items could be taken now."""
+        count: int = self._shell.count()
+        return count
+
+    def empty(self) -> bool:
+        """Return whether nothing could be taken now."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Return whether ``put`` would have to wait now."""
+        return 0 < self.maxsize <= self.qsize()
+
+    def __len__(self) -> int:
+        return self.qsize()
+
+    # -- end ------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Make everything so far safe against loss of power, at either durability."""
+        self._shell.sync()
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Refuse puts on this object from now on, and gets when nothing is left.
+
+        Waiting callers wake up with ``QueueShutDown``.  Stored items stay stored.
+
+        Args:
+            immediate: refuse gets at once and let ``join`` return.
+        """
+        self._shell.shutdown(immediate)
+
+    def close(self) -> None:
+        """Let go of the files; a second call does nothing.
+
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
+        taken and not finished comes again when the queue is opened again.
+        """
+        self._shell.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        shell = getattr(self, "_shell", None)  # None: the constructor raised
+        if shell is not None:
+            with suppress(Exception):  # nobody is there to hear of it
+                shell.close()

@@ -1,0 +1,153 @@
+"""Signed records in chunks, and a signed ``info`` (``serializers/_signed`` has their format).
+
+A record's length and checksum can be seen without a key, so chunks are scanned and damage is
+told from forgery as with the other native framings.  ``info`` is JSON in a signed record
+with a purpose of its own, whatever encodes the items.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import SerializationError
+from ..serializers._signed import HEAD, INFO, MAGIC, BadSignature, Signed, size_of, unseal
+from .block import Block, Damaged, cannot_encode, too_long
+
+if TYPE_CHECKING:
+    from ..serializers._signed import Sealed
+
+
+class SignedFraming:
+    """Signed records.
+
+    Args:
+        serializer: checks the signatures; None to look at checksums only, and decode nothing.
+        strict: checks them also where a record's end is all that is asked for.
+    """
+
+    name = "signed"
+    native = True
+
+    def __init__(self, serializer: Signed | None, *, strict: bool = False) -> None:
+        self._signed = serializer
+        self.strict = strict and serializer is not None
+        self._purpose = f"{INFO} {serializer.inner_name}" if serializer else INFO
+
+    def encode(self, item: Any) -> bytes:
+        signed = self._known()
+        try:
+            return signed.dumps(item)
+        except Exception as error:
+            raise cannot_encode(signed.inner_name, item, error) from error
+
+    def decode(self, block: Block, at: int) -> tuple[Any, int]:
+        data, end = self._whole(block, at)
+        try:
+            return self._known().loads(data), end
+        except BadSignature as error:
+            raise Damaged(str(error)) from error
+
+    def boundary(self, block: Block, at: int) -> int:
+        """Return where the record ends; it fits its checksum."""
+        data, end = self._whole(block, at)
+        try:
+            record = unseal(data)
+            if self.strict:
+                signed = self._known()
+                signed.verify(record, signed.inner_name)
+        except BadSignature as error:
+            raise Damaged(str(error)) from error
+        return end
+
+    def candidate(self, data: bytes, at: int) -> int:
+        """Return where the next record may begin, or -1."""
+        return data.find(MAGIC, at)
+
+    def dump_info(self, value: dict[str, Any]) -> bytes:
+        return self._known().seal(json.dumps(value).encode(), self._purpose)
+
+    def load_info(self, raw: bytes) -> Any:
+        """Return the value, if its signature is good.
+
+        A damaged one can be rebuilt; one that is whole and signed by nobody who is known
+        says that the keys are wrong, or somebody at work: then nothing is to be touched.
+        """
+        try:
+            record = unseal(raw[: size_of(raw[: HEAD.size])])
+        except (BadSignature, ValueError) as error:
+            raise Damaged(str(error)) from error
+        return json.loads(record.payload if self._signed is None else self._verified(record))
+
+    def _verified(self, record: Sealed) -> bytes:
+        signed = self._known()
+        try:
+            return signed.verify(record, self._purpose)
+        except SerializationError as error:
+            raise SerializationError(f"info cannot be read: {error}") from error
+        except BadSignature as error:
+            raise SerializationError(
+                f"info: {error}, or what is signed here is not {signed.inner_name}; nothing was "
+                "touched. Give the right key; if info was forged, rename it: it is then "
+                "rebuilt from the signed items"
+            ) from error
+
+    def _whole(self, block: Block, at: int) -> tuple[bytes, int]:
+        """Return a record as long as its head says, and where it ends."""
+        block.need(at, HEAD.size)
+        try:
+            size = size_of(block.data[at : at + HEAD.size])
+        except BadSignature as error:
+            raise Damaged(str(error)) from error
+        block.need(at, size)
+        if size > block.longest:
+            raise too_long(block.longest)
+        return block.data[at : at + size], at + size
+
+    def _known(self) -> Signed:
+        if self._signed is None:
+            raise SerializationError(
+                "without its key, what is signed can be neither decoded nor written"
+            )
+        return self._signed
+
+
+_TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for what is immutable and holds others
+_FEW = 2  # cannot do it in 4 KiB
+
+
+def refuse_tuples(raw: bytes) -> None:
+    """Refuse a pickle with tuples.
+
+    Raises:
+        Damaged: it holds them.
+    """
+    if len(raw) - len(raw.translate(None, _TUPLES)) - raw.count(b"tail") <= _FEW:
+        return  # whatever these bytes stand for
+    import pickletools  # 5 ms
+
+    for opcode, _, _ in pickletools.genops(raw):
+        if opcode.code.encode("latin-1") in _TUPLES:
+            raise Damaged("it holds tuples")
+
+
+def refuse_tags(data: bytes) -> None:
+    """Refuse CBOR with anything but numbers, text, lists and maps.
+
+    Raises:
+        Damaged: it holds that.
+        IndexError: it ends too early.
+    """
+    at, left = 0, 1
+    while left:
+        left -= 1
+        major, value = divmod(data[at], 32)
+        at += 1
+        if value > 23:
+            size = 1 << value - 24
+            value = int.from_bytes(data[at : at + size], "big")
+            at += size
+        if major > 5:
+            raise Damaged("it holds tags")
+        at += value if major in (2, 3) else 0
+        left += value * {4: 1, 5: 2}.get(major, 0)

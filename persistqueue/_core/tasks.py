@@ -1,0 +1,386 @@
+"""How asyncio tasks wait for a store, and share its commits.
+
+Only the event loop touches the line and the takes; only the store's thread touches the
+store; the ``Lane`` carries batches from one to the other.
+
+Cancellation
+    An op whose batch has not begun is withdrawn.  Else its outcome is awaited, however
+    often the task is cancelled meanwhile, and what it took is given back.  A coroutine
+    that cannot wait any more (it is destroyed, or its loop is closed) *forsakes* its op:
+    what that comes to is given back when it lands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import PersistQueueError, QueueClosed
+from .abandoned import OUTLIVE_THEIR_CALLER, UNDER_WAY, Forsaking
+from .async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
+from .deadline import Deadline
+from .groupcommit import Lane
+from .patience import begin
+from .session import outcome_of
+from .waiters import (
+    ANSWERED,
+    APPEND,
+    COUNT,
+    FLUSH,
+    NO_ROOM,
+    NOTHING_THERE,
+    PARKED,
+    SETTLE,
+    TAKE,
+    UNTAKE,
+    Op,
+)
+from .watcher import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from .inflight import Finish
+    from .store import Record, Store
+    from .worker import Hops
+
+_AT_EXIT = 0.2  # s that queues which nobody closed may delay the end of the process
+_LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
+_async_shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
+
+
+class TaskShell(Forsaking):
+    """One queue object, as the tasks of one event loop after another use it.
+
+    Args:
+        store: opened by ``open``, or by the first call.
+        hops: runs functions on the store's thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        maxsize: int,
+        finish: Finish,
+        hops: Hops,
+        patience: float | None = None,
+    ) -> None:
+        self._hops = hops
+        super().__init__(store, maxsize, finish, _task_ended, patience)
+        _async_shells.add(self)
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._lane = Lane(self._line, self._runner, self._store, self._hops, self._deliver_batch)
+        self._opened = False  # by open(), without a batch
+        self._closing: asyncio.Event | None = None  # set when the close under way is over
+        self._poked = False  # a call of _poke is on its way
+
+    # -- opening, settling, giving back ---------------------------------------------
+
+    async def open(self) -> None:
+        """Open the store now, if it is not open; otherwise the first call does."""
+        self._bind()
+        self._line.admit(Op(COUNT))
+        self._opened = True
+        store, patience = self._store, self._patience
+        locked = store.errors.locked
+        await self._hops.run(begin, store.open, store.abandon, (), patience, None, locked)
+        if self._closed:  # meanwhile
+            await self._hops.run(self._store.close)
+            self._hops.stop()
+        self._line.admit(Op(COUNT))
+        self.ready, stored = self._store.counts(exact=False)
+        self.unfinished = stored + self._takes.unanswered
+
+    async def settle(self, records: Sequence[Record]) -> None:
+        """Settle those of ``records`` that nobody has settled yet, even if cancelled."""
+        await self._resolve(
+            SETTLE, lambda into: self._takes.pick(records, into, SETTLE), withdraws=False
+        )
+
+    async def give_back(self, records: Sequence[Record]) -> None:
+        """Return records to their places, those that nobody has settled, even if cancelled."""
+
+        def pick(into: list[Record]) -> None:
+            self._takes.pick(records, into, UNTAKE)
+
+        try:
+            await self._resolve(UNTAKE, pick, withdraws=False)
+        except QueueClosed:
+            if self._autosave:  # they are stored nowhere else
+                await self._resolve(FLUSH, pick, withdraws=False)
+                self._hops.stop()
+
+    def _resolve(
+        self,
+        verb: str,
+        pick: Callable[[list[Record]], None],
+        act: Callable[[Sequence[Record]], Any] | None = None,
+        *,
+        withdraws: bool = True,
+    ) -> Coroutine[Any, Any, Any]:
+        return self.call(Op(verb, [], act=act), pick, withdraws)
+
+    @staticmethod
+    def caller() -> weakref.ref[asyncio.Task[Any]] | None:
+        """Return a reference to the task, which must not live on for what it took."""
+        task = asyncio.current_task()
+        if task is None:
+            return None
+        owner = weakref.ref(task)
+        hash(owner)  # now: it cannot be done any more when the task is gone
+        return owner
+
+    # -- one call -------------------------------------------------------------------
+
+    async def call(
+        self,
+        op: Op,
+        pick: Callable[[list[Record]], None] | None = None,
+        withdraws: bool = True,
+    ) -> Any:
+        """See one op through and return its result.
+
+        Args:
+            pick: fills the op's load; what it picked is restored if the op fails.
+            withdraws: whether a cancelled task takes an op back that has not begun.
+        """
+        if self._closed and self._is_settled(op.verb):
+            return None
+        timer = None
+        try:
+            loop = self._bind()
+            if pick is not None:
+                pick(op.load)
+                if not op.load and op.act is None:
+                    return None  # settled or given back already
+            self._enter(op)
+            gate = op.gate = loop.create_future()
+            if op.waits and (remaining := op.deadline.remaining()) is not None:
+                delay = min(remaining, _LONGEST_TIMER)
+                timer = loop.call_later(delay, self._expire, op, remaining - delay)
+            await gate
+            self._unclaimed.discard(op)
+            return outcome_of(op, AsyncEmpty, AsyncFull)
+        except GeneratorExit:
+            self._forsake(op)
+            raise
+        except BaseException:  # CancelledError: before the outcome is known, or just after
+            if op.error is None:
+                await self._leave(op, withdraws)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if pick is not None and op.result is None and op.where not in UNDER_WAY:
+                self._takes.restore(op.load, op.verb)
+
+    def _enter(self, op: Op) -> None:
+        """Let an op into the line, and see that the line moves."""
+        if self._forsaken:
+            self._tidy()
+        self._line.enter(op)
+        if op.where == PARKED:
+            watch(self)
+        self._lane.hop_soon()
+
+    def _wake(self, op: Op) -> None:
+        gate, op.gate = op.gate, None
+        if gate is None:
+            return
+        if gate.get_loop().is_closed():  # with the call still in it
+            self._forsake(op)
+        elif not gate.done():
+            gate.set_result(None)
+            if self._autosave and op.verb == TAKE and isinstance(op.result, list):
+                self._unclaimed.add(op)
+
+    def _expire(self, op: Op, left: float) -> None:
+        """The op ran out of time: if it is pending or flying, its batch is the last try.
+
+        The timer is believed, not a clock: a test may have stopped it.
+
+        Args:
+            left: seconds that are left of a timeout too long for one timer.
+        """
+        loop = self._lane.loop
+        if left > 0 and loop is not None:
+            delay = min(left, _LONGEST_TIMER)
+            loop.call_later(delay, self._expire, op, left - delay)
+            return
+        op.waits = False
+        if op.where == PARKED:
+            self._withdraw(op)
+            op.result = NO_ROOM if op.verb == APPEND else NOTHING_THERE
+            self._wake(op)
+
+    def _deliver_batch(self, batch: list[Op], again: bool) -> None:
+        """Let the callers of a batch that is over go on."""
+        self._finish(batch, None)
+        if again:
+            self._deliver([op for op in batch if op.where == ANSWERED])
+        if self._forsaken:
+            self._tidy()
+        if self._line.parked:
+            watch(self)
+
+    # -- the loop -------------------------------------------------------------------
+
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop, and make it this object's.
+
+        Raises:
+            RuntimeError: another loop that this object serves is running.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._lane.loop:
+            self._move_to(loop)
+        return loop
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve a new loop; whoever waited in the old one is gone."""
+        old = self._lane.loop
+        if old is not None and old.is_running():
+            raise RuntimeError(
+                "this queue object is in use in another running event loop; open one object "
+                "for each loop: any number of them may share a path"
+            )
+        self._poked = False
+        for op in self._line.everybody():
+            if op.verb not in OUTLIVE_THEIR_CALLER:
+                self._line.withdraw(op)
+                op.error = RuntimeError("the queue was used in another event loop meanwhile")
+                self._wake(op)
+        for op in self._lane.flying or ():
+            op.waits = False  # else it would be parked when it lands, for nobody
+        self._lane.move_to(loop)
+
+    def look(self) -> bool:
+        """Called by the watcher: let waiters try again if somebody else committed."""
+        loop = self._lane.loop
+        if not self._line.waiting or loop is None or loop.is_closed():
+            return self._rests()
+        idle = self._lane.flying is None and not self._poked
+        if idle and self._store.changed(self._line.getting):
+            self._poked = True
+            with contextlib.suppress(RuntimeError):  # closed in the meantime
+                loop.call_soon_threadsafe(self._poke)
+        return True
+
+    def _poke(self) -> None:
+        self._poked = False
+        if self._line.poke():
+            self._lane.hop_soon()
+
+    # -- the end --------------------------------------------------------------------
+
+    def shutdown(self, immediate: bool) -> None:
+        """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
+        self._bind()
+        self._wake_all(self._line.stop(AsyncQueueShutDown, immediate))
+        self._lane.hop_soon()
+
+    async def close(self) -> None:
+        """Finish what is under way, wake every waiter, let go of the files.
+
+        A second call returns when the first one does.
+        """
+        if self._closed:
+            if self._closing is not None:
+                await self._closing.wait()
+            return
+        self._bind()
+        self._tidy()
+        self._stop()
+        if not self._used:
+            self._let_store_go()
+            return
+        self._closing = asyncio.Event()
+        try:
+            await self.call(Op(FLUSH), withdraws=False)
+        except (PersistQueueError, OSError):
+            if self._store.unsaved():
+                raise
+        finally:
+            self._closing.set()
+            self._closing = None
+            self._hops.stop()
+            self._let_store_go()
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._runner.hurry()
+        self._wake_all(self._line.stop(QueueClosed, immediate=True))
+
+    def abandon(self) -> None:
+        """The same for a finaliser, without waiting: nobody uses this object any more."""
+        if not self._used:
+            self._let_store_go()
+        elif not self._closed:
+            self._closed = self._lane.gone = True
+            self._runner.hurry()
+            self._wind_up_soon()
+
+    def _wind_up_soon(self) -> None:
+        if not sys.is_finalizing():  # no thread starts any more; atexit has done it
+            self._hops.start(self._wind_up)
+            self._hops.stop()
+
+    def _wind_up(self) -> None:
+        """Close, on the store's thread, behind what was under way; the loop may be gone.
+
+        What was settled when it was taken, and never arrived, is stored nowhere else.
+        """
+        records: list[Record] = []
+        if self._autosave:
+            for op in self._lane.landed or ():
+                if op.verb == TAKE and isinstance(op.result, list) and not op.noted:
+                    records, op.result = records + op.result, None
+            for op in (*self._forsaken, *self._unclaimed):
+                self._takes.pick(self._claim(op), records, UNTAKE)
+            for op in self._line.batch():
+                records += op.load if op.verb in (UNTAKE, FLUSH) and op.load else ()
+        # A runner of its own: what the other one came to was not delivered.
+        runner = self._new_runner()
+        runner.hurry()
+        runner.run([Op(FLUSH, records)])
+        self._store.close()
+        self._let_store_go()
+
+    def linger(self, timeout: float | None) -> None:
+        """Wait up to ``timeout`` seconds for what ``abandon`` began."""
+        self._hops.join(timeout)
+
+    @property
+    def _used(self) -> bool:
+        """Whether the store was opened, or may have been."""
+        return self._opened or self._lane.used
+
+    def _wake_all(self, ops: Iterable[Op]) -> None:
+        for op in ops:
+            self._wake(op)
+
+    def after_fork(self) -> None:
+        """In a child process: no loop, no thread, new descriptors, and nothing taken."""
+        self._hops.forget()
+        super().after_fork()
+
+
+def _task_ended(owner: weakref.ref[asyncio.Task[Any]] | None) -> bool:
+    task = None if owner is None else owner()
+    return task is None or task.done() or task.get_loop().is_closed()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Close what nobody closed, as far as that takes no time."""
+    shells, deadline = list(_async_shells), Deadline(timeout=_AT_EXIT)
+    for shell in shells:
+        shell.abandon()
+    for shell in shells:
+        shell.linger(deadline.remaining())

@@ -1,0 +1,228 @@
+"""Notices what other processes commit, while somebody waits.
+
+One daemon thread for the whole process looks at every store that has waiters: a
+hundred idle queues cost a hundred small reads every 25 ms, not a hundred threads
+that wake up.  A new waiter is looked after every millisecond at first.
+
+A store whose server tells gives a socket in place of that: it is looked at when the socket
+can be read, at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from .deadline import monotonic
+from .log import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SHORTEST, _LONGEST = 0.001, 0.025  # s between two looks at one store
+
+
+if sys.platform != "win32":
+    _read = os.pread
+
+    def _readable(sockets: Iterable[int], seconds: float) -> list[int]:
+        """Wait until a socket can be read; returns which can."""
+        poll = select.poll()
+        for number in sockets:
+            poll.register(number, select.POLLIN)
+        return [number for number, _ in poll.poll(seconds * 1000)]
+
+else:
+
+    def _read(_fd: int, _size: int, _offset: int) -> bytes:
+        return b""  # there is no read at an offset
+
+    def _readable(sockets: Iterable[int], seconds: float) -> list[int]:
+        """Do the same where there is no poll."""
+        return select.select(list(sockets), (), (), seconds)[0]
+
+
+class Watched(Protocol):
+    """A shell with waiters."""
+
+    def look(self) -> bool:
+        """Wake waiters if the store changed.  False: nobody waits any more."""
+
+    def probe(self) -> tuple[int, bytes] | int | None:
+        """Return a descriptor, and what stands at its start until somebody commits.
+
+        Or the descriptor of a socket that can be read when it is time to look.
+        """
+
+
+class _Entry:
+    """When a shell is looked at, and how to see at a glance that nothing has happened.
+
+    Attributes:
+        told: it has had a socket, so that a look at once is worth something.
+        rung: the socket could be read; until the next regular look it is not asked again.
+    """
+
+    __slots__ = ("due", "glances", "interval", "probe", "rung", "told")
+
+    def __init__(self, due: float) -> None:
+        self.interval, self.due = _SHORTEST, due
+        self.probe: tuple[int, bytes] | int | None = None
+        self.glances = 0
+        self.told = self.rung = False
+
+    def hasten(self) -> None:
+        """Have it looked at now, and closely from now on."""
+        self.interval, self.due = _SHORTEST, 0.0
+
+    def is_quiet(self) -> bool:
+        """Return whether a glance is enough: one small read, for a hundred idle queues.
+
+        Every eighth time it is not: names are looked up, and whether anybody still waits.
+        """
+        self.glances += 1
+        if not isinstance(self.probe, tuple) or self.glances % 8 == 0:
+            return False
+        fd, seen = self.probe
+        try:
+            return _read(fd, len(seen), 0) == seen
+        except OSError:  # closed, or another file by now
+            return False
+
+
+class Watcher:
+    """Calls ``look`` of everything that was added until it returns False."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()  # protects _entries and _thread
+        self._entries: dict[Watched, _Entry] = {}
+        self._thread: threading.Thread | None = None
+        self._work = threading.Event()
+        # What ends a sleep; made when the first store gives a socket.
+        self._alarm: tuple[socket.socket, socket.socket] | None = None
+
+    def add(self, shell: Watched) -> None:
+        """Look after ``shell`` from now on, closely at first."""
+        entry = self._entries.get(shell)
+        if entry is not None:
+            entry.interval = _SHORTEST
+            if entry.told:
+                entry.rung = False
+                entry.hasten()
+                self._stir()
+            return
+        with self._mutex:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="persistqueue-watch", daemon=True)
+                thread.start()  # may raise, and then the next one tries again
+                self._thread = thread
+            soon = 0.0 if self._alarm is not None else _SHORTEST
+            self._entries[shell] = _Entry(monotonic() + soon)
+        self._work.set()
+        self._stir()
+
+    def _stir(self) -> None:
+        """End the sleep that the thread may be in."""
+        if self._alarm is not None:
+            with contextlib.suppress(BlockingIOError):  # it has been told often enough
+                self._alarm[1].send(b".")
+
+    def _run(self) -> None:
+        while True:
+            self._work.wait()
+            soonest = self._round()
+            with self._mutex:
+                if not self._entries:
+                    self._work.clear()
+                    continue
+            self._sleep(max(soonest - monotonic(), _SHORTEST))
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, but not while a socket can be read."""
+        with self._mutex:
+            entries = list(self._entries.values())
+        sockets = {e.probe: e for e in entries if isinstance(e.probe, int) and not e.rung}
+        if self._alarm is None:
+            if not sockets:
+                time.sleep(seconds)
+                return
+            self._alarm = socket.socketpair()
+            for end in self._alarm:
+                end.setblocking(False)
+        alarm = self._alarm[0]
+        for number in _readable([alarm.fileno(), *sockets], seconds):
+            if number == alarm.fileno():
+                alarm.recv(4096)
+            else:
+                sockets[number].rung = True
+                sockets[number].hasten()
+
+    def _round(self) -> float:
+        """Look at all that are due, and return when the next one is.
+
+        A method of its own: while the thread sleeps, no local keeps a shell alive.
+        """
+        now = monotonic()
+        with self._mutex:
+            entries = list(self._entries.items())
+        soonest = now + _LONGEST
+        for shell, entry in entries:
+            interval = entry.interval
+            # Those that are due soon go along: one wake-up for all, not one for each.
+            if entry.due <= now + interval / 2:
+                entry.rung = entry.rung and not entry.due
+                entry.due = now + interval
+                if interval < _LONGEST:
+                    entry.interval = min(interval * 2, _LONGEST)
+                if not entry.is_quiet():
+                    self._look(shell)
+                    entry.probe = shell.probe()
+                    entry.told = entry.told or isinstance(entry.probe, int)
+            soonest = min(soonest, entry.due)
+        return soonest
+
+    def forget(self) -> None:
+        """Close what is a parent process's."""
+        for end in self._alarm or ():
+            end.close()
+
+    def _look(self, shell: Watched) -> None:
+        try:
+            if shell.look():
+                return
+        except Exception:  # noqa: BLE001 - one queue's trouble must not stop the watch of all
+            warn("watching a queue failed", traceback=True)
+            return
+        # Whoever begins to wait between look() and here finds the entry still there and
+        # does not add it: so ask once more after removing it.
+        with self._mutex:
+            del self._entries[shell]
+        if shell.look():
+            self.add(shell)
+
+
+_watcher = Watcher()
+
+
+def watch(shell: Watched) -> None:
+    """Look after ``shell`` until its ``look`` returns False."""
+    try:
+        _watcher.add(shell)
+    except RuntimeError as error:  # no more threads: the next one who waits tries again
+        warn("nobody watches for the commits of other processes: %s", error)
+
+
+def _after_fork_in_child() -> None:
+    global _watcher
+    old, _watcher = _watcher, Watcher()
+    old.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,4 @@
+"""A queue as a directory of chunk files.
+
+Synchronous code without locks between threads: the session serialises the calls of a store.
+"""

@@ -1,0 +1,253 @@
+"""What ``Queue`` and ``AsyncQueue`` have in common: arguments, encoding, what can be read.
+
+Their methods are twins: they differ by ``await``, and their shells by how they wait.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Generic
+
+from .._core.arguments import (
+    DURABILITIES,
+    MAX_ITEM_BYTES,
+    ON_CORRUPT,
+    T,
+    absolute,
+    one_of,
+    whole,
+)
+from .._core.cursor import MOST_RECORDS
+from .._core.framing import Framing, framing_of
+from ..engines.base import ChunkFileEngine, StorageEngine
+from ..exceptions import ItemTooLarge, QueueFailed
+from ..serializers import pickle
+from .names import FileNames
+from .store import ChunkFileStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._core.disk import Disk, File
+    from .._core.session import Shell
+    from ..engines._store import EngineStore
+
+    #: What ``engine=`` takes: a class or any callable that makes one, or an engine.
+    Engine = type[ChunkFileEngine] | Callable[[str], StorageEngine] | StorageEngine
+
+
+class FileQueue(FileNames, Generic[T]):
+    """One object on a queue's directory."""
+
+    _shell: Shell
+    _disk: Disk | None = None  # tests put a disk here that fails or loses power
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        maxsize: int = 0,
+        chunksize: int = 100,
+        tempdir: str | os.PathLike[str] | None = None,
+        serializer: Any = pickle,
+        autosave: bool = False,
+        *,
+        durability: str = "power",
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+        engine: Engine | None = None,
+    ) -> None:
+        self._check_hooks()
+        self.path = absolute(path)
+        self.maxsize = whole("maxsize", maxsize)
+        self.chunksize = chunksize
+        self.tempdir = tempdir
+        self.serializer = serializer
+        self.autosave = bool(autosave)
+        self.durability = durability
+        self._longest = max_item_bytes
+        self._init(self.maxsize)
+        self._store, self._framing = file_store(
+            self.path,
+            self._adapted(serializer),
+            chunksize=chunksize,
+            tempdir=tempdir,
+            autosave=autosave,
+            durability=durability,
+            on_corrupt=on_corrupt,
+            max_item_bytes=max_item_bytes,
+            disk=self._disk,
+            engine=engine,
+        )
+        self._shell = self._open_shell()
+
+    def _open_shell(self) -> Shell:
+        """Return what makes calls wait."""
+        raise NotImplementedError
+
+    def _adapted(self, serializer: Any) -> Any:
+        """Return the serializer as the store is to see it."""
+        return serializer
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored or taken and not finished, as of the last call."""
+        return self._shell.unfinished
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the file ``info`` holds, as of the last call that stored something.
+
+        With ``engine=`` there is no such file: the numbers are those it would hold.  What a
+        program sets is ignored.
+        """
+        return self._store.state.mapping()
+
+    @info.setter
+    def info(self, value: dict[str, Any]) -> None:
+        """Ignore it: each call sees what is stored."""
+
+    @property
+    def skipped(self) -> int:
+        """Damaged records that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; keep a set beside the queue")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
+
+    # -- names that persist-queue's users look at -----------------------------------
+
+    @property
+    def headf(self) -> File | None:
+        """The chunk file that is written to."""
+        return self._store.headf
+
+    @property
+    def tailf(self) -> File | None:
+        """The chunk file that is read from."""
+        return self._store.tailf
+
+    def _qfile(self, number: int) -> str:
+        return os.path.join(self.path, f"q{number:05d}")
+
+    # -- for the methods ------------------------------------------------------------
+
+    def _encode(self, item: T) -> bytes:
+        return self._checked(self._framing.encode(item))
+
+    def _checked(self, record: bytes) -> bytes:
+        if len(record) > self._longest:
+            raise ItemTooLarge(
+                f"the item is {len(record)} bytes long once encoded, "
+                f"max_item_bytes is {self._longest}; nothing was stored"
+            )
+        return record
+
+    def _check_room(self, count: int) -> None:
+        if 0 < self.maxsize < count:
+            raise ValueError(f"{count} items never fit in a queue of maxsize {self.maxsize}")
+
+
+def file_store(
+    path: str,
+    serializer: Any,
+    *,
+    chunksize: int,
+    tempdir: str | os.PathLike[str] | None,
+    autosave: bool,
+    durability: str,
+    on_corrupt: str,
+    max_item_bytes: int,
+    disk: Disk | None = None,
+    engine: Engine | None = None,
+) -> tuple[ChunkFileStore | EngineStore, Framing]:
+    """Check a file queue's arguments and return its store; nothing is created or opened.
+
+    Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong; says which.
+        OSError: there is no ``tempdir``.
+    """
+    framing = framing_of(serializer)
+    chunksize = whole("chunksize", chunksize, 1, MOST_RECORDS)
+    power = one_of("durability", durability, DURABILITIES) == "power"
+    skip_corrupt = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+    longest = whole("max_item_bytes", max_item_bytes, 1)
+    if engine is not None and engine is not ChunkFileEngine:
+        from ..engines._store import EngineStore  # noqa: PLC0415 - most never need it
+
+        return EngineStore(
+            path,
+            framing,
+            _maker(engine, path),
+            autosave=bool(autosave),
+            power=power,
+            skip_corrupt=skip_corrupt,
+            longest=longest,
+        ), framing
+    store = ChunkFileStore(
+        path,
+        framing,
+        chunksize=chunksize,
+        autosave=bool(autosave),
+        power=power,
+        skip_corrupt=skip_corrupt,
+        longest=longest,
+        tempdir=None if tempdir is None else absolute(tempdir),
+        disk=disk,
+    )
+    if tempdir is not None and os.stat(_existing(path)).st_dev != os.stat(tempdir).st_dev:
+        raise ValueError(
+            f"tempdir {os.fspath(tempdir)!r} is on another file system than {path!r}: "
+            "a file there cannot replace one here in one step"
+        )
+    return store, framing
+
+
+def _existing(path: str) -> str:
+    """Return ``path``, or the nearest directory above it that exists."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _maker(engine: Engine, path: str) -> Callable[[], StorageEngine]:
+    """Return what makes the engine when the queue is opened.
+
+    Raises:
+        TypeError: it is neither a class, nor a callable, nor an engine.
+    """
+    if isinstance(engine, StorageEngine):
+        return _only_here(engine)
+    if not callable(engine):
+        raise TypeError(
+            "engine must be a subclass of StorageEngine, a function that takes a path and returns "
+            f"one, or an engine, not {type(engine).__name__}"
+        )
+    factory: Callable[[str], object] = engine
+
+    def make() -> StorageEngine:
+        made = factory(path)
+        if not isinstance(made, StorageEngine):
+            raise TypeError(f"engine returned {type(made).__name__}, which is no StorageEngine")
+        return made
+
+    return make
+
+
+def _only_here(engine: StorageEngine) -> Callable[[], StorageEngine]:
+    home = os.getpid()
+
+    def make() -> StorageEngine:
+        if os.getpid() != home:
+            raise QueueFailed(
+                "the queue's engine object belongs to the process that this one was forked from: "
+                "give engine= a class, of which each process makes its own"
+            )
+        return engine
+
+    return make

@@ -1,0 +1,173 @@
+"""Walks over a queue's records without decoding one, and rewrites a queue without its damage."""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._core.block import Damaged
+from .._core.deadline import monotonic
+from .._core.folder import DirectoryLock, Folder
+from ..exceptions import QueueLocked
+from .directory import ChunkDirectory
+from .info import InfoFile
+from .reader import ChunkReader
+from .recovery import Recovery
+from .writer import ChunkWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .._core.cursor import Position, State
+    from .._core.disk import Disk
+    from .._core.framing import Framing
+
+_BATCH = 1 << 20  # bytes that are copied at a time
+_PATIENCE = 10.0  # s to wait for the queue's lock
+
+
+class Stretch(NamedTuple):
+    """A whole record, or a stretch of damage if there is a reason."""
+
+    start: Position
+    end: Position
+    reason: str
+
+
+class Place:
+    """A queue's directory and what reads it.
+
+    Args:
+        longest: longer records than this are not read; an ``ItemTooLarge``.  None for no bound.
+    """
+
+    def __init__(self, disk: Disk, path: str, framing: Framing, longest: int | None) -> None:
+        self.disk, self.path, self.framing = disk, path, framing
+        self.folder = Folder(path)
+        self.chunks = ChunkDirectory(disk, self.folder)
+        self.info = InfoFile(disk, self.folder, framing, None)
+        self.reader = ChunkReader(disk, self.chunks, framing, longest)
+        self.recovery = Recovery(disk, self.chunks, framing, longest)
+
+    def walk(self, state: State) -> Iterator[Stretch]:
+        """Yield what stands between tail and head, in order."""
+        place, head = state.tail, state.head
+        while place < head:
+            limit = head.offset if place.chunk == head.chunk else None
+            reason = ""
+            try:
+                offset = self.reader.boundary(place.chunk, place.offset, limit)
+                end = state.after(place, offset)
+            except FileNotFoundError:
+                reason = "the chunk is missing"
+            except Damaged as damage:
+                reason = str(damage)
+            if reason:
+                end = self.recovery.resume(place, head, state.chunksize)
+            yield Stretch(place, end, reason)
+            place = end
+
+    def record(self, stretch: Stretch, head: Position) -> bytes:
+        """Return the bytes of a whole record."""
+        (chunk, _, offset), end, _ = stretch
+        limit = head.offset if chunk == head.chunk else None
+        same = end.chunk == chunk  # else it is the last of its chunk, and the reader knows
+        stop = end.offset if same else self.reader.boundary(chunk, offset, limit)
+        return self.chunks.read(chunk, offset, stop)
+
+    def close(self) -> None:
+        """Let go of every descriptor."""
+        self.reader.close()
+        self.info.close()
+
+
+class Salvaged(NamedTuple):
+    """What became of a queue: items that were kept, and that the damage took."""
+
+    kept: int
+    damaged: int
+
+
+def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
+    """Mend what opening mends, and move the whole records behind the damaged ones.
+
+    Damage is copied to files of its own first; then the whole records are written
+    behind the head, in their order; then one write of ``info`` makes that the queue.  A
+    crash before leaves the queue as it was.
+
+    Args:
+        progress: is told how many items of how many were looked at.
+
+    Raises:
+        QueueLocked: somebody held the queue's lock for 10 s.
+        QueueCorrupt, FormatError: nothing can be read; nothing was touched.
+        OSError: it could not be written; the queue is as it was.
+    """
+    lock = _locked(place.folder)
+    try:
+        raw, state = place.recovery.mend(place.info, 100, sync=True)
+        damage, kept = [], 0
+        for stretch in place.walk(state):
+            if stretch.reason:
+                damage.append(stretch)
+            kept += not stretch.reason
+            progress(state.ordinal(stretch.end) - state.ordinal(state.tail), state.size)
+        for start, _, reason in damage:
+            place.recovery.skip(start, state.head, state.chunksize, reason)
+        if damage:
+            _rewrite(place, raw, state, kept)
+        return Salvaged(kept, state.size - kept)
+    finally:
+        lock.close()
+        place.close()
+
+
+def _locked(folder: Folder) -> DirectoryLock:
+    lock = DirectoryLock(folder)
+    deadline = monotonic() + _PATIENCE
+    while not lock.try_acquire(now := monotonic()):
+        if now > deadline:
+            lock.close()
+            raise QueueLocked(f"{folder.path}: somebody holds the queue's lock; nothing was done")
+        time.sleep(0.005)
+    return lock
+
+
+def _rewrite(place: Place, raw: bytes | None, state: State, kept: int) -> None:
+    """Write the whole records once more, and make the first of them the tail."""
+    writer = ChunkWriter(place.disk, place.chunks, ahead=False, durable=True)
+    head = state.head
+    try:
+        for records in _batches(place, state, kept):
+            head = writer.append(records, state, head)
+        writer.sync()
+        place.chunks.sync_names()
+        mended = state.with_ends(state.head, head, state.moved)
+        place.info.write(place.info.encode(mended), sync=True)
+    except BaseException:
+        if place.info.restore(raw, sync=True):  # else both are there, and either is whole
+            writer.undo(state.head)
+        raise
+    finally:
+        writer.close()
+    for chunk in place.chunks.between(state.tail.chunk, state.head.chunk):
+        place.chunks.remove(chunk)
+
+
+def _batches(place: Place, state: State, kept: int) -> Iterator[list[bytes]]:
+    """Yield the bytes of ``kept`` whole records, about a mebibyte at a time."""
+    records: list[bytes] = []
+    size = 0
+    for stretch in place.walk(state):
+        if stretch.reason:
+            continue
+        records.append(place.record(stretch, state.head))
+        size += len(records[-1])
+        kept -= 1
+        if size >= _BATCH:
+            yield records
+            records, size = [], 0
+    if kept:
+        raise OSError(errno.EIO, "other records can be read than a moment ago", place.path)
+    yield records

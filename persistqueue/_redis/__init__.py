@@ -1,0 +1,1 @@
+"""Queues and pools on a Redis server: scripts, connections, leases."""

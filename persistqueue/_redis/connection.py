@@ -1,0 +1,375 @@
+"""The one place that talks to a Redis server: connections of our own, and its errors into ours.
+
+A ``Link`` is one connection, used by one thread at a time.  Nothing is sent twice unless the
+caller says that twice is as good as once: redis-py's own retries would store an item again
+whose answer was lost.
+
+A connection that was lost before an answer came may be alive at the server, and a command on its
+way: what it does would come behind what is sent again.  So the next connection has the server
+end that one first (``CLIENT KILL``); a user who may not do that (``ACL``) goes on without.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from .._core.deadline import monotonic
+from ..exceptions import NotEnoughReplicas, PersistQueueError, QueueUnreachable, ServerRefused
+from .errors import code_of, translated
+from .resp import Stream, packed
+from .settings import Settings, redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .resp import Command, Word
+
+_LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
+_SILENT = (redis.TimeoutError, TimeoutError)
+_LATELY = 0.005  # s in which a connection that has answered is not looked at again
+ONCE_MORE = 1.0  # s for all that follows when the answer to a call did not come
+_INTRODUCTION: Command = ("CLIENT", "INFO")
+_ID_AND_ADDRESS = re.compile(rb"id=(\d+) addr=(\S+)")
+
+
+class Link:
+    """One connection to a server; opened when it is needed, and again when it was lost.
+
+    Args:
+        patience: seconds to wait for an answer, if that is less than the settings say.
+
+    Attributes:
+        interrupt: a Ctrl-C that came while an answer was awaited, which was seen through.
+        silent: the server was lost because nothing came in time.
+        repeated: the last commands were sent twice, so the first may have done their work.
+        survived: a connection that was lost in a command may be alive at the server.
+    """
+
+    def __init__(self, settings: Settings, patience: float = inf) -> None:
+        self._settings = settings
+        self._patience = patience
+        self._hurried = False
+        self._until = inf  # on the monotonic clock; when what is under way has to be over
+        self._connection: Any = None
+        self._stream: Any = None
+        self._fresh = False  # looked at, and nothing was sent since
+        self._heard = 0.0  # when the last answer came
+        self._owed = False  # an answer has not come
+        self._end: Command | None = None  # what ends this connection, sent over another one
+        self._ends: list[Command] = []  # the same of those that were lost in a command
+        self._suspect = False
+        self._scripts: set[str] = set()  # that the server knows, unless it has forgotten them
+        self.interrupt: BaseException | None = None
+        self.silent = self.repeated = self.survived = False
+
+    # -- the connection -------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Be connected: a connection that the server has closed meanwhile is replaced.
+
+        Raises:
+            QueueUnreachable: the server cannot be reached.
+            ServerRefused: it does not let this user in.
+        """
+        if self._connection is not None:
+            lately = monotonic() - self._heard < _LATELY
+            if not self._suspect and (lately or not self.readable()):
+                self._fresh = True
+                return
+            self.drop()
+        connection = self._settings.connection(self._left())
+        try:
+            connection.connect()
+        except redis.AuthenticationError as error:
+            raise ServerRefused(f"{self._settings.label}: {error}") from error
+        except _LOST as error:
+            self.silent = isinstance(error, _SILENT)
+            raise QueueUnreachable(f"{self._settings.label} cannot be reached: {error}") from error
+        except redis.RedisError as error:
+            raise ServerRefused(f"{self._settings.label}: {error}") from error
+        self._connection = connection
+        patience = min(self._settings.patience, self._patience)
+        self._stream = Stream(connection._sock, patience)  # noqa: SLF001 - it has no public name
+        self._suspect = False
+        self._scripts.clear()
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Ask for this connection's name, and end those that it takes the place of."""
+        self._end = None
+        try:
+            self._send(b"".join(map(packed, (*self._ends, _INTRODUCTION))))
+            *ended, said = self._receive(len(self._ends) + 1)
+        except _LOST as error:
+            self.silent = isinstance(error, _SILENT)
+            self.drop()
+            raise QueueUnreachable(f"{self._settings.label} cannot be reached: {error}") from error
+        except QueueUnreachable as error:  # Ctrl-C
+            raise QueueUnreachable(str(error)) from None
+        except BaseException:
+            self.drop()
+            raise
+        if self._ends:
+            self.survived = any(isinstance(answer, redis.RedisError) for answer in ended)
+            self._ends.clear()
+        found = _ID_AND_ADDRESS.search(said) if isinstance(said, bytes) else None
+        if found is not None:
+            # The address as well: after its restart a server gives the same numbers again.
+            self._end = ("CLIENT", "KILL", "ID", found[1], "ADDR", found[2])
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
+    def fileno(self) -> int:
+        """Return the descriptor of the connection's socket."""
+        number: int = self._connection._sock.fileno()  # noqa: SLF001
+        return number
+
+    def hurry(self, patience: float) -> None:
+        """Wait no longer than so many seconds for an answer, and ask once; on any thread."""
+        self._patience, self._hurried = patience, True
+
+    def suspect(self) -> None:
+        """Have the connection replaced before it is used again; on any thread."""
+        self._suspect = True
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Let everything inside be over in so many seconds, connecting included."""
+        before, self._until = self._until, min(self._until, monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._until = before
+
+    def _left(self) -> float:
+        """Return how many seconds to wait for the server now."""
+        if self._until == inf:
+            return self._patience
+        return max(min(self._patience, self._until - monotonic()), 0.01)
+
+    def readable(self) -> bool:
+        """Return whether something has come that nobody asked for: the end, mostly."""
+        return bool(self._stream.wait(0))
+
+    def drop(self) -> None:
+        """Close the connection; if an answer has not come, the next one ends it at the server."""
+        if self._owed:
+            if self._end is not None:
+                self._ends.append(self._end)
+            self.survived = True
+        self._close()
+
+    def take_ends(self) -> list[Command]:
+        """Return what ends connections that were lost in a command, for another one to send."""
+        ends, self._ends = self._ends, []
+        return ends
+
+    def forget(self) -> None:
+        """Close what is a parent process's, without its noticing."""
+        self._ends.clear()
+        self._close()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        self._owed = self._fresh = False
+        if connection is not None:
+            connection.disconnect()
+
+    # -- commands -------------------------------------------------------------------
+
+    def ask(self, *commands: Command, again: bool = False) -> list[Any]:
+        """Send commands in one go and return their answers.
+
+        Args:
+            again: to do them twice is as good as once, so a lost connection is no error
+                while the server can be reached.
+
+        Raises:
+            QueueUnreachable: the connection was lost; ``stored`` is None if that was before
+                the answers came, True if that was Ctrl-C while they came.
+            PersistQueueError: the first error among the answers.
+        """
+        return self.checked(self.answers(*commands, again=again))
+
+    def checked(self, answers: list[Any]) -> list[Any]:
+        """Return answers, or raise the first error among them as one of ours."""
+        if len(answers) == 1 and not isinstance(answers[0], redis.RedisError):
+            return answers
+        for place, answer in enumerate(answers):
+            if isinstance(answer, redis.RedisError):
+                if place and code_of(answer) == "UNBLOCKED":
+                    answers[place] = 0  # to WAIT: a failover; what is before it is stored
+                else:
+                    raise self._translated(answer)
+        return answers
+
+    def answers(self, *commands: Command, again: bool = False) -> list[Any]:
+        """Do the same, with errors among the answers as they are."""
+        words = packed(commands[0]) if len(commands) == 1 else b"".join(map(packed, commands))
+        self.repeated = False
+        try:
+            return self._exchange(words, len(commands))
+        except QueueUnreachable as error:
+            if not again or error.stored is False or self._hurried:
+                raise
+        self.repeated = True
+        with self.within(ONCE_MORE):
+            return self._exchange(words, len(commands))
+
+    def _exchange(self, words: bytes, count: int) -> list[Any]:
+        if not self._fresh:
+            self.connect()
+        try:
+            self._send(words)
+            return self._receive(count)
+        except QueueUnreachable:
+            raise
+        except _LOST as error:
+            self.silent = isinstance(error, _SILENT)
+            self.drop()
+            raise QueueUnreachable(
+                f"{self._settings.label}: the connection was lost before the answer came "
+                f"({error}); what the call was to store may be stored or not",
+                stored=None,
+            ) from error
+        except BaseException:
+            self.drop()  # an answer that nobody reads may be on its way
+            raise
+
+    def _send(self, words: bytes) -> None:
+        self._owed, self._fresh = True, False
+        self._stream.send(words)
+
+    def _receive(self, count: int) -> list[Any]:
+        """Read answers, the first of which may not have come yet."""
+        self._await_answer()
+        read = self._stream.read
+        try:
+            answers = [read()] if count == 1 else [read() for _ in range(count)]
+        except Exception:
+            raise
+        except BaseException as interrupt:  # noqa: BLE001 - commit() lets it go on
+            # The rest of an answer cannot be told from the next one any more; but the server
+            # answers when it is through.
+            self.drop()
+            self.interrupt = self.interrupt or interrupt
+            raise QueueUnreachable("interrupted while the answer came", stored=True) from None
+        self._owed = False
+        self._heard = monotonic()
+        return answers
+
+    def _await_answer(self) -> None:
+        """Wait until an answer begins to come; a Ctrl-C meanwhile is kept, the second is not."""
+        ready = None
+        while ready is None:
+            try:
+                ready = self._stream.wait(min(self._settings.patience, self._left()))
+            except Exception:
+                raise
+            except BaseException as interrupt:
+                if self.interrupt is not None:
+                    raise
+                self.interrupt = interrupt
+        if not ready:
+            raise redis.TimeoutError("no answer in time")
+
+    def read(self) -> Any:
+        """Return the answer to a command that was sent alone, which has come.
+
+        Raises:
+            QueueUnreachable: no answer came, but the end of the connection.
+            PersistQueueError: it is an error.
+        """
+        try:
+            answers = self._receive(1)
+        except _LOST as error:
+            self.drop()
+            raise QueueUnreachable(f"{self._settings.label} was lost: {error}") from error
+        return self.checked(answers)[0]
+
+    def send(self, command: Command) -> None:
+        """Send a command and leave its answer to ``read``."""
+        self.connect()
+        try:
+            self._send(packed(command))
+        except _LOST as error:
+            self.drop()
+            raise QueueUnreachable(f"{self._settings.label} was lost: {error}") from error
+
+    def script(
+        self,
+        script: tuple[str, str],
+        keys: Sequence[Word],
+        arguments: Sequence[Word],
+        *behind: Command,
+        again: bool = False,
+    ) -> list[Any]:
+        """Run a script, and commands behind it; returns the answers of all.
+
+        Args:
+            script: its source and its digest.
+        """
+        rest = (len(keys), *keys, *arguments)
+        # The first time whole: what is behind a script that is not there would be done.
+        known = script[1] in self._scripts
+        named = ("EVALSHA", script[1]) if known else ("EVAL", script[0])
+        answers = self.answers((*named, *rest), *behind, again=again)
+        if not known:
+            self._scripts.add(script[1])
+        elif _is_no_script(answers[0]):  # nothing was done
+            repeated = self.repeated
+            answers = self.answers(("EVAL", script[0], *rest), *behind, again=again)
+            self.repeated = self.repeated or repeated
+        return self.checked(answers)
+
+    def transaction(self, commands: Sequence[Command], *behind: Command) -> list[Any]:
+        """Run commands, all or none; returns their answers, then those of ``behind``."""
+        answers = self.ask(("MULTI",), *commands, ("EXEC",), *behind)
+        inner = self.checked(answers[len(commands) + 1])
+        return [*inner, *answers[len(commands) + 2 :]]
+
+    def _translated(self, error: redis.RedisError) -> PersistQueueError:
+        ours = translated(error, self._settings.label)
+        if isinstance(ours, QueueUnreachable):
+            self.drop()  # the next connection may lead to another server
+        return ours
+
+
+class Replicas:
+    """How many replicas have to confirm each write.
+
+    ``WAIT`` counts for the connection that it comes over, and only outside of scripts and
+    transactions; it never fails, so its answer decides.
+
+    Args:
+        count: how many; 0 for none.
+        timeout: milliseconds to wait for them.
+
+    Attributes:
+        behind: what is sent behind a write.
+    """
+
+    def __init__(self, count: int, timeout: int) -> None:
+        self.count = count
+        self.behind: tuple[Command, ...] = (("WAIT", count, timeout),) if count else ()
+
+    def check(self, *writes: Sequence[Any]) -> None:
+        """Look at the answers of writes with ``behind`` behind each.
+
+        Raises:
+            NotEnoughReplicas: too few have confirmed one of them.
+        """
+        if self.count and writes:
+            confirmed = min(answers[-1] for answers in writes)
+            if confirmed < self.count:
+                raise NotEnoughReplicas(confirmed, self.count)
+
+
+def _is_no_script(answer: Any) -> bool:
+    return isinstance(answer, redis.RedisError) and code_of(answer) == "NOSCRIPT"

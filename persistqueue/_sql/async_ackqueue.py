@@ -1,0 +1,208 @@
+"""``AsyncAckBase``: what every ack queue in an SQL table does, for asyncio; ``_ackbase``'s twin."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._core.arguments import NO_ITEM, T, one_of
+from .._core.deadline import Deadline
+from .async_queue import AsyncPlainPuts
+from .options import AckFace
+from .statements import ACKED, FAILED, HELD, READY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .acks import AckStore
+
+
+class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
+    """What is taken is acked, or comes again; a subclass says in which database."""
+
+    _store: AckStore
+
+    # -- get ------------------------------------------------------------------------
+
+    async def get(  # type: ignore[override]  # persist-queue has next_in_order before raw
+        self,
+        block: bool = True,
+        timeout: float | None = None,
+        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        next_in_order: bool = False,
+        raw: bool = False,
+    ) -> Any:
+        """Take the next item; it is this object's until it is acked in one way or another.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+            id: take the item with this id instead, if it waits; never waits for it.
+            next_in_order: with ``id``: take the one behind it; behind the last, the first.
+            raw: return a dict of ``pqid`` (the row's id), ``data`` and ``timestamp``.
+
+        Raises:
+            AsyncEmpty: there was none in time, or none with this id waits.
+            ValueError: the timeout is negative; ``next_in_order`` without ``id``.
+            Everything that ``AsyncSQLiteQueue.get`` raises.
+        """
+        act = self._following(next_in_order, id)
+        if act is None:
+            return await super().get(block, timeout, id, raw)
+        taken = await self._shell.take(1, Deadline.of(block, timeout), act=act)
+        return self._shown(taken[0], raw)
+
+    # -- finish ---------------------------------------------------------------------
+
+    async def ack(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
+        """Say that an item is done.
+
+        Args:
+            item: what ``get`` returned; if that very object is not known, an equal one.
+            id: the row's, instead of ``item``; also of an item that nobody holds.
+
+        Returns:
+            the row's id; None if it was acked before, or is not known: then nothing changed,
+            and a WARNING says so.
+
+        Raises:
+            ValueError: both or neither are given.
+        """
+        return await self._finish(ACKED, item, id)
+
+    async def ack_failed(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
+        """Put an item away as failed; it stays stored.  Else as ``ack``."""
+        return await self._finish(FAILED, item, id)
+
+    async def nack(self, item: Any = NO_ITEM, id: Any = None, *, to: str = "front") -> int | None:  # noqa: A002
+        """Put an item back: somebody shall take it again.  Else as ``ack``.
+
+        Args:
+            item: as of ``ack``.
+            id: as of ``ack``; also of an item that failed.
+            to: ``"front"``, its own place; or ``"back"``, the last one in the queue's order,
+                which gives the row a new id.
+
+        Returns:
+            the row's id, the new one if it has one; None if nothing changed.
+        """
+        back = one_of("to", to, ("front", "back")) == "back"
+        return await self._finish(READY, item, id, back)
+
+    async def ack_many(
+        self, items: Iterable[Any] = NO_ITEM, *, ids: Any = None
+    ) -> list[int | None]:
+        """Say that several items are done, with one commit: all of them or, if it raises, none.
+
+        Args:
+            items: what ``get`` returned, each time; as of ``ack``.
+            ids: the rows' ids, instead of ``items``.
+
+        Returns:
+            for each of them what ``ack`` returns.
+
+        Raises:
+            ValueError: both or neither are given.
+        """
+        return await self._finish_many(ACKED, items, ids)
+
+    async def nack_many(
+        self, items: Iterable[Any] = NO_ITEM, *, ids: Any = None, to: str = "front"
+    ) -> list[int | None]:
+        """Put several items back, with one commit.  Else as ``ack_many``.
+
+        Args:
+            items: as of ``ack_many``.
+            ids: as of ``ack_many``.
+            to: as of ``nack``.
+        """
+        back = one_of("to", to, ("front", "back")) == "back"
+        return await self._finish_many(READY, items, ids, back)
+
+    async def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
+        moved: list[int] = await self._shell.finish(*self._finishing(status, item, id, to_back))
+        if moved:
+            return moved[0]
+        self._say_unknown([None], item, id)
+        return None
+
+    async def _finish_many(
+        self, status: int, items: Any, ids: Any, to_back: bool = False
+    ) -> list[int | None]:
+        finishing = self._finishing_many(status, items, ids, to_back)
+        if finishing is None:
+            return []
+        moved: list[int | None] = await self._shell.finish(*finishing)
+        self._say_unknown(moved, None, ids)
+        return moved
+
+    async def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
+        """``task_done(item=...)`` is ``ack(item)``; without an item NOTHING happens.
+
+        An ack queue's items are finished by ``ack``, ``nack`` and ``ack_failed``.  Programs
+        for persist-queue call ``task_done()`` behind one of these, so it is no error.
+        """
+        if item is not NO_ITEM:
+            await self._finish(ACKED, item, None)
+
+    async def resume_unack_tasks(self, force: bool = False) -> None:
+        """Make ready what this object holds, what dead workers held, and what has no owner.
+
+        Args:
+            force: make ready what living workers hold as well.  Such an item is worked on twice,
+                and an ``ack`` of the first worker, unless it names the id, changes nothing.
+        """
+        await self._shell.finish(*self._resuming(force))
+
+    async def clear_acked_data(
+        self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False
+    ) -> int:
+        """Delete acked items, the newest ``keep_latest`` apart.
+
+        Args:
+            max_delete: how many at the most; 0 for no bound.
+            keep_latest: how many stay.
+            clear_ack_failed: delete failed ones as well.
+
+        Returns:
+            how many were deleted.
+        """
+        deleted: int = await self._write(self._clearing(max_delete, keep_latest, clear_ack_failed))
+        return deleted
+
+    # -- look -----------------------------------------------------------------------
+
+    async def unack_count(self) -> int:
+        """Return how many items are handed out, by any worker."""
+        return await self._count_of(HELD)
+
+    async def acked_count(self) -> int:
+        """Return how many acked items are still stored."""
+        return await self._count_of(ACKED)
+
+    async def ready_count(self) -> int:
+        """Return how many items wait that were handed out before."""
+        return await self._count_of(READY)
+
+    async def ack_failed_count(self) -> int:
+        """Return how many items have failed."""
+        return await self._count_of(FAILED)
+
+    async def active_size(self) -> int:
+        """Return how many items wait or are handed out."""
+        waiting: int = await self._shell.request(lambda: self._store.counts()[1], writes=False)
+        return waiting
+
+    async def queue(self) -> list[dict[str, Any]]:
+        """Return everything that is stored, acked items too, in order of id.
+
+        Returns:
+            dicts of ``id``, ``data``, ``timestamp`` and ``status``.
+        """
+        return await super().queue()
+
+    async def _count_of(self, status: int) -> int:
+        count: int = await self._shell.request(
+            partial(self._store.count_status, status), writes=False
+        )
+        return count

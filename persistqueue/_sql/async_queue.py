@@ -1,0 +1,213 @@
+"""``AsyncSQLBase``: what every queue in an SQL table does, for asyncio; twin of ``sqlbase``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._core.arguments import NO_ITEM, T, whole
+from .._core.async_errors import AsyncEmpty
+from .._core.deadline import FOREVER, Deadline
+from .._core.queue_tasks import TaskedQueue
+from .._core.turns import each
+from .names import AsyncSqlNames
+from .options import SqlFace, in_range, no_row, row_id, to_update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .._core.worker import Hops
+
+
+class AsyncSQLBase(AsyncSqlNames, SqlFace[T], TaskedQueue[T]):
+    """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
+
+    _hops: Hops
+
+    # -- put ------------------------------------------------------------------------
+
+    async def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
+        deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
+        found: int | None = (await self._shell.append([row], deadline))[0]
+        return found
+
+    async def _put_rows(
+        self,
+        encode: Callable[[Any], tuple[Any, ...]],
+        items: Iterable[Any],
+        block: bool,
+        timeout: float | None,
+    ) -> list[int | None]:
+        deadline = Deadline.of(block, timeout)
+        records = await each(encode, items)
+        self._check_room(len(records))
+        return list(await self._shell.append(records, deadline)) if records else []
+
+    # -- get ------------------------------------------------------------------------
+
+    async def get(
+        self,
+        block: bool = True,
+        timeout: float | None = None,
+        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        raw: bool = False,
+    ) -> Any:
+        """Take the next item.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+            id: take the row with this id instead, if it is there; never waits.
+            raw: return a dict of ``pqid`` (the row's id), ``data`` and ``timestamp``.
+
+        Raises:
+            AsyncEmpty: there was none in time, or no row with this id.
+            QueueCorrupt: the next row cannot be decoded (see ``on_corrupt``).
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            AsyncQueueShutDown, QueueClosed: no more items are handed out.
+            ValueError: the timeout is negative.
+        """
+        deadline = Deadline.of(block, timeout)
+        if id is None:
+            return self._shown((await self._shell.take(1, deadline))[0], raw)
+        return self._shown(await self._take_id(row_id(id)), raw)
+
+    async def _take_id(self, number: int) -> Any:
+        if not in_range(number):
+            raise AsyncEmpty(no_row(number))
+        act = partial(self._store.guard, partial(self._store.take_id, number))
+        try:
+            taken = await self._shell.take(1, Deadline(False), act=act)
+        except AsyncEmpty:
+            raise AsyncEmpty(no_row(number)) from None
+        return taken[0]
+
+    async def get_nowait(self, id: Any = None, raw: bool = False) -> Any:  # noqa: A002
+        """Take the next item if there is one now: ``get(block=False)``."""
+        return await self.get(False, id=id, raw=raw)
+
+    # -- finish ---------------------------------------------------------------------
+
+    async def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:
+        """Finish what was taken: with ``auto_commit=False`` it does not come again.
+
+        Without arguments it is everything that the calling task took; if that is nothing,
+        what tasks took that have ended; if that is nothing too, everything taken.  Where
+        one task takes and another one finishes, name the item (``wait_for(q.get(), 1)``
+        takes in a task of its own before Python 3.12: prefer ``q.get(timeout=1)``).
+
+        With ``auto_commit=True`` an item is finished when it is taken, and this does nothing.
+
+        Args:
+            count: how many: in the same order of preference, the oldest first.
+            item: finish exactly this object, which ``get`` returned.
+
+        Raises:
+            ValueError: fewer are unfinished, or ``item`` was not handed out.
+        """
+        if item is not NO_ITEM:
+            await self._shell.item_done(item)
+        elif count is None:
+            await self._shell.all_done()
+        else:
+            await self._shell.task_done(whole("count", count, 1))
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored and not finished, as of the last call."""
+        return self._shell.unfinished
+
+    # -- rows -----------------------------------------------------------------------
+
+    async def update(self, item: Any, id: Any = None) -> int:  # noqa: A002
+        """Replace a stored item; a row that is not there any more is left alone.
+
+        Args:
+            item: the new item, or what ``get(raw=True)`` returned with a new ``data``.
+            id: of the row; with it, ``item`` is the new item whatever it is.
+
+        Returns:
+            the id.
+
+        Raises:
+            ValueError: there is no id; or, in a unique queue, an equal item is there.
+            SerializationError, ItemTooLarge: it cannot be stored.
+        """
+        number, item = to_update(item, id)
+        data = self._codec.encode(item)
+        if in_range(number):
+            await self._write(partial(self._store.update, number, data))
+        return number
+
+    async def queue(self) -> list[dict[str, Any]]:
+        """Return everything that is stored, in order of id, and leave it there.
+
+        Returns:
+            dicts of ``id``, ``data`` and ``timestamp``.
+        """
+        return await self._look_at(lambda: self._listed(self._store.all_rows()))
+
+    async def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Read all rows on the store's thread, beside its transactions."""
+        await self._shell.count()  # opens it; raises if it is closed
+        found: list[dict[str, Any]] = await self._hops.run(rows)
+        return found
+
+    async def _write(self, function: Any) -> Any:
+        return await self._shell.request(partial(self._store.guard, function), writes=True)
+
+    # -- look -----------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many items could be taken, as of the last call; ``qsize`` asks anew."""
+        return self._store.counts(exact=False)[0]
+
+
+class AsyncPlainPuts(AsyncSQLBase[T]):
+    """``put`` of an item that needs nothing beside it."""
+
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id; None if a unique queue holds an equal item already.
+
+        Raises:
+            AsyncFull: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            AsyncQueueShutDown, QueueClosed: no more items are taken in.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueFailed: a commit failed, or the file was removed; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        return await self._put(self._row(item), block, timeout)
+
+    async def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return await self.put(item, False)
+
+    async def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids, as ``put`` returns them.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        return await self._put_rows(self._row, items, block, timeout)

@@ -1,0 +1,1 @@
+"""The connection to MySQL and MariaDB, its transactions, and the stores made of them."""

@@ -1,0 +1,278 @@
+"""Opens connections to MySQL and MariaDB, and turns the driver's errors into ours: nowhere else."""
+
+from __future__ import annotations
+
+import errno
+import math
+import re
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...exceptions import (
+    FormatError,
+    ItemTooLarge,
+    PersistQueueError,
+    QueueCorrupt,
+    QueueLocked,
+    QueueUnreachable,
+)
+
+try:
+    import pymysql
+    from dbutils.pooled_db import PooledDB, TooManyConnectionsError
+    from pymysql.constants import CLIENT, CR, ER
+except ImportError as error:
+    raise ImportError(
+        "the MySQL classes need the packages PyMySQL and DBUtils: "
+        'pip install "persist-queue[extra]"'
+    ) from error
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+
+_OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}  # they skip locked rows
+_LONGEST_CONNECT = 10.0  # s
+_LONGEST_ANSWER = 60.0  # s without a byte from the server, beyond the patience with locks
+_LONGEST_IDLE = 2_147_483  # s; the most that a server on Windows takes
+_OVERHEAD = 1024  # bytes of a statement beside its items
+# What is stored is stored whole or not at all, and a backslash escapes.
+_MODE = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
+
+_LOST = {
+    CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR,
+    CR.CR_UNKNOWN_HOST, CR.CR_IPSOCK_ERROR, CR.CR_SOCKET_CREATE_ERROR, CR.CR_MALFORMED_PACKET,
+    ER.SERVER_SHUTDOWN, ER.CON_COUNT_ERROR, ER.NEW_ABORTING_CONNECTION, 1927, 1077, 1184,
+}  # fmt: skip
+_NOT_ALLOWED = {
+    ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR,
+    ER.COLUMNACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR, 1698, 1045,
+}  # fmt: skip
+_FULL = {ER.DISK_FULL, ER.RECORD_FILE_FULL}
+_TOO_LONG = {ER.NET_PACKET_TOO_LARGE, ER.DATA_TOO_LONG}
+_GONE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
+_READ_ONLY = {ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
+DUPLICATE: int = ER.DUP_ENTRY
+MISSING: int = ER.NO_SUCH_TABLE
+# What may come of talking to a server.
+ERRORS: tuple[type[Exception], ...] = (pymysql.Error, OSError)
+
+
+class Limits(NamedTuple):
+    """What a server says of itself.
+
+    Attributes:
+        statement: bytes of one statement, for its values.
+        power: whether a commit survives loss of power.
+        step: what lies between two ids in a row.
+    """
+
+    statement: int
+    power: bool
+    step: int
+
+
+class Server:
+    """Where a database is, and how it is reached.
+
+    Args:
+        patience: seconds to wait for locks and for the server.
+        most: connections of the pool.
+        options: further arguments of ``pymysql.connect``.
+    """
+
+    memory = False
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        database: str,
+        charset: str,
+        patience: float,
+        most: int,
+        options: dict[str, Any],
+    ) -> None:
+        self.database = database
+        self.patience = patience
+        self.path = f"mysql://{user}@{host}:{port}/{database}"
+        self._most = most
+        self._arguments: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "user": user,
+            "password": password,
+            "database": database,
+            "charset": charset,
+            "autocommit": False,
+            "connect_timeout": min(max(patience, 1.0), _LONGEST_CONNECT),
+            "read_timeout": patience + _LONGEST_ANSWER,
+            "write_timeout": patience + _LONGEST_ANSWER,
+            **options,
+        }
+        self._pool: Any = None
+        self._mutex = threading.Lock()  # protects the making of the pool
+        self.limits = Limits(0, False, 1)
+
+    def connect(self, **more: Any) -> Connection[Any]:
+        """Open a connection of a store's own.
+
+        Args:
+            more: further arguments of ``pymysql.connect``, before all others.
+
+        Raises:
+            pymysql.Error: as it is; ``translate`` says what it means.
+        """
+        flags = CLIENT.MULTI_STATEMENTS | self._arguments.get("client_flag", 0)
+        connection = pymysql.connect(**{**self._arguments, "client_flag": flags, **more})
+        try:
+            self._prepare(connection)
+        except BaseException:
+            discard(connection)
+            raise
+        return connection
+
+    def _prepare(self, connection: Connection[Any]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@version")
+            self._check(cursor.fetchone()[0])
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            patience = max(math.ceil(self.patience), 1)
+            cursor.execute(
+                "SET SESSION sql_mode = %s, innodb_lock_wait_timeout = %s, lock_wait_timeout = %s,"
+                " wait_timeout = %s",
+                (_MODE, patience, patience, _LONGEST_IDLE),
+            )
+            cursor.execute(
+                "SELECT @@max_allowed_packet, @@innodb_flush_log_at_trx_commit,"
+                " @@auto_increment_increment"
+            )
+            packet, flush, step = cursor.fetchone()
+        self.limits = Limits(packet - _OVERHEAD, flush == 1, step)
+        connection.commit()
+
+    def _check(self, version: str) -> None:
+        make = "MariaDB" if "mariadb" in version.lower() else "MySQL"
+        numbers = re.search(r"(\d+)\.(\d+)", version.removeprefix("5.5.5-"))
+        found = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+        if found < _OLDEST[make]:
+            raise FormatError(
+                f"{self.path} is {make} {version}; MariaDB 10.6 or MySQL 8.0 is needed, which "
+                "can pass by rows that others have locked"
+            )
+
+    def pooled(self) -> Any:
+        """Return a connection of the pool, None when all are out.
+
+        Its ``close`` gives it back to the pool.
+        """
+        with self._mutex:
+            if self._pool is None:
+                self._pool = PooledDB(
+                    pymysql,
+                    maxcached=self._most,
+                    maxconnections=self._most,
+                    **self._arguments,
+                )
+            pool = self._pool
+        try:
+            return pool.connection()
+        except TooManyConnectionsError:
+            return None
+        except pymysql.Error as error:
+            raise self.translate(error, "") from error
+
+    def rows_beside(self, statement: str, table: str, **options: Any) -> list[Any]:
+        """Run a statement on a connection of its own: those of the pool may all be out.
+
+        Args:
+            table: for messages.
+            options: further arguments of ``pymysql.connect``.
+        """
+        connection = None
+        try:
+            connection = self.connect(**options)
+            with connection.cursor() as cursor:
+                cursor.execute(statement, ())
+                rows = list(cursor.fetchall())
+            connection.commit()
+        except BaseException as error:
+            if connection is not None:
+                discard(connection)
+            if isinstance(error, ERRORS):
+                raise self.translate(error, table) from error
+            raise
+        connection.close()
+        return rows
+
+    def close(self) -> None:
+        """Close the pool."""
+        with self._mutex:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def forget(self) -> None:
+        """Forget the pool: its connections are a parent process's."""
+        self._mutex = threading.Lock()
+        pool, self._pool = self._pool, None
+        for connection in getattr(pool, "_idle_cache", ()):
+            discard(connection._con)  # noqa: SLF001 - its finaliser would say goodbye for the parent
+
+    def translate(self, error: Exception, table: str) -> Exception:
+        """Return what an error of the driver is called here."""
+        number, says = number_of(error), str(error.args[-1] if error.args else error)
+        where = f"{self.path}: "
+        if is_lost(error):
+            return QueueUnreachable(f"{where}the server cannot be reached ({says})")
+        if number in _NOT_ALLOWED:
+            return PermissionError(errno.EACCES, f"the server refuses it: {says}", self.path)
+        if number in _READ_ONLY:
+            return PermissionError(errno.EROFS, f"the server is read-only: {says}", self.path)
+        if number == ER.BAD_DB_ERROR:
+            return FormatError(f"{where}there is no database {self.database!r}: create it first")
+        if number == ER.LOCK_WAIT_TIMEOUT or is_conflict(error):
+            return QueueLocked(
+                f"{where}somebody else has held a lock for too long; nothing was done"
+            )
+        if number in _FULL:
+            return OSError(errno.ENOSPC, f"the server's disk is full: {says}", self.path)
+        if number in _TOO_LONG:
+            return ItemTooLarge(f"{where}the server cannot store an item of this size: {says}")
+        if number in _GONE:
+            return QueueCorrupt(
+                self.path, table, reason=f"the table was dropped or altered while in use: {says}"
+            )
+        return PersistQueueError(f"{where}the server says: {says}")
+
+
+def number_of(error: BaseException | None) -> int:
+    """Return the server's or the driver's number of an error; 0 if it has none."""
+    number = error.args[0] if error is not None and error.args else 0
+    return number if isinstance(number, int) else 0
+
+
+def is_lost(error: Exception) -> bool:
+    """Return whether the connection is gone, so that its transaction is undone."""
+    if isinstance(error, pymysql.err.InterfaceError):
+        return True  # the driver had closed it
+    return isinstance(error, OSError) or number_of(error) in _LOST
+
+
+def is_conflict(error: Exception) -> bool:
+    """Return whether the server refused or undid it in favour of somebody else."""
+    # 1684: somebody is just creating the table.
+    return number_of(error) in (ER.LOCK_DEADLOCK, ER.CHECKREAD, 1684)
+
+
+def discard(connection: Any) -> None:
+    """Close a connection without a word to the server, which undoes what it had begun."""
+    connection._force_close()  # noqa: SLF001 - the public close() talks, and may wait
+
+
+def length_in_text(connection: Any, value: Any) -> int:
+    """Return how many bytes a value takes in a statement; releases of the driver differ."""
+    with connection.cursor() as cursor:
+        return len(cursor.mogrify("%s", (value,)).encode("utf-8", "surrogateescape"))

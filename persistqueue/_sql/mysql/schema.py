@@ -1,0 +1,100 @@
+"""Recognises what a MySQL database holds, and adds what this version needs.
+
+A table that persist-queue made works as it is; what does not fit in its columns is told
+before anything is written, and ``upgrade()`` widens them.  Anything else is refused untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ..._core.log import warn
+from ...exceptions import FormatError
+from .connection import ERRORS, MISSING, number_of
+from .statements import CREATE_SESSIONS, SESSIONS, SWEEP
+
+if TYPE_CHECKING:
+    from .connection import Server
+    from .statements import MysqlTable
+
+LONGEST = 2**32 - 1  # bytes of the longest item in a new table
+# Bytes that a column holds at the most.
+_LONGEST = {
+    "tinyblob": 2**8 - 1, "blob": 2**16 - 1, "mediumblob": 2**24 - 1, "longblob": LONGEST
+}  # fmt: skip
+
+
+def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
+    """See that the table is there, with all its columns.
+
+    Returns:
+        how many bytes the longest item has that it can hold.
+
+    Raises:
+        FormatError: something else has its name.
+        pymysql.Error: the server refuses.
+    """
+    with connection.cursor() as cursor:
+        _prepare_sessions(cursor)
+        if not _is_there(cursor, table.in_text):
+            cursor.execute(table.create, ())
+        found = _checked_columns(cursor, table, server)
+        for column in table.added:
+            if column not in found:
+                cursor.execute(table.add_column(column), ())
+    if not server.limits.power:
+        warn(
+            "%s: innodb_flush_log_at_trx_commit is not 1 on this server: a loss of power may "
+            "take back what was committed in the last second", server.path
+        )  # fmt: skip
+    return _longest(found["data"], table, server)
+
+
+def _prepare_sessions(cursor: Any) -> None:
+    if not _is_there(cursor, SESSIONS):
+        cursor.execute(CREATE_SESSIONS)
+    cursor.execute(SWEEP)
+
+
+def _is_there(cursor: Any, table: str) -> bool:
+    """Return whether there is such a table; a user who may not create one can still use it."""
+    try:
+        cursor.execute(f"SHOW COLUMNS FROM {table}", ())
+    except ERRORS as error:
+        if number_of(error) != MISSING:
+            raise
+        return False
+    return True
+
+
+def _checked_columns(cursor: Any, table: MysqlTable, server: Server) -> dict[str, str]:
+    """Return the columns and their types, if rows can be put there and read."""
+    cursor.execute(f"SHOW COLUMNS FROM {table.in_text}", ())
+    found = {row[0]: row[1].lower() for row in cursor.fetchall()}
+    wanted = list(table.columns)
+    if list(found)[: len(wanted)] != wanted:
+        raise FormatError(
+            f"{server.path}: the table {table.name} has the columns {', '.join(found)}; this "
+            f"version knows {', '.join(wanted)}. Nothing was changed."
+        )
+    cursor.execute(f"SHOW CREATE TABLE {table.in_text}", ())
+    engine = re.findall(r"\) ENGINE=(\w+)", cursor.fetchone()[1])
+    if not engine or engine[-1].lower() != "innodb":
+        raise FormatError(
+            f"{server.path}: {table.name} is kept by {engine[-1] if engine else 'a view'}, which "
+            f"has no transactions; convert it: ALTER TABLE {table.quoted} ENGINE=InnoDB"
+        )
+    return found
+
+
+def _longest(kind: str, table: MysqlTable, server: Server) -> int:
+    """Return how many bytes a column of this type holds."""
+    if kind in _LONGEST:
+        return _LONGEST[kind]
+    if numbers := re.fullmatch(r"(?:var)?binary\((\d+)\)", kind):
+        return int(numbers[1])
+    raise FormatError(
+        f"{server.path}: the column data of the table {table.name} holds {kind}, not bytes; "
+        "nothing was changed"
+    )

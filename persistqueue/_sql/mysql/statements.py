@@ -1,0 +1,182 @@
+"""What is in a MySQL or MariaDB database, as SQL; the other dialect of ``table``.
+
+Pure: nothing here opens or runs anything.  Rules:
+
+- Tables and their columns are persist-queue's; what is added stands behind them.
+- A name is quoted as an identifier.  Values are bound, never pasted.
+- Rows that are about to be handed out are locked, and passed by while somebody else has
+  locked them, so each goes to one consumer and nobody waits for another.
+- Reads in a transaction that writes lock what they read: nothing else keeps others out.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ..statements import ACKED, NEW, Table
+
+if TYPE_CHECKING:
+    from ..statements import Kind
+
+# Of the ack queues: columns behind persist-queue's kind of columns, and indexes.  A row
+# that waits has a 1 in ``live``, which keeps a get as quick behind a million acked rows.
+_ADDED = {
+    "owner": "VARCHAR(64) CHARACTER SET ascii",
+    "live": "TINYINT AS (CASE WHEN status < 2 THEN 1 END) VIRTUAL",
+}
+_INDEXES = {"waiting": "live, _id", "held": "status, owner"}
+
+LONGEST_NAME = 64  # characters of an identifier
+SESSIONS = "persistqueue_sessions"  # who commits: see ``mysqltransactions``
+CREATE_SESSIONS = (
+    f"CREATE TABLE IF NOT EXISTS {SESSIONS} (id VARCHAR(64) CHARACTER SET ascii PRIMARY KEY,"
+    " number BIGINT NOT NULL,"
+    " used TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,"
+    " KEY (used)) ENGINE=InnoDB"
+)
+# What stands between the work of a transaction and its commit, in one trip with it.
+COMMIT = (
+    f"INSERT INTO {SESSIONS} (id, number) VALUES ('%s', %d)"
+    " ON DUPLICATE KEY UPDATE number = %d; COMMIT"
+)
+COMMITTED = f"SELECT number FROM {SESSIONS} WHERE id = %s FOR UPDATE"
+LEAVE = f"DELETE FROM {SESSIONS} WHERE id = %s"
+SWEEP = f"DELETE FROM {SESSIONS} WHERE used < NOW() - INTERVAL 30 DAY LIMIT 100"
+# Held until the end of the transaction by whoever counts before he puts.
+ONE_AT_A_TIME = (
+    f"INSERT INTO {SESSIONS} (id, number) VALUES (%s, 0) ON DUPLICATE KEY UPDATE number = 0"
+)
+
+
+def identifier(name: str) -> str:
+    """Quote a name for MySQL.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise ValueError(
+            f"a table's name has 1 to {LONGEST_NAME} characters, {name[:80]!r} has {len(name)}"
+        )
+    if name != name.rstrip(" "):
+        raise ValueError(f"a table's name cannot end in a space: {name!r}")
+    if any(
+        not "\0" < character <= "\uffff" or "\ud800" <= character <= "\udfff" for character in name
+    ):
+        raise ValueError(
+            f"a table's name in MySQL cannot hold NUL or a character above U+FFFF: {name!a}"
+        )
+    return "`" + name.replace("`", "``") + "`"
+
+
+class MysqlTable(Table):
+    """One queue's table, and every statement on it, as MySQL wants it.
+
+    Args:
+        kind: of the queue; those that are first-in first-out.
+        name: the queue's.
+        whole_name: the name is the table's, without what the kind puts before it.
+
+    Raises:
+        ValueError: no table can have such a name.
+    """
+
+    _MARK = "%s"
+    _LIVE = "live = 1"
+    _ANY_OWNER = "owner <=> %s"
+
+    def __init__(self, kind: Kind, name: str, *, whole_name: bool = False) -> None:
+        super().__init__(kind, name, whole_name=whole_name)
+        self.old = ""  # persist-queue has no async classes for MySQL
+        self.added = dict(_ADDED) if kind.ack else {}
+
+    def _write(self) -> None:
+        super()._write()
+        locked = " FOR UPDATE SKIP LOCKED"
+        self.take_first = self.first + locked
+        self.take_after = self.after + locked
+        self.take_by_id = self.by_id + locked
+        self.state += " FOR UPDATE"
+        # Who counts and then puts, one at a time.
+        self.turn = f"put:{_short(self.name)}"
+        self.in_text = table = self._in_text(self.quoted)
+        self.finish_mine = (
+            f"UPDATE {table} SET status = %s, owner = NULL"
+            " WHERE _id = %s AND status = %s AND owner = %s"
+        )
+        # A server that prefers to read a small table from end to end would wait for every row
+        # in it that somebody else has locked.
+        self._mark_these = (
+            f"UPDATE {table} FORCE INDEX (PRIMARY) SET status = %s, owner = %s WHERE "
+        )
+        self.widen = (
+            f"ALTER TABLE {table} MODIFY _id BIGINT AUTO_INCREMENT, MODIFY data LONGBLOB,"
+            " MODIFY timestamp DOUBLE"
+        )
+        self.optimize = f"OPTIMIZE TABLE {table}"
+        self.create_aside = (
+            f"CREATE TABLE IF NOT EXISTS {self._in_text(self._quoted(self.aside))} LIKE {table}"
+        )
+
+    def insert_many(self, count: int) -> str:
+        """Return the statement that inserts so many rows at once."""
+        head, values = self.insert.split(" VALUES ")
+        return f"{head} VALUES {', '.join([values] * count)}"
+
+    def mark_these(self, count: int) -> str:
+        """Return the statement that gives rows by so many ids a status and an owner."""
+        return self._mark_these + self._among(count)
+
+    def add_column(self, column: str) -> str:
+        return f"ALTER TABLE {self.in_text} ADD COLUMN {column} {self.added[column]}"
+
+    @staticmethod
+    def _quoted(name: str) -> str:
+        return identifier(name)
+
+    @staticmethod
+    def _in_text(quoted: str) -> str:
+        return quoted.replace("%", "%%")  # which the driver undoes
+
+    @property
+    def aside(self) -> str:
+        """The table for rows that cannot be decoded."""
+        plain = f"corrupt:{self.name}"
+        return plain if len(plain) <= LONGEST_NAME else f"corrupt:{_short(self.name)}"
+
+    def _create(self, table: str) -> str:
+        columns = ["_id BIGINT PRIMARY KEY AUTO_INCREMENT", "data LONGBLOB", "timestamp DOUBLE"]
+        if self.kind.ack:
+            columns += ["status INTEGER", *(f"{name} {what}" for name, what in _ADDED.items())]
+            columns += [f"KEY {name} ({what})" for name, what in _INDEXES.items()]
+        return f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}) ENGINE=InnoDB"
+
+    def _indexes(self, table: str) -> dict[str, str]:
+        return {}  # they are made with the table
+
+    def _inserts(self, table: str, mark: str) -> tuple[str, str]:
+        columns = self.kind.columns[1:]
+        values = [mark] * len(columns)
+        if self.kind.ack:
+            values[-1] = str(NEW)
+        names, marks = ", ".join(columns), ", ".join(values)
+        return (
+            f"INSERT INTO {table} ({names}) VALUES ({marks})",
+            f"INSERT INTO {table} (_id, {names}) VALUES ({mark}, {marks})",
+        )
+
+    def _clear(self, table: str, mark: str) -> dict[bool, str]:
+        which = {False: f"status = {ACKED}", True: f"status >= {ACKED}"}
+        return {
+            failed_too: (
+                f"DELETE {table} FROM {table} JOIN (SELECT _id FROM {table} WHERE {condition}"
+                f" ORDER BY _id DESC LIMIT {mark} OFFSET {mark}) AS old USING (_id)"
+            )
+            for failed_too, condition in which.items()
+        }
+
+
+def _short(name: str) -> str:
+    """Return what stands for a name where it would be too long."""
+    return sha256(name.encode()).hexdigest()[:40]

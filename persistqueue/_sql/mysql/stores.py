@@ -1,0 +1,242 @@
+"""The stores of the MySQL queues: a way to finish items, on MySQL's transactions.
+
+What is known of a table without asking the server is what this object has just done to it:
+others are at work on other machines.  So a count is a bound from below (0 says that nothing
+is known to be there), and whoever asks for a number pays for counting.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...exceptions import ItemTooLarge
+from ..acks import AckStore
+from ..finishing import DeletingStore, ReservingStore
+from ..statements import ACKED, HELD
+from ..store import SqlStore
+from .connection import DUPLICATE, number_of
+from .statements import ONE_AT_A_TIME
+from .transactions import MysqlTransactions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..._core.store import Record
+    from ..store import Row
+    from .statements import MysqlTable
+
+_LONGEST_STATEMENT = 2**20  # bytes of items that are inserted together
+_MOST_ROWS = 500  # rows in one statement
+
+
+class _MysqlStore(SqlStore, MysqlTransactions):
+    """What the three have in common.
+
+    Args:
+        bounded: a put is to count first.
+    """
+
+    _table: MysqlTable
+
+    def __init__(self, *args: Any, bounded: bool, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._bounded = bounded
+        self._handed: list[Record] = []  # handed out by this transaction
+
+    # -- counting -------------------------------------------------------------------
+
+    def _count_anew(self) -> None:
+        self._waiting, self._unsettled = self._glance()
+
+    def begin(self, exclusive: bool) -> bool:
+        self._known = False  # others may have committed, and nothing tells
+        return super().begin(exclusive)
+
+    def _begun(self) -> None:
+        super()._begun()
+        self._handed = []
+
+    def _ending(self) -> None:
+        """To look what others did would cost a trip to the server."""
+
+    def counts(self, exact: bool = True) -> tuple[int, int]:
+        if exact and self._exclusive and self._bounded:
+            self._execute(ONE_AT_A_TIME, (self._table.turn,))
+        return super().counts(exact)
+
+    def _more(self, waiting: int, unsettled: int) -> None:
+        self._waiting = max(self._waiting + waiting, 0)
+        self._unsettled = max(self._unsettled + unsettled, 0)
+
+    def _none(self) -> list[Record]:
+        self._waiting = 0
+        return []
+
+    # -- verbs ----------------------------------------------------------------------
+
+    def append(self, records: Sequence[Any]) -> Sequence[int | None]:
+        for row in records:
+            if not self._fits(row[0]):
+                raise self._too_long(row[0])
+        return super().append(records)
+
+    def update(self, number: int, data: Any) -> int:
+        if not self._fits(data):
+            raise self._too_long(data)
+        return super().update(number, data)
+
+    def _too_long(self, data: Any) -> ItemTooLarge:
+        advice = (
+            "upgrade() widens the table's column"
+            if len(data) > self.longest
+            else "raise the server's max_allowed_packet"
+        )
+        return ItemTooLarge(
+            f"{self._database.path}: {self._table.name} cannot hold an item of {len(data)} "
+            f"bytes; nothing was stored ({advice})"
+        )
+
+    def _insert_many(self, rows: Sequence[Row]) -> Sequence[int]:
+        ids: list[int] = []
+        step = self._database.limits.step
+        while len(ids) < len(rows):
+            chunk = self._chunk(rows, len(ids))
+            values = [value for row in chunk for value in row]
+            first = self._execute(self._table.insert_many(len(chunk)), values).lastrowid
+            assert first is not None
+            # The ids of one statement that says how many rows it has follow each other.
+            ids += range(first, first + step * len(chunk), step)
+        return ids
+
+    def _chunk(self, rows: Sequence[Row], start: int) -> Sequence[Row]:
+        """Return the rows from ``start`` on that go in one statement."""
+        most = min(_LONGEST_STATEMENT, self._database.limits.statement)
+        length, end = 0, start
+        while end < len(rows) and end - start < _MOST_ROWS:
+            length += 2 * len(rows[end][0]) + 64  # escaped, and what is around it
+            if length > most and end > start:
+                break
+            end += 1
+        return rows[start:end]
+
+    def _put_back(self, row: Row) -> bool:
+        try:
+            return super()._put_back(row)
+        except Exception as error:
+            if number_of(error.__cause__) == DUPLICATE:
+                return False
+            raise
+
+    def _delete(self, ids: Sequence[int], statement: str = "") -> int:
+        # One each: a DELETE of several may read the whole table (see ``_mark_these``), and no
+        # hint keeps MariaDB from that.
+        statement, deleted = statement or self._table.delete, 0
+        for start in range(0, len(ids), _MOST_ROWS):
+            chunk = ids[start : start + _MOST_ROWS]
+            deleted += self._in_one_trip("; ".join([statement] * len(chunk)), chunk)
+        return deleted
+
+    def _hand_out(self, records: list[Record]) -> None:
+        super()._hand_out(records)
+        self._handed += records
+
+    def _found_stored(self) -> None:
+        """What the lost transaction handed out, nobody got to see: give it back.
+
+        This may be lost in its turn, and is done again then: ``_handed`` stays as it is.
+        """
+        self.untake(self._handed)
+
+    def move_aside(self, number: int) -> None:
+        self._rows_beside(self._table.create_aside)  # it would commit the transaction
+        self._execute(self._table.set_aside, (number,))
+        self._execute(self._table.delete, (number,))
+
+
+class MysqlDeletingStore(_MysqlStore, DeletingStore):
+    """Deletes a row when it is handed out."""
+
+
+class MysqlReservingStore(_MysqlStore, ReservingStore):
+    """Deletes a row when it is settled."""
+
+    _lowest = -(2**63)  # MySQL knows no infinity
+
+    def _begun(self) -> None:
+        super()._begun()
+        self._window.clear()
+
+    def _found_stored(self) -> None:
+        """What is handed out is so in memory only."""
+
+
+class MysqlAckStore(_MysqlStore, AckStore):
+    """Marks rows; an owner is a session, which holds a named lock on the server."""
+
+    def _new_owner(self) -> SessionOwner:
+        return SessionOwner(self)
+
+    def finish(
+        self,
+        records: Sequence[Record],
+        status: int,
+        *,
+        to_back: bool = False,
+        guarded: bool = True,
+    ) -> list[int]:
+        if len(records) == 1 and not to_back and self._keep_acked is None:
+            guarded = False  # one statement is undone without a savepoint
+        return super().finish(records, status, to_back=to_back, guarded=guarded)
+
+    def _finish(
+        self, records: Sequence[Record], status: int, *, to_back: bool = False
+    ) -> list[int]:
+        if to_back:
+            return super()._finish(records, status, to_back=True)
+        statement, mine = self._table.finish_mine, self._owner.name
+        moved = [
+            record.start
+            for record in records
+            if self._execute(statement, (status, record.start, HELD, mine)).rowcount
+        ]
+        self._more(len(moved) if status < HELD else 0, -len(moved) if status >= ACKED else 0)
+        if status == ACKED:
+            self._prune(len(moved))
+        return moved
+
+    def _mark(self, ids: Sequence[int], status: int, owner: str | None) -> int:
+        marked = 0
+        for start in range(0, len(ids), _MOST_ROWS):
+            chunk = ids[start : start + _MOST_ROWS]
+            values = (status, owner, *chunk)
+            marked += self._execute(self._table.mark_these(len(chunk)), values).rowcount
+        return marked
+
+
+class SessionOwner:
+    """A store's session, as the owner of rows."""
+
+    def __init__(self, store: MysqlAckStore) -> None:
+        self._store = store
+
+    @property
+    def name(self) -> str | None:
+        return self._store._session  # noqa: SLF001 - its other half
+
+    def appear(self) -> str | None:
+        return self.name  # its lock is held since it was connected
+
+    def is_dead(self, name: str) -> bool:
+        if name == self.name:
+            return False
+        free: int | None = self._store._one("SELECT IS_FREE_LOCK(%s)", (name,))  # noqa: SLF001
+        return free == 1
+
+    def sweep(self) -> None:
+        """A server forgets the locks of the dead by itself."""
+
+    def disappear(self) -> None:
+        """The lock goes with the connection."""
+
+    def forget(self) -> None:
+        """The session gets another name."""

@@ -1,0 +1,1 @@
+"""The connection to SQLite, its transactions, its files, and the stores made of them."""

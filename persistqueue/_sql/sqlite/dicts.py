@@ -1,0 +1,199 @@
+"""A dict's table: keys as text, values as a serializer's bytes.
+
+Keys are stored as persist-queue stores them: a number becomes the text that SQLite makes
+of it, so ``1`` and ``"1"`` are one key.  A column that persist-queue does not know keeps
+what the key was, for iteration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..._core.block import Damaged
+from ..._core.origin import refuse_others
+from ...exceptions import QueueCorrupt, SerializationError
+from .errors import bad_row
+from .transactions import SqliteTransactions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..._core.codec import RowCodec
+    from ..statements import DictTable
+    from .connection import Database
+
+Stored = tuple[Any, str | None]  # a key as SQLite is given it, and what it was
+MISSING: Any = object()
+
+
+def stored_key(key: Any) -> Stored:
+    """Return a key as it is stored, and its type.
+
+    Of a subclass (an enum's members, say) it is the value, whatever its methods show: that
+    is what SQLite stores for persist-queue, and what ``==`` goes by.
+
+    Raises:
+        TypeError: it is none of str, bytes, int, float, bool.
+        ValueError: it is not a number, or half a character.
+    """
+    if isinstance(key, str):
+        text = str.__str__(key)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a key cannot hold half a character: {text!a}") from error
+        return text, None
+    if isinstance(key, bytes):
+        return b"".join((key,)), None
+    if isinstance(key, int):
+        return int.__repr__(int.__int__(key)), "bool" if isinstance(key, bool) else "int"
+    if isinstance(key, float):
+        number = float.__float__(key)
+        if number != number:  # noqa: PLR0124 - that is what makes it nan
+            raise ValueError("nan cannot be a key: it does not equal itself")
+        return number, f"float {number!r}"
+    raise TypeError(f"a key must be a str, bytes, int, float or bool, not {type(key).__name__}")
+
+
+def shown_key(text: Any, was: Any) -> Any:
+    """Return a stored key as what it was."""
+    try:
+        if was == "bool":
+            return bool(int(text))
+        if was == "int":
+            return int(text)
+        if isinstance(was, str) and was.startswith("float "):
+            return float(was[6:])
+    except (TypeError, ValueError):
+        pass  # another program changed the key: it is its text
+    return text
+
+
+class DictStore(SqliteTransactions):
+    """The table of one dict.
+
+    Args:
+        database: where it is.
+        table: its statements.
+        codec: encodes and decodes values.
+    """
+
+    def __init__(self, database: Database, table: DictTable, codec: RowCodec) -> None:
+        super().__init__(database, table)
+        self._table: DictTable = table
+        self._codec = codec
+
+    @property
+    def table(self) -> DictTable:
+        """The table's statements."""
+        return self._table
+
+    def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - nobody waits here
+        """Nothing can be waited for."""
+        return 0, 0
+
+    def _opened(self) -> None:
+        if self._codec.shipped is not None and not self._suspended:
+            self._refuse_others()
+
+    def _refuse_others(self) -> None:
+        """Raise ``FormatError`` if another serializer wrote the values."""
+        values = [data for (data,) in self._rows(self._table.sample)]
+        where = f"{self._database.path}, {self._table.name}"
+        refuse_others(self._codec, values, where, skips=False)
+
+    def get(self, key: Stored) -> Any:
+        """Return the value of a key, or ``MISSING``."""
+        rows = self._rows(self._table.get, key[:1])
+        return self._decoded(key[0], rows[0][0]) if rows else MISSING
+
+    def has(self, key: Stored) -> bool:
+        """Return whether the key is there."""
+        return bool(self._rows(self._table.get, key[:1]))
+
+    def size(self) -> int:
+        """Return how many keys there are."""
+        count: int = self._one(self._table.count)
+        return count
+
+    def newest(self) -> int | None:
+        """Return the number of the row that came last; None if there is none."""
+        newest: int | None = self._one(self._table.newest)
+        return newest
+
+    def keys(self) -> list[Any]:
+        """Return the keys in the order in which they came."""
+        return [shown_key(*row) for row in self._rows(self._table.keys)]
+
+    def items(self) -> list[tuple[Any, Any]]:
+        """Return keys and values in the order in which the keys came."""
+        return [
+            (shown_key(text, was), self._decoded(text, data))
+            for text, was, data in self._rows(self._table.items)
+        ]
+
+    def put(self, pairs: Iterable[tuple[Stored, Any]]) -> None:
+        """Set keys to encoded values."""
+        self._many(self._table.set, [(text, data, was) for (text, was), data in pairs])
+
+    def set_default(self, key: Stored, data: Any) -> Any:
+        """Return the value of a key, or ``MISSING`` when it is set to ``data`` now."""
+        found = self.get(key)
+        if found is MISSING:
+            self.put([(key, data)])
+        return found
+
+    def pop(self, key: Stored) -> Any:
+        """Take a key out and return its value, or ``MISSING``."""
+        found = self.get(key)
+        if found is not MISSING:
+            self._take_out(key[0])
+        return found
+
+    def discard(self, key: Stored) -> bool:
+        """Take a key out, whatever its value is; returns whether it was there."""
+        return self._execute(self._table.delete, key[:1]).rowcount > 0
+
+    def pop_last(self) -> Any:
+        """Take out the key that came last and return it with its value, or ``MISSING``."""
+        rows = self._rows(self._table.last)
+        if not rows:
+            return MISSING
+        text, was, data = rows[0]
+        value = self._decoded(text, data)
+        self._take_out(text)
+        return shown_key(text, was), value
+
+    def _take_out(self, text: Any) -> None:
+        if not self._execute(self._table.delete, (text,)).rowcount:
+            raise QueueCorrupt(
+                self._database.path,
+                self._table.name,
+                reason=f"the key {text!r} is not found where it was read: the database is damaged",
+                advice="repair it with the command .recover of the program sqlite3",
+            )
+
+    def clear(self) -> None:
+        """Take everything out."""
+        self._execute(self._table.clear)
+
+    def move_aside(self, number: int) -> None:
+        """Move a row, by its number, to the table of its own in which damage is kept."""
+        self._execute(self._table.create_aside)
+        self._execute(self._table.set_aside, (number,))
+        self._execute(self._table.delete_row, (number,))
+
+    def _decoded(self, text: Any, data: Any) -> Any:
+        try:
+            return self._codec.decode(data)
+        except Damaged as error:
+            self._refuse_others()
+            corrupt = QueueCorrupt(
+                self._database.path,
+                self._table.name,
+                reason=f"the value of {text!r} cannot be decoded ({error})",
+                advice="set or delete the key to go on",
+            )
+            raise bad_row(corrupt, error.__cause__) from error
+        except SerializationError as error:
+            raise type(error)(f"{self._table.name}, {text!r}: {error}") from error.__cause__

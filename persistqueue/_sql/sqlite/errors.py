@@ -1,0 +1,257 @@
+"""What the SQLite classes raise: our errors, which are ``sqlite3``'s or a serializer's, too.
+
+persist-queue lets the errors of ``sqlite3`` and of the serializer through, and programs catch
+them.  So each error here has two bases: ours, which says what to do, and the one that
+persist-queue's users know.
+
+A damaged *row* is never a ``sqlite3.DatabaseError``: programs answer that one by throwing the
+whole database away.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pickle import PicklingError, UnpicklingError
+from typing import TYPE_CHECKING
+
+from ..._core.codec import RowCodec
+from ..._core.store import Errors
+from ...exceptions import (
+    FormatError,
+    ItemTooLarge,
+    PersistQueueError,
+    QueueClosed,
+    QueueCorrupt,
+    QueueFailed,
+    QueueLocked,
+    SerializationError,
+)
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+#: What a call of SQLite raises; the latter where a damaged name in its message is no text.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+SqliteError: TypeAlias = "sqlite3.Error | UnicodeDecodeError"
+#: What is translated already, although it may be an error of ``sqlite3``.
+TRANSLATED = (PersistQueueError, OSError)
+
+
+# -- errors of the database ------------------------------------------------------------
+
+
+class SQLiteLocked(QueueLocked, sqlite3.OperationalError):
+    """Another process held the database's lock for too long."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} (SQLite: database is locked)"  # what programs look for
+
+
+class SQLiteFailed(QueueFailed, sqlite3.OperationalError):
+    """A commit failed, or the files were removed or replaced."""
+
+
+class SQLiteClosed(QueueClosed, sqlite3.ProgrammingError):
+    """This object was closed."""
+
+
+class SQLiteDamaged(QueueCorrupt, sqlite3.DatabaseError):
+    """SQLite says that the database is damaged."""
+
+
+class SQLiteTableGone(QueueCorrupt, sqlite3.OperationalError):
+    """The table was dropped or altered while it was in use."""
+
+
+class NoSQLiteDatabase(FormatError, sqlite3.DatabaseError):
+    """The file is no database."""
+
+
+class SQLiteSays(PersistQueueError, sqlite3.OperationalError):
+    """SQLite says something that has no error of its own here."""
+
+
+class SQLiteOSError(OSError, sqlite3.OperationalError):
+    """The system refused something to SQLite: the disk is full, or fails."""
+
+
+class SQLitePermissionError(PermissionError, sqlite3.OperationalError):
+    """The files may not be opened or written to."""
+
+
+class SQLiteFileNotFoundError(FileNotFoundError, sqlite3.OperationalError):
+    """There is no such file."""
+
+
+class SQLiteIsADirectoryError(IsADirectoryError, sqlite3.OperationalError):
+    """A directory is in the place of the database."""
+
+
+class SQLiteNotADirectoryError(NotADirectoryError, sqlite3.OperationalError):
+    """Something else is in the place of a directory."""
+
+
+#: What the runtime raises for a store on SQLite.
+ERRORS = Errors(locked=SQLiteLocked, failed=SQLiteFailed, closed=SQLiteClosed)
+
+# OSError itself makes a subclass of an error's number, but no subclass of it does.
+_OS_ERRORS: dict[type[OSError], type[OSError]] = {
+    OSError: SQLiteOSError,
+    PermissionError: SQLitePermissionError,
+    FileNotFoundError: SQLiteFileNotFoundError,
+    IsADirectoryError: SQLiteIsADirectoryError,
+    NotADirectoryError: SQLiteNotADirectoryError,
+}
+
+
+def os_error(number: int, says: str, path: str) -> OSError:
+    """Return an error of the system, as SQLite came upon it."""
+    kind = _OS_ERRORS.get(type(OSError(number, "")), SQLiteOSError)
+    return kind(number, f"{os.strerror(number)}{says}", path)
+
+
+# -- errors of a serializer ------------------------------------------------------------
+
+
+class ItemPicklingError(SerializationError, PicklingError):
+    """The serializer raised a ``PicklingError``."""
+
+
+class ItemTypeError(SerializationError, TypeError):
+    """The serializer raised a ``TypeError``."""
+
+
+class ItemAttributeError(SerializationError, AttributeError):
+    """The serializer raised an ``AttributeError``."""
+
+
+class ItemValueError(SerializationError, ValueError):
+    """The serializer raised a ``ValueError``."""
+
+
+class RowUnpicklingError(QueueCorrupt, UnpicklingError):
+    """The serializer raised an ``UnpicklingError``."""
+
+
+class RowEOFError(QueueCorrupt, EOFError):
+    """The serializer raised an ``EOFError``."""
+
+
+class RowTypeError(QueueCorrupt, TypeError):
+    """The serializer raised a ``TypeError``."""
+
+
+class RowAttributeError(QueueCorrupt, AttributeError):
+    """The serializer raised an ``AttributeError``."""
+
+
+class RowValueError(QueueCorrupt, ValueError):
+    """The serializer raised a ``ValueError``."""
+
+
+_OF_ITEMS: tuple[type[SerializationError], ...] = (
+    ItemPicklingError, ItemTypeError, ItemAttributeError, ItemValueError,
+)  # fmt: skip
+_OF_ROWS: tuple[type[QueueCorrupt], ...] = (
+    RowUnpicklingError, RowEOFError, RowTypeError, RowAttributeError, RowValueError,
+)  # fmt: skip
+
+
+class SqliteRowCodec(RowCodec):
+    """Encodes and decodes rows; its errors are of the serializer's kind, too."""
+
+    def _refused(self, error: SerializationError, cause: Exception) -> SerializationError:
+        return next((kind(*error.args) for kind in _OF_ITEMS if _fits(kind, cause)), error)
+
+
+def bad_row(error: QueueCorrupt, cause: BaseException | None) -> QueueCorrupt:
+    """Return the error for a damaged row, of the kind that the serializer raised, too."""
+    return next((kind(*error.args) for kind in _OF_ROWS if _fits(kind, cause)), error)
+
+
+def _fits(kind: type[Exception], cause: BaseException | None) -> bool:
+    return isinstance(cause, kind.__bases__[1])
+
+
+# -- what SQLite says ------------------------------------------------------------------
+
+# By the beginning of its message (codes come with Python 3.11 only).
+_BUSY = ("database is locked", "database table is locked", "database schema is locked")
+_NO_DATABASE = ("file is not a database", "file is encrypted or is not a database")
+_MALFORMED = ("database disk image is malformed", "malformed database schema", "'utf-8' codec")
+_GONE = ("no such table", "no such column", "table ")
+_CANNOT_OPEN = ("unable to open database file",)
+_SYSTEM = {
+    "database or disk is full": errno.ENOSPC,
+    "attempt to write a readonly database": errno.EACCES,
+    "disk I/O error": errno.EIO,
+}
+
+
+def is_busy(error: SqliteError) -> bool:
+    """Return whether somebody else held a lock."""
+    return str(error).startswith(_BUSY)
+
+
+def is_io_error(error: SqliteError) -> bool:
+    """Return whether the disk failed: SQLite does not say in the middle of what."""
+    return str(error).startswith("disk I/O error")
+
+
+def is_no_database(error: SqliteError) -> bool:
+    """Return whether the file is none of SQLite's."""
+    return str(error).startswith(_NO_DATABASE)
+
+
+def cannot_open(error: SqliteError) -> bool:
+    """Return whether a file could not be opened."""
+    return str(error).startswith(_CANNOT_OPEN)
+
+
+def translate(error: SqliteError, path: str, table: str) -> Exception:
+    """Return what an error of SQLite is called here."""
+    ours = _translated(error, path, table)
+    for name in ("sqlite_errorcode", "sqlite_errorname"):  # from Python 3.11 on
+        if isinstance(ours, sqlite3.Error) and hasattr(error, name):
+            setattr(ours, name, getattr(error, name))
+    return ours
+
+
+def _translated(error: SqliteError, path: str, table: str) -> Exception:
+    says = str(error)
+    for begins, number in _SYSTEM.items():
+        if says.startswith(begins):
+            return os_error(number, f" (SQLite: {says})", path)
+    if is_busy(error):
+        return SQLiteLocked(f"{path}: another process holds the lock; nothing was done")
+    if is_no_database(error):
+        return NoSQLiteDatabase(
+            f"{path} is not an SQLite database; nothing was changed (SQLite: {says})"
+        )
+    if says.startswith(_MALFORMED):
+        return SQLiteDamaged(path, table, reason=f"the database is damaged: {says}")
+    if says.startswith(_GONE):
+        return SQLiteTableGone(
+            path, table, reason=f"the table was dropped or altered while in use: {says}"
+        )
+    if cannot_open(error):
+        return why_not_opened(path)
+    if "too big" in says:
+        return ItemTooLarge(f"SQLite cannot store an item of this size: {says}")
+    kind = SQLiteSays if isinstance(error, sqlite3.OperationalError) else PersistQueueError
+    return kind(f"{path}: SQLite says: {says}")
+
+
+def why_not_opened(path: str) -> OSError:
+    """Return the error behind SQLite's "unable to open"."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if os.path.islink(path) and error.errno == errno.ENOENT:
+            return OSError(errno.ENOENT, "the symbolic link leads to nothing", path)
+        return os_error(error.errno or errno.EACCES, "", path)
+    if not os.path.isdir(path) and not os.path.isfile(path):
+        return OSError(errno.EINVAL, "neither a directory nor a regular file", path)
+    return os_error(errno.EISDIR if os.path.isdir(path) else errno.EACCES, "", path)

@@ -1,0 +1,163 @@
+"""Where SQLite databases and forks meet: no file of one may be open in a fork.
+
+SQLite keeps its locks in the process's memory, where a child would take them for its own.
+So the gate holds a fork up until nothing is under way, closes every connection, and lets
+nobody begin before it is over.  Both sides open again at their next call.  What was in the
+middle of a call all the same (the thread that forks, or one that takes too long) is refused
+to the child for good.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from ..._core.deadline import monotonic
+from ..._core.log import warn
+from .errors import SQLiteFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .connection import Database
+
+_FORK_PATIENCE = 3.0  # s that a fork waits for calls of other threads
+
+
+class Suspended(Protocol):
+    """What has connections open."""
+
+    @property
+    def database(self) -> Database:
+        """What they are open on."""
+
+    def suspend(self) -> None:
+        """Close what nobody is using."""
+
+
+class Gate:
+    """Where stores and forks meet: a fork begins when no store is at work."""
+
+    def __init__(self) -> None:
+        # An RLock inside: finalisers come in the middle of anything.
+        self._changed = threading.Condition()
+        self._stores: weakref.WeakSet[Suspended] = weakref.WeakSet()
+        self._at_work: dict[object, tuple[int, Database]] = {}  # by whom: thread, and on what
+        self._forking: set[int] = set()  # threads
+        self._refused: set[tuple[int, int]] = set()  # files that this process must not open
+        self.creating = threading.Lock()  # held while a new file is open beside SQLite
+
+    def add(self, store: Suspended) -> None:
+        """Close this store's connection before a fork."""
+        with self._changed:
+            self._stores.add(store)
+
+    def enter(self, who: object, database: Database) -> None:
+        """Hold forks up from now on; wait while one is under way."""
+        me = threading.get_ident()
+        with self._changed:
+            if self._forking and me not in self._forking:
+                while self._forking and all(me != at for at, _ in self._at_work.values()):
+                    self._changed.wait()
+            self._at_work[who] = me, database
+
+    def leave(self, who: object) -> None:
+        """Hold forks up no more; to do it twice is harmless."""
+        with self._changed:
+            self._at_work.pop(who, None)
+            if self._forking:
+                self._changed.notify_all()
+
+    @contextmanager
+    def inside(self, database: Database) -> Iterator[None]:
+        """Hold forks up meanwhile."""
+        who = object()
+        self.enter(who, database)
+        try:
+            self.refuse(database)
+            yield
+        finally:
+            self.leave(who)
+
+    def refuse(self, database: Database) -> None:
+        """Raise if this process must not open a database."""
+        if self._refused and _identity(database) in self._refused:
+            raise SQLiteFailed(
+                f"{database.path}: this process was forked in the middle of a call, and must not "
+                "use the database: fork when no call is under way, or start it by itself"
+            )
+
+    def make_way(self, who: object, database: Database) -> bool:
+        """Close what this process has open of a database whose files are gone; False: it is in use.
+
+        SQLite shares what it knows of a log among all connections of a process.  One that is
+        opened beside another whose log is gone would write where nobody else reads.
+        """
+
+        def is_gone(other: Database) -> bool:
+            return other.path == database.path and bool(other.astray())
+
+        with self._changed:
+            for key, (_, used) in self._at_work.items():
+                if key is not who and is_gone(used):
+                    return False
+            gone = [store for store in self._stores if store is not who and is_gone(store.database)]
+            for store in gone:
+                store.suspend()
+        return True
+
+    def before_fork(self) -> None:
+        """Wait until nobody is at work, and close what is open."""
+        me, end = threading.get_ident(), monotonic() + _FORK_PATIENCE
+        with self._changed:
+            self._forking.add(me)
+            while any(at != me and at not in self._forking for at, _ in self._at_work.values()):
+                left = end - monotonic()
+                if left <= 0:
+                    warn("a fork in the middle of a call: the child cannot use its database")
+                    break
+                self._changed.wait(left)
+            for store in list(self._stores):
+                if store not in self._at_work:
+                    store.suspend()
+
+    def after_fork_in_parent(self) -> None:
+        """Let everybody go on."""
+        with self._changed:
+            self._forking.discard(threading.get_ident())
+            self._changed.notify_all()
+
+    def after_fork_in_child(self) -> None:
+        """Refuse what was not closed; be as new."""
+        self._changed = threading.Condition()
+        self.creating = threading.Lock()
+        for _, database in self._at_work.values():
+            self.forbid(database)
+        self._at_work.clear()
+        self._forking.clear()
+
+    def forbid(self, database: Database) -> None:
+        """Refuse a database from now on: its file is the parent's as well."""
+        identity = None if database.memory else _identity(database)
+        if identity is not None:
+            self._refused.add(identity)
+
+
+def _identity(database: Database) -> tuple[int, int] | None:
+    try:
+        found = os.stat(database.path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+gate = Gate()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=gate.before_fork,
+        after_in_parent=gate.after_fork_in_parent,
+        after_in_child=gate.after_fork_in_child,
+    )

@@ -1,0 +1,47 @@
+"""The stores of the SQLite queues: a way to finish items, on SQLite's transactions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..acks import AckStore
+from ..finishing import DeletingStore, ReservingStore
+from ..store import SqlStore
+from .errors import bad_row
+from .owners import FileOwner
+from .transactions import SqliteTransactions
+
+if TYPE_CHECKING:
+    from ..._core.block import Damaged
+    from ...exceptions import QueueCorrupt
+    from ..store import Row
+
+
+class _SqliteStore(SqlStore, SqliteTransactions):
+    """What the three have in common."""
+
+    def _corrupt(self, row: Row, error: Damaged) -> QueueCorrupt:
+        return bad_row(super()._corrupt(row, error), error.__cause__)
+
+    def room(self, maxsize: int, wanted: int) -> int:
+        self._refresh()
+        if not self._known:  # before counting: the range of ids may be narrow enough
+            most: int = self._one(self._table.span) or 0
+            if most <= maxsize - wanted:
+                return maxsize - most
+        return super().room(maxsize, wanted)
+
+
+class SqliteDeletingStore(_SqliteStore, DeletingStore):
+    """Deletes a row when it is handed out."""
+
+
+class SqliteReservingStore(_SqliteStore, ReservingStore):
+    """Deletes a row when it is settled."""
+
+
+class SqliteAckStore(_SqliteStore, AckStore):
+    """Marks rows; an owner holds a lock on a file beside the database."""
+
+    def _new_owner(self) -> FileOwner:
+        return FileOwner(self._database)
