@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -215,3 +216,35 @@ def test_whoever_is_next_is_woken_although_ctrl_c_comes_just_then(tmp_path: Path
             sys.settrace(None)
         puts[0].outcome()
         assert "b" in q.get_many(9)
+
+
+_CALLS: dict[str, Callable[[Any], Any]] = {
+    "put": lambda q: q.put("c"),
+    "get": lambda q: q.get(),
+    "look": lambda q: q.qsize(),
+}
+
+
+@pytest.mark.parametrize("verb", _CALLS)
+@pytest.mark.parametrize("family", ["Broker", "SQLiteQueue"])
+def test_an_interrupted_call_holds_no_other_thread_up(
+    tmp_path: Path, family: str, verb: str
+) -> None:
+    """Ctrl-C, also in the standard library's locks, leaves every thread's calls as they were."""
+    for k in range(1, 2000):
+        path = tmp_path / f"q{k}"
+        with (Broker if family == "Broker" else SQLiteQueue)(path, durability="process") as opened:
+            q = opened.queue("q") if family == "Broker" else opened
+            q.put("a")
+            hit, _ = interrupted(k, lambda q=q: suppressed(_CALLS[verb], q), threading.__file__)
+            assert Call(q.put, "b").outcome() in (2, 3), k
+            assert Call(q.qsize).outcome() in (1, 2, 3), k
+        if not hit:
+            break
+    assert k > 40
+
+
+def suppressed(call: Callable[[Any], Any], q: Any) -> None:
+    """Call it, whether or not there is an item."""
+    with suppress(persistqueue.Empty):
+        call(q)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .queues import BrokerQueues
 
 R = TypeVar("R")
+_NAP = 0.001  # s between two looks for a connection that nobody uses
 Rows = list[tuple[Any, ...]]
 
 
@@ -99,8 +101,8 @@ class Readers:
         _readers.add(self)
 
     def _begin(self) -> None:
-        self._mutex = threading.Lock()  # protects _idle and _closed
-        self._places = threading.BoundedSemaphore(self._most)
+        self._mutex = threading.Lock()  # protects the three below
+        self._reading: set[object] = set()  # who has one of them; no semaphore: see ``Gate``
         self._idle: list[Reader] = []
         self._closed = False
 
@@ -116,8 +118,19 @@ class Readers:
             Stale: there are tables that the writer must look at first.
         """
         self._check_open()
-        with self._places:
+        me = object()
+        try:
+            while not self._admit(me):
+                time.sleep(_NAP)
             return self._snapshot(function, self._borrowed, self._give_back)
+        finally:
+            self._reading.discard(me)
+
+    def _admit(self, reader: object) -> bool:
+        with self._mutex:
+            if free := len(self._reading) < self._most:
+                self._reading.add(reader)
+        return free
 
     def apart(self, function: Callable[[Source], R]) -> R:
         """Do what ``read`` does, with a connection of its own: nobody waits for its end.

@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from .deadline import monotonic
@@ -103,7 +104,9 @@ class Watcher:
         self._mutex = threading.Lock()  # protects _entries and _thread
         self._entries: dict[Watched, _Entry] = {}
         self._thread: threading.Thread | None = None
-        self._work = threading.Event()
+        # None for each new entry.  No event: to set one is Python code, where a Ctrl-C leaves
+        # its lock held for good.
+        self._work: SimpleQueue[None] = SimpleQueue()
         # What ends a sleep; made when the first store gives a socket.
         self._alarm: tuple[socket.socket, socket.socket] | None = None
 
@@ -124,7 +127,7 @@ class Watcher:
                 self._thread = thread
             soon = 0.0 if self._alarm is not None else _SHORTEST
             self._entries[shell] = _Entry(monotonic() + soon)
-        self._work.set()
+        self._work.put(None)
         self._stir()
 
     def _stir(self) -> None:
@@ -135,13 +138,11 @@ class Watcher:
 
     def _run(self) -> None:
         while True:
-            self._work.wait()
+            while not (self._entries and self._work.empty()):
+                self._work.get()
             soonest = self._round()
-            with self._mutex:
-                if not self._entries:
-                    self._work.clear()
-                    continue
-            self._sleep(max(soonest - monotonic(), _SHORTEST))
+            if self._entries:
+                self._sleep(max(soonest - monotonic(), _SHORTEST))
 
     def _sleep(self, seconds: float) -> None:
         """Sleep, but not while a socket can be read."""

@@ -8,8 +8,10 @@ is no connection, and the thread sleeps.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from .._core.deadline import monotonic
@@ -49,7 +51,7 @@ class Keeper:
         self._mutex = threading.Lock()  # protects _entries and _thread
         self._entries: dict[Held, _Entry] = {}
         self._thread: threading.Thread | None = None
-        self._stir = threading.Event()  # there is somebody new
+        self._stir: SimpleQueue[None] = SimpleQueue()  # None: an object is new
         self._links: dict[str, Link] = {}  # of the thread alone
 
     def add(self, held: Held) -> None:
@@ -61,13 +63,15 @@ class Keeper:
                 self._thread = thread
             held.kept = True
             self._entries[held] = _Entry(monotonic() + _interval(held), held.number)
-        self._stir.set()
+        self._stir.put(None)
 
     def _run(self) -> None:
         while True:
             soonest = self._round()
-            self._stir.wait(None if soonest is None else max(soonest - monotonic(), 0))
-            self._stir.clear()
+            with contextlib.suppress(Empty):
+                self._stir.get(timeout=None if soonest is None else max(soonest - monotonic(), 0))
+            while not self._stir.empty():
+                self._stir.get()
 
     def _round(self) -> float | None:
         """Renew what is due; returns when the next turn is."""

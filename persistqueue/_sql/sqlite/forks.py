@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .connection import Database
 
 _FORK_PATIENCE = 3.0  # s that a fork waits for calls of other threads
+_NAP = 0.001  # s between two looks whether a fork may begin, or is over
 
 
 class Suspended(Protocol):
@@ -42,8 +44,9 @@ class Gate:
     """Where stores and forks meet: a fork begins when no store is at work."""
 
     def __init__(self) -> None:
-        # An RLock inside: finalisers come in the middle of anything.
-        self._changed = threading.Condition()
+        # Protects the three below.  An RLock: finalisers come in the middle of anything.  No
+        # condition: entering one is Python code, where a Ctrl-C leaves the lock held for good.
+        self._mutex = threading.RLock()
         self._stores: weakref.WeakSet[Suspended] = weakref.WeakSet()
         self._at_work: dict[object, tuple[int, Database]] = {}  # by whom: thread, and on what
         self._forking: set[int] = set()  # threads
@@ -52,24 +55,26 @@ class Gate:
 
     def add(self, store: Suspended) -> None:
         """Close this store's connection before a fork."""
-        with self._changed:
+        with self._mutex:
             self._stores.add(store)
 
     def enter(self, who: object, database: Database) -> None:
         """Hold forks up from now on; wait while one is under way."""
         me = threading.get_ident()
-        with self._changed:
-            if self._forking and me not in self._forking:
-                while self._forking and all(me != at for at, _ in self._at_work.values()):
-                    self._changed.wait()
-            self._at_work[who] = me, database
+        while True:
+            with self._mutex:
+                if not self._forking or me in self._forking or self._is_at_work(me):
+                    self._at_work[who] = me, database
+                    return
+            time.sleep(_NAP)
+
+    def _is_at_work(self, thread: int) -> bool:
+        return any(thread == at for at, _ in self._at_work.values())
 
     def leave(self, who: object) -> None:
         """Hold forks up no more; to do it twice is harmless."""
-        with self._changed:
+        with self._mutex:
             self._at_work.pop(who, None)
-            if self._forking:
-                self._changed.notify_all()
 
     @contextmanager
     def inside(self, database: Database) -> Iterator[None]:
@@ -100,7 +105,7 @@ class Gate:
         def is_gone(other: Database) -> bool:
             return other.path == database.path and bool(other.astray())
 
-        with self._changed:
+        with self._mutex:
             for key, (_, used) in self._at_work.items():
                 if key is not who and is_gone(used):
                     return False
@@ -112,27 +117,31 @@ class Gate:
     def before_fork(self) -> None:
         """Wait until nobody is at work, and close what is open."""
         me, end = threading.get_ident(), monotonic() + _FORK_PATIENCE
-        with self._changed:
+        with self._mutex:
             self._forking.add(me)
-            while any(at != me and at not in self._forking for at, _ in self._at_work.values()):
-                left = end - monotonic()
-                if left <= 0:
-                    warn("a fork in the middle of a call: the child cannot use its database")
-                    break
-                self._changed.wait(left)
+        while not self._made_way(me, late=monotonic() >= end):
+            time.sleep(_NAP)
+
+    def _made_way(self, me: int, *, late: bool) -> bool:
+        """Close what is open, unless another thread is at work and may take longer."""
+        with self._mutex:
+            if any(at != me and at not in self._forking for at, _ in self._at_work.values()):
+                if not late:
+                    return False
+                warn("a fork in the middle of a call: the child cannot use its database")
             for store in list(self._stores):
                 if store not in self._at_work:
                     store.suspend()
+        return True
 
     def after_fork_in_parent(self) -> None:
         """Let everybody go on."""
-        with self._changed:
+        with self._mutex:
             self._forking.discard(threading.get_ident())
-            self._changed.notify_all()
 
     def after_fork_in_child(self) -> None:
         """Refuse what was not closed; be as new."""
-        self._changed = threading.Condition()
+        self._mutex = threading.RLock()
         self.creating = threading.Lock()
         for _, database in self._at_work.values():
             self.forbid(database)
