@@ -24,10 +24,10 @@ def only(package: str) -> list[str]:
 
 
 class SourceDistribution(sdist):
-    """The whole project: what setup.py reads, and tests, docs, examples and benchmark."""
+    """The whole project: what setup.py reads, and tests, docs, examples, benchmark and tools."""
 
     FILES = ("*.txt", "*.rst", "tox.ini", ".gitignore")
-    TREES = (".ci", "tests", "benchmark", "docs", "examples")
+    TREES = (".ci", "tests", "benchmark", "docs", "examples", "tools")
     LEFT_OUT = ("docs/_build", "benchmark/results", "benchmark/.cache")
 
     def make_distribution(self) -> None:

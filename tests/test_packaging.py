@@ -26,6 +26,7 @@ PATHS = {
     "benchmark",
     "docs",
     "examples",
+    "tools",
     "setup.py",
     "pyproject.toml",
     "requirements.txt",
