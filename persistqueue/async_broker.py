@@ -1,4 +1,4 @@
-"""``AsyncBroker``: many named queues in one SQLite database, for asyncio; twin of ``broker``."""
+"""``AsyncBroker``: many named queues in one SQLite database, for asyncio."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
+from ._core.queue_tasks import AsyncOpened
 from ._core.store import Stale
 from ._core.tasks import TaskShell
 from ._core.worker import ReadHops
@@ -24,11 +25,8 @@ from .serializers import pickle
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-    from types import TracebackType
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from typing import IO
-
-    from typing_extensions import Self
 
     from ._broker.readers import Source
     from ._core.store import Store
@@ -49,15 +47,16 @@ R = TypeVar("R")
 
 
 class _Shell(ManyQueues, TaskShell):
-    """All queues of one broker object, as asyncio tasks use them."""
+    """All queues of one broker object, as tasks use them."""
 
 
-class AsyncBroker(BrokerFace):
+class AsyncBroker(BrokerFace, AsyncOpened):
     """Many named queues in one SQLite database.
 
     Each queue is the table that ``SQLiteQueue(path, name=...)`` uses, so both may work on it,
-    at the same time and in any number of processes.  Tasks share an object and its commits, and the
-    event loop never waits for the disk.
+    at the same time and in any number of processes.  Tasks share an object and its commits.
+
+    In asyncio, the event loop never waits for the disk.
 
     What survives what: when ``write`` has returned, the item survives loss of power
     (``durability="power"``) or death of the process (``"process"``).  ``read`` and ``get``
@@ -108,23 +107,11 @@ class AsyncBroker(BrokerFace):
             serializer=serializer,
             on_corrupt=on_corrupt,
         )
-        self._hops = SqliteHops()
-        self._reading = ReadHops(self._pool_size)
+        self._hops = SqliteHops()  # async only
+        self._reading = ReadHops(self._pool_size)  # async only
         # The shell of a broker takes by functions of the store, which name the queue.
         store = cast("Store", self._store)
-        self._shell = _Shell(store, 0, UNLESS_HELD, self._hops, self.config.timeout)
-
-    @classmethod
-    async def create(cls, *args: Any, **kwargs: Any) -> Self:
-        """Return an open broker; arguments and errors are the constructor's."""
-        return await cls(*args, **kwargs)
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self._opened().__await__()
-
-    async def _opened(self) -> Self:
-        await self._shell.open()
-        return self
+        self._shell = _Shell(store, 0, UNLESS_HELD, self.config.timeout, hops=self._hops)
 
     # -- queues ---------------------------------------------------------------------
 
@@ -221,7 +208,8 @@ class AsyncBroker(BrokerFace):
             compact: rebuild the database: smaller, and it takes a while.
         """
         await self._write(self._guarded(self._store.tidy))
-        await self._hops.run(self._store.shrink if compact else self._store.trim)
+        shrink = self._store.shrink if compact else self._store.trim
+        await self._hops.run(shrink)
 
     async def transact(self, function: Callable[[Transaction], R]) -> R:
         """Run a function as one transaction, with one commit.
@@ -264,14 +252,19 @@ class AsyncBroker(BrokerFace):
                 count, text = await self._look(
                     partial(dump_text, pattern=pattern, codec=self._codec)
                 )
-                await self._reading.run(partial(file.write, text))
+                await self._reading.run(partial(file.write, text))  # async only
+                # threads only: file.write(text)
                 return count
-            dump, thread = Dump(file, pattern, self._codec), ReadHops(1)
+            dump = Dump(file, pattern, self._codec)
+            # threads only: return self._look(dump.write, self._readers.apart)
+            # async only
+            thread = ReadHops(1)
             try:
                 return await self._look(dump.write, self._readers.apart, thread)
             finally:
                 dump.stopped = True  # if this was cancelled
                 thread.stop()
+            # end
 
     async def load(self, source: str | os.PathLike[str] | IO[str]) -> int:
         """Read a dump, this class's or SimpleBroker's, into these queues.
@@ -291,8 +284,10 @@ class AsyncBroker(BrokerFace):
         """
         loader = Loader(self._codec)
         async with self._opened_file(source, "r") as file:
-            batches = loader.batches(file)
-            while (records := await self._reading.run(partial(next, batches, None))) is not None:
+            batches = loader.batches(file)  # async only
+            # threads only: for records in loader.batches(file):
+            following = partial(next, batches, None)  # async only
+            while (records := await self._reading.run(following)) is not None:  # async only
                 await self._shell.append(records, FOREVER)
         return loader.count
 
@@ -305,7 +300,7 @@ class AsyncBroker(BrokerFace):
         self,
         function: Callable[[Source], R],
         read: Callable[[Callable[[Source], R]], R] | None = None,
-        hops: ReadHops | None = None,
+        hops: ReadHops | None = None,  # async only
     ) -> R:
         """Read beside whatever is under way."""
         if self._memory:
@@ -314,10 +309,13 @@ class AsyncBroker(BrokerFace):
         while True:
             try:
                 reading = partial(read or self._readers.read, function)
-                return await (hops or self._reading).run(reading)
+                return await (hops or self._reading).run(reading)  # async only
+                # threads only: return reading()
             except Stale:
                 await self._write(self._guarded(self._store.adopt))
 
+    # threads only: _opened_file = staticmethod(opened)
+    # async only
     @asynccontextmanager
     async def _opened_file(
         self, target: str | os.PathLike[str] | IO[str], mode: str
@@ -330,6 +328,8 @@ class AsyncBroker(BrokerFace):
         finally:
             await self._reading.run(partial(manager.__exit__, None, None, None))
 
+    # end
+
     # -- end ------------------------------------------------------------------------
 
     async def sync(self) -> None:
@@ -337,33 +337,20 @@ class AsyncBroker(BrokerFace):
         await self._shell.sync()
 
     async def close(self) -> None:
-        """Let go of the files; a second call waits for the first.
+        """Let go of the files; it may be called again.
 
         Waiting callers wake up with ``QueueClosed``, later calls raise it.  What a stream or a
         ``process`` block holds is given back.
         """
+        self._close_readers()
+        await super().close()
+
+    def _close_readers(self) -> None:
         self._readers.close()
-        self._reading.stop()
-        await self._shell.close()
-
-    async def aclose(self) -> None:
-        """Do what ``close`` does, for ``contextlib.aclosing``."""
-        await self.close()
-
-    async def __aenter__(self) -> Self:
-        return await self._opened()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
+        self._reading.stop()  # async only
 
     def __del__(self) -> None:
         if hasattr(self, "_shell"):  # else the constructor raised
-            with suppress(Exception):  # nobody is there to hear of it
-                self._readers.close()
-                self._reading.stop()
-                self._shell.abandon()
+            with suppress(Exception):  # a destructor has no caller to tell
+                self._close_readers()
+            super().__del__()

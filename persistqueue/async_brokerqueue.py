@@ -1,4 +1,4 @@
-"""``AsyncBrokerQueue``, ``AsyncStream``: twins of ``BrokerQueue`` and ``Stream``, for asyncio."""
+"""``AsyncBrokerQueue``: a named queue of a broker; ``AsyncStream``: a loop over it; for asyncio."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from ._broker.names import message_id, message_ids
 from ._broker.options import MOST, BrokerQueueFace, Message
 from ._broker.stream import PAGE, Progress
 from ._core.arguments import T, whole
-from ._core.async_errors import AsyncEmpty
 from ._core.deadline import FOREVER, NOW, Deadline
 from ._core.log import warn
 from ._core.turns import each
-from .exceptions import QueueClosed
+from .exceptions import AsyncEmpty, QueueClosed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -154,7 +153,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
     @asynccontextmanager
     async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:
-        """Hold an item for the length of a ``async with`` block: at least once.
+        """Hold an item for the length of an ``async with`` block: at least once.
 
         It is finished when the block ends, and back in its place when the block raises or the
         process dies.  Arguments and errors are those of ``get``.
@@ -198,8 +197,8 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
         Raises:
             QueueClosed: (the loop, without ``follow``) the broker was closed before its end.
-            RuntimeError: (the loop) two threads or tasks ask for the next item of one stream
-                at a time; call this for each.
+            RuntimeError: (the loop) two callers ask for the next item of one stream at a time;
+                call this for each.
         """
         interval = whole("commit_interval", commit_interval, 1)
         return AsyncStream(self, interval, peek=peek, follow=follow)
@@ -254,6 +253,12 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         return await self._broker._look(partial(brokerreads.size, name=self.name))
 
     qsize = size
+
+    # threads only: def __len__(self) -> int:
+    # threads only:     return self.size()
+
+    # threads only: def __bool__(self) -> bool:
+    # threads only:     return True  # a handle, also of a queue that is empty
 
     async def empty(self) -> bool:
         """Return whether nothing waits."""

@@ -1,4 +1,4 @@
-"""``AsyncMySQLQueue`` and ``AsyncMySQLAckQueue``: queues in a MySQL database, for asyncio."""
+"""``AsyncMySQLQueue`` and ``AsyncMySQLAckQueue``: queues in MySQL or MariaDB, for asyncio."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from ._core.tasks import TaskShell
 from ._core.worker import FileHops, in_executor
 from ._sql.async_ackqueue import AsyncAckBase
 from ._sql.async_queue import AsyncPlainPuts, AsyncSQLBase
+from ._sql.mysql.names import AsyncMysqlQueueNames
+
+# threads only: from ._sql.mysql.names import MySQLConn
 from ._sql.mysql.options import POOL_NAP, MysqlFace
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
 from ._sql.statements import ACK_FIFO
@@ -21,10 +24,16 @@ from .serializers import pickle
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AsyncMySQLAckQueue", "AsyncMySQLQueue", "Empty", "Full"]
+__all__ = [
+    # threads only: "MySQLConn",
+    "AsyncMySQLAckQueue",
+    "AsyncMySQLQueue",
+    "Empty",
+    "Full",
+]
 
 
-class _AsyncMySQLBase(MysqlFace[T], AsyncSQLBase[T]):
+class _AsyncMySQLBase(AsyncMysqlQueueNames, MysqlFace[T], AsyncSQLBase[T]):
     """What both have in common: a pool, a table that can be widened."""
 
     _store: MysqlAckStore | MysqlDeletingStore | MysqlReservingStore
@@ -58,18 +67,47 @@ class _AsyncMySQLBase(MysqlFace[T], AsyncSQLBase[T]):
 class AsyncMySQLQueue(_AsyncMySQLBase[T], AsyncPlainPuts[T]):
     """A first-in first-out queue in a MySQL or MariaDB database.
 
-    The asyncio twin of ``MySQLQueue``, on the same tables: any number of tasks may share an
-    object, and any number of objects of both kinds, on any number of machines, may share a
-    queue; each item goes to one of them.  The event loop never waits for the server: calls
-    that come while one is under way go together, in one transaction.
+    Any number of tasks may share an object, and any number of objects, processes and
+    machines may share a queue: each item goes to one of them.
 
-    What survives what, and the arguments, are those of ``MySQLQueue``.  Nothing is connected
-    before the queue is opened: by ``async with``, ``await``, ``create`` or the first call.
+    In asyncio, the event loop never waits for the server: calls that come while one is under way
+    go together, in one transaction.  ``MySQLQueue`` and ``AsyncMySQLQueue`` have the same tables.
+
+    In asyncio, nothing is connected before the queue is opened: by ``async with``, ``await``,
+    ``create`` or the first call, which raises what opening raises.
+
+    What survives what: when ``put`` has returned, the item is committed.  It survives what
+    the server's commits survive: loss of power, if ``innodb_flush_log_at_trx_commit`` is 1
+    (``durability`` says so).  By default an item is gone once ``get`` has returned it: at
+    most once.  With ``auto_commit=False`` it is gone when ``task_done`` has returned, and
+    comes again if that never happens: at least once.  Each of two objects that take then
+    gets EVERY item: use a ``AsyncMySQLAckQueue`` for several.
+
+    A connection that was lost is replaced, and what was under way is begun again.  A commit
+    whose answer was lost is looked up: it is done once, or not at all.
+
+    Args:
+        host, user, passwd, db_name: of the server; the database is to be there.
+        name: of the queue; its table is ``queue_<name>``.
+        port: of the server.
+        charset: of the connection.
+        auto_commit: finish an item when it is taken.  With False it is finished by
+            ``task_done``, and comes again after a restart if it was not.
+        serializer: a module of ``persistqueue.serializers``, or any object with
+            ``dumps(value)`` and ``loads(data)``.
+        password: another name for ``passwd``.
+        database: another name for ``db_name``.
+        table_name: the name of the table itself, instead of ``name``.
+        timeout: seconds to wait for locks, and for a server that does not answer.
+        maxsize: items that may wait before ``put`` does; 0 or less for no bound.
+        on_corrupt: ``"raise"`` ``QueueCorrupt`` at a row that cannot be decoded, or
+            ``"skip"`` it: set it aside in a table of its own and go on.
+        max_item_bytes: longest encoded item, checked before writing and reading.
+        max_connections: of the pool that ``get_pooled_conn`` uses.
+        connect_options: further arguments of ``pymysql.connect``: ``ssl``, ``unix_socket``.
 
     Raises:
         ValueError, TypeError, AttributeError: an argument is wrong.
-
-    Opening raises:
         QueueUnreachable: the server does not answer.
         PermissionError: it refuses the user.
         FormatError: there is no such database; it is too old; the table is something else.
@@ -117,19 +155,38 @@ class AsyncMySQLQueue(_AsyncMySQLBase[T], AsyncPlainPuts[T]):
             max_connections=max_connections,
             connect_options=connect_options,
         )
-        self._hops = FileHops(in_executor)
+        self._hops = FileHops(in_executor)  # async only
         way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         self._store = way(
             server, table, self._codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
         )
-        self._shell = TaskShell(self._store, self.maxsize, finish, self._hops, self.timeout)
+        self._shell = TaskShell(self._store, self.maxsize, finish, self.timeout, hops=self._hops)
+        # threads only: self._init()
 
 
 class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
     """A first-in first-out queue on a server, whose items stay until they are acked, and after.
 
-    The asyncio twin of ``MySQLAckQueue``, with its arguments and promises.
+    ``get`` hands an item out; ``ack`` says that it is done, ``nack`` puts it back,
+    ``ack_failed`` puts it away.  What a worker held when it died is handed out again:
+    delivery is at least once.  Any number of workers on any number of machines may share a
+    queue: each item is held by one of them.
+
+    A worker is alive while its connection is.  After a restart of the server a worker that
+    has not called it since counts as dead for those that are opened meanwhile.
+
+    Its table is ``ack_queue_<name>``.  What is not among the arguments here is as of
+    ``AsyncMySQLQueue``.
+
+    Args:
+        auto_resume: make ready, when it is opened, what dead workers held.  What an object
+            holds that is alive is left to it.
+        keep_acked: how many acked items stay stored, about; None for all of them, until
+            ``clear_acked_data``.
+
+    Raises:
+        Everything that ``AsyncMySQLQueue`` raises.
     """
 
     _KIND = ACK_FIFO
@@ -180,7 +237,7 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
             max_connections=max_connections,
             connect_options=connect_options,
         )
-        self._hops = FileHops(in_executor)
+        self._hops = FileHops(in_executor)  # async only
         self._store = MysqlAckStore(
             server,
             table,
@@ -190,4 +247,5 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
         )
-        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self._hops, self.timeout)
+        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self.timeout, hops=self._hops)
+        # threads only: self._init()

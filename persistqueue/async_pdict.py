@@ -93,7 +93,7 @@ class AsyncPDict(DictFace):
         self._hops = SqliteHops()
         # The shell of a dict is never asked for a verb of queues.
         store = cast("Store", self._store)
-        self._shell = TaskShell(store, 0, AT_TAKE, self._hops, self.timeout)
+        self._shell = TaskShell(store, 0, AT_TAKE, self.timeout, hops=self._hops)
 
     @classmethod
     async def create(cls, *args: Any, **kwargs: Any) -> Self:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T
+from ._sql.options import checked_priority
 from ._sql.sqlite.async_queue import AsyncSQLiteBase
 from ._sql.statements import PRIORITY
 from .exceptions import Empty, Full
-from .priorityqueue import checked_priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""``AsyncQueue``: the same queue in a directory, for asyncio."""
+"""``AsyncQueue``: a first-in first-out queue in a directory, for asyncio."""
 
 from __future__ import annotations
 
@@ -7,43 +7,46 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import NO_ITEM, T, whole
 from ._core.block import cannot_encode
-from ._core.deadline import Deadline
+from ._core.deadline import FOREVER, Deadline
 from ._core.inflight import AT_TASK_DONE, AUTOSAVE
 from ._core.queue_tasks import TaskedQueue
 from ._core.tasks import TaskShell
 from ._core.turns import each
 from ._core.worker import FileHops
 from ._files.names import AsyncQueueNames
+
+# threads only: from ._files.names import atomic_rename
 from ._files.options import FileQueue
 from .exceptions import Empty, Full
 from .serializers import async_pickle
 from .serializers._coroutines import Driven, is_coroutine_function
 
+# async only
 try:
     import aiofiles.os
 except ImportError as error:
     raise ImportError(
         'AsyncQueue needs the package aiofiles: pip install "persist-queue[async]"'
     ) from error
+# end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._core.disk import File
-
-__all__ = ["AsyncQueue", "Empty", "Full"]
+__all__ = ["AsyncQueue", "Empty", "Full"]  # async only
+# threads only: __all__ = ["Empty", "Full", "Queue", "atomic_rename"]
 
 
 class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
-    The asyncio twin of ``Queue``, on the same files: any number of tasks may share an
-    object, and any number of objects of both kinds, in any number of processes, may share
+    Any number of tasks may share an object, and any number of objects and processes may share
     a directory: all of them may put, one of them may take.  Without ``autosave`` each of
     two objects that take gets EVERY item, not its share of them; the one that finds out
     logs a WARNING, once.  For several consuming processes there is ``AsyncSQLiteAckQueue``.
-    The event loop never waits for the disk, and calls that come together
-    share one commit.
+
+    In asyncio, the event loop never waits for the disk, and calls that come together share one
+    commit.  Objects of ``Queue`` and ``AsyncQueue`` may share a directory.
 
     ::
 
@@ -52,12 +55,14 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
             item = await q.get()
             await q.task_done()
 
-    Or ``q = await AsyncQueue.create("jobs")``, or ``q = await AsyncQueue("jobs")``; without
-    any of these the first call opens the queue.  An object serves one event loop at a time,
-    and several ``asyncio.run`` one after another.
+    In asyncio, ``await AsyncQueue.create("jobs")`` and ``await AsyncQueue("jobs")`` open it,
+    too; without any of these the first call opens the queue, and raises what opening raises.
+    An object serves one event loop at a time, and several ``asyncio.run`` one after another.
 
-    Cancellation loses nothing: a ``get`` that is cancelled gives back what it took, in its
-    place; a ``put`` that is cancelled stored all or nothing.
+    In asyncio, cancellation loses nothing: a ``get`` that is cancelled gives back what it took,
+    in its place; a ``put`` that is cancelled stored all or nothing.
+
+    In asyncio, ``dump`` and ``load`` of a serializer may be coroutine functions.
 
     What survives what: when ``put`` or ``put_many`` has returned, the items survive
     loss of power (``durability="power"``) or death of the process (``"process"``).
@@ -76,8 +81,7 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
         tempdir: a directory on the same file system for temporary files; None for
             the queue's own.
         serializer: ``persistqueue.serializers.pickle``, ``msgpack``, ``cbor2``,
-            ``json``, or any object with ``dump(value, fp)`` and ``load(fp)``, which may be
-            coroutine functions.
+            ``json``, or any object with ``dump(value, fp)`` and ``load(fp)``.
         autosave: finish an item when it is taken, instead of at ``task_done``.
         durability: ``"power"`` or ``"process"``: what an acknowledged put survives.
         on_corrupt: ``"raise"`` ``QueueCorrupt`` at a damaged record, or ``"skip"`` it:
@@ -91,8 +95,6 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
 
     Raises:
         ValueError, TypeError, AttributeError: an argument is wrong.
-
-    Opening raises:
         FormatError: another serializer or a newer version wrote the directory.
         QueueCorrupt: it is damaged and cannot be rebuilt.
         QueueLocked: another process held it for 10 s; with ``engine=``, has it open.
@@ -100,12 +102,13 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
     """
 
     _shell: TaskShell
-    _driven: Driven | None = None  # a serializer with coroutine functions
+    _driven: Driven | None = None  # a serializer with coroutine functions  # async only
 
     def _open_shell(self) -> TaskShell:
         finish = AUTOSAVE if self.autosave else AT_TASK_DONE
-        return TaskShell(self._store, self.maxsize, finish, FileHops(aiofiles.os.wrap))
+        return TaskShell(self._store, self.maxsize, finish, hops=FileHops(aiofiles.os.wrap))
 
+    # async only
     def _adapted(self, serializer: Any) -> Any:
         """Let coroutine functions run to their end on the store's thread."""
         verbs = [getattr(serializer, verb, None) for verb in ("dump", "load")]
@@ -114,6 +117,7 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
         self._driven = Driven(serializer)
         return self._driven
 
+    # end
     # -- put ------------------------------------------------------------------------
 
     async def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
@@ -134,10 +138,14 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
                 before, and still does: a later call tries again.
             ValueError: the timeout is negative.
         """
-        deadline = Deadline.of(block, timeout)
-        driven = self._driven
-        record = await self._encode_there(driven, item) if driven else self._encode(item)
-        await self._shell.append([record], deadline)
+        deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
+        # async only
+        if self._driven is not None:
+            record = await self._encode_there(self._driven, item)
+            await self._shell.append([record], deadline)
+            return
+        # end
+        await self._shell.append([self._encode(item)], deadline)
 
     async def put_nowait(self, item: T) -> None:
         """Store an item if there is room now: ``put(item, block=False)``."""
@@ -158,8 +166,11 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
             Everything that ``put`` raises.
         """
         deadline = Deadline.of(block, timeout)
+        # async only
         encode = partial(self._encode_there, self._driven) if self._driven else self._encode
         records = await each(encode, items, awaits=self._driven is not None)
+        # end
+        # threads only: records = [self._encode(item) for item in items]
         self._check_room(len(records))
         if records:
             await self._shell.append(records, deadline)
@@ -211,17 +222,7 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
         else:
             await self._shell.task_done(count if count == 1 else whole("count", count, 1))
 
-    # -- names that persist-queue's users look at -----------------------------------
-
-    @property
-    def headf(self) -> File | None:
-        """The chunk file that is written to; None while the queue is not open."""
-        return _if_open(super().headf)
-
-    @property
-    def tailf(self) -> File | None:
-        """The chunk file that is read from; None while the queue is not open."""
-        return _if_open(super().tailf)
+    # async only
 
     # -- for the methods ------------------------------------------------------------
 
@@ -232,6 +233,4 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
             raise cannot_encode(self._framing.name, item, error) from error
         return self._checked(record)
 
-
-def _if_open(file: File | None) -> File | None:
-    return None if file is None or file.closed else file
+    # end

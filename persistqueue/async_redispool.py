@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+
+# threads only: import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,8 +35,8 @@ class AsyncRedisPool(PoolFace[T]):
     due again after ``ack_valid_for`` seconds.  What is not acked is due again after
     ``ack_ttl`` seconds, so nothing is lost with a worker that dies.
 
-    The asyncio twin of ``RedisPool``, on the same key: the event loop never waits for the
-    server.  What a ``get_items`` got that was cancelled is due at once.
+    In asyncio, the event loop never waits for the server, and what a ``get_items`` got that was
+    cancelled is due at once.  ``RedisPool`` and ``AsyncRedisPool`` have the same key.
 
     It uses the key of aio-py-rq's ``Pool``, and workers of both kinds may share one.  Items
     are text, as of ``RedisUniqueQueue``.
@@ -61,7 +63,8 @@ class AsyncRedisPool(PoolFace[T]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._hops = FileHops(in_executor)
+        self._hops = FileHops(in_executor)  # async only
+        # threads only: self._mutex = threading.RLock()  # one call at a time on the connection
         _pools.add(self)
 
     # -- items ----------------------------------------------------------------------
@@ -77,7 +80,8 @@ class AsyncRedisPool(PoolFace[T]):
     async def get_items(self, count: int) -> list[T]:
         """Return up to so many items that are due, the longest due first; never waits."""
         most = whole("count", count, 0)
-        values = await self._do(self._take, most, undo=self._give_back)
+        values = await self._do(self._take, most, undo=self._give_back)  # async only
+        # threads only: values = self._do(self._take, most)
         try:
             return self._decoded(values)
         except Exception:  # one of them: the others are due as before
@@ -152,6 +156,7 @@ class AsyncRedisPool(PoolFace[T]):
 
     # -- end ------------------------------------------------------------------------
 
+    # async only
     async def _do(
         self,
         function: Callable[..., R],
@@ -175,19 +180,30 @@ class AsyncRedisPool(PoolFace[T]):
         except Exception:  # noqa: BLE001 - it is due again after ack_ttl, in any case
             warn("%s: what was taken could not be given back", self.path, traceback=True)
 
+    # end
+    # threads only: def _do(self, function: Callable[..., R], *arguments: Any) -> R:
+    # threads only:     with self._mutex:
+    # threads only:         return self._run(function, *arguments)
+
     async def close(self) -> None:
         """Let go of the connection; a second call does nothing."""
         if not self._closed:
             await self._hops.run(self._shut)
-            self._hops.stop()
+            self._hops.stop()  # async only
 
     def _shut(self) -> None:
-        self._closed = True
-        self._link.drop()
+        # threads only: with self._mutex:
+        self._closed = True  # async only
+        self._link.drop()  # async only
+        # threads only:     self._closed = True
+        # threads only:     self._link.drop()
 
+    # async only
     async def aclose(self) -> None:
-        """Do what ``close`` does, for ``contextlib.aclosing``."""
+        """Alias of ``close``, for ``contextlib.aclosing``."""
         await self.close()
+
+    # end
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,17 +216,21 @@ class AsyncRedisPool(PoolFace[T]):
     ) -> None:
         await self.close()
 
+    def _after_fork(self) -> None:
+        self._hops.forget()  # async only
+        # threads only: self._mutex = threading.RLock()
+        self._link.forget()
+
     def __del__(self) -> None:
-        hops = getattr(self, "_hops", None)  # None: the constructor raised
-        if hops is not None:
-            hops.stop()
-            self._link.drop()
+        link = getattr(self, "_link", None)  # None: the constructor raised
+        if link is not None:
+            self._hops.stop()  # async only
+            link.drop()
 
 
 def _after_fork_in_child() -> None:
     for pool in list(_pools):
-        pool._hops.forget()  # noqa: SLF001 - this is a part of it
-        pool._link.forget()  # noqa: SLF001
+        pool._after_fork()  # noqa: SLF001 - this is a part of it
 
 
 if hasattr(os, "register_at_fork"):

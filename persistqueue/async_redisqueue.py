@@ -26,8 +26,9 @@ __all__ = ["AsyncRedisQueue", "AsyncRedisUniqueQueue", "Empty", "Full"]
 class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
     """A first-in first-out queue on a Redis server, for any number of hosts.
 
-    The asyncio twin of ``RedisQueue``, on the same keys.  The event loop never waits for the
-    server, and calls that come together go there together: a hundred puts are one command.
+    In asyncio, the event loop never waits for the server, and calls that come together go there
+    together: a hundred puts are one command.  ``RedisQueue`` and ``AsyncRedisQueue`` have the
+    same keys.
 
     ::
 
@@ -36,12 +37,12 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             item = await q.get()
             await q.ack(item)
 
-    Or ``q = await AsyncRedisQueue.create("jobs", ...)``; without any of these the first call
-    opens the queue.  An object serves one event loop at a time, and several ``asyncio.run``
-    one after another.
+    In asyncio, ``await AsyncRedisQueue.create("jobs", ...)`` opens it, too; without any of these
+    the first call does, and raises what opening raises.  An object serves one event loop at a
+    time, and several ``asyncio.run`` one after another.
 
-    Cancellation loses nothing: a ``get`` that is cancelled gives back what it took, in its
-    place; a ``put`` that is cancelled stored all or nothing.
+    In asyncio, cancellation loses nothing: a ``get`` that is cancelled gives back what it took,
+    in its place; a ``put`` that is cancelled stored all or nothing.
 
     It uses the keys of aio-py-rq, so workers of both kinds may share a queue.  Values are
     text: a str comes out as it went in, anything else as its JSON text.  With
@@ -79,8 +80,6 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
 
     Raises:
         ValueError, TypeError, AttributeError: an argument is wrong.
-
-    Opening raises:
         QueueUnreachable: the server cannot be reached.
         ServerRefused: it answers with an error: a wrong password, say.
         FormatError: the key holds something else, or another serializer's items.
@@ -89,7 +88,9 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
     _shell: TaskShell
 
     def _open_shell(self) -> None:
-        self._shell = TaskShell(self._store, self.maxsize, self._finish_at(), FileHops(in_executor))
+        finish, hops = self._finish_at(), FileHops(in_executor)  # async only
+        # threads only: finish = self._finish_at()
+        self._shell = TaskShell(self._store, self.maxsize, finish, hops=hops)
 
     # -- put ------------------------------------------------------------------------
 

@@ -1,12 +1,15 @@
-"""``AsyncSQLiteAckQueue`` and its orders: what is taken is acked, or comes again; for asyncio."""
+"""``AsyncSQLiteAckQueue`` and its other orders: items are redelivered until acked; for asyncio."""
 
 from __future__ import annotations
 
+# threads only: import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import MAX_ITEM_BYTES, T, whole
 from ._core.inflight_acks import AT_ACK
 from ._core.tasks import TaskShell
+
+# threads only: from ._sql.names import TICK_FOR_WAIT, AckStatus
 from ._sql.async_ackqueue import AsyncAckBase
 from ._sql.sqlite.async_queue import AsyncSQLiteBase
 from ._sql.sqlite.stores import SqliteAckStore
@@ -22,6 +25,8 @@ __all__ = [
     "AsyncFILOSQLiteAckQueue",
     "AsyncSQLiteAckQueue",
     "AsyncUniqueAckQ",
+    # threads only: "AckStatus",
+    # threads only: "TICK_FOR_WAIT",
     "Empty",
     "Full",
 ]
@@ -55,24 +60,32 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
     def __init__(
         self,
         path: str | os.PathLike[str],
+        # threads only: auto_resume: bool = True,
         name: str = "default",
+        # threads only: multithreading: bool = False,
+        # threads only: timeout: float = 10.0,
+        # threads only: auto_commit: bool = True,
         serializer: Any = pickle,
-        auto_resume: bool = True,
+        auto_resume: bool = True,  # async only
+        # threads only: db_file_name: str | None = None,
         *,
-        timeout: float = 10.0,
-        db_file_name: str | None = None,
+        timeout: float = 10.0,  # async only
+        db_file_name: str | None = None,  # async only
         maxsize: int = 0,
         durability: str = "power",
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
         keep_acked: int | None = None,
     ) -> None:
+        # threads only: if not auto_commit:
+        # threads only:     warnings.warn("an ack queue always has auto_commit=True", stacklevel=2)
         self.auto_resume = bool(auto_resume)
         self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
         super().__init__(
             path,
             name,
-            serializer,
+            # threads only: multithreading,
+            serializer=serializer,
             timeout=timeout,
             db_file_name=db_file_name,
             maxsize=maxsize,
@@ -81,7 +94,7 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
             max_item_bytes=max_item_bytes,
         )
 
-    def _build(self, database: Any, table: Any) -> None:
+    def _open(self, database: Any, table: Any) -> None:
         self._store = SqliteAckStore(
             database,
             table,
@@ -90,7 +103,7 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
         )
-        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self._hops, self.timeout)
+        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self.timeout, hops=self._hops)
 
 
 AsyncFIFOSQLiteAckQueue = AsyncSQLiteAckQueue

@@ -1,4 +1,4 @@
-"""``AsyncSQLiteQueue`` and its orders: queues in an SQLite database, for asyncio."""
+"""``AsyncSQLiteQueue`` and its other orders: queues in an SQLite database, for asyncio."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ __all__ = [
 class AsyncSQLiteQueue(AsyncPlainPuts[T], AsyncSQLiteBase[T]):
     """A first-in first-out queue in an SQLite database.
 
-    The asyncio twin of ``SQLiteQueue``, on the same tables: any number of tasks may share
-    an object, and any number of objects of both kinds, in any number of processes, may
-    share a queue; each item goes to one of them.  The event loop never waits for the
-    disk, and calls that come together share one commit.
+    Any number of tasks may share an object, and any number of objects and processes may
+    share a queue: each item goes to one of them.
 
-    ``async with AsyncSQLiteQueue(path) as q``, or ``q = await AsyncSQLiteQueue.create(path)``;
-    without these the first call opens the queue.  Cancellation loses nothing: a ``get``
-    that is cancelled gives back what it took, in its place.
+    In asyncio, the event loop never waits for the disk, and calls that come together share one
+    commit.  ``SQLiteQueue`` and ``AsyncSQLiteQueue`` have the same tables.
+
+    In asyncio, ``async with AsyncSQLiteQueue(path) as q`` or
+    ``q = await AsyncSQLiteQueue.create(path)`` opens it; without these the first call does, and
+    raises what opening raises.  Cancellation loses nothing: a ``get`` that is cancelled gives
+    back what it took, in its place.
 
     What survives what: when ``put`` has returned, the item survives loss of power
     (``durability="power"``) or death of the process (``"process"``).  By default an item
@@ -38,14 +40,14 @@ class AsyncSQLiteQueue(AsyncPlainPuts[T], AsyncSQLiteBase[T]):
     logs a WARNING, once: use an ``AsyncSQLiteAckQueue`` for several.
 
     Args:
-        path: the database's file, which is created if it is missing (its directory is
-            not); or a directory that is there, which holds ``data.db``.  ``":memory:"``
-            for a queue that nobody else sees and that ends with the object.
+        path: the database's file, or a directory, which holds the database ``data.db``.  What
+            does not exist becomes a file (of a queue for threads: a directory).
+            ``":memory:"`` for a queue that nobody else sees and that ends with the object.
         name: of the queue; any text.  Queues of several names share a database.
-        serializer: a module of ``persistqueue.serializers``, or any object with
-            ``dumps(value)`` and ``loads(data)``.
         auto_commit: finish an item when it is taken.  With False it is finished by
             ``task_done``, and comes again after a restart if it was not.
+        serializer: a module of ``persistqueue.serializers``, or any object with
+            ``dumps(value)`` and ``loads(data)``.
         timeout: seconds to wait for the database's lock.
         db_file_name: the database's name inside the directory, instead of ``data.db``.
         maxsize: items that may wait before ``put`` does; 0 or less for no bound.
@@ -56,8 +58,6 @@ class AsyncSQLiteQueue(AsyncPlainPuts[T], AsyncSQLiteBase[T]):
 
     Raises:
         ValueError, TypeError, AttributeError: an argument is wrong.
-
-    Opening raises:
         FormatError: the file is no database, or holds something else.
         QueueLocked: another process held the lock for ``timeout`` seconds.
         OSError: the database cannot be created, read or written.

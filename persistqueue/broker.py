@@ -1,3 +1,4 @@
+# Written by tools/unasync.py: change async_broker.py instead.
 """``Broker``: many named queues in one SQLite database, for threads."""
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
+from ._core.queue_threads import Opened
 from ._core.store import Stale
 from ._core.threads import ThreadShell
 from .brokerconfig import BrokerConfig
@@ -23,10 +25,7 @@ from .serializers import pickle
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
-    from types import TracebackType
     from typing import IO
-
-    from typing_extensions import Self
 
     from ._broker.readers import Source
     from ._core.store import Store
@@ -50,7 +49,7 @@ class _Shell(ManyQueues, ThreadShell):
     """All queues of one broker object, as threads use them."""
 
 
-class Broker(BrokerFace):
+class Broker(BrokerFace, Opened):
     """Many named queues in one SQLite database.
 
     Each queue is the table that ``SQLiteQueue(path, name=...)`` uses, so both may work on it,
@@ -204,7 +203,8 @@ class Broker(BrokerFace):
             compact: rebuild the database: smaller, and it takes a while.
         """
         self._write(self._guarded(self._store.tidy))
-        (self._store.shrink if compact else self._store.trim)()
+        shrink = self._store.shrink if compact else self._store.trim
+        shrink()
 
     def transact(self, function: Callable[[Transaction], R]) -> R:
         """Run a function as one transaction, with one commit.
@@ -240,7 +240,7 @@ class Broker(BrokerFace):
             how many items were written.
         """
         a_pattern(pattern)
-        with opened(target, "w") as file:
+        with self._opened_file(target, "w") as file:
             if self._memory:
                 count, text = self._look(partial(dump_text, pattern=pattern, codec=self._codec))
                 file.write(text)
@@ -265,7 +265,7 @@ class Broker(BrokerFace):
                 encoded with another serializer.
         """
         loader = Loader(self._codec)
-        with opened(source, "r") as file:
+        with self._opened_file(source, "r") as file:
             for records in loader.batches(file):
                 self._shell.append(records, FOREVER)
         return loader.count
@@ -286,9 +286,12 @@ class Broker(BrokerFace):
             return found
         while True:
             try:
-                return (read or self._readers.read)(function)
+                reading = partial(read or self._readers.read, function)
+                return reading()
             except Stale:
                 self._write(self._guarded(self._store.adopt))
+
+    _opened_file = staticmethod(opened)
 
     # -- end ------------------------------------------------------------------------
 
@@ -297,26 +300,19 @@ class Broker(BrokerFace):
         self._shell.sync()
 
     def close(self) -> None:
-        """Let go of the files; a second call does nothing.
+        """Let go of the files; it may be called again.
 
         Waiting callers wake up with ``QueueClosed``, later calls raise it.  What a stream or a
         ``process`` block holds is given back.
         """
+        self._close_readers()
+        super().close()
+
+    def _close_readers(self) -> None:
         self._readers.close()
-        self._shell.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_shell"):  # else the constructor raised
-            with suppress(Exception):  # nobody is there to hear of it
-                self.close()
+            with suppress(Exception):  # a destructor has no caller to tell
+                self._close_readers()
+            super().__del__()

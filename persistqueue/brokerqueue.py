@@ -1,12 +1,13 @@
-"""``BrokerQueue``: one of the named queues of a ``Broker``; ``Stream``: a loop over it."""
+# Written by tools/unasync.py: change async_brokerqueue.py instead.
+"""``BrokerQueue``: a named queue of a broker; ``Stream``: a loop over it; for threads."""
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
-from . import exceptions
 from ._broker import readers as brokerreads
 from ._broker.names import message_id, message_ids
 from ._broker.options import MOST, BrokerQueueFace, Message
@@ -14,6 +15,8 @@ from ._broker.stream import PAGE, Progress
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
 from ._core.log import warn
+from ._core.queue_threads import each
+from .exceptions import Empty, QueueClosed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,7 +56,8 @@ class BrokerQueue(BrokerQueueFace[T]):
 
     def write_many(self, items: Iterable[T]) -> list[int]:
         """Store items with one commit, all or none, and return their ids."""
-        records = self._broker._records(self.name, items)
+        encode, now = self._broker._codec.encode, time.time()
+        records = each(lambda item: (self.name, encode(item), now), items)
         ids: list[int] = self._shell.append(records, FOREVER) if records else []
         return ids
 
@@ -93,7 +97,7 @@ class BrokerQueue(BrokerQueueFace[T]):
             if peek:
                 return self.peek(since=since)
             item: T = self._take(1, NOW, since)[0].item
-        except exceptions.Empty:
+        except Empty:
             return None
         return item
 
@@ -103,7 +107,7 @@ class BrokerQueue(BrokerQueueFace[T]):
             return [message.item for message in self.browse(since=since, limit=None)]
         try:
             return [record.item for record in self._take(MOST, NOW, since)]
-        except exceptions.Empty:
+        except Empty:
             return []
 
     def get(
@@ -157,7 +161,7 @@ class BrokerQueue(BrokerQueueFace[T]):
         """
         deadline = Deadline.of(block, timeout)
         held: list[Record] = []
-        try:  # one for all of it: Ctrl-C may come between any two lines
+        try:
             held = self._shell.take(1, deadline, True, self._holding(1), self._key)
             yield held[0].item
             self._shell.settle(held)
@@ -194,8 +198,8 @@ class BrokerQueue(BrokerQueueFace[T]):
 
         Raises:
             QueueClosed: (the loop, without ``follow``) the broker was closed before its end.
-            RuntimeError: (the loop) two threads or tasks ask for the next item of one stream
-                at a time; call this for each.
+            RuntimeError: (the loop) two callers ask for the next item of one stream at a time;
+                call this for each.
         """
         interval = whole("commit_interval", commit_interval, 1)
         return Stream(self, interval, peek=peek, follow=follow)
@@ -214,7 +218,7 @@ class BrokerQueue(BrokerQueueFace[T]):
         """
         messages = self.browse(since=since, limit=1)
         if not messages:
-            raise exceptions.Empty("the queue is empty")
+            raise Empty("the queue is empty")
         return messages[0].item
 
     def browse(
@@ -249,15 +253,15 @@ class BrokerQueue(BrokerQueueFace[T]):
 
     qsize = size
 
-    def empty(self) -> bool:
-        """Return whether nothing waits."""
-        return self.size() == 0
-
     def __len__(self) -> int:
         return self.size()
 
     def __bool__(self) -> bool:
         return True  # a handle, also of a queue that is empty
+
+    def empty(self) -> bool:
+        """Return whether nothing waits."""
+        return self.size() == 0
 
     def _page_after(self, last: int) -> list[Record]:
         """Return the next items that a stream looks at."""
@@ -329,9 +333,9 @@ class Stream(Progress[T]):
             if not self._step():
                 self._refill()
             return self._current()
-        except (exceptions.Empty, exceptions.QueueClosed) as error:
+        except (Empty, QueueClosed) as error:
             self._shell.passed(self._end())
-            if isinstance(error, exceptions.QueueClosed) and not self._follows:
+            if isinstance(error, QueueClosed) and not self._follows:
                 raise  # who knows what else was there
             raise StopIteration from None
         finally:
@@ -340,7 +344,7 @@ class Stream(Progress[T]):
     def _refill(self) -> None:
         """Get the next items; raises ``Empty`` when there are none."""
         if self._ended:
-            raise exceptions.Empty
+            raise Empty
         if self._peeks and self._begin(self._queue._page_after(self._last)):
             return
         act, done = self._way(), self._done()

@@ -1,4 +1,5 @@
-"""``MySQLQueue`` and ``MySQLAckQueue``: queues in a MySQL or MariaDB database, for threads."""
+# Written by tools/unasync.py: change async_mysqlqueue.py instead.
+"""``MySQLQueue`` and ``MySQLAckQueue``: queues in MySQL or MariaDB, for threads."""
 
 from __future__ import annotations
 
@@ -13,15 +14,21 @@ from ._sql.ackqueue import AckBase
 from ._sql.mysql.names import MySQLConn, MysqlQueueNames
 from ._sql.mysql.options import POOL_NAP, MysqlFace
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
+from ._sql.queue import PlainPuts, SQLBase
 from ._sql.statements import ACK_FIFO
 from .exceptions import Empty, Full
 from .serializers import pickle
-from .sqlbase import PlainPuts, SQLBase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Empty", "Full", "MySQLAckQueue", "MySQLConn", "MySQLQueue"]
+__all__ = [
+    "Empty",
+    "Full",
+    "MySQLAckQueue",
+    "MySQLConn",
+    "MySQLQueue",
+]
 
 
 class _MySQLBase(MysqlQueueNames, MysqlFace[T], SQLBase[T]):
@@ -92,10 +99,10 @@ class MySQLQueue(_MySQLBase[T], PlainPuts[T]):
         connect_options: further arguments of ``pymysql.connect``: ``ssl``, ``unix_socket``.
 
     Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
         QueueUnreachable: the server does not answer.
         PermissionError: it refuses the user.
         FormatError: there is no such database; it is too old; the table is something else.
-        ValueError, TypeError, AttributeError: an argument is wrong.
     """
 
     def __init__(
@@ -164,8 +171,8 @@ class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
     ``MySQLQueue``.
 
     Args:
-        auto_resume: make ready, now, what dead workers held.  What an object holds that is
-            alive is left to it.
+        auto_resume: make ready, when it is opened, what dead workers held.  What an object
+            holds that is alive is left to it.
         keep_acked: how many acked items stay stored, about; None for all of them, until
             ``clear_acked_data``.
 

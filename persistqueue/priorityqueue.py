@@ -1,13 +1,15 @@
+# Written by tools/unasync.py: change async_priorityqueue.py instead.
 """``PriorityQueue``: the lowest number first, in an SQLite database, for threads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._core.arguments import T, whole
-from ._sql.statements import ID_RANGE, PRIORITY
+from ._core.arguments import T
+from ._sql.options import checked_priority
+from ._sql.sqlite.queue import SQLiteBase
+from ._sql.statements import PRIORITY
 from .exceptions import Empty, Full
-from .sqlbase import SQLiteBase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,12 +72,7 @@ class PriorityQueue(SQLiteBase[T]):
             Everything that ``put`` raises.
         """
         number = checked_priority(priority)
-        return self._put_rows((self._prioritised(item, number) for item in items), block, timeout)
+        return self._put_rows(lambda item: self._prioritised(item, number), items, block, timeout)
 
     def _prioritised(self, item: T, priority: int) -> tuple[Any, ...]:
         return *self._row(item), priority
-
-
-def checked_priority(priority: Any) -> int:
-    """Return a priority, or raise what is wrong with it."""
-    return whole("priority", priority, ID_RANGE.start, ID_RANGE.stop - 1)

@@ -1,4 +1,5 @@
-"""``Queue``: a FIFO queue in a directory, for threads and processes."""
+# Written by tools/unasync.py: change async_queue.py instead.
+"""``Queue``: a first-in first-out queue in a directory, for threads."""
 
 from __future__ import annotations
 
@@ -22,11 +23,17 @@ __all__ = ["Empty", "Full", "Queue", "atomic_rename"]
 class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
-    Any number of threads may share an object, and any number of objects and
-    processes may share a directory: all of them may put, one of them may take.  Without
-    ``autosave`` each of two objects that take gets EVERY item, not its share of them; the
-    one that finds out logs a WARNING, once.  For several consuming processes there is
-    ``SQLiteAckQueue``.
+    Any number of threads may share an object, and any number of objects and processes may share
+    a directory: all of them may put, one of them may take.  Without ``autosave`` each of
+    two objects that take gets EVERY item, not its share of them; the one that finds out
+    logs a WARNING, once.  For several consuming processes there is ``SQLiteAckQueue``.
+
+    ::
+
+        with Queue("jobs") as q:
+            q.put({"n": 1})
+            item = q.get()
+            q.task_done()
 
     What survives what: when ``put`` or ``put_many`` has returned, the items survive
     loss of power (``durability="power"``) or death of the process (``"process"``).
@@ -58,11 +65,11 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
             ``tempdir`` mean nothing.
 
     Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
         FormatError: another serializer or a newer version wrote the directory.
         QueueCorrupt: it is damaged and cannot be rebuilt.
         QueueLocked: another process held it for 10 s; with ``engine=``, has it open.
         OSError: the directory cannot be created, read or written.
-        ValueError, TypeError, AttributeError: an argument is wrong.
     """
 
     _shell: ThreadShell

@@ -1,3 +1,4 @@
+# Written by tools/unasync.py: change async_redispool.py instead.
 """``RedisPool``: items that are worked on again and again, on a Redis server, for threads."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._core.arguments import T, whole
+from ._core.queue_threads import each
 from ._redis.pooloptions import PoolFace
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class RedisPool(PoolFace[T]):
 
     def add_items(self, items: Iterable[T]) -> None:
         """Add items; else as ``add_item``."""
-        self._do(self._add, list(map(self._encode, items)))
+        self._do(self._add, each(self._encode, items))
 
     def get_items(self, count: int) -> list[T]:
         """Return up to so many items that are due, the longest due first; never waits."""
@@ -96,7 +98,7 @@ class RedisPool(PoolFace[T]):
 
     def ack_items(self, items: Iterable[T]) -> int:
         """Say so of several items; returns how many of them were handed out."""
-        return self._do(self._ack, list(map(self._encode, items)))
+        return self._do(self._ack, each(self._encode, items))
 
     def remove_item(self, item: T) -> bool:
         """Take an item that was handed out out of the pool; else as ``ack_item``."""
@@ -104,7 +106,7 @@ class RedisPool(PoolFace[T]):
 
     def remove_items(self, items: Iterable[T]) -> int:
         """Take several out; returns how many of them were handed out."""
-        return self._do(self._remove, list(map(self._encode, items)))
+        return self._do(self._remove, each(self._encode, items))
 
     def delete_item(self, item: T) -> bool:
         """Take an item out of the pool, handed out or not; returns whether it was there."""
@@ -112,7 +114,7 @@ class RedisPool(PoolFace[T]):
 
     def delete_items(self, items: Iterable[T]) -> int:
         """Take several out; returns how many were there."""
-        return self._do(self._delete, list(map(self._encode, items)))
+        return self._do(self._delete, each(self._encode, items))
 
     def clear_pool(self) -> int:
         """Take all items out; returns how many it were."""
@@ -151,6 +153,10 @@ class RedisPool(PoolFace[T]):
 
     def close(self) -> None:
         """Let go of the connection; a second call does nothing."""
+        if not self._closed:
+            self._shut()
+
+    def _shut(self) -> None:
         with self._mutex:
             self._closed = True
             self._link.drop()
@@ -166,6 +172,10 @@ class RedisPool(PoolFace[T]):
     ) -> None:
         self.close()
 
+    def _after_fork(self) -> None:
+        self._mutex = threading.RLock()
+        self._link.forget()
+
     def __del__(self) -> None:
         link = getattr(self, "_link", None)  # None: the constructor raised
         if link is not None:
@@ -174,8 +184,7 @@ class RedisPool(PoolFace[T]):
 
 def _after_fork_in_child() -> None:
     for pool in list(_pools):
-        pool._mutex = threading.RLock()  # noqa: SLF001 - this is a part of it
-        pool._link.forget()  # noqa: SLF001
+        pool._after_fork()  # noqa: SLF001 - this is a part of it
 
 
 if hasattr(os, "register_at_fork"):

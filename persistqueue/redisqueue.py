@@ -1,3 +1,4 @@
+# Written by tools/unasync.py: change async_redisqueue.py instead.
 """``RedisQueue`` and ``RedisUniqueQueue``: queues on a Redis server, for threads."""
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import NO_ITEM, T, one_of, whole
 from ._core.deadline import Deadline
-from ._core.queue_threads import ThreadedQueue
+from ._core.queue_threads import ThreadedQueue, each
 from ._core.threads import ThreadShell
 from ._redis.options import AIO_PY_RQ_LEASE, LOST, RedisFace
 from ._redis.scripts import parts_of
@@ -23,6 +24,13 @@ __all__ = ["Empty", "Full", "RedisQueue", "RedisUniqueQueue"]
 
 class RedisQueue(RedisFace[T], ThreadedQueue[T]):
     """A first-in first-out queue on a Redis server, for any number of hosts.
+
+    ::
+
+        with RedisQueue("jobs", "redis://localhost:6379/0") as q:
+            q.put("first")
+            item = q.get()
+            q.ack(item)
 
     It uses the keys of aio-py-rq, so workers of both kinds may share a queue.  Values are
     text: a str comes out as it went in, anything else as its JSON text.  With
@@ -59,16 +67,17 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         max_item_bytes: longest encoded item, checked before writing and reading.
 
     Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
         QueueUnreachable: the server cannot be reached.
         ServerRefused: it answers with an error: a wrong password, say.
         FormatError: the key holds something else, or another serializer's items.
-        ValueError, TypeError, AttributeError: an argument is wrong.
     """
 
     _shell: ThreadShell
 
     def _open_shell(self) -> None:
-        self._shell = ThreadShell(self._store, self.maxsize, self._finish_at())
+        finish = self._finish_at()
+        self._shell = ThreadShell(self._store, self.maxsize, finish)
 
     # -- put ------------------------------------------------------------------------
 
@@ -116,7 +125,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             Everything that ``put`` raises.
         """
         deadline = Deadline.of(block, timeout)
-        records = [self._encode(item) for item in items]
+        records = each(self._encode, items)
         self._check_room(len(records))
         stored = self._shell.append(records, deadline) if records else ()
         return list(map(bool, stored)) if self._UNIQUE else None
@@ -312,7 +321,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
 
     def delete_items(self, items: Iterable[Any], count: int = 0) -> int:
         """Delete waiting items that are equal to one of these; else as ``delete_item``."""
-        values = [self._encode(item) for item in items]
+        values = each(self._encode, items)
         done: int = self._do(self._store.sweep.delete, values, whole("count", count))
         return done
 

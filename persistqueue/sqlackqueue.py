@@ -1,4 +1,5 @@
-"""``SQLiteAckQueue`` and its orders: what is taken is acked, or comes again; for threads."""
+# Written by tools/unasync.py: change async_sqlackqueue.py instead.
+"""``SQLiteAckQueue`` and its other orders: items are redelivered until acked; for threads."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from ._core.arguments import MAX_ITEM_BYTES, T, whole
 from ._core.inflight_acks import AT_ACK
 from ._core.threads import ThreadShell
 from ._sql.ackqueue import AckBase
-from ._sql.names import TICK_FOR_WAIT
+from ._sql.names import TICK_FOR_WAIT, AckStatus
+from ._sql.sqlite.queue import SQLiteBase
 from ._sql.sqlite.stores import SqliteAckStore
 from ._sql.statements import ACK_FIFO, ACK_FILO, ACK_UNIQUE
 from .exceptions import Empty, Full
 from .serializers import pickle
-from .sqlbase import SQLiteBase
 
 if TYPE_CHECKING:
     import os
@@ -31,16 +32,6 @@ __all__ = [
 ]
 
 
-class AckStatus:
-    """What the column ``status`` holds."""
-
-    inited = "0"
-    ready = "1"
-    unack = "2"
-    acked = "5"
-    ack_failed = "9"
-
-
 class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
     """A first-in first-out queue whose items stay stored until they are acked, and after.
 
@@ -55,9 +46,8 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
     What is not among the arguments here is as of ``SQLiteQueue``.
 
     Args:
-        auto_resume: make ready, now, what dead workers held.  What an object holds that is
-            alive, in this process or another, is left to it.
-        auto_commit: accepted for persist-queue's sake; always true.
+        auto_resume: make ready, when it is opened, what dead workers held.  What an object
+            holds that is alive, in this process or another, is left to it.
         keep_acked: how many acked items stay stored, about; None for all of them, until
             ``clear_acked_data``.
 
@@ -92,10 +82,9 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
             path,
             name,
             multithreading,
-            timeout,
-            True,
-            serializer,
-            db_file_name,
+            serializer=serializer,
+            timeout=timeout,
+            db_file_name=db_file_name,
             maxsize=maxsize,
             durability=durability,
             on_corrupt=on_corrupt,

@@ -1,20 +1,29 @@
-"""``SQLiteQueue``, ``FILOSQLiteQueue``, ``UniqueQ``: queues in an SQLite database, for threads."""
+# Written by tools/unasync.py: change async_sqlqueue.py instead.
+"""``SQLiteQueue`` and its other orders: queues in an SQLite database, for threads."""
 
 from __future__ import annotations
 
 from ._core.arguments import T
+from ._sql.queue import PlainPuts
+from ._sql.sqlite.queue import SQLiteBase
 from ._sql.statements import FILO, UNIQUE
 from .exceptions import Empty, Full
-from .sqlbase import PlainPuts, SQLiteBase
 
-__all__ = ["Empty", "FIFOSQLiteQueue", "FILOSQLiteQueue", "Full", "SQLiteQueue", "UniqueQ"]
+__all__ = [
+    "Empty",
+    "FIFOSQLiteQueue",
+    "FILOSQLiteQueue",
+    "Full",
+    "SQLiteQueue",
+    "UniqueQ",
+]
 
 
 class SQLiteQueue(PlainPuts[T], SQLiteBase[T]):
     """A first-in first-out queue in an SQLite database.
 
-    Any number of threads may share an object, and any number of objects and processes
-    may share a queue: each item goes to one of them.
+    Any number of threads may share an object, and any number of objects and processes may
+    share a queue: each item goes to one of them.
 
     What survives what: when ``put`` has returned, the item survives loss of power
     (``durability="power"``) or death of the process (``"process"``).  By default an item
@@ -24,16 +33,15 @@ class SQLiteQueue(PlainPuts[T], SQLiteBase[T]):
     logs a WARNING, once: use a ``SQLiteAckQueue`` for several.
 
     Args:
-        path: a directory, which holds the database ``data.db``, or the database's file.
-            What does not exist becomes a directory.  ``":memory:"`` for a queue that
-            nobody else sees and that ends with the object.
+        path: the database's file, or a directory, which holds the database ``data.db``.  What
+            does not exist becomes a file (of a queue for threads: a directory).
+            ``":memory:"`` for a queue that nobody else sees and that ends with the object.
         name: of the queue; any text.  Queues of several names share a database.
-        multithreading: accepted for persist-queue's sake: any thread may use any object.
-        timeout: seconds to wait for the database's lock.
         auto_commit: finish an item when it is taken.  With False it is finished by
             ``task_done``, and comes again after a restart if it was not.
         serializer: a module of ``persistqueue.serializers``, or any object with
             ``dumps(value)`` and ``loads(data)``.
+        timeout: seconds to wait for the database's lock.
         db_file_name: the database's name inside the directory, instead of ``data.db``.
         maxsize: items that may wait before ``put`` does; 0 or less for no bound.
         durability: ``"power"`` or ``"process"``: what an acknowledged call survives.
@@ -42,10 +50,10 @@ class SQLiteQueue(PlainPuts[T], SQLiteBase[T]):
         max_item_bytes: longest encoded item, checked before writing and reading.
 
     Raises:
+        ValueError, TypeError, AttributeError: an argument is wrong.
         FormatError: the file is no database, or holds something else.
         QueueLocked: another process held the lock for ``timeout`` seconds.
         OSError: the database cannot be created, read or written.
-        ValueError, TypeError, AttributeError: an argument is wrong.
     """
 
 

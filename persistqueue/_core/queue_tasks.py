@@ -20,18 +20,15 @@ if TYPE_CHECKING:
     from .tasks import TaskShell
 
 
-class TaskedQueue(Generic[T]):
-    """The methods that are about waiting and finishing; a subclass knows how to put."""
+class AsyncOpened:
+    """What is opened by ``async with``, ``await`` or ``create``, and closed in the end."""
 
-    path: str
-    maxsize: int
-    _store: Any
     _shell: TaskShell
     __getstate__ = uncopied
 
     @classmethod
     async def create(cls, *args: Any, **kwargs: Any) -> Self:
-        """Return an open queue; arguments and errors are the constructor's."""
+        """Return an open object; arguments and errors are the constructor's."""
         return await cls(*args, **kwargs)
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -40,6 +37,43 @@ class TaskedQueue(Generic[T]):
     async def _opened(self) -> Self:
         await self._shell.open()
         return self
+
+    async def close(self) -> None:
+        """Let go of the files; a second call waits for the first.
+
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  Items that were
+        taken and not finished are redelivered when the queue is opened again.
+        """
+        await self._shell.close()
+
+    async def aclose(self) -> None:
+        """Alias of ``close``, for ``contextlib.aclosing``."""
+        await self.close()
+
+    async def __aenter__(self) -> Self:
+        return await self._opened()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        shell = getattr(self, "_shell", None)  # None: the constructor raised
+        if shell is not None:
+            with suppress(Exception):  # a destructor has no caller to tell
+                shell.abandon()
+
+
+class TaskedQueue(AsyncOpened, Generic[T]):
+    """The methods that are about waiting and finishing; a subclass knows how to put."""
+
+    path: str
+    maxsize: int
+    _store: Any
 
     # -- get ------------------------------------------------------------------------
 
@@ -159,35 +193,6 @@ class TaskedQueue(Generic[T]):
             immediate: refuse gets at once and let ``join`` return.
         """
         self._shell.shutdown(immediate)
-
-    async def close(self) -> None:
-        """Let go of the files; a second call waits for the first.
-
-        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
-        taken and not finished comes again when the queue is opened again.
-        """
-        await self._shell.close()
-
-    async def aclose(self) -> None:
-        """Do what ``close`` does, for ``contextlib.aclosing``."""
-        await self.close()
-
-    async def __aenter__(self) -> Self:
-        return await self._opened()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __del__(self) -> None:
-        shell = getattr(self, "_shell", None)  # None: the constructor raised
-        if shell is not None:
-            with suppress(Exception):  # nobody is there to hear of it
-                shell.abandon()
 
 
 class _Loop(Generic[T]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import exceptions
 from .arguments import T, uncopied, whole
@@ -11,7 +11,7 @@ from .deadline import FOREVER, Deadline
 from .log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -20,17 +20,53 @@ if TYPE_CHECKING:
     from .threads import ThreadShell
 
 
+R = TypeVar("R")
 _ENDS = (exceptions.QueueShutDown, exceptions.QueueClosed)
 
 
-class ThreadedQueue(Generic[T]):
+def each(function: Callable[[Any], R], items: Iterable[Any]) -> list[R]:
+    """Return what ``function`` makes of each of ``items``; the twin of ``turns.each``."""
+    return [function(item) for item in items]
+
+
+class Opened:
+    """What its constructor opens, and what is closed in the end."""
+
+    _shell: ThreadShell
+    __getstate__ = uncopied
+
+    def close(self) -> None:
+        """Let go of the files; a second call does nothing.
+
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  Items that were
+        taken and not finished are redelivered when the queue is opened again.
+        """
+        self._shell.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        shell = getattr(self, "_shell", None)  # None: the constructor raised
+        if shell is not None:
+            with suppress(Exception):  # a destructor has no caller to tell
+                shell.close()
+
+
+class ThreadedQueue(Opened, Generic[T]):
     """The methods that are about waiting and finishing; a subclass knows how to put."""
 
     path: str
     maxsize: int
     _store: Any
-    _shell: ThreadShell
-    __getstate__ = uncopied
 
     # -- get ------------------------------------------------------------------------
 
@@ -158,28 +194,3 @@ class ThreadedQueue(Generic[T]):
             immediate: refuse gets at once and let ``join`` return.
         """
         self._shell.shutdown(immediate)
-
-    def close(self) -> None:
-        """Let go of the files; a second call does nothing.
-
-        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What was
-        taken and not finished comes again when the queue is opened again.
-        """
-        self._shell.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        shell = getattr(self, "_shell", None)  # None: the constructor raised
-        if shell is not None:
-            with suppress(Exception):  # nobody is there to hear of it
-                shell.close()

@@ -66,8 +66,9 @@ class TaskShell(Forsaking):
         store: Store,
         maxsize: int,
         finish: Finish,
-        hops: Hops,
         patience: float | None = None,
+        *,
+        hops: Hops,
     ) -> None:
         self._hops = hops
         super().__init__(store, maxsize, finish, _task_ended, patience)

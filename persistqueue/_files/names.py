@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from .._core.disk import File
     from .._core.session import Shell
     from ..engines._store import EngineStore
     from .store import ChunkFileStore
@@ -184,6 +185,16 @@ class AsyncQueueNames(FileNames):
         "_gettempfile_async": "Pass tempdir=.",
     }
 
+    @property
+    def headf(self) -> File | None:
+        """The chunk file that is written to; None while the queue is not open."""
+        return _if_open(self._store.headf)
+
+    @property
+    def tailf(self) -> File | None:
+        """The chunk file that is read from; None while the queue is not open."""
+        return _if_open(self._store.tailf)
+
     def _qsize(self) -> int:
         """Return how many items could be taken, as of the last call."""
         return self._shell.ready
@@ -223,6 +234,10 @@ class QueueNames(FileNames):
         state, ready = self._store.state, self._shell.ready
         put = state.ordinal(state.head)
         return _Standing(put, put - ready, self._shell.unfinished)
+
+
+def _if_open(file: File | None) -> File | None:
+    return None if file is None or file.closed else file
 
 
 def _reader(stream: Any, offset: int) -> IO[bytes]:

@@ -1,3 +1,4 @@
+# Written by tools/unasync.py: change async_ackqueue.py instead.
 """``AckBase``: what every ack queue in an SQL table does, for threads."""
 
 from __future__ import annotations
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.arguments import NO_ITEM, T, one_of
 from .._core.deadline import Deadline
-from ..sqlbase import PlainPuts
 from .options import AckFace
+from .queue import PlainPuts
 from .statements import ACKED, FAILED, HELD, READY
 
 if TYPE_CHECKING:
@@ -188,7 +189,8 @@ class AckBase(AckFace, PlainPuts[T]):
 
     def active_size(self) -> int:
         """Return how many items wait or are handed out."""
-        return self.unfinished_tasks
+        waiting: int = self._shell.request(lambda: self._store.counts()[1], writes=False)
+        return waiting
 
     def queue(self) -> list[dict[str, Any]]:
         """Return everything that is stored, acked items too, in order of id.

@@ -1,4 +1,4 @@
-"""``AsyncAckBase``: what every ack queue in an SQL table does, for asyncio; ``_ackbase``'s twin."""
+"""``AsyncAckBase``: what every ack queue in an SQL table does, for asyncio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``AsyncSQLBase``: what every queue in an SQL table does, for asyncio; twin of ``sqlbase``."""
+"""``AsyncSQLBase``: what every queue in an SQL table does, for asyncio."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._core.arguments import NO_ITEM, T, whole
-from .._core.async_errors import AsyncEmpty
 from .._core.deadline import FOREVER, Deadline
 from .._core.queue_tasks import TaskedQueue
 from .._core.turns import each
-from .names import AsyncSqlNames
+from ..exceptions import AsyncEmpty
+from .names import AsyncSqlQueueNames
 from .options import SqlFace, in_range, no_row, row_id, to_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .._core.worker import Hops
+    from .._core.worker import Hops  # async only
 
 
-class AsyncSQLBase(AsyncSqlNames, SqlFace[T], TaskedQueue[T]):
+class AsyncSQLBase(AsyncSqlQueueNames, SqlFace[T], TaskedQueue[T]):
     """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
 
-    _hops: Hops
+    _hops: Hops  # async only
 
     # -- put ------------------------------------------------------------------------
 
@@ -68,6 +68,9 @@ class AsyncSQLBase(AsyncSqlNames, SqlFace[T], TaskedQueue[T]):
             ValueError: the timeout is negative.
         """
         deadline = Deadline.of(block, timeout)
+        if id is None and not raw:
+            item: T = (await self._shell.take(1, deadline))[0].item
+            return item  # no call behind the take: Ctrl-C comes with calls
         if id is None:
             return self._shown((await self._shell.take(1, deadline))[0], raw)
         return self._shown(await self._take_id(row_id(id)), raw)
@@ -93,8 +96,10 @@ class AsyncSQLBase(AsyncSqlNames, SqlFace[T], TaskedQueue[T]):
 
         Without arguments it is everything that the calling task took; if that is nothing,
         what tasks took that have ended; if that is nothing too, everything taken.  Where
-        one task takes and another one finishes, name the item (``wait_for(q.get(), 1)``
-        takes in a task of its own before Python 3.12: prefer ``q.get(timeout=1)``).
+        one task takes and another one finishes, name the item.
+
+        In asyncio, ``wait_for(q.get(), 1)`` takes in a task of its own before Python 3.12:
+        prefer ``q.get(timeout=1)``.
 
         With ``auto_commit=True`` an item is finished when it is taken, and this does nothing.
 
@@ -111,11 +116,6 @@ class AsyncSQLBase(AsyncSqlNames, SqlFace[T], TaskedQueue[T]):
             await self._shell.all_done()
         else:
             await self._shell.task_done(whole("count", count, 1))
-
-    @property
-    def unfinished_tasks(self) -> int:
-        """Items that are stored and not finished, as of the last call."""
-        return self._shell.unfinished
 
     # -- rows -----------------------------------------------------------------------
 
@@ -148,20 +148,12 @@ class AsyncSQLBase(AsyncSqlNames, SqlFace[T], TaskedQueue[T]):
         return await self._look_at(lambda: self._listed(self._store.all_rows()))
 
     async def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """Read all rows on the store's thread, beside its transactions."""
         await self._shell.count()  # opens it; raises if it is closed
         found: list[dict[str, Any]] = await self._hops.run(rows)
         return found
 
     async def _write(self, function: Any) -> Any:
         return await self._shell.request(partial(self._store.guard, function), writes=True)
-
-    # -- look -----------------------------------------------------------------------
-
-    @property
-    def size(self) -> int:
-        """How many items could be taken, as of the last call; ``qsize`` asks anew."""
-        return self._store.counts(exact=False)[0]
 
 
 class AsyncPlainPuts(AsyncSQLBase[T]):

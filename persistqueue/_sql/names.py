@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._core.store import Record
+    from .._core.tasks import TaskShell
     from .._core.threads import ThreadShell
     from .statements import Kind
 
@@ -66,6 +67,16 @@ _HOOKS = {
 }
 
 _STATEMENTS = [name for name in _HOOKS if name.startswith("_SQL_")]
+
+
+class AckStatus:
+    """What the column ``status`` holds."""
+
+    inited = "0"
+    ready = "1"
+    unack = "2"
+    acked = "5"
+    ack_failed = "9"
 
 
 class _PutEvent(threading.Event):
@@ -144,8 +155,8 @@ class SqlNames(Hooked):
         refuse_foreign_tables(type(self))
 
 
-class AsyncSqlNames(SqlNames):
-    """The same for asyncio: what persist-queue's async classes have."""
+class AsyncSqlQueueNames(SqlNames):
+    """Names of persist-queue's async classes."""
 
     _HOOKS: ClassVar = {
         **_HOOKS,
@@ -153,16 +164,27 @@ class AsyncSqlNames(SqlNames):
         "_new_db_connection": "Pass db_file_name=.",
     }
     cursor = 0
+    _shell: TaskShell
 
     if TYPE_CHECKING:
 
         async def qsize(self) -> int: ...
 
     @property
-    def total(self) -> int:
-        """Alias of ``size``; what a program sets is ignored."""
+    def size(self) -> int:
+        """How many items could be taken, as of the last call; ``qsize`` asks anew."""
         count: int = self._store.counts(exact=False)[0]
         return count
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored and not finished, as of the last call."""
+        return self._shell.unfinished
+
+    @property
+    def total(self) -> int:
+        """Alias of ``size``; what a program sets is ignored."""
+        return self.size
 
     @total.setter
     def total(self, value: int) -> None:
@@ -173,7 +195,7 @@ class AsyncSqlNames(SqlNames):
 
 
 class SqlQueueNames(SqlNames):
-    """The same for threads."""
+    """Names of persist-queue's classes for threads."""
 
     auto_commit: bool
     _shell: ThreadShell
@@ -188,6 +210,17 @@ class SqlQueueNames(SqlNames):
 
     def _init(self) -> None:
         """Called at the end of ``__init__``, for subclasses."""
+
+    @property
+    def size(self) -> int:
+        """How many items could be taken now."""
+        return self.qsize()
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored and not finished."""
+        left: int = self._shell.request(lambda: self._store.counts()[1], writes=False)
+        return left
 
     def _count(self) -> int:
         return self.qsize()

@@ -19,7 +19,6 @@ from .sqlite.errors import SqliteRowCodec
 from .statements import FIFO, ID_RANGE, Table
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
 
     from .._core.codec import RowCodec
@@ -128,11 +127,6 @@ class SqliteFace(SqlFace[T]):
             patience=self.timeout,
         )
         return database, table
-
-    @property
-    def _conn(self) -> sqlite3.Connection | None:
-        connection: sqlite3.Connection | None = self._store.connection
-        return connection
 
 
 class AckFace:
@@ -271,6 +265,11 @@ class AckFace:
     def _unacked(self) -> Unacked:
         book: Unacked = self._shell.takes  # AT_ACK's
         return book
+
+
+def checked_priority(priority: Any) -> int:
+    """Return a priority, or raise what is wrong with it."""
+    return whole("priority", priority, ID_RANGE.start, ID_RANGE.stop - 1)
 
 
 def no_row(number: int) -> str:

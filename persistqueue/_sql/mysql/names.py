@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..._core.hooks import Lazy
-from ..names import SqlQueueNames
+from ..names import AsyncSqlQueueNames, SqlQueueNames
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -61,6 +61,10 @@ class MySQLConn:
         traceback: TracebackType | None,
     ) -> None:
         self._cursor.close()
+
+
+class AsyncMysqlQueueNames(AsyncSqlQueueNames):
+    """What MySQL queues for asyncio have."""
 
 
 class MysqlQueueNames(SqlQueueNames):

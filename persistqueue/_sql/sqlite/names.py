@@ -6,22 +6,43 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..._core.hooks import Lazy, replaced_by
-from ..names import SqlQueueNames
+from ..names import AsyncSqlQueueNames, SqlQueueNames
 from .spare import Spare, SpareConnection
 
 if TYPE_CHECKING:
     import sqlite3
 
+    import aiosqlite
+
     from .connection import Database
+    from .worker import SqliteHops
+
+
+class AsyncSqliteNames(AsyncSqlQueueNames):
+    """What objects in an SQLite database have, for asyncio."""
+
+    _hops: SqliteHops
+
+    @property
+    def _conn(self) -> aiosqlite.Connection | None:
+        return self._hops.connection(self._store.connection)
 
 
 class SqliteNames(SqlQueueNames):
-    """What objects in an SQLite database have, for threads."""
+    """What objects in an SQLite database have, for threads.
+
+    Any thread may use any object, whatever the argument ``multithreading`` says.
+    """
 
     _place: Database
     path: str
     multithreading: bool
     timeout: float
+
+    @property
+    def _conn(self) -> sqlite3.Connection | None:
+        connection: sqlite3.Connection | None = self._store.connection
+        return connection
 
     _spare = Lazy(lambda queue: Spare(queue._place, shared=queue.multithreading))
 

@@ -1,0 +1,198 @@
+# Written by tools/unasync.py: change async_queue.py instead.
+"""``SQLBase``: what every queue in an SQL table does, for threads."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._core.arguments import NO_ITEM, T, whole
+from .._core.deadline import FOREVER, Deadline
+from .._core.queue_threads import ThreadedQueue, each
+from ..exceptions import Empty
+from .names import SqlQueueNames
+from .options import SqlFace, in_range, no_row, row_id, to_update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+class SQLBase(SqlQueueNames, SqlFace[T], ThreadedQueue[T]):
+    """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
+
+    # -- put ------------------------------------------------------------------------
+
+    def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
+        deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
+        found: int | None = self._shell.append([row], deadline)[0]
+        return found
+
+    def _put_rows(
+        self,
+        encode: Callable[[Any], tuple[Any, ...]],
+        items: Iterable[Any],
+        block: bool,
+        timeout: float | None,
+    ) -> list[int | None]:
+        deadline = Deadline.of(block, timeout)
+        records = each(encode, items)
+        self._check_room(len(records))
+        return list(self._shell.append(records, deadline)) if records else []
+
+    # -- get ------------------------------------------------------------------------
+
+    def get(
+        self,
+        block: bool = True,
+        timeout: float | None = None,
+        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        raw: bool = False,
+    ) -> Any:
+        """Take the next item.
+
+        Args:
+            block: wait for an item if there is none.
+            timeout: seconds to wait for one; None for as long as it takes.
+            id: take the row with this id instead, if it is there; never waits.
+            raw: return a dict of ``pqid`` (the row's id), ``data`` and ``timestamp``.
+
+        Raises:
+            Empty: there was none in time, or no row with this id.
+            QueueCorrupt: the next row cannot be decoded (see ``on_corrupt``).
+            SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
+            QueueShutDown, QueueClosed: no more items are handed out.
+            ValueError: the timeout is negative.
+        """
+        deadline = Deadline.of(block, timeout)
+        if id is None and not raw:
+            item: T = self._shell.take(1, deadline)[0].item
+            return item  # no call behind the take: Ctrl-C comes with calls
+        if id is None:
+            return self._shown(self._shell.take(1, deadline)[0], raw)
+        return self._shown(self._take_id(row_id(id)), raw)
+
+    def _take_id(self, number: int) -> Any:
+        if not in_range(number):
+            raise Empty(no_row(number))
+        act = partial(self._store.guard, partial(self._store.take_id, number))
+        try:
+            taken = self._shell.take(1, Deadline(False), act=act)
+        except Empty:
+            raise Empty(no_row(number)) from None
+        return taken[0]
+
+    def get_nowait(self, id: Any = None, raw: bool = False) -> Any:  # noqa: A002
+        """Take the next item if there is one now: ``get(block=False)``."""
+        return self.get(False, id=id, raw=raw)
+
+    # -- finish ---------------------------------------------------------------------
+
+    def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:
+        """Finish what was taken: with ``auto_commit=False`` it does not come again.
+
+        Without arguments it is everything that the calling thread took; if that is nothing,
+        what threads took that have ended; if that is nothing too, everything taken.  Where
+        one thread takes and another one finishes, name the item.
+
+        With ``auto_commit=True`` an item is finished when it is taken, and this does nothing.
+
+        Args:
+            count: how many: in the same order of preference, the oldest first.
+            item: finish exactly this object, which ``get`` returned.
+
+        Raises:
+            ValueError: fewer are unfinished, or ``item`` was not handed out.
+        """
+        if item is not NO_ITEM:
+            self._shell.item_done(item)
+        elif count is None:
+            self._shell.all_done()
+        else:
+            self._shell.task_done(whole("count", count, 1))
+
+    # -- rows -----------------------------------------------------------------------
+
+    def update(self, item: Any, id: Any = None) -> int:  # noqa: A002
+        """Replace a stored item; a row that is not there any more is left alone.
+
+        Args:
+            item: the new item, or what ``get(raw=True)`` returned with a new ``data``.
+            id: of the row; with it, ``item`` is the new item whatever it is.
+
+        Returns:
+            the id.
+
+        Raises:
+            ValueError: there is no id; or, in a unique queue, an equal item is there.
+            SerializationError, ItemTooLarge: it cannot be stored.
+        """
+        number, item = to_update(item, id)
+        data = self._codec.encode(item)
+        if in_range(number):
+            self._write(partial(self._store.update, number, data))
+        return number
+
+    def queue(self) -> list[dict[str, Any]]:
+        """Return everything that is stored, in order of id, and leave it there.
+
+        Returns:
+            dicts of ``id``, ``data`` and ``timestamp``.
+        """
+        return self._look_at(lambda: self._listed(self._store.all_rows()))
+
+    def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        self._shell.count()  # opens it; raises if it is closed
+        found: list[dict[str, Any]] = rows()
+        return found
+
+    def _write(self, function: Any) -> Any:
+        return self._shell.request(partial(self._store.guard, function), writes=True)
+
+
+class PlainPuts(SQLBase[T]):
+    """``put`` of an item that needs nothing beside it."""
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id; None if a unique queue holds an equal item already.
+
+        Raises:
+            Full: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            QueueShutDown, QueueClosed: no more items are taken in.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueFailed: a commit failed, or the file was removed; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        return self._put(self._row(item), block, timeout)
+
+    def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return self.put(item, False)
+
+    def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids, as ``put`` returns them.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        return self._put_rows(self._row, items, block, timeout)
