@@ -90,7 +90,7 @@ class MySQLQueue(_MySQLBase[T], PlainPuts[T]):
         password: another name for ``passwd``.
         database: another name for ``db_name``.
         table_name: the name of the table itself, instead of ``name``.
-        timeout: seconds to wait for locks, and for a server that does not answer.
+        timeout: seconds to wait for locks, and for a server that does not answer (2 at the least).
         maxsize: items that may wait before ``put`` does; 0 or less for no bound.
         on_corrupt: ``"raise"`` ``QueueCorrupt`` at a row that cannot be decoded, or
             ``"skip"`` it: set it aside in a table of its own and go on.

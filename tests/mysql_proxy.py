@@ -1,17 +1,18 @@
-"""A proxy before a MySQL server, which cuts the connection at a chosen command."""
+"""A proxy before a MySQL server, which loses the connection at a chosen command."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from proxy import TO_CLIENT, TO_SERVER, Link
+from proxy import BOTH, TO_CLIENT, TO_SERVER, Link
 from proxy import Proxy as AnyProxy
 
 # Where a command's connection is cut: the server never sees it; sees it, and nobody waits
 # for what it says; has answered, and the answer is kept back.
 BEFORE, DURING, AFTER = "before", "during", "after"
 HOWS = (BEFORE, DURING, AFTER)
+SILENT = "silent"  # nothing passes any more, and nobody is told
 
 _QUERY = 3  # the command that carries SQL
 _OK, _MORE_RESULTS = 0, 8
@@ -23,9 +24,9 @@ class Cut:
 
     Attributes:
         text: in the statement; empty for any command.
-        how: ``BEFORE``, ``DURING`` or ``AFTER``.
+        how: ``BEFORE``, ``DURING``, ``AFTER`` or ``SILENT``.
         skip: how many such commands pass first.
-        down: nobody is let in afterwards, until ``Proxy.up``.
+        down: nobody is let in afterwards, or, when silent, answered, until ``Proxy.up``.
     """
 
     text: bytes
@@ -52,6 +53,8 @@ class _Link(Link):
             cut = self.proxy.fate(payload[1:]) if command else None
             if cut is not None and cut.how == BEFORE:
                 return
+            if cut is not None and cut.how == SILENT:
+                self.fate(BOTH, "swallow")
             self._swallowing = cut is not None and cut.how == AFTER
             self.carry(TO_SERVER, head + payload)
             if cut is not None and cut.how == DURING:
@@ -106,7 +109,9 @@ class Proxy(AnyProxy):
                 return None
             cut = self._cuts.pop(0)
             self.done.append(cut)
-        if cut.down:
+        if cut.down and cut.how == SILENT:
+            self._deaf = True
+        elif cut.down:
             self._down = True
         return cut
 

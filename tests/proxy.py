@@ -133,6 +133,10 @@ class Proxy:
         """Let everybody in."""
         self._down = self._deaf = False
 
+    def lead_to(self, port: int) -> None:
+        """Lead connections to come to another port; those that there are stay."""
+        self._target = port
+
     def cut_after(self, count: int, direction: str) -> None:
         """Cut the connections that there are, each when so many more bytes have gone."""
         with self._mutex:

@@ -107,6 +107,15 @@ def test_the_arguments_of_persist_queues_readme(plain: Any, where: dict[str, Any
         ({"timeout": -1}, (), "timeout"),
         ({"max_connections": 0}, (), "max_connections"),
         ({"serializer": object()}, (), "dump"),
+        ({"charset": "nope"}, (), "charset 'nope'"),
+        ({"charset": "utf16"}, (), "charset 'utf16'"),
+        ({"charset": "swe7"}, (), "charset 'swe7'"),
+        (
+            {"charset": "latin1", "name": "ж"},
+            (),
+            "queue_ж' cannot be written in the charset 'latin1'",
+        ),
+        ({"charset": "latin1", "user": "ж"}, (), "'ж' cannot be written in the charset 'latin1'"),
     ],
 )
 def test_wrong_arguments(

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..exceptions import ItemTooLarge, NotEnoughReplicas, PersistQueueError, QueueUnreachable
+from .deadline import monotonic
 from .log import warn
 from .patience import Reopening, begin, how_long_away
 from .store import Apart, Crowded, Stale, Undone
@@ -155,11 +156,12 @@ class Runner:
     def _transaction(self, ops: Sequence[Op], looking: bool) -> bool:
         """Run all verbs and commit.  False: begin again, with the lock."""
         store, taken = self._store, self._taken
+        began, unreachable = monotonic(), None
         try:
             try:
                 begun = not store.failed and store.begin(not looking)
-            except QueueUnreachable:
-                begun = False
+            except QueueUnreachable as error:
+                begun, unreachable = False, error
             if not begun:
                 begin(
                     lambda: self._begun(not looking),
@@ -168,6 +170,8 @@ class Runner:
                     self._patience,
                     lambda: how_long_away(self._closing),
                     store.errors.locked,
+                    began,
+                    unreachable,
                 )
         except BaseException:
             store.abandon()

@@ -29,6 +29,8 @@ def begin(
     patience: float | None = None,
     away: Callable[[], float] | None = None,
     locked: type[QueueLocked] = QueueLocked,
+    began: float | None = None,
+    unreachable: QueueUnreachable | None = None,
 ) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
@@ -40,24 +42,26 @@ def begin(
     Args:
         away: returns for how many seconds, at the most, a server that cannot be reached is like
             a lock: it may be back in a moment.  None: it is not waited for.
+        began: when the first try began, if that was before this call.
+        unreachable: what came of that.
 
     Raises:
         QueueLocked: somebody else held the lock for so long.
         QueueUnreachable: the server could not be reached.
     """
     most = LOCK_PATIENCE if patience is None else patience
-    began, nap = monotonic(), _SHORTEST_NAP
+    began, nap = monotonic() if began is None else began, _SHORTEST_NAP
     try:
         while True:
-            unreachable = None
             try:
-                if attempt():
+                if unreachable is None and attempt():
                     return
             except QueueUnreachable as error:
-                unreachable, nap = error, _RECONNECT_NAP
+                unreachable = error
             wanted = max((op.deadline.at - began for op in ops), default=most)
             allowed = min(max(wanted, LEAST_PATIENCE), most)
             if unreachable is not None:
+                nap = _RECONNECT_NAP
                 allowed = min(allowed, away()) if away is not None else 0.0
             if monotonic() - began >= allowed:
                 raise unreachable or locked(
@@ -65,7 +69,7 @@ def begin(
                     "nothing was done: is it stopped in the middle of a call?"
                 )
             time.sleep(nap)
-            nap = min(nap * 1.1, _LONGEST_NAP)
+            nap, unreachable = min(nap * 1.1, _LONGEST_NAP), None
     finally:
         abandon()
 

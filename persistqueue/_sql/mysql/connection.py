@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-import math
 import re
+import socket
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from ...exceptions import (
     FormatError,
@@ -20,6 +21,8 @@ from ...exceptions import (
 try:
     import pymysql
     from dbutils.pooled_db import PooledDB, TooManyConnectionsError
+    from pymysql.charset import charset_by_name
+    from pymysql.connections import Connection as DriversConnection
     from pymysql.constants import CLIENT, CR, ER
 except ImportError as error:
     raise ImportError(
@@ -27,13 +30,14 @@ except ImportError as error:
         'pip install "persist-queue[extra]"'
     ) from error
 
-if TYPE_CHECKING:
-    from pymysql.connections import Connection
-
 _OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}  # they skip locked rows
 _LONGEST_CONNECT = 10.0  # s
-_LONGEST_ANSWER = 60.0  # s without a byte from the server, beyond the patience with locks
+_LEAST_SILENCE = 2.0  # s; a server may say nothing for so long while it waits 1 s for a lock
+_WHOLE_TABLE = 60.0  # s more without a byte from the server, where it reads a whole table
 _LONGEST_IDLE = 2_147_483  # s; the most that a server on Windows takes
+# When the system asks whether the server is there.  A firewall drops what is idle for longer.
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # s, s, times
+_PIECE = 2**16  # bytes that are sent within one timeout
 _OVERHEAD = 1024  # bytes of a statement beside its items
 # What is stored is stored whole or not at all, and a backslash escapes.
 _MODE = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
@@ -50,7 +54,7 @@ _NOT_ALLOWED = {
 _FULL = {ER.DISK_FULL, ER.RECORD_FILE_FULL}
 _TOO_LONG = {ER.NET_PACKET_TOO_LARGE, ER.DATA_TOO_LONG}
 _GONE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
-_READ_ONLY = {ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
+READ_ONLY = {ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
 DUPLICATE: int = ER.DUP_ENTRY
 MISSING: int = ER.NO_SUCH_TABLE
 # What may come of talking to a server.
@@ -71,6 +75,30 @@ class Limits(NamedTuple):
     step: int
 
 
+class Connection(DriversConnection):  # type: ignore[misc]  # the driver has no types
+    """The driver's connection, whose timeouts can be changed."""
+
+    def expect(self, seconds: float | None) -> None:
+        """Wait so long for each answer from now on; None for as long as it takes."""
+        self._read_timeout = seconds
+
+    def allow(self, seconds: float | None) -> None:
+        """Wait so long while something is sent."""
+        self._write_timeout = seconds
+
+    def keep_alive(self) -> None:
+        """Have the system ask whether the other end is there."""
+        with suppress(OSError):  # a Unix socket
+            for option, value in _KEEPALIVE.items():
+                if hasattr(socket, option):
+                    self._sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    # The driver's timeout is for all that is sent at a time.
+    def _write_bytes(self, data: Any) -> None:
+        for start in range(0, len(data), _PIECE):
+            super()._write_bytes(data[start : start + _PIECE])
+
+
 class Server:
     """Where a database is, and how it is reached.
 
@@ -78,6 +106,9 @@ class Server:
         patience: seconds to wait for locks and for the server.
         most: connections of the pool.
         options: further arguments of ``pymysql.connect``.
+
+    Raises:
+        ValueError: the charset is none for this.
     """
 
     memory = False
@@ -95,6 +126,7 @@ class Server:
         most: int,
         options: dict[str, Any],
     ) -> None:
+        check_charset(charset, user, database)
         self.database = database
         self.patience = patience
         self.path = f"mysql://{user}@{host}:{port}/{database}"
@@ -108,38 +140,48 @@ class Server:
             "charset": charset,
             "autocommit": False,
             "connect_timeout": min(max(patience, 1.0), _LONGEST_CONNECT),
-            "read_timeout": patience + _LONGEST_ANSWER,
-            "write_timeout": patience + _LONGEST_ANSWER,
+            "read_timeout": max(patience, _LEAST_SILENCE),
+            "write_timeout": max(patience, _LEAST_SILENCE),
             **options,
         }
+        #: Seconds to wait for an answer, and for one that takes a look at a whole table.
+        self.silence: float | None = self._arguments["read_timeout"]
+        self.longest_silence = None if self.silence is None else self.silence + _WHOLE_TABLE
         self._pool: Any = None
         self._mutex = threading.Lock()  # protects the making of the pool
         self.limits = Limits(0, False, 1)
 
-    def connect(self, **more: Any) -> Connection[Any]:
+    def connect(self, within: float = _LONGEST_CONNECT) -> Connection:
         """Open a connection of a store's own.
 
         Args:
-            more: further arguments of ``pymysql.connect``, before all others.
+            within: seconds to wait for the server until it is open, at the most.
 
         Raises:
             pymysql.Error: as it is; ``translate`` says what it means.
         """
-        flags = CLIENT.MULTI_STATEMENTS | self._arguments.get("client_flag", 0)
-        connection = pymysql.connect(**{**self._arguments, "client_flag": flags, **more})
+        arguments = dict(self._arguments)
+        arguments["client_flag"] = CLIENT.MULTI_STATEMENTS | arguments.get("client_flag", 0)
+        for timeout in ("connect_timeout", "read_timeout", "write_timeout"):
+            arguments[timeout] = min(arguments[timeout] or within, within)
+        connection = Connection(**arguments)
         try:
+            connection.keep_alive()
             self._prepare(connection)
         except BaseException:
             discard(connection)
             raise
+        connection.expect(self.silence)
+        connection.allow(self._arguments["write_timeout"])
         return connection
 
-    def _prepare(self, connection: Connection[Any]) -> None:
+    def _prepare(self, connection: Connection) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT @@version")
             self._check(cursor.fetchone()[0])
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            patience = max(math.ceil(self.patience), 1)
+            # MySQL may say up to 1 s too late that it has waited in vain.
+            patience = max(int(self.patience) - 1, 1)
             cursor.execute(
                 "SET SESSION sql_mode = %s, innodb_lock_wait_timeout = %s, lock_wait_timeout = %s,"
                 " wait_timeout = %s",
@@ -174,7 +216,7 @@ class Server:
                     pymysql,
                     maxcached=self._most,
                     maxconnections=self._most,
-                    **self._arguments,
+                    **{**self._arguments, "read_timeout": self.longest_silence},
                 )
             pool = self._pool
         try:
@@ -184,16 +226,17 @@ class Server:
         except pymysql.Error as error:
             raise self.translate(error, "") from error
 
-    def rows_beside(self, statement: str, table: str, **options: Any) -> list[Any]:
+    def rows_beside(self, statement: str, table: str, *, endless: bool = False) -> list[Any]:
         """Run a statement on a connection of its own: those of the pool may all be out.
 
         Args:
             table: for messages.
-            options: further arguments of ``pymysql.connect``.
+            endless: it takes as long as it takes.
         """
         connection = None
         try:
-            connection = self.connect(**options)
+            connection = self.connect()
+            connection.expect(None if endless else self.longest_silence)
             with connection.cursor() as cursor:
                 cursor.execute(statement, ())
                 rows = list(cursor.fetchall())
@@ -229,7 +272,7 @@ class Server:
             return QueueUnreachable(f"{where}the server cannot be reached ({says})")
         if number in _NOT_ALLOWED:
             return PermissionError(errno.EACCES, f"the server refuses it: {says}", self.path)
-        if number in _READ_ONLY:
+        if number in READ_ONLY:
             return PermissionError(errno.EROFS, f"the server is read-only: {says}", self.path)
         if number == ER.BAD_DB_ERROR:
             return FormatError(f"{where}there is no database {self.database!r}: create it first")
@@ -246,6 +289,18 @@ class Server:
                 self.path, table, reason=f"the table was dropped or altered while in use: {says}"
             )
         return PersistQueueError(f"{where}the server says: {says}")
+
+
+def check_charset(name: str, *texts: str) -> None:
+    """Raise ``ValueError`` unless the driver can write these texts in a charset."""
+    charset = charset_by_name(name)
+    try:
+        for text in ("", *texts):
+            text.encode(charset.encoding if charset is not None else "")
+    except LookupError:
+        raise ValueError(f"the driver does not know the charset {name!r}; use 'utf8mb4'") from None
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} cannot be written in the charset {name!r}") from None
 
 
 def number_of(error: BaseException | None) -> int:

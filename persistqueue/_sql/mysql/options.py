@@ -8,7 +8,7 @@ from ..._core.arguments import ON_CORRUPT, T, one_of, whole
 from ..._core.codec import RowCodec
 from ..._core.deadline import checked_timeout
 from ..options import SqlFace
-from .connection import Server
+from .connection import Server, check_charset
 from .statements import MysqlTable
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class MysqlFace(SqlFace[T]):
         self._check_hooks()
         kind = self._named_kind()
         table = MysqlTable(kind, table_name or name or "sql", whole_name=bool(table_name))
+        check_charset(charset, table.name)
         self.host, self.port, self.user, self.charset = host, whole("port", port, 1), user, charset
         self.passwd, self.db_name = passwd, db_name
         self.name = table_name or name or "sql"

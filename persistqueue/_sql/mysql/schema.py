@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._core.log import warn
 from ...exceptions import FormatError
-from .connection import ERRORS, MISSING, number_of
+from .connection import ERRORS, MISSING, READ_ONLY, number_of
 from .statements import CREATE_SESSIONS, SESSIONS, SWEEP
 
 if TYPE_CHECKING:
@@ -38,11 +38,14 @@ def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
     with connection.cursor() as cursor:
         _prepare_sessions(cursor)
         if not _is_there(cursor, table.in_text):
+            connection.expect(server.longest_silence)
             cursor.execute(table.create, ())
         found = _checked_columns(cursor, table, server)
         for column in table.added:
             if column not in found:
+                connection.expect(server.longest_silence)
                 cursor.execute(table.add_column(column), ())
+        connection.expect(server.silence)
     if not server.limits.power:
         warn(
             "%s: innodb_flush_log_at_trx_commit is not 1 on this server: a loss of power may "
@@ -54,7 +57,11 @@ def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
 def _prepare_sessions(cursor: Any) -> None:
     if not _is_there(cursor, SESSIONS):
         cursor.execute(CREATE_SESSIONS)
-    cursor.execute(SWEEP)
+    try:
+        cursor.execute(SWEEP)
+    except ERRORS as error:
+        if number_of(error) not in READ_ONLY:  # where a queue can be looked at
+            raise
 
 
 def _is_there(cursor: Any, table: str) -> bool:

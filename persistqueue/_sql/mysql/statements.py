@@ -114,6 +114,9 @@ class MysqlTable(Table):
             f"ALTER TABLE {table} MODIFY _id BIGINT AUTO_INCREMENT, MODIFY data LONGBLOB,"
             " MODIFY timestamp DOUBLE"
         )
+        # Whose answers take long where there is much.
+        self.whole = {self.count, self.count_held, self.count_both, self.count_live,
+                      self.count_over, self.owners, self.resume, *self.clear.values()}  # fmt: skip
         self.optimize = f"OPTIMIZE TABLE {table}"
         self.create_aside = (
             f"CREATE TABLE IF NOT EXISTS {self._in_text(self._quoted(self.aside))} LIKE {table}"

@@ -13,12 +13,21 @@ A commit whose answer was lost
 
     When the server cannot be reached for that, the caller is told that it is not known;
     whoever uses the queue next finds out, and gives back what nobody got to see.
+
+A server that is silent
+    is lost as well: no answer within the patience with it.  ``_until`` is when that is over
+    for the call that is under way; connecting anew has what is left, and a moment at least.
+
+A server that only lets read
+    was a master until a moment ago, and its address may lead to another one by now.  So that
+    is an error on a connection that is new, and a reason to connect anew on any other.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..._core.deadline import monotonic
@@ -26,7 +35,15 @@ from ..._core.log import warn
 from ..._core.store import Stale, Undone
 from ...exceptions import QueueLocked, QueueUnreachable
 from ..transactions import Transactions
-from .connection import ERRORS, discard, is_conflict, is_lost, length_in_text
+from .connection import (
+    ERRORS,
+    READ_ONLY,
+    discard,
+    is_conflict,
+    is_lost,
+    length_in_text,
+    number_of,
+)
 from .schema import LONGEST, prepare
 from .statements import COMMIT, COMMITTED, LEAVE
 
@@ -38,6 +55,9 @@ if TYPE_CHECKING:
     from .statements import MysqlTable
 
 _LOSSES = 3  # times in a row that a connection may be lost before a call fails
+_LEAST_PATIENCE = 1.0  # s for the server to answer
+_LEAST_CONNECT = 0.75  # s to connect anew when the patience is at its end
+_GOODBYE = 1.5  # s for the server to take note that a queue is closed
 _NAP = 0.05  # s between two tries to reach the server
 _LEAST_GAP, _LONGEST_GAP = 0.005, 0.05  # s between two looks for what others put
 _LOOK_SHARE = 10  # a look takes no more than a tenth of the time
@@ -60,8 +80,11 @@ class MysqlTransactions(Transactions):
         self._rename_session()
         self._writes = False  # whether this transaction has written anything
         self._committing = False
+        self._proven = False  # this connection has seen a transaction through
+        self._patience = max(server.patience, _LEAST_PATIENCE)
         self._losses = 0
-        self._began = 0.0  # on the monotonic clock
+        self._until: float | None = None  # when the patience is over; a connection was lost
+        self._asked = self._began = 0.0  # the last statement, this transaction; monotonic
         self._next_look = 0.0
         self._gap = _LEAST_GAP
         self.longest = 0  # bytes of the longest item that the table holds
@@ -89,12 +112,12 @@ class MysqlTransactions(Transactions):
     def open(self) -> bool:
         if self._connection is not None:
             return True
-        connection = None
+        connection, until = None, self._until
         try:
-            connection = self._database.connect()
+            connection = self._database.connect(self._within())
             self._take_over(connection)
             self.longest = prepare(connection, self._table, self._database)
-            self._connection = connection
+            self._connection, self._proven = connection, False
             self._clear_doubt(connection)
             self._opened()
             connection.commit()
@@ -109,8 +132,21 @@ class MysqlTransactions(Transactions):
                 raise
             if is_conflict(cause):
                 return False
-            raise self._database.translate(cause, self._table.name) from cause
+            ours = self._database.translate(cause, self._table.name)
+            if is_lost(cause) and until is not None and monotonic() >= until:
+                self._until = None
+                raise Undone(ours) from cause  # there is no time for another try
+            raise ours from cause
         return True
+
+    def _within(self) -> float:
+        """Return how many seconds to wait for the server when connecting to it."""
+        left = inf if self._until is None else self._until - monotonic()
+        return max(min(self._patience, left), _LEAST_CONNECT)
+
+    def abandon(self) -> None:
+        """Nobody tries to connect any more."""
+        self._until = None
 
     def _take_over(self, connection: Any) -> None:
         """See that no older connection of this session is alive, and none of its work goes on."""
@@ -123,9 +159,7 @@ class MysqlTransactions(Transactions):
                 except ERRORS as error:  # it has just ended by itself
                     if is_lost(error):
                         raise
-            cursor.execute(
-                "SELECT GET_LOCK(%s, %s)", (self._session, max(self._database.patience, 1.0))
-            )
+            cursor.execute("SELECT GET_LOCK(%s, %s)", (self._session, self._within() * 0.9))
             (locked,) = cursor.fetchone()
         if locked != 1:
             raise QueueLocked(
@@ -152,6 +186,7 @@ class MysqlTransactions(Transactions):
         connection, self._connection = self._connection, None
         self._suspended = False
         if connection is not None:
+            connection.expect(_GOODBYE)
             try:
                 with connection.cursor() as cursor:
                     if self._number:
@@ -198,11 +233,11 @@ class MysqlTransactions(Transactions):
             self._send_commit(connection)
         except ERRORS as error:
             self._after_failed_commit(error)
-        self._losses = 0
         self._looked(quiet=False)
         self._committing = False  # at the very end: until then Ctrl-C makes ``rollback`` ask
 
     def _send_commit(self, connection: Any) -> None:
+        self._asked = monotonic()
         connection.query(COMMIT % (self._session, self._number, self._number))
         while connection._result.has_next:  # noqa: SLF001 - what its cursors look at
             connection.next_result()
@@ -216,7 +251,6 @@ class MysqlTransactions(Transactions):
             if isinstance(error, ERRORS):
                 return
             raise
-        self._losses = 0
         self._looked(quiet=True)
 
     def _after_failed_commit(self, error: Exception) -> None:
@@ -235,7 +269,7 @@ class MysqlTransactions(Transactions):
             QueueUnreachable: nobody can know now.
         """
         self._drop()
-        end = monotonic() + max(self._database.patience, 1.0)
+        self._until = end = self._asked + self._patience
         while True:
             try:
                 return self._ask()
@@ -244,7 +278,7 @@ class MysqlTransactions(Transactions):
                 if monotonic() >= end or not (is_lost(error) or is_conflict(error)):
                     break
                 time.sleep(_NAP)
-        self._doubtful, self._committing = self._number, False
+        self._doubtful, self._committing, self._until = self._number, False, None
         raise QueueUnreachable(
             f"{self._database.path}: the server was lost in the middle of a commit "
             f"({ours}): whether this call is stored is not known",
@@ -253,7 +287,7 @@ class MysqlTransactions(Transactions):
 
     def _ask(self) -> bool:
         """Ask the server, on a new connection, whether the last commit is stored."""
-        connection = self._database.connect()
+        connection = self._database.connect(self._within())
         try:
             self._take_over(connection)
             stored = self._last_stored(connection) >= self._number
@@ -304,17 +338,21 @@ class MysqlTransactions(Transactions):
         return True
 
     def _looked(self, *, quiet: bool) -> None:
-        """Plan the next look for what others put; nothing tells but asking the server."""
+        """A transaction is over.  Plan the next look for what others put: nothing tells of it."""
         now = monotonic()
+        self._losses, self._until, self._proven = 0, None, True
         self._gap = min(2 * self._gap, _LONGEST_GAP) if quiet else _LEAST_GAP
         self._next_look = now + max(self._gap, _LOOK_SHARE * (now - self._began))
 
+    def hurry(self) -> None:
+        self._patience = _LEAST_PATIENCE
+
     def shrink(self) -> None:
-        self._rows_beside(self._table.optimize, read_timeout=None)
+        self._rows_beside(self._table.optimize, endless=True)
 
     def upgrade(self) -> None:
         """Widen the columns of a table that persist-queue made; callable on any thread."""
-        self._rows_beside(self._table.widen, read_timeout=None)
+        self._rows_beside(self._table.widen, endless=True)
         self.longest = LONGEST
 
     def sync(self) -> None:
@@ -333,10 +371,15 @@ class MysqlTransactions(Transactions):
 
     def _run(self, statement: str, values: Sequence[Any]) -> Any:
         """Return the driver's cursor, which has read the whole answer."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             raise Stale
+        self._asked = monotonic()
+        whole = statement in self._table.whole
         try:
-            cursor = self._connection.cursor()
+            if whole:
+                connection.expect(self._database.longest_silence)
+            cursor = connection.cursor()
             cursor.execute(statement, tuple(values))
             return cursor
         except ERRORS as error:
@@ -344,6 +387,9 @@ class MysqlTransactions(Transactions):
         except BaseException:
             self._drop()  # Ctrl-C: the answer to this would be taken for the next one's
             raise
+        finally:
+            if whole:
+                connection.expect(self._database.silence)
 
     def _in_one_trip(self, statements: str, values: Sequence[Any]) -> int:
         """Run statements with ; between them, and return how many rows they wrote together."""
@@ -380,12 +426,18 @@ class MysqlTransactions(Transactions):
     def _meaning(self, error: Exception) -> Exception:
         if is_conflict(error):
             return Stale()
+        if number_of(error) in READ_ONLY:
+            proven = self._proven
+            self._drop()
+            return Stale() if proven else self._database.translate(error, self._table.name)
         if is_lost(error):
             self._drop()
             self._losses += 1
-            if self._losses < _LOSSES:
+            if self._until is None:
+                self._until = self._asked + self._patience
+            if self._losses == 1 or (self._losses < _LOSSES and monotonic() < self._until):
                 return Stale()
-            self._losses = 0
+            self._losses, self._until = 0, None
             ours = self._database.translate(error, self._table.name)
             ours.__cause__ = error
             return Undone(ours)
