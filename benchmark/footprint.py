@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from benchmark.side import ROOT, BenchmarkError, environment
+from benchmark.side import BenchmarkError, environment
 
 # The peak of this process' memory, in MiB.  VmHWM and not ru_maxrss on Linux, where
 # the latter starts with what the parent had.
@@ -81,10 +81,14 @@ class Footprint:
     would be missing from the bill; those that need aiofiles run with it.  Bytecode is
     kept in ``directory``, as that of an installed package is kept beside it, and is there
     before the first measurement.
+
+    Args:
+        directory: for the bytecode.
+        root: where the package is.
     """
 
-    def __init__(self, directory: str) -> None:
-        self._environment = environment(ROOT)
+    def __init__(self, directory: str, root: str) -> None:
+        self._environment = environment(root)
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._environment["PYTHONPYCACHEPREFIX"] = os.path.join(directory, "bytecode")
         self._run(_IMPORT)

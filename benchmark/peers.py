@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.footprint import TELLS_MEMORY, Footprint
 from benchmark.report import Report
-from benchmark.side import PEER, PEER_VERSION, ROOT, Side, installed_peer
+from benchmark.side import PEER, PEER_VERSION, ROOT, FreshSide, Side, installed_peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,7 +118,9 @@ class Arena:
         directory: on the disk that is to be measured.
     """
 
-    def __init__(self, here: Side, other: Side, sizes: Sizes, directory: str) -> None:
+    def __init__(
+        self, here: Side | FreshSide, other: Side | FreshSide, sizes: Sizes, directory: str
+    ) -> None:
         self._here = here
         self._other = other
         self._sizes = sizes
@@ -167,8 +169,8 @@ class Arena:
         arguments = {"count": self._sizes.count, "durability": durability, **more}
         return Contest(
             name, BESIDE, goal, "us",
-            lambda: self._sample(self._here, task, **arguments),
-            lambda: self._sample(self._other, task, **arguments),
+            lambda: self.sample(self._here, task, **arguments),
+            lambda: self.sample(self._other, task, **arguments),
         )  # fmt: skip
 
     def _bulk(self) -> Contest:
@@ -176,8 +178,8 @@ class Arena:
         arguments = {"count": count, "durability": "process", "chunksize": CHUNKSIZE}
         return Contest(
             f"put_many of {count:,}, process", "pickled to a plain file", Goal("times", 3, 2), "us",
-            lambda: self._sample(self._here, "put_many", **arguments),
-            lambda: self._sample(self._here, "plain_file", count=count),
+            lambda: self.sample(self._here, "put_many", **arguments),
+            lambda: self.sample(self._here, "plain_file", count=count),
         )  # fmt: skip
 
     def _waiting(self, verb: str) -> Contest:
@@ -190,7 +192,8 @@ class Arena:
         )  # fmt: skip
 
     def _footprint(self) -> list[Contest]:
-        fresh, count, waiting = Footprint(self._directory), self._sizes.count, self._sizes.waiting
+        fresh = Footprint(self._directory, self._here.root)
+        count, waiting = self._sizes.count, self._sizes.waiting
         memory = Contest(
             f"memory with {waiting:,} waiting", "empty process", Goal("above", 40), "MiB",
             lambda: fresh.memory_used(self._long, count), fresh.memory_empty,
@@ -213,8 +216,8 @@ class Arena:
         who = "1 caller" if callers == 1 else f"{callers} callers"
         return Contest(
             f"async {what}, {who}, {durability}", BESIDE, goal, "us",
-            lambda: self._sample(self._here, task, count=more, **arguments),
-            lambda: self._sample(self._other, task, count=count, **arguments),
+            lambda: self.sample(self._here, task, count=more, **arguments),
+            lambda: self.sample(self._other, task, count=count, **arguments),
         )  # fmt: skip
 
     def _async_bulk(self) -> Contest:
@@ -222,23 +225,23 @@ class Arena:
         arguments = {"count": count, "durability": "process", "chunksize": CHUNKSIZE}
         return Contest(
             f"async put_many of {count:,}, process", "put_many of Queue", Goal("times", 1.2), "us",
-            lambda: self._sample(self._here, "async_put_many", **arguments),
-            lambda: self._sample(self._here, "put_many", **arguments),
+            lambda: self.sample(self._here, "async_put_many", **arguments),
+            lambda: self.sample(self._here, "put_many", **arguments),
         )  # fmt: skip
 
     def _loop(self) -> list[Contest]:
         """Return what AsyncQueue costs the event loop, the processor and the end of a program."""
-        fresh, count = Footprint(self._directory), self._sizes.count
+        fresh, count = Footprint(self._directory, self._here.root), self._sizes.count
         gap = Contest(
             f"async longest gap, {CALLERS} callers, power", "none", Goal("above", 20), "ms",
-            lambda: self._sample(
+            lambda: self.sample(
                 self._here, "loop_gap", count=count, durability="power", callers=CALLERS
             ) / 1e3,
             lambda: 0.0,
         )  # fmt: skip
         idle = Contest(
             f"async {CALLERS} queues wait", "none", Goal("above", 2), "% of a core",
-            lambda: self._sample(self._here, "idle", queues=CALLERS, seconds=IDLE) / 1e4,
+            lambda: self.sample(self._here, "idle", queues=CALLERS, seconds=IDLE) / 1e4,
             lambda: 0.0,
         )  # fmt: skip
         end = Contest(
@@ -258,8 +261,8 @@ class Arena:
         who = "1 caller" if callers == 1 else f"{callers} callers"
         return Contest(
             f"async SQLite {what}, {who}, power", BESIDE, goal, "us",
-            lambda: self._sample(self._here, task, count=ours, **arguments),
-            lambda: self._sample(self._other, task, count=max(1, count // 5), **arguments),
+            lambda: self.sample(self._here, task, count=ours, **arguments),
+            lambda: self.sample(self._other, task, count=max(1, count // 5), **arguments),
         )  # fmt: skip
 
     def _sql_bulk(self) -> Contest:
@@ -268,8 +271,8 @@ class Arena:
         return Contest(
             f"SQLite put_many of {count:,}, power", "pickle and executemany by hand",
             Goal("times", 1.5), "us",
-            lambda: self._sample(self._here, "put_many", **arguments),
-            lambda: self._sample(self._here, "executemany", count=count),
+            lambda: self.sample(self._here, "put_many", **arguments),
+            lambda: self.sample(self._here, "executemany", count=count),
         )  # fmt: skip
 
     def _sql_many(self, kind: str, *, acked: bool) -> Contest:
@@ -289,11 +292,11 @@ class Arena:
         count = max(1, min(self._sizes.count // 20, WAKES))
         return Contest(
             "SQLite put to get in another process", "none", Goal("above", 20, 5), "ms",
-            lambda: self._sample(self._here, "wake", count=count, durability="power") / 1e3,
+            lambda: self.sample(self._here, "wake", count=count, durability="power") / 1e3,
             lambda: 0.0,
         )  # fmt: skip
 
-    def _sample(self, side: Side, task: str, **arguments: Any) -> float:
+    def sample(self, side: Side | FreshSide, task: str, **arguments: Any) -> float:
         """Measure in a folder that is removed afterwards."""
         folder = os.path.join(self._directory, "sample")
         os.mkdir(folder)
@@ -320,11 +323,16 @@ def compare(sizes: Sizes, directory: str, progress: Callable[[int], Progress]) -
         with progress(sizes.rounds * len(contests) + 1) as bar:
             arena.prepare()
             bar.step("filled")
-            for turn in range(sizes.rounds):
-                for contest in contests:
-                    contest.measure(turned=turn % 2 == 1)
-                    bar.step(contest.name)
+            take_turns(contests, sizes.rounds, bar)
     return tabulate(contests)
+
+
+def take_turns(contests: Sequence[Contest], rounds: int, bar: Progress) -> None:
+    """Measure every contest once in each round; every second round begins with the other side."""
+    for turn in range(rounds):
+        for contest in contests:
+            contest.measure(turned=turn % 2 == 1)
+            bar.step(contest.name)
 
 
 def tabulate(contests: Sequence[Contest]) -> Report:
@@ -352,17 +360,17 @@ def _cells(contest: Contest, here: float, other: float, figure: float, verdict: 
     sign = "+" if goal.kind == "above" else ""
     return [
         contest.name,
-        f"{_short(here)} {unit}",
-        f"{_short(other)} {unit}",
+        f"{short(here)} {unit}",
+        f"{short(other)} {unit}",
         contest.against,
-        f"{sign}{_short(figure)}{suffix}",
+        f"{sign}{short(figure)}{suffix}",
         f"{least} {goal.wanted:g}{suffix}",
         "" if goal.hoped is None else f"{goal.hoped:g}{suffix}",
         verdict,
     ]
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """Return a number with the digits that mean anything."""
     if isinstance(number, int):
         return str(number)

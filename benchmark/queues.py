@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from benchmark.report import Report
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from benchmark.progress import Progress
+    from benchmark.report import Report
 
 COLUMNS = ("Write", "Write/Read(1 task_done)", "Write/Read(many task_done)")
 
@@ -123,6 +122,8 @@ def measure(
 
     The queues are made inside ``directory``.
     """
+    from benchmark.report import Report  # noqa: PLC0415 - a worker imports none of its package
+
     report = Report({}, ("Queue type", *COLUMNS))
     for entry in entries:
         seconds = []
@@ -134,6 +135,13 @@ def measure(
         report.rows.append([entry.name, *(f"{value:.4f}" for value in seconds)])
         report.data.append({"queue": entry.name, **dict(zip(COLUMNS, seconds, strict=True))})
     return report
+
+
+def cell(path: str, queue: str, column: str, count: int, durability: str) -> float:
+    """Return the seconds that an item takes in one cell; what is imported is there before."""
+    [entry] = [entry for entry in ENTRIES if entry.name == queue]
+    _run(entry, column, 1, f"{path}-first", durability)
+    return _run(entry, column, count, path, durability) / count
 
 
 def _run(entry: Entry, column: str, count: int, path: str, durability: str) -> float:
@@ -183,3 +191,6 @@ async def _outcome(result: Awaitable[None] | None) -> None:
     """Await what a coroutine function returned; a plain function is done already."""
     if result is not None:
         await result
+
+
+TASKS: dict[str, Callable[..., float]] = {"cell": cell}

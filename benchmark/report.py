@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+NOTABLE = 1.05  # a ratio beyond it, or below its inverse, is marked
 
 
 @dataclass
@@ -55,6 +59,13 @@ def as_json(report: Report) -> str:
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {"console": console, "rst": rst, "json": as_json}
+
+
+def compared(before: float, after: float) -> tuple[str, str]:
+    """Return the ratio of two figures of which less is better, and a word where it is notable."""
+    ratio = after / before if before else (math.inf if after else 1.0)
+    word = "slower" if ratio > NOTABLE else "faster" if ratio < 1 / NOTABLE else ""
+    return f"{ratio:.2f}", word
 
 
 def _widths(report: Report) -> list[int]:

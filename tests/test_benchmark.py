@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,8 +18,8 @@ import pytest
 # At the end, behind an installed package of ours: only the folder "benchmark" is wanted.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmark import chart, machine, run_benchmark
-from benchmark.peers import Contest, Goal, tabulate
+from benchmark import chart, compare, instructions, machine, run_benchmark
+from benchmark.peers import Contest, Goal, Sizes, tabulate
 from benchmark.progress import Progress
 from benchmark.queues import COLUMNS, ENTRIES, Entry, measure
 from benchmark.report import FORMATS, Report
@@ -371,6 +372,100 @@ def test_plot_draws_a_file(tmp_path: Path) -> None:
     both.measure(turned=False)
     chart.draw(tabulate([both]), str(tmp_path / "chart.png"))
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+# -- one state against another ------------------------------------------------------------
+
+
+def test_compare_has_every_row(tmp_path: Path) -> None:
+    """All rows of both tables are there; one of each is measured in both checkouts."""
+    tables = [f"{queue}: {column}" for queue in QUEUES for column in COLUMNS]
+    peers = [name for name in ROWS if not (sys.platform == "win32" and "memory" in name)]
+    sizes = Sizes(count=3, rounds=1, bulk=300, waiting=200)
+    found = compare.contests([str(ROOT), str(ROOT)], sizes, "process", str(tmp_path))
+    rows = {contest.name: contest for contest in found}
+    assert [*tables, *peers] == list(rows)
+    for name in ("put, process", "File Queue: Write/Read(many task_done)"):
+        rows[name].measure(turned=True)
+        assert all(sample > 0 for side in rows[name].samples for sample in side)
+        assert [1, 1] == list(map(len, rows[name].samples))
+
+
+def test_compare_marks_what_differs_by_more_than_5_percent() -> None:
+    """The median before comes first; less is faster.  The best samples have a ratio, too."""
+    found = []
+    for before, after in ((1.0, 1.04), (1.0, 1.06), (1.0, 0.9), (0.0, 0.0), (0.0, 1.0)):
+        pair = contest(iter([after / 2, after, 900.0]).__next__, iter([before] * 3).__next__)
+        for turn in range(3):
+            pair.measure(turned=turn == 1)
+        found.append(compare.tabulate([pair]).rows[0][1:])
+    assert [
+        ["1.00 us", "1.04 us", "0.52", "1.04", ""],
+        ["1.00 us", "1.06 us", "0.53", "1.06", "slower"],
+        ["1.00 us", "0.90 us", "0.45", "0.90", "faster"],
+        ["0.00 us", "0.00 us", "1.00", "1.00", ""],
+        ["0.00 us", "1.00 us", "inf", "inf", "slower"],
+    ] == found
+
+
+def test_compare_unpacks_a_revision(tmp_path: Path) -> None:
+    """A revision is a folder with its package; a folder is what it is."""
+    git = ["git", "-C", str(ROOT), "show", "HEAD:persistqueue/__init__.py"]
+    shown = subprocess.run(git, capture_output=True, check=False) if shutil.which("git") else None
+    if shown is None or shown.returncode:
+        pytest.skip("the tests are not in a clone")
+    root = compare.checkout("HEAD", str(tmp_path))
+    assert shown.stdout == Path(root, "persistqueue", "__init__.py").read_bytes()
+    assert str(ROOT) == compare.checkout(str(ROOT), str(tmp_path / "unused"))
+
+
+def test_compare_says_what_is_neither_folder_nor_revision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that means nothing ends the script with status 1, and nothing is left behind."""
+    assert compare.main(["nowhere", str(ROOT), "--dir", str(tmp_path)]) == 1
+    assert "nowhere is no folder, and no revision" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+# A valgrind that runs the program and counts a thousand instructions for each mark it sets.
+VALGRIND = """#!{python}
+import os, sys
+counts, program = sys.argv[2].partition("=")[2], sys.argv[6:]
+marks = []
+os.getpriority = lambda *_: marks.append(1000 * len(marks))
+sys.argv = program[2:]
+exec(program[2])
+with open(counts, "w") as file:
+    file.writelines(f"totals: {{count}}\\n" for count in [*marks, 0])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no valgrind there")
+def test_instructions_are_those_between_the_marks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what valgrind counts, each verb gets its own part, without the first calls."""
+    tool = tmp_path / "valgrind"
+    tool.write_text(VALGRIND.format(python=sys.executable))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    report = instructions.compare(str(ROOT), str(ROOT), str(tmp_path), calls=2)
+    counts = {"put": "2,000", "get": "2,500", "task_done": "3,000"}
+    assert report.rows == [
+        [f"{kind}: {verb}", count, count, "1.00", ""]
+        for kind in ("Queue", "SQLiteQueue", "AsyncQueue")
+        for verb, count in counts.items()
+    ]
+
+
+def test_instructions_without_valgrind_name_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says what to install."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compare.main([str(ROOT), str(ROOT), "--instructions", "--dir", str(tmp_path)]) == 1
+    assert "apt-get install valgrind" in capsys.readouterr().err
 
 
 # -- parts ----------------------------------------------------------------------------------
