@@ -12,6 +12,7 @@ from ._broker.names import queue_name
 from ._broker.options import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
 from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
+from ._core import call
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
 from ._core.queue_tasks import AsyncOpened
@@ -288,13 +289,13 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             # threads only: for records in loader.batches(file):
             following = partial(next, batches, None)  # async only
             while (records := await self._reading.run(following)) is not None:  # async only
-                await self._shell.append(records, FOREVER)
+                await self._shell.run(call.append(records, FOREVER))
         return loader.count
 
     # -- for the methods ------------------------------------------------------------
 
     async def _write(self, function: Callable[[], Any]) -> Any:
-        return await self._shell.request(function, writes=True)
+        return await self._shell.run(call.write(function))
 
     async def _look(
         self,
@@ -304,7 +305,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
     ) -> R:
         """Read beside whatever is under way."""
         if self._memory:
-            found: R = await self._shell.request(partial(function, self._store), writes=False)
+            found: R = await self._shell.run(call.look(partial(function, self._store)))
             return found
         while True:
             try:
@@ -334,7 +335,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
 
     async def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        await self._shell.sync()
+        await self._shell.run(call.sync())
 
     async def close(self) -> None:
         """Let go of the files; it may be called again.

@@ -5,13 +5,15 @@ from __future__ import annotations
 from asyncio import sleep
 from typing import TYPE_CHECKING, Any
 
+from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES, T, whole
 from ._core.inflight import AT_ROW_DONE, AT_TAKE
 from ._core.inflight_acks import AT_ACK
 from ._core.tasks import TaskShell
 from ._core.worker import FileHops, in_executor
+from ._sql.ackcalls import AckCalls
 from ._sql.async_ackqueue import AsyncAckBase
-from ._sql.async_queue import AsyncPlainPuts, AsyncSQLBase
+from ._sql.async_queue import AsyncSQLBase
 from ._sql.mysql.names import AsyncMysqlQueueNames
 
 # threads only: from ._sql.mysql.names import MySQLConn
@@ -33,7 +35,7 @@ __all__ = [
 ]
 
 
-class _AsyncMySQLBase(AsyncMysqlQueueNames, MysqlFace[T], AsyncSQLBase[T]):
+class _AsyncMySQLBase(AsyncMysqlQueueNames, MysqlFace, AsyncSQLBase[T]):
     """What both have in common: a pool, a table that can be widened."""
 
     _store: MysqlAckStore | MysqlDeletingStore | MysqlReservingStore
@@ -45,7 +47,7 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, MysqlFace[T], AsyncSQLBase[T]):
         wants one more waits.
         """
         while True:
-            await self._shell.count()  # raises if the queue is closed
+            await self._shell.run(call.count())  # raises if the queue is closed
             if (connection := await self._hops.run(self._server.pooled)) is not None:
                 return connection
             await sleep(POOL_NAP)
@@ -55,16 +57,16 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, MysqlFace[T], AsyncSQLBase[T]):
 
         The server rewrites the table, which takes a while and holds others up.
         """
-        await self._shell.count()
+        await self._shell.run(call.count())
         await self._hops.run(self._store.upgrade)
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the server's file system; takes a while."""
-        await self._shell.count()
+        await self._shell.run(call.count())
         await self._hops.run(self._store.shrink)
 
 
-class AsyncMySQLQueue(_AsyncMySQLBase[T], AsyncPlainPuts[T]):
+class AsyncMySQLQueue(_AsyncMySQLBase[T]):
     """A first-in first-out queue in a MySQL or MariaDB database.
 
     Any number of tasks may share an object, and any number of objects, processes and
@@ -159,7 +161,7 @@ class AsyncMySQLQueue(_AsyncMySQLBase[T], AsyncPlainPuts[T]):
         way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         self._store = way(
-            server, table, self._codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
+            server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
         )
         self._shell = TaskShell(self._store, self.maxsize, finish, self.timeout, hops=self._hops)
         # threads only: self._init()
@@ -241,11 +243,12 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
         self._store = MysqlAckStore(
             server,
             table,
-            self._codec,
+            self._rows.codec,
             skip_corrupt=self._skips,
             bounded=self.maxsize > 0,
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
         )
+        self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self.timeout, hops=self._hops)
         # threads only: self._init()

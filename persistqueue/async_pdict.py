@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES
 from ._core.inflight import AT_TAKE
 from ._core.log import warn
@@ -227,7 +228,7 @@ class AsyncPDict(DictFace):
 
     async def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        await self._shell.sync()
+        await self._shell.run(call.sync())
 
     async def close(self) -> None:
         """Let go of the database; a second call does nothing, others raise ``QueueClosed``."""
@@ -262,10 +263,10 @@ class AsyncPDict(DictFace):
         return self._hops.connection(self._store.connection)
 
     async def _look(self, function: Any) -> Any:
-        return await self._shell.request(function, writes=False)
+        return await self._shell.run(call.look(function))
 
     async def _write(self, function: Any) -> Any:
-        return await self._shell.request(partial(self._store.guard, function), writes=True)
+        return await self._shell.run(call.write(partial(self._store.guard, function)))
 
     async def _take_out(self, function: Callable[[], Any], pair_of: Callable[[Any], Any]) -> Any:
         """Call what takes a key out; ``pair_of`` says which key and value its result is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T
-from ._sql.options import checked_priority
+from ._sql.rows import checked_priority
 from ._sql.sqlite.async_queue import AsyncSQLiteBase
 from ._sql.statements import PRIORITY
 from .exceptions import Empty, Full
@@ -24,7 +24,7 @@ class AsyncPriorityQueue(AsyncSQLiteBase[T]):
 
     _KIND = PRIORITY
 
-    async def put(
+    async def put(  # type: ignore[override]  # persist-queue has the priority before block
         self, item: T, priority: int = 0, block: bool = True, timeout: float | None = None
     ) -> int | None:
         """Store an item.
@@ -48,7 +48,7 @@ class AsyncPriorityQueue(AsyncSQLiteBase[T]):
         """Store an item if there is room now: ``put(item, priority, block=False)``."""
         return await self.put(item, priority, False)
 
-    async def put_many(
+    async def put_many(  # type: ignore[override]
         self,
         items: Iterable[T],
         priority: int = 0,
@@ -76,4 +76,4 @@ class AsyncPriorityQueue(AsyncSQLiteBase[T]):
         )
 
     def _prioritised(self, item: T, priority: int) -> tuple[Any, ...]:
-        return *self._row(item), priority
+        return *self._rows.of(item), priority

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._core.arguments import NO_ITEM, T, whole
+from ._core import call
+from ._core.arguments import NO_ITEM, T, check_room, whole
 from ._core.block import cannot_encode
 from ._core.deadline import FOREVER, Deadline
 from ._core.inflight import AT_TASK_DONE, AUTOSAVE
@@ -142,10 +143,10 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
         # async only
         if self._driven is not None:
             record = await self._encode_there(self._driven, item)
-            await self._shell.append([record], deadline)
+            await self._shell.run(call.append([record], deadline))
             return
         # end
-        await self._shell.append([self._encode(item)], deadline)
+        await self._shell.run(call.append([self._encode(item)], deadline))
 
     async def put_nowait(self, item: T) -> None:
         """Store an item if there is room now: ``put(item, block=False)``."""
@@ -171,9 +172,9 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
         records = await each(encode, items, awaits=self._driven is not None)
         # end
         # threads only: records = [self._encode(item) for item in items]
-        self._check_room(len(records))
+        check_room(len(records), self.maxsize)
         if records:
-            await self._shell.append(records, deadline)
+            await self._shell.run(call.append(records, deadline))
 
     # -- get ------------------------------------------------------------------------
 
@@ -191,7 +192,7 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
             AsyncQueueShutDown, QueueClosed: no more items are handed out.
             ValueError: the timeout is negative.
         """
-        item: T = (await self._shell.take(1, Deadline.of(block, timeout)))[0].item
+        item: T = (await self._shell.run(call.take(1, Deadline.of(block, timeout))))[0].item
         return item
 
     async def get_nowait(self) -> T:
@@ -218,9 +219,9 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
         if item is not NO_ITEM:
-            await self._shell.item_done(item)
+            await self._shell.run(call.item_done(item))
         else:
-            await self._shell.task_done(count if count == 1 else whole("count", count, 1))
+            await self._shell.run(call.task_done(count if count == 1 else whole("count", count, 1)))
 
     # async only
 

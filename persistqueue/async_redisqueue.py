@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._core.arguments import NO_ITEM, T, one_of, whole
+from ._core import call
+from ._core.arguments import NO_ITEM, T, check_room, one_of, whole
 from ._core.deadline import Deadline
 from ._core.queue_tasks import TaskedQueue
 from ._core.tasks import TaskShell
@@ -16,7 +17,7 @@ from ._redis.scripts import parts_of
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ._core.store import Record
 
@@ -115,7 +116,9 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             NotEnoughReplicas: it is stored, but too few replicas have confirmed it.
             ValueError: the timeout is negative.
         """
-        stored = await self._shell.append([self._encode(item)], Deadline.of(block, timeout))
+        stored = await self._shell.run(
+            call.append([self._encode(item)], Deadline.of(block, timeout))
+        )
         return bool(stored[0]) if self._UNIQUE else None
 
     async def put_nowait(self, item: T) -> Any:
@@ -141,8 +144,8 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         """
         deadline = Deadline.of(block, timeout)
         records = await each(self._encode, items)
-        self._check_room(len(records))
-        stored = await self._shell.append(records, deadline) if records else ()
+        check_room(len(records), self.maxsize)
+        stored = await self._shell.run(call.append(records, deadline)) if records else ()
         return list(map(bool, stored)) if self._UNIQUE else None
 
     # -- get ------------------------------------------------------------------------
@@ -162,7 +165,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             QueueUnreachable, ServerRefused: the server cannot be asked.
             ValueError: the timeout is negative.
         """
-        item: T = (await self._shell.take(1, Deadline.of(block, timeout)))[0].item
+        item: T = (await self._shell.run(call.take(1, Deadline.of(block, timeout))))[0].item
         return item
 
     async def get_nowait(self) -> T:
@@ -175,7 +178,9 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         if not most:
             return []
         try:
-            return [record.item for record in await self._shell.take(most, Deadline(False))]
+            return [
+                record.item for record in await self._shell.run(call.take(most, Deadline(False)))
+            ]
         except Empty:
             return []
 
@@ -200,7 +205,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         done, wanted = 0, list(items)
         while wanted:
             found: list[Record] = []
-            lost = await self._shell.settle_picked(self._picking(wanted, found))
+            lost = await self._shell.run(call.settle_picked(self._picking(wanted, found)))
             done += len(found) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
@@ -235,10 +240,11 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         while wanted:
             found: list[Record] = []
             pick = self._picking(wanted, found)
+            lost: Sequence[Record]
             if back:
-                lost = await self._shell.finish(self._store.put_behind, pick)
+                lost = await self._shell.run(call.finish(self._store.put_behind, pick))
             else:
-                lost = await self._shell.return_picked(pick)
+                lost = await self._shell.run(call.return_picked(pick))
             done += len(found) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
@@ -263,9 +269,9 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         try:
             while left:
                 if item is not NO_ITEM:
-                    strangers = await self._shell.item_done(item)
+                    strangers = await self._shell.run(call.item_done(item))
                 else:
-                    strangers = await self._shell.task_done(left)
+                    strangers = await self._shell.run(call.task_done(left))
                 left = len(strangers or ())  # this object may have taken them again
                 lost += left
         except ValueError:
@@ -279,13 +285,13 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         Returns:
             how many batches it holds.
         """
-        alive: int = await self._shell.request(self._store.heartbeat, writes=True)
+        alive: int = await self._shell.run(call.write(self._store.heartbeat))
         return alive
 
     async def newest(self, count: int) -> list[T]:
         """Return the last so many items that wait, and leave them there; the newest is last."""
-        items: list[T] = await self._shell.request(
-            partial(self._store.newest, whole("count", count, 1)), writes=False
+        items: list[T] = await self._shell.run(
+            call.look(partial(self._store.newest, whole("count", count, 1)))
         )
         return items
 
@@ -385,13 +391,13 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         for part in parts_of(lists):
             gone = await self._do(self._store.swept, verb, part)
             if gone:
-                await self._shell.finish(len, self._picking_in(gone))
+                await self._shell.run(call.finish(len, self._picking_in(gone)))
         if lists:
             await self._do(self._store.sweep.confirm)
         return len(lists)
 
     async def _do(self, function: Any, *arguments: Any) -> Any:
-        return await self._shell.request(partial(function, *arguments), writes=True)
+        return await self._shell.run(call.write(partial(function, *arguments)))
 
 
 class AsyncRedisUniqueQueue(AsyncRedisQueue[T]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._core.arguments import MAX_ITEM_BYTES, T, whole
 from ._core.inflight_acks import AT_ACK
 from ._core.tasks import TaskShell
+from ._sql.ackcalls import AckCalls
 
 # threads only: from ._sql.names import TICK_FOR_WAIT, AckStatus
 from ._sql.async_ackqueue import AsyncAckBase
@@ -19,6 +20,9 @@ from .serializers import pickle
 
 if TYPE_CHECKING:
     import os
+
+    from ._sql.sqlite.connection import Database
+    from ._sql.statements import Table
 
 __all__ = [
     "AsyncFIFOSQLiteAckQueue",
@@ -94,15 +98,16 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
             max_item_bytes=max_item_bytes,
         )
 
-    def _open(self, database: Any, table: Any) -> None:
+    def _open(self, database: Database, table: Table) -> None:
         self._store = SqliteAckStore(
             database,
             table,
-            self._codec,
+            self._rows.codec,
             skip_corrupt=self._skips,
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
         )
+        self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self.timeout, hops=self._hops)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ._core.arguments import T
-from ._sql.async_queue import AsyncPlainPuts
 from ._sql.sqlite.async_queue import AsyncSQLiteBase
 from ._sql.statements import FILO, UNIQUE
 from .exceptions import Empty, Full
@@ -18,7 +17,7 @@ __all__ = [
 ]
 
 
-class AsyncSQLiteQueue(AsyncPlainPuts[T], AsyncSQLiteBase[T]):
+class AsyncSQLiteQueue(AsyncSQLiteBase[T]):
     """A first-in first-out queue in an SQLite database.
 
     Any number of tasks may share an object, and any number of objects and processes may

@@ -13,6 +13,7 @@ from ._broker.names import queue_name
 from ._broker.options import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
 from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
+from ._core import call
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
 from ._core.queue_threads import Opened
@@ -267,13 +268,13 @@ class Broker(BrokerFace, Opened):
         loader = Loader(self._codec)
         with self._opened_file(source, "r") as file:
             for records in loader.batches(file):
-                self._shell.append(records, FOREVER)
+                self._shell.run(call.append(records, FOREVER))
         return loader.count
 
     # -- for the methods ------------------------------------------------------------
 
     def _write(self, function: Callable[[], Any]) -> Any:
-        return self._shell.request(function, writes=True)
+        return self._shell.run(call.write(function))
 
     def _look(
         self,
@@ -282,7 +283,7 @@ class Broker(BrokerFace, Opened):
     ) -> R:
         """Read beside whatever is under way."""
         if self._memory:
-            found: R = self._shell.request(partial(function, self._store), writes=False)
+            found: R = self._shell.run(call.look(partial(function, self._store)))
             return found
         while True:
             try:
@@ -297,7 +298,7 @@ class Broker(BrokerFace, Opened):
 
     def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        self._shell.sync()
+        self._shell.run(call.sync())
 
     def close(self) -> None:
         """Let go of the files; it may be called again.

@@ -12,6 +12,7 @@ from ._broker import readers as brokerreads
 from ._broker.names import message_id, message_ids
 from ._broker.options import MOST, BrokerQueueFace, Message
 from ._broker.stream import PAGE, Progress
+from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
 from ._core.log import warn
@@ -51,14 +52,14 @@ class BrokerQueue(BrokerQueueFace[T]):
             QueueFailed: a commit failed, or the file was removed; reopen the broker.
         """
         records = self._broker._records(self.name, (item,))
-        number: int = self._shell.append(records, FOREVER)[0]
+        number: int = self._shell.run(call.append(records, FOREVER))[0]
         return number
 
     def write_many(self, items: Iterable[T]) -> list[int]:
         """Store items with one commit, all or none, and return their ids."""
         encode, now = self._broker._codec.encode, time.time()
         records = each(lambda item: (self.name, encode(item), now), items)
-        ids: list[int] = self._shell.append(records, FOREVER) if records else []
+        ids: list[int] = self._shell.run(call.append(records, FOREVER)) if records else []
         return ids
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:
@@ -96,7 +97,7 @@ class BrokerQueue(BrokerQueueFace[T]):
         try:
             if peek:
                 return self.peek(since=since)
-            item: T = self._take(1, NOW, since)[0].item
+            item: T = self._shell.run(self._take(1, NOW, since))[0].item
         except Empty:
             return None
         return item
@@ -106,7 +107,7 @@ class BrokerQueue(BrokerQueueFace[T]):
         if peek:
             return [message.item for message in self.browse(since=since, limit=None)]
         try:
-            return [record.item for record in self._take(MOST, NOW, since)]
+            return [record.item for record in self._shell.run(self._take(MOST, NOW, since))]
         except Empty:
             return []
 
@@ -130,16 +131,16 @@ class BrokerQueue(BrokerQueueFace[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None:
-            taken = self._take(1, deadline)
+            taken = self._shell.run(self._take(1, deadline))
         else:
             act = partial(self._store.take_id, self.name, message_id(id))
-            taken = self._shell.take(1, NOW, act=act, at=self._key)
+            taken = self._shell.run(call.take(1, NOW, act=act, at=self._key))
         item: T = taken[0].item
         return item
 
     def get_nowait(self) -> T:
         """Take the next item if there is one now: ``get(block=False)``."""
-        item: T = self._take(1, NOW)[0].item
+        item: T = self._shell.run(self._take(1, NOW))[0].item
         return item
 
     def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
@@ -150,7 +151,9 @@ class BrokerQueue(BrokerQueueFace[T]):
             timeout: seconds to wait for the first; None for as long as it takes.
         """
         most = whole("max_items", max_items, 1)
-        return [record.item for record in self._take(most, Deadline.of(True, timeout))]
+        return [
+            record.item for record in self._shell.run(self._take(most, Deadline.of(True, timeout)))
+        ]
 
     @contextmanager
     def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
@@ -162,9 +165,9 @@ class BrokerQueue(BrokerQueueFace[T]):
         deadline = Deadline.of(block, timeout)
         held: list[Record] = []
         try:
-            held = self._shell.take(1, deadline, True, self._holding(1), self._key)
+            held = self._shell.run(call.take(1, deadline, True, self._holding(1), self._key))
             yield held[0].item
-            self._shell.settle(held)
+            self._shell.run(call.settle(held))
         except GeneratorExit:
             self._shell.give_back_soon(held)
             raise
@@ -349,7 +352,9 @@ class Stream(Progress[T]):
             return
         act, done = self._way(), self._done()
         key = self._queue._key
-        self._begin(self._shell.take(self._interval, self._deadline, self._holds, act, key))
+        self._begin(
+            self._shell.run(call.take(self._interval, self._deadline, self._holds, act, key))
+        )
         self._shell.passed(done)
 
     def close(self) -> None:

@@ -6,15 +6,17 @@ from __future__ import annotations
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
+from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES, T, whole
 from ._core.inflight import AT_ROW_DONE, AT_TAKE
 from ._core.inflight_acks import AT_ACK
 from ._core.threads import ThreadShell
+from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
 from ._sql.mysql.names import MySQLConn, MysqlQueueNames
 from ._sql.mysql.options import POOL_NAP, MysqlFace
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
-from ._sql.queue import PlainPuts, SQLBase
+from ._sql.queue import SQLBase
 from ._sql.statements import ACK_FIFO
 from .exceptions import Empty, Full
 from .serializers import pickle
@@ -31,7 +33,7 @@ __all__ = [
 ]
 
 
-class _MySQLBase(MysqlQueueNames, MysqlFace[T], SQLBase[T]):
+class _MySQLBase(MysqlQueueNames, MysqlFace, SQLBase[T]):
     """What both have in common: a pool, a table that can be widened."""
 
     _store: MysqlAckStore | MysqlDeletingStore | MysqlReservingStore
@@ -43,7 +45,7 @@ class _MySQLBase(MysqlQueueNames, MysqlFace[T], SQLBase[T]):
         wants one more waits.
         """
         while True:
-            self._shell.count()  # raises if the queue is closed
+            self._shell.run(call.count())  # raises if the queue is closed
             if (connection := self._server.pooled()) is not None:
                 return connection
             sleep(POOL_NAP)
@@ -53,16 +55,16 @@ class _MySQLBase(MysqlQueueNames, MysqlFace[T], SQLBase[T]):
 
         The server rewrites the table, which takes a while and holds others up.
         """
-        self._shell.count()
+        self._shell.run(call.count())
         self._store.upgrade()
 
     def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the server's file system; takes a while."""
-        self._shell.count()
+        self._shell.run(call.count())
         self._store.shrink()
 
 
-class MySQLQueue(_MySQLBase[T], PlainPuts[T]):
+class MySQLQueue(_MySQLBase[T]):
     """A first-in first-out queue in a MySQL or MariaDB database.
 
     Any number of threads may share an object, and any number of objects, processes and
@@ -150,7 +152,7 @@ class MySQLQueue(_MySQLBase[T], PlainPuts[T]):
         way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         self._store = way(
-            server, table, self._codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
+            server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
         )
         self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
         self._init()
@@ -231,11 +233,12 @@ class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
         self._store = MysqlAckStore(
             server,
             table,
-            self._codec,
+            self._rows.codec,
             skip_corrupt=self._skips,
             bounded=self.maxsize > 0,
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
         )
+        self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._shell = ThreadShell(self._store, self.maxsize, AT_ACK, self.timeout)
         self._init()

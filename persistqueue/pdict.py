@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES
 from ._sql.sqlite.dictnames import DictNames
 from ._sql.sqlite.dictoptions import NO_DEFAULT, DictFace, missing
@@ -235,7 +236,7 @@ class PDict(DictNames, DictFace, _Mapping):
 
     def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        self._shell.sync()
+        self._shell.run(call.sync())
 
     def close(self) -> None:
         """Let go of the database; a second call does nothing, others raise ``QueueClosed``."""
@@ -272,10 +273,10 @@ class PDict(DictNames, DictFace, _Mapping):
         return pairs
 
     def _look(self, function: Any) -> Any:
-        return self._shell.request(function, writes=False)
+        return self._shell.run(call.look(function))
 
     def _write(self, function: Any) -> Any:
-        return self._shell.request(partial(self._store.guard, function), writes=True)
+        return self._shell.run(call.write(partial(self._store.guard, function)))
 
 
 class _Items(ItemsView[Any, Any]):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T
-from ._sql.options import checked_priority
+from ._sql.rows import checked_priority
 from ._sql.sqlite.queue import SQLiteBase
 from ._sql.statements import PRIORITY
 from .exceptions import Empty, Full
@@ -25,7 +25,7 @@ class PriorityQueue(SQLiteBase[T]):
 
     _KIND = PRIORITY
 
-    def put(
+    def put(  # type: ignore[override]  # persist-queue has the priority before block
         self, item: T, priority: int = 0, block: bool = True, timeout: float | None = None
     ) -> int | None:
         """Store an item.
@@ -49,7 +49,7 @@ class PriorityQueue(SQLiteBase[T]):
         """Store an item if there is room now: ``put(item, priority, block=False)``."""
         return self.put(item, priority, False)
 
-    def put_many(
+    def put_many(  # type: ignore[override]
         self,
         items: Iterable[T],
         priority: int = 0,
@@ -75,4 +75,4 @@ class PriorityQueue(SQLiteBase[T]):
         return self._put_rows(lambda item: self._prioritised(item, number), items, block, timeout)
 
     def _prioritised(self, item: T, priority: int) -> tuple[Any, ...]:
-        return *self._row(item), priority
+        return *self._rows.of(item), priority

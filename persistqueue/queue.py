@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._core.arguments import NO_ITEM, T, whole
+from ._core import call
+from ._core.arguments import NO_ITEM, T, check_room, whole
 from ._core.deadline import FOREVER, Deadline
 from ._core.inflight import AT_TASK_DONE, AUTOSAVE
 from ._core.queue_threads import ThreadedQueue
@@ -99,7 +100,7 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
             ValueError: the timeout is negative.
         """
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
-        self._shell.append([self._encode(item)], deadline)
+        self._shell.run(call.append([self._encode(item)], deadline))
 
     def put_nowait(self, item: T) -> None:
         """Store an item if there is room now: ``put(item, block=False)``."""
@@ -121,9 +122,9 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
         """
         deadline = Deadline.of(block, timeout)
         records = [self._encode(item) for item in items]
-        self._check_room(len(records))
+        check_room(len(records), self.maxsize)
         if records:
-            self._shell.append(records, deadline)
+            self._shell.run(call.append(records, deadline))
 
     # -- get ------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
             QueueShutDown, QueueClosed: no more items are handed out.
             ValueError: the timeout is negative.
         """
-        item: T = self._shell.take(1, Deadline.of(block, timeout))[0].item
+        item: T = (self._shell.run(call.take(1, Deadline.of(block, timeout))))[0].item
         return item
 
     def get_nowait(self) -> T:
@@ -168,6 +169,6 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
         if item is not NO_ITEM:
-            self._shell.item_done(item)
+            self._shell.run(call.item_done(item))
         else:
-            self._shell.task_done(count if count == 1 else whole("count", count, 1))
+            self._shell.run(call.task_done(count if count == 1 else whole("count", count, 1)))

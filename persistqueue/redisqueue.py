@@ -6,7 +6,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._core.arguments import NO_ITEM, T, one_of, whole
+from ._core import call
+from ._core.arguments import NO_ITEM, T, check_room, one_of, whole
 from ._core.deadline import Deadline
 from ._core.queue_threads import ThreadedQueue, each
 from ._core.threads import ThreadShell
@@ -15,7 +16,7 @@ from ._redis.scripts import parts_of
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ._core.store import Record
 
@@ -102,7 +103,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             NotEnoughReplicas: it is stored, but too few replicas have confirmed it.
             ValueError: the timeout is negative.
         """
-        stored = self._shell.append([self._encode(item)], Deadline.of(block, timeout))
+        stored = self._shell.run(call.append([self._encode(item)], Deadline.of(block, timeout)))
         return bool(stored[0]) if self._UNIQUE else None
 
     def put_nowait(self, item: T) -> Any:
@@ -126,8 +127,8 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         """
         deadline = Deadline.of(block, timeout)
         records = each(self._encode, items)
-        self._check_room(len(records))
-        stored = self._shell.append(records, deadline) if records else ()
+        check_room(len(records), self.maxsize)
+        stored = self._shell.run(call.append(records, deadline)) if records else ()
         return list(map(bool, stored)) if self._UNIQUE else None
 
     # -- get ------------------------------------------------------------------------
@@ -147,7 +148,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             QueueUnreachable, ServerRefused: the server cannot be asked.
             ValueError: the timeout is negative.
         """
-        item: T = self._shell.take(1, Deadline.of(block, timeout))[0].item
+        item: T = (self._shell.run(call.take(1, Deadline.of(block, timeout))))[0].item
         return item
 
     def get_nowait(self) -> T:
@@ -160,7 +161,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         if not most:
             return []
         try:
-            return [record.item for record in self._shell.take(most, Deadline(False))]
+            return [record.item for record in self._shell.run(call.take(most, Deadline(False)))]
         except Empty:
             return []
 
@@ -185,7 +186,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         done, wanted = 0, list(items)
         while wanted:
             found: list[Record] = []
-            lost = self._shell.settle_picked(self._picking(wanted, found))
+            lost = self._shell.run(call.settle_picked(self._picking(wanted, found)))
             done += len(found) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
@@ -220,10 +221,11 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         while wanted:
             found: list[Record] = []
             pick = self._picking(wanted, found)
+            lost: Sequence[Record]
             if back:
-                lost = self._shell.finish(self._store.put_behind, pick)
+                lost = self._shell.run(call.finish(self._store.put_behind, pick))
             else:
-                lost = self._shell.return_picked(pick)
+                lost = self._shell.run(call.return_picked(pick))
             done += len(found) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
@@ -248,9 +250,9 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         try:
             while left:
                 if item is not NO_ITEM:
-                    strangers = self._shell.item_done(item)
+                    strangers = self._shell.run(call.item_done(item))
                 else:
-                    strangers = self._shell.task_done(left)
+                    strangers = self._shell.run(call.task_done(left))
                 left = len(strangers or ())  # this object may have taken them again
                 lost += left
         except ValueError:
@@ -264,13 +266,13 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         Returns:
             how many batches it holds.
         """
-        alive: int = self._shell.request(self._store.heartbeat, writes=True)
+        alive: int = self._shell.run(call.write(self._store.heartbeat))
         return alive
 
     def newest(self, count: int) -> list[T]:
         """Return the last so many items that wait, and leave them there; the newest is last."""
-        items: list[T] = self._shell.request(
-            partial(self._store.newest, whole("count", count, 1)), writes=False
+        items: list[T] = self._shell.run(
+            call.look(partial(self._store.newest, whole("count", count, 1)))
         )
         return items
 
@@ -370,13 +372,13 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         for part in parts_of(lists):
             gone = self._do(self._store.swept, verb, part)
             if gone:
-                self._shell.finish(len, self._picking_in(gone))
+                self._shell.run(call.finish(len, self._picking_in(gone)))
         if lists:
             self._do(self._store.sweep.confirm)
         return len(lists)
 
     def _do(self, function: Any, *arguments: Any) -> Any:
-        return self._shell.request(partial(function, *arguments), writes=True)
+        return self._shell.run(call.write(partial(function, *arguments)))
 
 
 class RedisUniqueQueue(RedisQueue[T]):

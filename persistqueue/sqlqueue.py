@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from ._core.arguments import T
-from ._sql.queue import PlainPuts
 from ._sql.sqlite.queue import SQLiteBase
 from ._sql.statements import FILO, UNIQUE
 from .exceptions import Empty, Full
@@ -19,7 +18,7 @@ __all__ = [
 ]
 
 
-class SQLiteQueue(PlainPuts[T], SQLiteBase[T]):
+class SQLiteQueue(SQLiteBase[T]):
     """A first-in first-out queue in an SQLite database.
 
     Any number of threads may share an object, and any number of objects and processes may

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
+from .._core import call
 from .._core.arguments import ON_CORRUPT, T, absolute, one_of, uncopied, whole
 from .._core.block import Damaged
 from .._sql.schema import folded
@@ -25,7 +26,9 @@ from .transaction import Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from .._core.call import Call
     from .._core.deadline import Deadline
+    from .._core.store import Record
     from .readers import QueueRow, Rows, Source
 
 MOST = 2**62  # items: no more are ever there
@@ -254,12 +257,14 @@ class BrokerQueueFace(Generic[T]):
     def __contains__(self, item: object) -> bool:
         raise TypeError("'in' would have to take every item out; browse() shows what is there")
 
-    def _take(self, most: int, deadline: Deadline, since: float | None = None) -> Any:
-        """Take up to ``most`` items: a list of records, or an awaitable of one.
+    def _take(
+        self, most: int, deadline: Deadline, since: float | None = None
+    ) -> Call[list[Record]]:
+        """Return the call that takes up to ``most`` items.
 
         With ``since`` it must not wait: others that wait would be asked in vain again and again.
         """
-        return self._shell.take(most, deadline, False, self._taking(most, since), self._key)
+        return call.take(most, deadline, False, self._taking(most, since), self._key)
 
     def _taking(self, most: int, since: float | None = None) -> Callable[[], Any]:
         return partial(self._store.take, self.name, most, a_time("since", since))

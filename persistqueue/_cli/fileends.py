@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from .._core import call
 from .._core.block import Damaged
 from .._core.cursor import Position, State
 from .._core.deadline import FOREVER
@@ -89,7 +90,7 @@ class _FileEnd(End):
                 raise Undone(error) from error
 
         assert self._shell is not None
-        return self._shell.request(whole, writes=True)
+        return self._shell.run(call.write(whole))
 
     def close(self) -> None:
         if self._shell is not None:
@@ -171,7 +172,9 @@ class FileSource(_FileEnd, Source):
 
         gone: int = self._do(act)
         assert self._shell is not None
-        self._shell.sync()  # else a loss of power could bring back what the journal forgets
+        self._shell.run(
+            call.sync()
+        )  # else a loss of power could bring back what the journal forgets
         return gone
 
     def _same(self, regions: list[list[Any]], tail: Position) -> bool:
@@ -315,7 +318,7 @@ class EngineTarget(_RecordTarget):
 
     def put(self, stored: Sequence[bytes], mover: Mover) -> int:  # noqa: ARG002
         assert self._shell is not None
-        self._shell.append(list(stored), FOREVER)
+        self._shell.run(call.append(list(stored), FOREVER))
         return 0
 
     def has(self, mover: Mover, note: Any) -> bool:  # noqa: ARG002

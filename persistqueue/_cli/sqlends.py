@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._broker.statements import HELD as HELD_BY_BROKERS
 from .._broker.statements import QUEUES
+from .._core import call
 from .._core.codec import RowCodec
 from .._core.inflight import AT_TAKE
 from .._core.threads import ThreadShell
@@ -56,7 +57,7 @@ class SqlEnd(End):
 
     def _do(self, act: Callable[[], Any]) -> Any:
         assert self._shell is not None
-        return self._shell.request(partial(self.store.guard, act), writes=True)
+        return self._shell.run(call.write(partial(self.store.guard, act)))
 
     def close(self) -> None:
         if self._shell is not None:
@@ -78,11 +79,8 @@ class SqlSource(SqlEnd, Source):
         if self._snapshot is not None:
             return self._snapshot(statement, values)
         assert self._shell is not None
-        found: list[Any] = self._shell.request(
-            partial(self.store._rows, statement, values),  # noqa: SLF001 - a look of its own
-            writes=False,
-        )
-        return found
+        rows = partial(self.store._rows, statement, values)  # noqa: SLF001 - a look of its own
+        return self._shell.run(call.look(rows))
 
     def look(self, rows: Rows) -> None:
         """Read a snapshot, and write nothing."""

@@ -40,6 +40,16 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
     return value
 
 
+def check_room(count: int, maxsize: int) -> None:
+    """Raise an error if so many items never fit.
+
+    Raises:
+        ValueError: that.
+    """
+    if 0 < maxsize < count:
+        raise ValueError(f"{count} items never fit in a queue of maxsize {maxsize}")
+
+
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """Return one of a few words, or raise an error that lists them."""
     if value not in allowed:

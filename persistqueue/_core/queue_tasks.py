@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic
 
 from .. import exceptions
+from . import call
 from .arguments import T, uncopied, whole
 from .deadline import FOREVER, Deadline
 from .log import warn
@@ -88,7 +89,10 @@ class TaskedQueue(AsyncOpened, Generic[T]):
             Everything that ``get`` raises.
         """
         most = whole("max_items", max_items, 1)
-        return [record.item for record in await self._shell.take(most, Deadline.of(True, timeout))]
+        return [
+            record.item
+            for record in await self._shell.run(call.take(most, Deadline.of(True, timeout)))
+        ]
 
     async def peek(self) -> T:
         """Return the next item and leave it in the queue.
@@ -96,7 +100,7 @@ class TaskedQueue(AsyncOpened, Generic[T]):
         Raises:
             AsyncEmpty: there is none.
         """
-        item: T = (await self._shell.peek())[0].item
+        item: T = (await self._shell.run(call.peek()))[0].item
         return item
 
     @asynccontextmanager
@@ -109,9 +113,9 @@ class TaskedQueue(AsyncOpened, Generic[T]):
         deadline = Deadline.of(block, timeout)
         records: list[Record] = []
         try:
-            records = await self._shell.take(1, deadline, holds=True)
+            records = await self._shell.run(call.take(1, deadline, holds=True))
             yield records[0].item
-            await self._shell.settle(records)
+            await self._shell.run(call.settle(records))
         except GeneratorExit:
             self._shell.give_back_soon(records)
             raise
@@ -130,7 +134,7 @@ class TaskedQueue(AsyncOpened, Generic[T]):
     async def _settle(self, records: list[Record]) -> None:
         """Finish what a block or a loop is through with; where that fails, it comes again."""
         try:
-            await self._shell.settle(records)
+            await self._shell.run(call.settle(records))
         except Exception:
             await self._give_back(records)
             raise
@@ -156,18 +160,18 @@ class TaskedQueue(AsyncOpened, Generic[T]):
         Raises:
             FormatError: another serializer wrote what is there.
         """
-        done: bool = await self._shell.request(self._store.set_aside, writes=True)
+        done: bool = await self._shell.run(call.write(self._store.set_aside))
         return done
 
     async def join(self) -> None:
         """Wait until every item that was put is finished."""
-        await self._shell.join()
+        await self._shell.run(call.join())
 
     # -- look -----------------------------------------------------------------------
 
     async def qsize(self) -> int:
         """Return how many items could be taken now."""
-        count: int = await self._shell.count()
+        count: int = await self._shell.run(call.count())
         return count
 
     async def empty(self) -> bool:
@@ -182,7 +186,7 @@ class TaskedQueue(AsyncOpened, Generic[T]):
 
     async def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        await self._shell.sync()
+        await self._shell.run(call.sync())
 
     async def shutdown(self, immediate: bool = False) -> None:
         """Refuse puts on this object from now on, and gets when nothing is left.
@@ -217,7 +221,7 @@ class _Loop(Generic[T]):
         if held:
             await self._queue._settle(held)
         try:
-            self._held = await self._shell.take(1, FOREVER, holds=True)
+            self._held = await self._shell.run(call.take(1, FOREVER, holds=True))
         except (exceptions.QueueShutDown, exceptions.QueueClosed):
             raise StopAsyncIteration from None
         item: T = self._held[0].item

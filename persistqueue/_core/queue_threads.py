@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import exceptions
+from . import call
 from .arguments import T, uncopied, whole
 from .deadline import FOREVER, Deadline
 from .log import warn
@@ -81,7 +82,9 @@ class ThreadedQueue(Opened, Generic[T]):
             Everything that ``get`` raises.
         """
         most = whole("max_items", max_items, 1)
-        return [record.item for record in self._shell.take(most, Deadline.of(True, timeout))]
+        return [
+            record.item for record in self._shell.run(call.take(most, Deadline.of(True, timeout)))
+        ]
 
     def peek(self) -> T:
         """Return the next item and leave it in the queue.
@@ -89,7 +92,7 @@ class ThreadedQueue(Opened, Generic[T]):
         Raises:
             Empty: there is none.
         """
-        item: T = self._shell.peek()[0].item
+        item: T = self._shell.run(call.peek())[0].item
         return item
 
     @contextmanager
@@ -102,9 +105,9 @@ class ThreadedQueue(Opened, Generic[T]):
         deadline = Deadline.of(block, timeout)
         records: list[Record] = []
         try:  # one for all of it: Ctrl-C may come between any two lines
-            records = self._shell.take(1, deadline, holds=True)
+            records = self._shell.run(call.take(1, deadline, holds=True))
             yield records[0].item
-            self._shell.settle(records)
+            self._shell.run(call.settle(records))
         except GeneratorExit:
             self._shell.give_back_soon(records)
             raise
@@ -121,9 +124,9 @@ class ThreadedQueue(Opened, Generic[T]):
         while True:
             records: list[Record] = []
             try:
-                records = self._shell.take(1, FOREVER, holds=True)
+                records = self._shell.run(call.take(1, FOREVER, holds=True))
                 yield records[0].item
-                self._shell.settle(records)
+                self._shell.run(call.settle(records))
             except GeneratorExit:
                 self._shell.give_back_soon(records)
                 raise
@@ -154,18 +157,18 @@ class ThreadedQueue(Opened, Generic[T]):
         Raises:
             FormatError: another serializer wrote what is there.
         """
-        done: bool = self._shell.request(self._store.set_aside, writes=True)
+        done: bool = self._shell.run(call.write(self._store.set_aside))
         return done
 
     def join(self) -> None:
         """Wait until every item that was put is finished."""
-        self._shell.join()
+        self._shell.run(call.join())
 
     # -- look -----------------------------------------------------------------------
 
     def qsize(self) -> int:
         """Return how many items could be taken now."""
-        count: int = self._shell.count()
+        count: int = self._shell.run(call.count())
         return count
 
     def empty(self) -> bool:
@@ -183,7 +186,7 @@ class ThreadedQueue(Opened, Generic[T]):
 
     def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        self._shell.sync()
+        self._shell.run(call.sync())
 
     def shutdown(self, immediate: bool = False) -> None:
         """Refuse puts on this object from now on, and gets when nothing is left.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import Empty, Full, QueueClosed
@@ -33,6 +34,7 @@ from .waiters import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from .call import Call
     from .deadline import Deadline
     from .inflight import Book, Finish
     from .store import Record, Store
@@ -181,6 +183,15 @@ class Shell:
     def call(self, op: Op) -> Any:
         """See one op through and return its result."""
         raise NotImplementedError
+
+    def _bound(self, call: Call[Any]) -> Callable[[list[Record]], None] | None:
+        """Note whose call it is; returns what fills its load."""
+        pick = call.pick
+        if pick is None:
+            if call.verb == TAKE:
+                call.owner = self.caller()
+            return None
+        return partial(pick, self._takes, self.caller())
 
     def _resolve(
         self,

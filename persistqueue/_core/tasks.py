@@ -44,6 +44,7 @@ from .watcher import watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from .call import Call, R
     from .inflight import Finish
     from .store import Record, Store
     from .worker import Hops
@@ -138,6 +139,11 @@ class TaskShell(Forsaking):
         return owner
 
     # -- one call -------------------------------------------------------------------
+
+    async def run(self, call: Call[R]) -> R:
+        """See a call through; gives its result, or raises its error."""
+        result: R = await self.call(call, self._bound(call), call.withdraws)
+        return result
 
     async def call(
         self,

@@ -35,6 +35,7 @@ from .watcher import watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .call import Call, R
     from .inflight import Finish
     from .store import Record, Store
 
@@ -129,16 +130,17 @@ class ThreadShell(Shell):
         act: Callable[[Sequence[Record]], Any] | None = None,
     ) -> Any:
         """Settle or give back what ``pick`` picks; if that fails, it is as before."""
-        if self._closed and self._is_settled(verb):
+        return self._see_through(Op(verb, [], act=act), pick)
+
+    def _see_through(self, op: Op, pick: Callable[[list[Record]], None]) -> Any:
+        if self._closed and self._is_settled(op.verb):
             return None
-        records: list[Record] = []
-        op = Op(verb, records, act=act)
         try:
             return self.call(op, pick)
         except BaseException:  # Ctrl-C may come when it is stored already
             if op.result is None:
                 with self._mutex:
-                    self._takes.restore(records, verb)
+                    self._takes.restore(op.load, op.verb)
             raise
 
     def taken(self) -> list[Record]:
@@ -151,6 +153,12 @@ class ThreadShell(Shell):
             super().passed(records)
 
     # -- one call -------------------------------------------------------------------
+
+    def run(self, call: Call[R]) -> R:
+        """See a call through; returns its result, or raises its error."""
+        pick = self._bound(call)
+        result: R = self.call(call) if pick is None else self._see_through(call, pick)
+        return result
 
     def call(self, op: Op, pick: Callable[[list[Record]], None] | None = None) -> Any:
         """See one op through and return its result.

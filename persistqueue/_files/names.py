@@ -13,6 +13,7 @@ import threading
 import weakref
 from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from .._core import call
 from .._core.deadline import monotonic
 from .._core.hooks import Hooked, Lazy, refuse_replaced
 from ..exceptions import PersistQueueError, QueueClosed
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from .._core.disk import File
     from .._core.session import Shell
+    from .._core.tasks import TaskShell
+    from .._core.threads import ThreadShell
     from ..engines._store import EngineStore
     from .store import ChunkFileStore
 
@@ -94,7 +97,7 @@ class _Mutex:
         if queue is None:
             return False
         try:
-            queue._shell.count()  # sees what other processes did
+            queue._shell.run(call.count())  # sees what other processes did
         except (PersistQueueError, OSError):  # the waiting thread's next call says so
             return True
         return moved(before, queue._standing())
@@ -178,6 +181,8 @@ class FileNames(Hooked):
 class AsyncQueueNames(FileNames):
     """The same for asyncio."""
 
+    _shell: TaskShell
+
     _HOOKS: ClassVar = {
         **_HOOKS,
         "_async_init": "Override __aenter__, and call it: it opens the queue.",
@@ -200,12 +205,14 @@ class AsyncQueueNames(FileNames):
         return self._shell.ready
 
     async def _loadinfo(self) -> dict[str, Any]:
-        await self._shell.count()
+        await self._shell.run(call.count())
         return self._store.state.mapping()
 
 
 class QueueNames(FileNames):
     """The same for threads."""
+
+    _shell: ThreadShell
 
     mutex = Lazy(_Mutex)
     not_empty = Lazy(lambda queue: _Condition(queue.mutex, _came))
@@ -216,17 +223,17 @@ class QueueNames(FileNames):
     def tailf(self) -> Any:
         """The chunk file that is read from, at the next item; reading there takes nothing."""
         try:
-            found = self._shell.request(self._store.next_place, writes=False)
+            found = self._shell.run(call.look(self._store.next_place))
         except QueueClosed:
             found = None
         return self._store.tailf if found is None else _reader(*found)
 
     def _qsize(self) -> int:
-        size: int = self._shell.count()
+        size: int = self._shell.run(call.count())
         return size
 
     def _loadinfo(self) -> dict[str, Any]:
-        self._shell.count()
+        self._shell.run(call.count())
         return self._store.state.mapping()
 
     def _standing(self) -> _Standing:

@@ -148,10 +148,6 @@ class FileQueue(FileNames, Generic[T]):
             )
         return record
 
-    def _check_room(self, count: int) -> None:
-        if 0 < self.maxsize < count:
-            raise ValueError(f"{count} items never fit in a queue of maxsize {self.maxsize}")
-
 
 def file_store(
     path: str,

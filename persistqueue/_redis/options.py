@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from .._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
 from .._core.codec import RowCodec
 from .._core.inflight import Finish
-from .._core.inflight_acks import Leased
+from .._core.inflight_acks import Leased, Unacked
 from .._core.log import warn
 from ..serializers import json
 from .connection import Replicas
@@ -22,9 +22,10 @@ from .store import RedisStore
 from .textcodec import TextCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from .._core.inflight_acks import Unacked
+    from .._core.call import Pick
+    from .._core.inflight import Book
     from .._core.store import Record
 
 LOCAL = "redis://localhost:6379/0"
@@ -128,20 +129,15 @@ class RedisFace(Generic[T]):
         data = self._codec.encode(item)
         return data if isinstance(data, bytes) else data.encode()
 
-    def _check_room(self, count: int) -> None:
-        if 0 < self.maxsize < count:
-            raise ValueError(f"{count} items never fit in a queue of maxsize {self.maxsize}")
-
-    def _picking(self, items: Iterable[Any], found: list[Record]) -> Callable[[list[Record]], None]:
+    def _picking(self, items: Iterable[Any], found: list[Record]) -> Pick:
         """Return what picks the records of items: of the very object, else of an equal one.
 
         Args:
             found: filled with what was picked.
         """
-        book: Unacked = self._shell.takes
-        owner = self._shell.caller()
 
-        def pick(into: list[Record]) -> None:
+        def pick(book: Book, owner: object, into: list[Record]) -> None:
+            assert isinstance(book, Unacked)
             for item in items:
                 before = len(into)
                 book.pick_same(item, owner, into)
@@ -165,10 +161,14 @@ class RedisFace(Generic[T]):
             )
         return done
 
-    def _picking_in(self, lists: frozenset[int]) -> Callable[[list[Record]], None]:
+    def _picking_in(self, lists: frozenset[int]) -> Pick:
         """Return what picks everything that is in these lists."""
-        book: Unacked = self._shell.takes
-        return partial(book.pick_in, lists)
+
+        def pick(book: Book, _owner: object, into: list[Record]) -> None:
+            assert isinstance(book, Unacked)
+            book.pick_in(lists, into)
+
+        return pick
 
     def _blocked(self, tries: tuple[int, int]) -> bool:
         """Return whether an item was tried too often, and for too long."""

@@ -3,25 +3,26 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .._core import call
 from .._core.arguments import NO_ITEM, T, one_of
 from .._core.deadline import Deadline
-from .options import AckFace
-from .queue import PlainPuts
+from .queue import SQLBase
 from .statements import ACKED, FAILED, HELD, READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .ackcalls import AckCalls
     from .acks import AckStore
 
 
-class AckBase(AckFace, PlainPuts[T]):
+class AckBase(SQLBase[T]):
     """What is taken is acked, or comes again; a subclass says in which database."""
 
     _store: AckStore
+    _calls: AckCalls
 
     # -- get ------------------------------------------------------------------------
 
@@ -47,11 +48,11 @@ class AckBase(AckFace, PlainPuts[T]):
             ValueError: the timeout is negative; ``next_in_order`` without ``id``.
             Everything that ``SQLiteQueue.get`` raises.
         """
-        act = self._following(next_in_order, id)
+        act = self._calls.following(next_in_order, id)
         if act is None:
             return super().get(block, timeout, id, raw)
-        taken = self._shell.take(1, Deadline.of(block, timeout), act=act)
-        return self._shown(taken[0], raw)
+        taken = self._shell.run(call.take(1, Deadline.of(block, timeout), act=act))
+        return self._rows.shown(taken[0]) if raw else taken[0].item
 
     # -- finish ---------------------------------------------------------------------
 
@@ -119,20 +120,22 @@ class AckBase(AckFace, PlainPuts[T]):
         return self._finish_many(READY, items, ids, back)
 
     def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
-        moved: list[int] = self._shell.finish(*self._finishing(status, item, id, to_back))
+        calls = self._calls
+        moved = self._shell.run(calls.one(status, item, id, to_back))
         if moved:
             return moved[0]
-        self._say_unknown([None], item, id)
+        calls.say_unknown([None], item, id)
         return None
 
     def _finish_many(
         self, status: int, items: Any, ids: Any, to_back: bool = False
     ) -> list[int | None]:
-        finishing = self._finishing_many(status, items, ids, to_back)
+        calls = self._calls
+        finishing = calls.many(status, items, ids, to_back)
         if finishing is None:
             return []
-        moved: list[int | None] = self._shell.finish(*finishing)
-        self._say_unknown(moved, None, ids)
+        moved = self._shell.run(finishing)
+        calls.say_unknown(moved, None, ids)
         return moved
 
     def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
@@ -151,7 +154,7 @@ class AckBase(AckFace, PlainPuts[T]):
             force: make ready what living workers hold as well.  Such an item is worked on twice,
                 and an ``ack`` of the first worker, unless it names the id, changes nothing.
         """
-        self._shell.finish(*self._resuming(force))
+        self._shell.run(self._calls.resume(force=bool(force)))
 
     def clear_acked_data(
         self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False
@@ -166,8 +169,8 @@ class AckBase(AckFace, PlainPuts[T]):
         Returns:
             how many were deleted.
         """
-        deleted: int = self._write(self._clearing(max_delete, keep_latest, clear_ack_failed))
-        return deleted
+        clear = self._calls.clear(max_delete, keep_latest, failed_too=bool(clear_ack_failed))
+        return self._shell.run(clear)
 
     # -- look -----------------------------------------------------------------------
 
@@ -189,8 +192,7 @@ class AckBase(AckFace, PlainPuts[T]):
 
     def active_size(self) -> int:
         """Return how many items wait or are handed out."""
-        waiting: int = self._shell.request(lambda: self._store.counts()[1], writes=False)
-        return waiting
+        return self._shell.run(call.look(lambda: self._store.counts()[1]))
 
     def queue(self) -> list[dict[str, Any]]:
         """Return everything that is stored, acked items too, in order of id.
@@ -201,5 +203,4 @@ class AckBase(AckFace, PlainPuts[T]):
         return super().queue()
 
     def _count_of(self, status: int) -> int:
-        count: int = self._shell.request(partial(self._store.count_status, status), writes=False)
-        return count
+        return self._shell.run(self._calls.count(status))

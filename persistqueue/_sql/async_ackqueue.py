@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .._core import call
 from .._core.arguments import NO_ITEM, T, one_of
 from .._core.deadline import Deadline
-from .async_queue import AsyncPlainPuts
-from .options import AckFace
+from .async_queue import AsyncSQLBase
 from .statements import ACKED, FAILED, HELD, READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .ackcalls import AckCalls
     from .acks import AckStore
 
 
-class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
+class AsyncAckBase(AsyncSQLBase[T]):
     """What is taken is acked, or comes again; a subclass says in which database."""
 
     _store: AckStore
+    _calls: AckCalls
 
     # -- get ------------------------------------------------------------------------
 
@@ -46,11 +47,11 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
             ValueError: the timeout is negative; ``next_in_order`` without ``id``.
             Everything that ``AsyncSQLiteQueue.get`` raises.
         """
-        act = self._following(next_in_order, id)
+        act = self._calls.following(next_in_order, id)
         if act is None:
             return await super().get(block, timeout, id, raw)
-        taken = await self._shell.take(1, Deadline.of(block, timeout), act=act)
-        return self._shown(taken[0], raw)
+        taken = await self._shell.run(call.take(1, Deadline.of(block, timeout), act=act))
+        return self._rows.shown(taken[0]) if raw else taken[0].item
 
     # -- finish ---------------------------------------------------------------------
 
@@ -120,20 +121,22 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
         return await self._finish_many(READY, items, ids, back)
 
     async def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
-        moved: list[int] = await self._shell.finish(*self._finishing(status, item, id, to_back))
+        calls = self._calls
+        moved = await self._shell.run(calls.one(status, item, id, to_back))
         if moved:
             return moved[0]
-        self._say_unknown([None], item, id)
+        calls.say_unknown([None], item, id)
         return None
 
     async def _finish_many(
         self, status: int, items: Any, ids: Any, to_back: bool = False
     ) -> list[int | None]:
-        finishing = self._finishing_many(status, items, ids, to_back)
+        calls = self._calls
+        finishing = calls.many(status, items, ids, to_back)
         if finishing is None:
             return []
-        moved: list[int | None] = await self._shell.finish(*finishing)
-        self._say_unknown(moved, None, ids)
+        moved = await self._shell.run(finishing)
+        calls.say_unknown(moved, None, ids)
         return moved
 
     async def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
@@ -152,7 +155,7 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
             force: make ready what living workers hold as well.  Such an item is worked on twice,
                 and an ``ack`` of the first worker, unless it names the id, changes nothing.
         """
-        await self._shell.finish(*self._resuming(force))
+        await self._shell.run(self._calls.resume(force=bool(force)))
 
     async def clear_acked_data(
         self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False
@@ -167,8 +170,8 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
         Returns:
             how many were deleted.
         """
-        deleted: int = await self._write(self._clearing(max_delete, keep_latest, clear_ack_failed))
-        return deleted
+        clear = self._calls.clear(max_delete, keep_latest, failed_too=bool(clear_ack_failed))
+        return await self._shell.run(clear)
 
     # -- look -----------------------------------------------------------------------
 
@@ -190,8 +193,7 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
 
     async def active_size(self) -> int:
         """Return how many items wait or are handed out."""
-        waiting: int = await self._shell.request(lambda: self._store.counts()[1], writes=False)
-        return waiting
+        return await self._shell.run(call.look(lambda: self._store.counts()[1]))
 
     async def queue(self) -> list[dict[str, Any]]:
         """Return everything that is stored, acked items too, in order of id.
@@ -202,7 +204,4 @@ class AsyncAckBase(AckFace, AsyncPlainPuts[T]):
         return await super().queue()
 
     async def _count_of(self, status: int) -> int:
-        count: int = await self._shell.request(
-            partial(self._store.count_status, status), writes=False
-        )
-        return count
+        return await self._shell.run(self._calls.count(status))

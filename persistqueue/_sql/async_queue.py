@@ -5,30 +5,84 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._core.arguments import NO_ITEM, T, whole
+from .._core import call
+from .._core.arguments import NO_ITEM, T, check_room, whole
 from .._core.deadline import FOREVER, Deadline
 from .._core.queue_tasks import TaskedQueue
 from .._core.turns import each
 from ..exceptions import AsyncEmpty
 from .names import AsyncSqlQueueNames
-from .options import SqlFace, in_range, no_row, row_id, to_update
+from .rows import Rows, in_range, no_row, row_id, to_update
+from .statements import FIFO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .._core.store import Record
     from .._core.worker import Hops  # async only
+    from .statements import Kind
+    from .store import SqlStore
 
 
-class AsyncSQLBase(AsyncSqlQueueNames, SqlFace[T], TaskedQueue[T]):
-    """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
+class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
+    """A queue in a table of an SQL database; a subclass says in which."""
+
+    _KIND: Kind = FIFO
+    _store: SqlStore
+    _rows: Rows
 
     _hops: Hops  # async only
 
     # -- put ------------------------------------------------------------------------
 
+    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id; None if a unique queue holds an equal item already.
+
+        Raises:
+            AsyncFull: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            AsyncQueueShutDown, QueueClosed: no more items are taken in.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueFailed: a commit failed, or the file was removed; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        return await self._put(self._rows.of(item), block, timeout)
+
+    async def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return await self.put(item, False)
+
+    async def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids, as ``put`` returns them.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        return await self._put_rows(self._rows.of, items, block, timeout)
+
     async def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
-        found: int | None = (await self._shell.append([row], deadline))[0]
+        found: int | None = (await self._shell.run(call.append([row], deadline)))[0]
         return found
 
     async def _put_rows(
@@ -40,8 +94,8 @@ class AsyncSQLBase(AsyncSqlQueueNames, SqlFace[T], TaskedQueue[T]):
     ) -> list[int | None]:
         deadline = Deadline.of(block, timeout)
         records = await each(encode, items)
-        self._check_room(len(records))
-        return list(await self._shell.append(records, deadline)) if records else []
+        check_room(len(records), self.maxsize)
+        return list(await self._shell.run(call.append(records, deadline))) if records else []
 
     # -- get ------------------------------------------------------------------------
 
@@ -69,18 +123,20 @@ class AsyncSQLBase(AsyncSqlQueueNames, SqlFace[T], TaskedQueue[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None and not raw:
-            item: T = (await self._shell.take(1, deadline))[0].item
+            item: T = (await self._shell.run(call.take(1, deadline)))[0].item
             return item  # no call behind the take: Ctrl-C comes with calls
         if id is None:
-            return self._shown((await self._shell.take(1, deadline))[0], raw)
-        return self._shown(await self._take_id(row_id(id)), raw)
+            record = (await self._shell.run(call.take(1, deadline)))[0]
+        else:
+            record = await self._take_id(row_id(id))
+        return self._rows.shown(record) if raw else record.item
 
-    async def _take_id(self, number: int) -> Any:
+    async def _take_id(self, number: int) -> Record:
         if not in_range(number):
             raise AsyncEmpty(no_row(number))
         act = partial(self._store.guard, partial(self._store.take_id, number))
         try:
-            taken = await self._shell.take(1, Deadline(False), act=act)
+            taken = await self._shell.run(call.take(1, Deadline(False), act=act))
         except AsyncEmpty:
             raise AsyncEmpty(no_row(number)) from None
         return taken[0]
@@ -111,11 +167,11 @@ class AsyncSQLBase(AsyncSqlQueueNames, SqlFace[T], TaskedQueue[T]):
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
         if item is not NO_ITEM:
-            await self._shell.item_done(item)
+            await self._shell.run(call.item_done(item))
         elif count is None:
-            await self._shell.all_done()
+            await self._shell.run(call.all_done())
         else:
-            await self._shell.task_done(whole("count", count, 1))
+            await self._shell.run(call.task_done(whole("count", count, 1)))
 
     # -- rows -----------------------------------------------------------------------
 
@@ -134,7 +190,7 @@ class AsyncSQLBase(AsyncSqlQueueNames, SqlFace[T], TaskedQueue[T]):
             SerializationError, ItemTooLarge: it cannot be stored.
         """
         number, item = to_update(item, id)
-        data = self._codec.encode(item)
+        data = self._rows.codec.encode(item)
         if in_range(number):
             await self._write(partial(self._store.update, number, data))
         return number
@@ -145,61 +201,29 @@ class AsyncSQLBase(AsyncSqlQueueNames, SqlFace[T], TaskedQueue[T]):
         Returns:
             dicts of ``id``, ``data`` and ``timestamp``.
         """
-        return await self._look_at(lambda: self._listed(self._store.all_rows()))
+        return await self._look_at(lambda: self._rows.listed(self._store))
 
     async def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        await self._shell.count()  # opens it; raises if it is closed
+        await self._shell.run(call.count())  # opens it; raises if it is closed
         found: list[dict[str, Any]] = await self._hops.run(rows)
         return found
 
     async def _write(self, function: Any) -> Any:
-        return await self._shell.request(partial(self._store.guard, function), writes=True)
+        return await self._shell.run(call.write(partial(self._store.guard, function)))
 
+    # -- look -----------------------------------------------------------------------
 
-class AsyncPlainPuts(AsyncSQLBase[T]):
-    """``put`` of an item that needs nothing beside it."""
+    @property
+    def skipped(self) -> int:
+        """Damaged rows that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
 
-    async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
-        """Store an item.
+    @property
+    def _table_name(self) -> str:
+        return self._store.table.quoted
 
-        Args:
-            item: anything that the serializer takes; None is an item like any other.
-            block: wait for room if the queue is full.
-            timeout: seconds to wait for room; None for as long as it takes.
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; queue() lists what is there")
 
-        Returns:
-            the row's id; None if a unique queue holds an equal item already.
-
-        Raises:
-            AsyncFull: there was no room in time.
-            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
-            AsyncQueueShutDown, QueueClosed: no more items are taken in.
-            QueueLocked: another process held the database's lock for too long.
-            OSError: it could not be written (a full disk, say); nothing was stored.
-            QueueFailed: a commit failed, or the file was removed; reopen the queue.
-            ValueError: the timeout is negative.
-        """
-        return await self._put(self._row(item), block, timeout)
-
-    async def put_nowait(self, item: T) -> int | None:
-        """Store an item if there is room now: ``put(item, block=False)``."""
-        return await self.put(item, False)
-
-    async def put_many(
-        self, items: Iterable[T], block: bool = True, timeout: float | None = None
-    ) -> list[int | None]:
-        """Store items in their order with one commit: all of them or none.
-
-        Args:
-            items: read to its end before anything is stored.
-            block: wait until there is room for all.
-            timeout: seconds to wait for room; None for as long as it takes.
-
-        Returns:
-            the rows' ids, as ``put`` returns them.
-
-        Raises:
-            ValueError: they are more than ``maxsize``, so they would never fit.
-            Everything that ``put`` raises.
-        """
-        return await self._put_rows(self._row, items, block, timeout)
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"

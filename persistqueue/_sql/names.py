@@ -11,6 +11,7 @@ import weakref
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .._core import call
 from .._core.deadline import monotonic
 from .._core.hooks import Hooked, Lazy, refuse_replaced
 from ..exceptions import PersistQueueError
@@ -219,7 +220,7 @@ class SqlQueueNames(SqlNames):
     @property
     def unfinished_tasks(self) -> int:
         """Items that are stored and not finished."""
-        left: int = self._shell.request(lambda: self._store.counts()[1], writes=False)
+        left: int = self._shell.run(call.look(lambda: self._store.counts()[1]))
         return left
 
     def _count(self) -> int:
@@ -254,7 +255,7 @@ class SqlQueueNames(SqlNames):
 
     def _newest(self) -> int:
         """Return the highest id of all rows, or 0."""
-        newest = self._shell.request(self._store.newest, writes=False)
+        newest = self._shell.run(call.look(self._store.newest))
         return newest or 0
 
 

@@ -6,25 +6,80 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._core.arguments import NO_ITEM, T, whole
+from .._core import call
+from .._core.arguments import NO_ITEM, T, check_room, whole
 from .._core.deadline import FOREVER, Deadline
 from .._core.queue_threads import ThreadedQueue, each
 from ..exceptions import Empty
 from .names import SqlQueueNames
-from .options import SqlFace, in_range, no_row, row_id, to_update
+from .rows import Rows, in_range, no_row, row_id, to_update
+from .statements import FIFO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .._core.store import Record
+    from .statements import Kind
+    from .store import SqlStore
 
-class SQLBase(SqlQueueNames, SqlFace[T], ThreadedQueue[T]):
-    """A queue in a table of an SQL database; a subclass says in which, and knows how to put."""
+
+class SQLBase(SqlQueueNames, ThreadedQueue[T]):
+    """A queue in a table of an SQL database; a subclass says in which."""
+
+    _KIND: Kind = FIFO
+    _store: SqlStore
+    _rows: Rows
 
     # -- put ------------------------------------------------------------------------
 
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
+        """Store an item.
+
+        Args:
+            item: anything that the serializer takes; None is an item like any other.
+            block: wait for room if the queue is full.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the row's id; None if a unique queue holds an equal item already.
+
+        Raises:
+            Full: there was no room in time.
+            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
+            QueueShutDown, QueueClosed: no more items are taken in.
+            QueueLocked: another process held the database's lock for too long.
+            OSError: it could not be written (a full disk, say); nothing was stored.
+            QueueFailed: a commit failed, or the file was removed; reopen the queue.
+            ValueError: the timeout is negative.
+        """
+        return self._put(self._rows.of(item), block, timeout)
+
+    def put_nowait(self, item: T) -> int | None:
+        """Store an item if there is room now: ``put(item, block=False)``."""
+        return self.put(item, False)
+
+    def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[int | None]:
+        """Store items in their order with one commit: all of them or none.
+
+        Args:
+            items: read to its end before anything is stored.
+            block: wait until there is room for all.
+            timeout: seconds to wait for room; None for as long as it takes.
+
+        Returns:
+            the rows' ids, as ``put`` returns them.
+
+        Raises:
+            ValueError: they are more than ``maxsize``, so they would never fit.
+            Everything that ``put`` raises.
+        """
+        return self._put_rows(self._rows.of, items, block, timeout)
+
     def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
-        found: int | None = self._shell.append([row], deadline)[0]
+        found: int | None = self._shell.run(call.append([row], deadline))[0]
         return found
 
     def _put_rows(
@@ -36,8 +91,8 @@ class SQLBase(SqlQueueNames, SqlFace[T], ThreadedQueue[T]):
     ) -> list[int | None]:
         deadline = Deadline.of(block, timeout)
         records = each(encode, items)
-        self._check_room(len(records))
-        return list(self._shell.append(records, deadline)) if records else []
+        check_room(len(records), self.maxsize)
+        return list(self._shell.run(call.append(records, deadline))) if records else []
 
     # -- get ------------------------------------------------------------------------
 
@@ -65,18 +120,20 @@ class SQLBase(SqlQueueNames, SqlFace[T], ThreadedQueue[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None and not raw:
-            item: T = self._shell.take(1, deadline)[0].item
+            item: T = self._shell.run(call.take(1, deadline))[0].item
             return item  # no call behind the take: Ctrl-C comes with calls
         if id is None:
-            return self._shown(self._shell.take(1, deadline)[0], raw)
-        return self._shown(self._take_id(row_id(id)), raw)
+            record = self._shell.run(call.take(1, deadline))[0]
+        else:
+            record = self._take_id(row_id(id))
+        return self._rows.shown(record) if raw else record.item
 
-    def _take_id(self, number: int) -> Any:
+    def _take_id(self, number: int) -> Record:
         if not in_range(number):
             raise Empty(no_row(number))
         act = partial(self._store.guard, partial(self._store.take_id, number))
         try:
-            taken = self._shell.take(1, Deadline(False), act=act)
+            taken = self._shell.run(call.take(1, Deadline(False), act=act))
         except Empty:
             raise Empty(no_row(number)) from None
         return taken[0]
@@ -104,11 +161,11 @@ class SQLBase(SqlQueueNames, SqlFace[T], ThreadedQueue[T]):
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
         if item is not NO_ITEM:
-            self._shell.item_done(item)
+            self._shell.run(call.item_done(item))
         elif count is None:
-            self._shell.all_done()
+            self._shell.run(call.all_done())
         else:
-            self._shell.task_done(whole("count", count, 1))
+            self._shell.run(call.task_done(whole("count", count, 1)))
 
     # -- rows -----------------------------------------------------------------------
 
@@ -127,7 +184,7 @@ class SQLBase(SqlQueueNames, SqlFace[T], ThreadedQueue[T]):
             SerializationError, ItemTooLarge: it cannot be stored.
         """
         number, item = to_update(item, id)
-        data = self._codec.encode(item)
+        data = self._rows.codec.encode(item)
         if in_range(number):
             self._write(partial(self._store.update, number, data))
         return number
@@ -138,61 +195,29 @@ class SQLBase(SqlQueueNames, SqlFace[T], ThreadedQueue[T]):
         Returns:
             dicts of ``id``, ``data`` and ``timestamp``.
         """
-        return self._look_at(lambda: self._listed(self._store.all_rows()))
+        return self._look_at(lambda: self._rows.listed(self._store))
 
     def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        self._shell.count()  # opens it; raises if it is closed
+        self._shell.run(call.count())  # opens it; raises if it is closed
         found: list[dict[str, Any]] = rows()
         return found
 
     def _write(self, function: Any) -> Any:
-        return self._shell.request(partial(self._store.guard, function), writes=True)
+        return self._shell.run(call.write(partial(self._store.guard, function)))
 
+    # -- look -----------------------------------------------------------------------
 
-class PlainPuts(SQLBase[T]):
-    """``put`` of an item that needs nothing beside it."""
+    @property
+    def skipped(self) -> int:
+        """Damaged rows that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
 
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> int | None:
-        """Store an item.
+    @property
+    def _table_name(self) -> str:
+        return self._store.table.quoted
 
-        Args:
-            item: anything that the serializer takes; None is an item like any other.
-            block: wait for room if the queue is full.
-            timeout: seconds to wait for room; None for as long as it takes.
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; queue() lists what is there")
 
-        Returns:
-            the row's id; None if a unique queue holds an equal item already.
-
-        Raises:
-            Full: there was no room in time.
-            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
-            QueueShutDown, QueueClosed: no more items are taken in.
-            QueueLocked: another process held the database's lock for too long.
-            OSError: it could not be written (a full disk, say); nothing was stored.
-            QueueFailed: a commit failed, or the file was removed; reopen the queue.
-            ValueError: the timeout is negative.
-        """
-        return self._put(self._row(item), block, timeout)
-
-    def put_nowait(self, item: T) -> int | None:
-        """Store an item if there is room now: ``put(item, block=False)``."""
-        return self.put(item, False)
-
-    def put_many(
-        self, items: Iterable[T], block: bool = True, timeout: float | None = None
-    ) -> list[int | None]:
-        """Store items in their order with one commit: all of them or none.
-
-        Args:
-            items: read to its end before anything is stored.
-            block: wait until there is room for all.
-            timeout: seconds to wait for room; None for as long as it takes.
-
-        Returns:
-            the rows' ids, as ``put`` returns them.
-
-        Raises:
-            ValueError: they are more than ``maxsize``, so they would never fit.
-            Everything that ``put`` raises.
-        """
-        return self._put_rows(self._row, items, block, timeout)
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"

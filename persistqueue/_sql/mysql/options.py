@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..._core.arguments import ON_CORRUPT, T, one_of, whole
+from ..._core.arguments import ON_CORRUPT, one_of, whole
 from ..._core.codec import RowCodec
 from ..._core.deadline import checked_timeout
-from ..options import SqlFace
+from ..rows import Rows
 from .connection import Server, check_charset
 from .statements import MysqlTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from ..statements import Kind
 
 POOL_NAP = 0.01  # s between two tries to get a connection when all are out
 _NAMES = {"passwd": "password", "db_name": "database", "name": "table_name"}
 
 
-class MysqlFace(SqlFace[T]):
+class MysqlFace:
     """One object on a queue's table in a MySQL database."""
 
     _server: Server
+    _rows: Rows
+    _KIND: Kind
+
+    if TYPE_CHECKING:
+        _check_hooks: Callable[[], None]
+        _named_kind: Callable[[], Kind]
 
     def _set_up(
         self,
@@ -64,7 +72,7 @@ class MysqlFace(SqlFace[T]):
         self._skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
         self._serializer = serializer
         longest = whole("max_item_bytes", max_item_bytes, 1)
-        self._codec = RowCodec(serializer, ordered=False, longest=longest)
+        self._rows = Rows(RowCodec(serializer, ordered=False, longest=longest), self._KIND)
         self._server = Server(
             host=host,
             port=self.port,

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from ..._core.arguments import MAX_ITEM_BYTES, T
+from ..._core import call
+from ..._core.arguments import DURABILITIES, MAX_ITEM_BYTES, ON_CORRUPT, T, absolute, one_of, whole
+from ..._core.deadline import checked_timeout
 from ..._core.inflight import AT_ROW_DONE, AT_TAKE
 from ..._core.tasks import TaskShell
 from ...serializers import pickle
 from ..async_queue import AsyncSQLBase
-from ..options import SqliteFace
+from ..rows import Rows
+from ..statements import Table
+from .connection import MEMORY, Database
+from .errors import SqliteRowCodec
 from .names import AsyncSqliteNames
 from .stores import SqliteDeletingStore, SqliteReservingStore
 from .worker import SqliteHops  # async only
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
 
-class AsyncSQLiteBase(AsyncSqliteNames, SqliteFace[T], AsyncSQLBase[T]):
+class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``AsyncSQLiteQueue``'s."""
 
     _hops: SqliteHops  # async only
@@ -42,40 +47,50 @@ class AsyncSQLiteBase(AsyncSqliteNames, SqliteFace[T], AsyncSQLBase[T]):
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
     ) -> None:
+        self._check_hooks()
         # threads only: self.multithreading = multithreading
-        database, table = self._set_up(
-            path,
-            name,
-            timeout=timeout,
-            auto_commit=auto_commit,
-            serializer=serializer,
-            db_file_name=db_file_name,
-            maxsize=maxsize,
-            durability=durability,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
-            makes_directory=False,  # async only
-            # threads only: makes_directory=True,
+        self.name = name
+        self.maxsize = whole("maxsize", maxsize)
+        self.timeout = checked_timeout(timeout)
+        self.auto_commit = bool(auto_commit)
+        self.durability = one_of("durability", durability, DURABILITIES)
+        self._skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+        self._serializer = serializer
+        longest = whole("max_item_bytes", max_item_bytes, 1)
+        codec = SqliteRowCodec(serializer, ordered=self._KIND.unique, longest=longest)
+        self._rows = Rows(codec, self._KIND)
+        self.memory_sql = os.fspath(path) == MEMORY
+        self.path = MEMORY if self.memory_sql else absolute(path)
+        self.db_file_name = db_file_name or "data.db"
+        makes_directory = False  # async only
+        # threads only: makes_directory = True
+        table = Table(self._named_kind(), str(name), adopts=not makes_directory)
+        database = Database(
+            self.path,
+            self.db_file_name,
+            makes_directory=makes_directory,
+            power=durability == "power",
+            patience=self.timeout,
         )
         self._hops = SqliteHops()  # async only
-        self._open(database, table)  # async only
-        # threads only: self._open(self._at_its_place(database), table)
+        # threads only: database = self._at_its_place(database)
+        self._open(database, table)
         # threads only: self._init()
 
-    def _open(self, database: Any, table: Any) -> None:
-        """Make the store, with the shell that fits how items are finished."""
+    def _open(self, database: Database, table: Table) -> None:
+        """Make the store, with the session that fits how items are finished."""
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
-        self._store = way(database, table, self._codec, skip_corrupt=self._skips)
+        self._store = way(database, table, self._rows.codec, skip_corrupt=self._skips)
         self._shell = TaskShell(self._store, self.maxsize, finish, self.timeout, hops=self._hops)
 
     async def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         if not self.memory_sql:
             return await super()._look_at(rows)
-        found: list[dict[str, Any]] = await self._shell.request(rows, writes=False)
+        found: list[dict[str, Any]] = await self._shell.run(call.look(rows))
         return found
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the file system; takes a while."""
-        await self._shell.count()
+        await self._shell.run(call.count())
         await self._hops.run(self._store.shrink)

@@ -1,0 +1,177 @@
+"""The calls of an ack queue: which records they mean, and what the store does with these.
+
+A record is found by the object that was handed out, whatever is in it; else a raw dict says
+which row it is; else an equal object is looked for.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._core import call
+from .._core.arguments import NO_ITEM
+from .._core.inflight_acks import Unacked
+from .._core.log import warn
+from .rows import in_range, is_raw, row_id
+from .statements import ID_RANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .._core.call import Call, Pick
+    from .._core.inflight import Book
+    from .._core.store import Record
+    from .acks import AckStore
+
+    #: Finds the records that a call means, and gives them a status: the rows' ids.
+    Finishing = tuple[Callable[[Sequence[Record]], list[int]], Pick]
+
+
+class AckCalls:
+    """Makes the calls of one ack queue.
+
+    Args:
+        place: the queue's path and name, for what is logged.
+    """
+
+    def __init__(self, store: AckStore, place: str) -> None:
+        self._store = store
+        self._place = place
+
+    def one(
+        self,
+        status: int,
+        item: Any,
+        id: Any,  # noqa: A002
+        to_back: bool = False,
+    ) -> Call[list[int]]:
+        """Give one item a status: gives its row's id, or nothing if it is not known."""
+        return call.finish(*self._finishing(status, item, id, to_back, guarded=True))
+
+    def many(
+        self,
+        status: int,
+        items: Iterable[Any],
+        ids: Iterable[Any] | None,
+        to_back: bool = False,
+    ) -> Call[list[int | None]] | None:
+        """Give several items a status: all of them or, if it raises, none; None for no item.
+
+        Its result has a place for each item: the row's id, or None.
+        """
+        if (items is NO_ITEM) == (ids is None):
+            raise ValueError("give the items or their ids, one of the two")
+        if ids is None:
+            each = [self._finishing(status, item, None, to_back) for item in items]
+        else:
+            each = [self._finishing(status, NO_ITEM, one, to_back) for one in ids]
+        places: list[slice] = []
+
+        def pick(book: Book, owner: object, into: list[Record]) -> None:
+            for _, pick_one in each:
+                before = len(into)
+                pick_one(book, owner, into)
+                places.append(slice(before, len(into)))
+
+        def act(records: Sequence[Record]) -> list[int | None]:
+            moved = (one(records[at]) for (one, _), at in zip(each, places, strict=True))
+            return [found[0] if found else None for found in moved]
+
+        if not each:
+            return None
+        return call.finish(lambda records: self._store.guard(partial(act, records)), pick)
+
+    def _finishing(
+        self,
+        status: int,
+        item: Any,
+        id: Any,  # noqa: A002
+        to_back: bool,
+        guarded: bool = False,
+    ) -> Finishing:
+        """Return what finds the record, and what the store does.
+
+        Args:
+            guarded: an error is to undo this, and nothing else of the transaction.
+        """
+        by_id = id is not None
+        if by_id == (item is not NO_ITEM) and not (by_id and item is None):
+            raise ValueError("give the item or its id, one of the two")
+        number = row_id(id) if by_id else None
+        known = False  # whether the object itself says which record it is
+
+        def pick(book: Book, owner: object, into: list[Record]) -> None:
+            nonlocal known, number
+            assert isinstance(book, Unacked)
+            before = len(into)
+            if not by_id:
+                book.pick_same(item, owner, into)
+                if len(into) == before and is_raw(item):
+                    number = row_id(item)
+                elif len(into) == before:
+                    book.pick_alike(item, owner, into)
+            known = len(into) > before
+            if number is not None:
+                book.pick_place(number, into)
+
+        def act(records: Sequence[Record]) -> list[int]:
+            if known:
+                return self._store.finish(records, status, to_back=to_back, guarded=guarded)
+            if number is None or not in_range(number):
+                return []
+            return self._store.move(
+                number, status, held=not by_id, to_back=to_back, guarded=guarded
+            )
+
+        return act, pick
+
+    def resume(self, *, force: bool) -> Call[list[int]]:
+        """Make ready what dead workers and this object hold; with ``force`` all that is held."""
+        resume = partial(self._store.resume, mine_too=True, living_too=force)
+
+        def pick(book: Book, _owner: object, into: list[Record]) -> None:
+            assert isinstance(book, Unacked)
+            book.pick_every(into)
+
+        return call.finish(lambda _: [self._store.guard(resume)], pick)
+
+    def clear(self, most: int, keep: int, *, failed_too: bool) -> Call[int]:
+        """Delete old acked rows: gives their number."""
+        most = most if most and most > 0 else -1
+        clear = partial(self._store.clear, most, max(keep or 0, 0), failed_too)
+        return call.write(partial(self._store.guard, clear))
+
+    def count(self, status: int) -> Call[int]:
+        """Count the rows of a status."""
+        return call.look(partial(self._store.count_status, status))
+
+    def following(self, next_in_order: bool, id: Any) -> Callable[[], list[Record]] | None:  # noqa: A002
+        """Return what takes the row behind this one; None for an ordinary get.
+
+        Raises:
+            ValueError: there is no id to go on from.
+        """
+        if not isinstance(next_in_order, bool):
+            raise ValueError("'next_in_order' must be True or False")  # noqa: TRY004 - as upstream
+        if not next_in_order:
+            return None
+        if id is None:
+            raise ValueError("'next_in_order' needs the 'id' of the item before it")
+        number = min(max(row_id(id), ID_RANGE[0]), ID_RANGE[-1])
+        return partial(self._store.guard, partial(self._store.take_next, number))
+
+    def say_unknown(self, moved: Sequence[int | None], item: Any, id: Any) -> None:  # noqa: A002
+        """Log that something was not finished: it may be a mistake."""
+        unknown = moved.count(None)
+        if unknown:
+            what = f"an object of type {type(item).__name__}" if id is None else f"the id {id!r}"
+            what = what if len(moved) == 1 else f"{unknown} of {len(moved)} items"
+            several = isinstance(item, (list, tuple, set)) and len(moved) == 1
+            warn(
+                "%s: nothing changed for %s: it is finished already, or not handed out by this "
+                "queue object%s",
+                self._place,
+                what,
+                "; ack_many and nack_many take several items" if several else "",
+            )
