@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -18,6 +20,7 @@ from families import BlockingAsyncQueue, run
 from mysql_server import PASSWORD, USER, MysqlServer, mysql, where  # noqa: F401
 from test_docs import blocks_of
 from upstream import Upstream, upstream_fixture  # noqa: F401
+from waiting import until
 
 from persistqueue import (
     AsyncMySQLAckQueue,
@@ -410,6 +413,128 @@ def test_what_the_documentation_shows(where: dict[str, Any], capsys: Any) -> Non
     exec("async def main():\n" + indent(coroutine, "    "), names)
     asyncio.run(names["main"]())
     assert "{'n': 1}\n" * 2 == capsys.readouterr().out
+
+
+# -- where a get begins to look -----------------------------------------------------
+
+
+def test_gets_stay_quick_beside_an_old_snapshot(
+    any_kind: Any, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """While a dump runs, the server keeps what was taken; nobody steps over all of it each time."""
+    with any_kind(**where) as q, closing(mysql.connect(where["db_name"])) as dump:
+        q.put_many(range(8000))
+        dump.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        dump.cursor().execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        dump.cursor().execute(f"SELECT COUNT(*) FROM {q._table_name}")
+        first = sorted(pages_read(mysql, q.get) for _ in range(15))[7]
+        for _ in range(15):
+            q.get_many(500)
+        assert sorted(pages_read(mysql, q.get) for _ in range(15))[7] <= first
+
+
+def pages_read(mysql: MysqlServer, call: Callable[[], Any]) -> int:
+    """Return how many pages the server looks at for a call."""
+    ask = "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_read_requests'"
+    before = int(mysql.run(ask)[0][1])
+    call()
+    return int(mysql.run(ask)[0][1]) - before
+
+
+def test_an_ack_table_gets_what_it_lacks(
+    acked: Any, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """The columns and indexes of this version, on a table that has neither."""
+    create = CREATE_OLD.replace("`queue_sql`", "ack_queue_sql").replace(")", ", status INTEGER)")
+    mysql.run(create, database=where["db_name"])
+    for _ in range(2):
+        with acked(**where) as q:
+            q.put("a")
+            assert "a" == q.get()
+            assert q.ack("a")
+    ((_, found),) = mysql.run("SHOW CREATE TABLE ack_queue_sql", database=where["db_name"])
+    assert ["waiting", "held"] == re.findall(r" KEY `(\w+)`", found)
+
+
+def test_what_an_object_puts_back_comes_next(acked: Any, where: dict[str, Any]) -> None:
+    """However it does so, and whatever it has taken behind it meanwhile."""
+    with acked(**where) as q:
+        ids = q.put_many(range(12))
+        assert list(range(6)) == q.get_many(6)
+        assert q.nack(4)
+        assert 4 == q.get()
+        assert q.nack_many([1, 3])
+        assert [1, 3] == q.get_many(2)
+        assert q.nack(id=ids[2])
+        assert 2 == fail_in_a_block(q)
+        assert [2, 6] == q.get_many(2)
+        assert 9 == q.get(id=ids[9])
+        assert 7 == q.get()
+        q.resume_unack_tasks(force=True)
+        assert list(range(12)) == q.get_many(99)
+
+
+def test_what_was_given_back_comes_next(plain: Any, where: dict[str, Any]) -> None:
+    """Behind a block that failed, a queue without acks is as it was."""
+    with plain(**where) as q:
+        q.put_many("abc")
+        assert "a" == q.get()
+        assert ["b", "b"] == [fail_in_a_block(q), fail_in_a_block(q)]
+        assert ["b", "c"] == q.get_many(9)
+
+
+def fail_in_a_block(q: Any) -> Any:
+    with pytest.raises(ZeroDivisionError), q.process() as item:
+        1 / 0  # noqa: B018
+    return item
+
+
+def test_a_get_reads_no_more_than_it_hands_out(plain: Any, where: dict[str, Any]) -> None:
+    """Nothing that was read ahead could be used by the next call, so nothing is."""
+    with plain(**where, auto_commit=False) as q:
+        q.put_many(range(300))
+        for number in range(20):
+            before = read_by(q._store.connection)
+            assert number == q.get()
+            assert read_by(q._store.connection) - before < 60
+
+
+def read_by(connection: Any) -> int:
+    """Return how many rows a connection has read."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read_next'")
+        return int(cursor.fetchone()[1])
+
+
+LATE = {f"{name}, late": partial(kind, auto_commit=False) for name, kind in PLAIN.items()}
+
+
+@pytest.mark.parametrize("kind", [*PLAIN, *ACK, *LATE])
+def test_a_put_that_is_committed_late_is_found(
+    kind: str, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """Its row stands before those that were taken meanwhile: at once where nothing else waits."""
+    late = "INSERT INTO {} (data, timestamp{}) VALUES ('\"late\"', 1{})"
+    with (
+        closing(mysql.connect(where["db_name"])) as other,
+        (PLAIN | ACK | LATE)[kind](**where, serializer=serializers.json) as q,
+    ):
+        more = (", status", ", 0") if hasattr(q, "ack") else ("", "")
+        late = late.format(q._table_name, *more)
+        q.put("a")
+        other.begin()
+        other.cursor().execute(late)
+        q.put("b")
+        assert ["a", "b"] == q.get_many(2)
+        other.commit()
+        assert "late" == q.get(timeout=5)
+        other.begin()
+        other.cursor().execute(late)
+        q.put_many(range(5000))
+        assert 0 == q.get()
+        other.commit()
+        until(lambda: "late" == q.get(timeout=5))
+        assert q.qsize()
 
 
 # -- old tables ---------------------------------------------------------------------

@@ -179,7 +179,7 @@ class SqlStore(Transactions):
     def take(self, most: int) -> list[Record]:
         most = min(most, MOST)
         while True:
-            rows = self._rows(self._table.take_first, (most,))
+            rows = self._next_rows(most)
             records = self._decoded(rows)
             if records or not rows:
                 break
@@ -190,6 +190,10 @@ class SqlStore(Transactions):
         else:  # all or none: an error here is the taker's own, and the batch goes on
             self.guard(partial(self._hand_out, records))
         return records
+
+    def _next_rows(self, most: int) -> list[Row]:
+        """Return the rows to hand out next."""
+        return self._rows(self._table.take_first, (most,))
 
     def _none(self) -> list[Record]:
         """Nothing is there; whoever waits must not be told otherwise by a count."""

@@ -26,7 +26,7 @@ _LONGEST = {
 
 
 def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
-    """See that the table is there, with all its columns.
+    """See that the table is there, with all its columns and indexes.
 
     Returns:
         how many bytes the longest item has that it can hold.
@@ -40,11 +40,12 @@ def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
         if not _is_there(cursor, table.in_text):
             connection.expect(server.longest_silence)
             cursor.execute(table.create, ())
-        found = _checked_columns(cursor, table, server)
-        for column in table.added:
-            if column not in found:
-                connection.expect(server.longest_silence)
-                cursor.execute(table.add_column(column), ())
+        found, keys = _checked(cursor, table, server)
+        changes = [table.add_column(column) for column in table.added if column not in found]
+        changes += [table.add_key(key) for key in table.keys if key not in keys]
+        for statement in changes:
+            connection.expect(server.longest_silence)
+            cursor.execute(statement, ())
         connection.expect(server.silence)
     if not server.limits.power:
         warn(
@@ -75,8 +76,8 @@ def _is_there(cursor: Any, table: str) -> bool:
     return True
 
 
-def _checked_columns(cursor: Any, table: MysqlTable, server: Server) -> dict[str, str]:
-    """Return the columns and their types, if rows can be put there and read."""
+def _checked(cursor: Any, table: MysqlTable, server: Server) -> tuple[dict[str, str], set[str]]:
+    """Return the columns with their types, and the indexes, if rows can be put there and read."""
     cursor.execute(f"SHOW COLUMNS FROM {table.in_text}", ())
     found = {row[0]: row[1].lower() for row in cursor.fetchall()}
     wanted = list(table.columns)
@@ -86,13 +87,14 @@ def _checked_columns(cursor: Any, table: MysqlTable, server: Server) -> dict[str
             f"version knows {', '.join(wanted)}. Nothing was changed."
         )
     cursor.execute(f"SHOW CREATE TABLE {table.in_text}", ())
-    engine = re.findall(r"\) ENGINE=(\w+)", cursor.fetchone()[1])
+    create = cursor.fetchone()[1]
+    engine = re.findall(r"\) ENGINE=(\w+)", create)
     if not engine or engine[-1].lower() != "innodb":
         raise FormatError(
             f"{server.path}: {table.name} is kept by {engine[-1] if engine else 'a view'}, which "
             f"has no transactions; convert it: ALTER TABLE {table.quoted} ENGINE=InnoDB"
         )
-    return found
+    return found, set(re.findall(r"(?m)^ *KEY `(\w+)` ", create))
 
 
 def _longest(kind: str, table: MysqlTable, server: Server) -> int:

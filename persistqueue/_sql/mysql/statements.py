@@ -25,7 +25,7 @@ _ADDED = {
     "owner": "VARCHAR(64) CHARACTER SET ascii",
     "live": "TINYINT AS (CASE WHEN status < 2 THEN 1 END) VIRTUAL",
 }
-_INDEXES = {"waiting": "live, _id", "held": "status, owner"}
+_KEYS = {"waiting": "live, _id", "held": "status, owner"}
 
 LONGEST_NAME = 64  # characters of an identifier
 SESSIONS = "persistqueue_sessions"  # who commits: see ``mysqltransactions``
@@ -90,9 +90,15 @@ class MysqlTable(Table):
         super().__init__(kind, name, whole_name=whole_name)
         self.old = ""  # persist-queue has no async classes for MySQL
         self.added = dict(_ADDED) if kind.ack else {}
+        self.keys = _KEYS if kind.ack else {}
 
     def _write(self) -> None:
         super()._write()
+        self.in_text = table = self._in_text(self.quoted)
+        if self.kind.ack:  # a server may step over all rows that were acked, or taken, else
+            hinted = f"FROM {table} FORCE INDEX (waiting)"
+            self.first = self.first.replace(f"FROM {table}", hinted)
+            self.after = self.after.replace(f"FROM {table}", hinted)
         locked = " FOR UPDATE SKIP LOCKED"
         self.take_first = self.first + locked
         self.take_after = self.after + locked
@@ -100,7 +106,6 @@ class MysqlTable(Table):
         self.state += " FOR UPDATE"
         # Who counts and then puts, one at a time.
         self.turn = f"put:{_short(self.name)}"
-        self.in_text = table = self._in_text(self.quoted)
         self.finish_mine = (
             f"UPDATE {table} SET status = %s, owner = NULL"
             " WHERE _id = %s AND status = %s AND owner = %s"
@@ -134,6 +139,10 @@ class MysqlTable(Table):
     def add_column(self, column: str) -> str:
         return f"ALTER TABLE {self.in_text} ADD COLUMN {column} {self.added[column]}"
 
+    def add_key(self, name: str) -> str:
+        """Return the statement that adds an index."""
+        return f"ALTER TABLE {self.in_text} ADD KEY {name} ({self.keys[name]})"
+
     @staticmethod
     def _quoted(name: str) -> str:
         return identifier(name)
@@ -152,7 +161,7 @@ class MysqlTable(Table):
         columns = ["_id BIGINT PRIMARY KEY AUTO_INCREMENT", "data LONGBLOB", "timestamp DOUBLE"]
         if self.kind.ack:
             columns += ["status INTEGER", *(f"{name} {what}" for name, what in _ADDED.items())]
-            columns += [f"KEY {name} ({what})" for name, what in _INDEXES.items()]
+            columns += [f"KEY {name} ({what})" for name, what in _KEYS.items()]
         return f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}) ENGINE=InnoDB"
 
     def _indexes(self, table: str) -> dict[str, str]:

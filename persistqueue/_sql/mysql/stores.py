@@ -3,23 +3,30 @@
 What is known of a table without asking the server is what this object has just done to it:
 others are at work on other machines.  So a count is a bound from below (0 says that nothing
 is known to be there), and whoever asks for a number pays for counting.
+
+Rows are looked for behind the last one that this object has taken.  Those before it are dead,
+and while anybody reads an older state (a dump does) the server steps over each of them for every
+get.  Others may have put one back there, or committed a put late: so each second, and before
+anything is called empty, the look begins in front.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ..._core.deadline import monotonic
 from ...exceptions import ItemTooLarge
 from ..acks import AckStore
 from ..finishing import DeletingStore, ReservingStore
-from ..statements import ACKED, HELD
+from ..statements import ACKED, HELD, READY
 from ..store import SqlStore
 from .connection import DUPLICATE, number_of
 from .statements import ONE_AT_A_TIME
 from .transactions import MysqlTransactions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..._core.store import Record
     from ..store import Row
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 _LONGEST_STATEMENT = 2**20  # bytes of items that are inserted together
 _MOST_ROWS = 500  # rows in one statement
+_FRONT_PAUSE = 1.0  # s between two looks in front
 
 
 class _MysqlStore(SqlStore, MysqlTransactions):
@@ -42,6 +50,10 @@ class _MysqlStore(SqlStore, MysqlTransactions):
         super().__init__(*args, **options)
         self._bounded = bounded
         self._handed: list[Record] = []  # handed out by this transaction
+        self._behind: float | None = None  # the id of the last row that was taken in turn
+        self._reached = inf  # the same, of this transaction
+        self._returned = inf  # the lowest id that this transaction has put back
+        self._front_due = 0.0  # on the monotonic clock
 
     # -- counting -------------------------------------------------------------------
 
@@ -50,11 +62,17 @@ class _MysqlStore(SqlStore, MysqlTransactions):
 
     def begin(self, exclusive: bool) -> bool:
         self._known = False  # others may have committed, and nothing tells
+        self._reached = self._returned = inf
         return super().begin(exclusive)
 
     def _begun(self) -> None:
         super()._begun()
         self._handed = []
+
+    def commit(self) -> None:
+        super().commit()
+        behind = self._behind if self._reached == inf else self._reached
+        self._behind = None if behind is None else min(behind, self._returned - 1)
 
     def _ending(self) -> None:
         """To look what others did would cost a trip to the server."""
@@ -73,6 +91,28 @@ class _MysqlStore(SqlStore, MysqlTransactions):
         return []
 
     # -- verbs ----------------------------------------------------------------------
+
+    def take(self, most: int) -> list[Record]:
+        records = super().take(most)
+        if records:
+            self._reached = records[-1].start
+        return records
+
+    def _next_rows(self, most: int) -> list[Row]:
+        if self._behind is not None and monotonic() < self._front_due:
+            rows = self._rows(self._table.take_after, (self._behind, most))
+            if len(rows) == most:
+                return rows
+        self._front_due = monotonic() + _FRONT_PAUSE
+        return super()._next_rows(most)
+
+    def untake(self, records: Sequence[Record]) -> None:
+        super().untake(records)
+        self._came_back(record.start for record in records)
+
+    def _came_back(self, ids: Iterable[int]) -> None:
+        """Note that rows wait again."""
+        self._returned = min(self._returned, *ids, inf)
 
     def append(self, records: Sequence[Any]) -> Sequence[int | None]:
         for row in records:
@@ -165,6 +205,25 @@ class MysqlReservingStore(_MysqlStore, ReservingStore):
     def _begun(self) -> None:
         super()._begun()
         self._window.clear()
+        self._ahead = 1  # no window outlives its transaction
+
+    def take(self, most: int) -> list[Record]:
+        if most > 1 or monotonic() >= self._front_due:
+            self._look_in_front()
+        return super().take(most) or self._take_in_front(most)
+
+    def _take_in_front(self, most: int) -> list[Record]:
+        self._look_in_front()
+        return super().take(most)
+
+    def peek(self) -> Record | None:
+        self._look_in_front()
+        return super().peek()
+
+    def _look_in_front(self) -> None:
+        self._front_due = monotonic() + _FRONT_PAUSE
+        self._close_window()
+        self._floor = self._lowest
 
     def _found_stored(self) -> None:
         """What is handed out is so in memory only."""
@@ -199,6 +258,8 @@ class MysqlAckStore(_MysqlStore, AckStore):
             for record in records
             if self._execute(statement, (status, record.start, HELD, mine)).rowcount
         ]
+        if status == READY:
+            self._came_back(moved)
         self._more(len(moved) if status < HELD else 0, -len(moved) if status >= ACKED else 0)
         if status == ACKED:
             self._prune(len(moved))
@@ -206,11 +267,20 @@ class MysqlAckStore(_MysqlStore, AckStore):
 
     def _mark(self, ids: Sequence[int], status: int, owner: str | None) -> int:
         marked = 0
+        if status == READY:
+            self._came_back(ids)
         for start in range(0, len(ids), _MOST_ROWS):
             chunk = ids[start : start + _MOST_ROWS]
             values = (status, owner, *chunk)
             marked += self._execute(self._table.mark_these(len(chunk)), values).rowcount
         return marked
+
+
+    def resume(self, *, mine_too: bool, living_too: bool = False) -> int:
+        resumed = super().resume(mine_too=mine_too, living_too=living_too)
+        if resumed:
+            self._came_back([0])
+        return resumed
 
 
 class SessionOwner:
