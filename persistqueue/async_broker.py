@@ -294,7 +294,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
 
     # -- for the methods ------------------------------------------------------------
 
-    async def _write(self, function: Callable[[], Any]) -> Any:
+    async def _write(self, function: Callable[[], R]) -> R:
         return await self._shell.run(call.write(function))
 
     async def _look(

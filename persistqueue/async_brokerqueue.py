@@ -19,12 +19,13 @@ from ._core.turns import each
 from .exceptions import AsyncEmpty, QueueClosed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
     from ._core.store import Record
+    from ._core.tasks import TaskShell
     from .async_broker import AsyncBroker
 
 __all__ = ["AsyncBrokerQueue", "AsyncStream"]
@@ -37,6 +38,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
     """
 
     _broker: AsyncBroker
+    _shell: TaskShell
 
     # -- in -------------------------------------------------------------------------
 
@@ -58,8 +60,10 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
         """Store items with one commit, all or none, and return their ids."""
         encode, now = self._broker._codec.encode, time.time()
         records = await each(lambda item: (self.name, encode(item), now), items)
-        ids: list[int] = await self._shell.run(call.append(records, FOREVER)) if records else []
-        return ids
+        ids: Sequence[int] = ()
+        if records:
+            ids = await self._shell.run(call.append(records, FOREVER))
+        return list(ids)
 
     async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:
         """Do what ``write`` does: there is always room, so nothing is ever waited for.
@@ -328,6 +332,7 @@ class AsyncStream(Progress[T]):
     """One loop over a queue; ``AsyncBrokerQueue.stream`` makes it."""
 
     _queue: AsyncBrokerQueue[T]
+    _shell: TaskShell
 
     def __aiter__(self) -> Self:
         return self

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import aiosqlite
     from typing_extensions import Self
 
+    from ._core.call import R
     from ._core.store import Store
     from ._sql.sqlite.dicts import Stored
 
@@ -262,10 +263,10 @@ class AsyncPDict(DictFace):
     def _conn(self) -> aiosqlite.Connection | None:
         return self._hops.connection(self._store.connection)
 
-    async def _look(self, function: Any) -> Any:
+    async def _look(self, function: Callable[[], R]) -> R:
         return await self._shell.run(call.look(function))
 
-    async def _write(self, function: Any) -> Any:
+    async def _write(self, function: Callable[[], R]) -> R:
         return await self._shell.run(call.write(partial(self._store.guard, function)))
 
     async def _take_out(self, function: Callable[[], Any], pair_of: Callable[[Any], Any]) -> Any:

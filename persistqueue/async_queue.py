@@ -34,6 +34,9 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ._files.store import FileStore
+    from .engines.base import Engine
+
 __all__ = ["AsyncQueue", "Empty", "Full"]  # async only
 # threads only: __all__ = ["Empty", "Full", "Queue", "atomic_rename"]
 
@@ -108,6 +111,21 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
     def _open_shell(self) -> TaskShell:
         finish = AUTOSAVE if self.autosave else AT_TASK_DONE
         return TaskShell(self._store, self.maxsize, finish, hops=FileHops(aiofiles.os.wrap))
+
+    def _engine_store(self, engine: Engine | None, power: bool, skips: bool) -> FileStore | None:
+        if engine is None:
+            return None
+        from .engines._store import store_of  # noqa: PLC0415 - most queues never need it
+
+        return store_of(
+            self.path,
+            engine,
+            self._framing,
+            autosave=self.autosave,
+            power=power,
+            skip_corrupt=skips,
+            longest=self._longest,
+        )
 
     # async only
     def _adapted(self, serializer: Any) -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 # threads only: import threading
-import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._core.arguments import T, whole
+from ._core.forks import follow
 from ._core.log import warn
 from ._core.turns import each
 from ._core.worker import FileHops, in_executor
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncRedisPool"]
 
 R = TypeVar("R")
-_pools: weakref.WeakSet[AsyncRedisPool[Any]] = weakref.WeakSet()
 
 
 class AsyncRedisPool(PoolFace[T]):
@@ -65,7 +63,7 @@ class AsyncRedisPool(PoolFace[T]):
         super().__init__(*args, **kwargs)
         self._hops = FileHops(in_executor)  # async only
         # threads only: self._mutex = threading.RLock()  # one call at a time on the connection
-        _pools.add(self)
+        follow(self)
 
     # -- items ----------------------------------------------------------------------
 
@@ -216,7 +214,8 @@ class AsyncRedisPool(PoolFace[T]):
     ) -> None:
         await self.close()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Forget the connection: it is the parent process's."""
         self._hops.forget()  # async only
         # threads only: self._mutex = threading.RLock()
         self._link.forget()
@@ -226,12 +225,3 @@ class AsyncRedisPool(PoolFace[T]):
         if link is not None:
             self._hops.stop()  # async only
             link.drop()
-
-
-def _after_fork_in_child() -> None:
-    for pool in list(_pools):
-        pool._after_fork()  # noqa: SLF001 - this is a part of it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -17,8 +17,9 @@ from ._redis.scripts import parts_of
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from ._core.call import R
     from ._core.store import Record
 
 __all__ = ["AsyncRedisQueue", "AsyncRedisUniqueQueue", "Empty", "Full"]
@@ -304,7 +305,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         Returns:
             how many batches it were.
         """
-        return await self._do(self._store.sweep.recover, consumer)  # type: ignore[no-any-return]
+        return await self._do(self._store.sweep.recover, consumer)
 
     # -- the verbs of aio-py-rq -----------------------------------------------------
 
@@ -396,7 +397,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             await self._do(self._store.sweep.confirm)
         return len(lists)
 
-    async def _do(self, function: Any, *arguments: Any) -> Any:
+    async def _do(self, function: Callable[..., R], *arguments: Any) -> R:
         return await self._shell.run(call.write(partial(function, *arguments)))
 
 

@@ -273,7 +273,7 @@ class Broker(BrokerFace, Opened):
 
     # -- for the methods ------------------------------------------------------------
 
-    def _write(self, function: Callable[[], Any]) -> Any:
+    def _write(self, function: Callable[[], R]) -> R:
         return self._shell.run(call.write(function))
 
     def _look(

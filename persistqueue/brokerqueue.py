@@ -20,12 +20,13 @@ from ._core.queue_threads import each
 from .exceptions import Empty, QueueClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
     from ._core.store import Record
+    from ._core.threads import ThreadShell
     from .broker import Broker
 
 __all__ = ["BrokerQueue", "Stream"]
@@ -38,6 +39,7 @@ class BrokerQueue(BrokerQueueFace[T]):
     """
 
     _broker: Broker
+    _shell: ThreadShell
 
     # -- in -------------------------------------------------------------------------
 
@@ -59,8 +61,10 @@ class BrokerQueue(BrokerQueueFace[T]):
         """Store items with one commit, all or none, and return their ids."""
         encode, now = self._broker._codec.encode, time.time()
         records = each(lambda item: (self.name, encode(item), now), items)
-        ids: list[int] = self._shell.run(call.append(records, FOREVER)) if records else []
-        return ids
+        ids: Sequence[int] = ()
+        if records:
+            ids = self._shell.run(call.append(records, FOREVER))
+        return list(ids)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:
         """Do what ``write`` does: there is always room, so nothing is ever waited for.
@@ -326,6 +330,7 @@ class Stream(Progress[T]):
     """One loop over a queue; ``BrokerQueue.stream`` makes it."""
 
     _queue: BrokerQueue[T]
+    _shell: ThreadShell
 
     def __iter__(self) -> Self:
         return self

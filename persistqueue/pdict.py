@@ -25,9 +25,13 @@ from .serializers import pickle
 if TYPE_CHECKING:
     import os
     import sqlite3
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from ._core.call import R
+    from ._sql.sqlite.dicts import DictStore
 
 
 __all__ = ["PDict"]
@@ -75,6 +79,8 @@ class PDict(DictNames, DictFace, _Mapping):
         OSError: the database cannot be created, read or written.
         ValueError, TypeError, AttributeError: an argument is wrong.
     """
+
+    _store: DictStore
 
     def __init__(
         self,
@@ -272,10 +278,10 @@ class PDict(DictNames, DictFace, _Mapping):
         pairs: list[tuple[Any, Any]] = self._look(self._store.items)
         return pairs
 
-    def _look(self, function: Any) -> Any:
+    def _look(self, function: Callable[[], R]) -> R:
         return self._shell.run(call.look(function))
 
-    def _write(self, function: Any) -> Any:
+    def _write(self, function: Callable[[], R]) -> R:
         return self._shell.run(call.write(partial(self._store.guard, function)))
 
 

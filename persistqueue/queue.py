@@ -18,6 +18,9 @@ from .exceptions import Empty, Full
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ._files.store import FileStore
+    from .engines.base import Engine
+
 __all__ = ["Empty", "Full", "Queue", "atomic_rename"]
 
 
@@ -78,6 +81,21 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
     def _open_shell(self) -> ThreadShell:
         finish = AUTOSAVE if self.autosave else AT_TASK_DONE
         return ThreadShell(self._store, self.maxsize, finish)
+
+    def _engine_store(self, engine: Engine | None, power: bool, skips: bool) -> FileStore | None:
+        if engine is None:
+            return None
+        from .engines._store import store_of  # noqa: PLC0415 - most queues never need it
+
+        return store_of(
+            self.path,
+            engine,
+            self._framing,
+            autosave=self.autosave,
+            power=power,
+            skip_corrupt=skips,
+            longest=self._longest,
+        )
 
     # -- put ------------------------------------------------------------------------
 

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._core.arguments import T, whole
+from ._core.forks import follow
 from ._core.queue_threads import each
 from ._redis.pooloptions import PoolFace
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["RedisPool"]
 
 R = TypeVar("R")
-_pools: weakref.WeakSet[RedisPool[Any]] = weakref.WeakSet()
 
 
 class RedisPool(PoolFace[T]):
@@ -57,7 +55,7 @@ class RedisPool(PoolFace[T]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._mutex = threading.RLock()  # one call at a time on the connection
-        _pools.add(self)
+        follow(self)
 
     # -- items ----------------------------------------------------------------------
 
@@ -172,7 +170,8 @@ class RedisPool(PoolFace[T]):
     ) -> None:
         self.close()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Forget the connection: it is the parent process's."""
         self._mutex = threading.RLock()
         self._link.forget()
 
@@ -180,12 +179,3 @@ class RedisPool(PoolFace[T]):
         link = getattr(self, "_link", None)  # None: the constructor raised
         if link is not None:
             link.drop()
-
-
-def _after_fork_in_child() -> None:
-    for pool in list(_pools):
-        pool._after_fork()  # noqa: SLF001 - this is a part of it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

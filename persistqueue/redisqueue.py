@@ -16,8 +16,9 @@ from ._redis.scripts import parts_of
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from ._core.call import R
     from ._core.store import Record
 
 __all__ = ["Empty", "Full", "RedisQueue", "RedisUniqueQueue"]
@@ -285,7 +286,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         Returns:
             how many batches it were.
         """
-        return self._do(self._store.sweep.recover, consumer)  # type: ignore[no-any-return]
+        return self._do(self._store.sweep.recover, consumer)
 
     # -- the verbs of aio-py-rq -----------------------------------------------------
 
@@ -377,7 +378,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             self._do(self._store.sweep.confirm)
         return len(lists)
 
-    def _do(self, function: Any, *arguments: Any) -> Any:
+    def _do(self, function: Callable[..., R], *arguments: Any) -> R:
         return self._shell.run(call.write(partial(function, *arguments)))
 
 

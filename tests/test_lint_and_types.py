@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+CALL = re.compile(r"await self\._\w+\.run\(")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -43,3 +47,30 @@ def test_mypy_finds_nothing(platform: str, tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     paths = ("persistqueue", "tests/typing_api.py")
     check("mypy", "--strict", "--platform", platform, "--cache-dir", str(tmp_path), *paths)
+
+
+def test_a_forgotten_await_is_an_error(tmp_path: Path) -> None:
+    """Without the ``await`` of its call to a session, mypy finds an error in each method."""
+    pytest.importorskip("mypy")
+    package = tmp_path / "persistqueue"
+    shutil.copytree(ROOT / "persistqueue", package, ignore=shutil.ignore_patterns("__pycache__"))
+    wanted: dict[tuple[str, str], range] = {}  # methods, and their lines
+    for face in [*package.rglob("async_*.py"), package / "_core" / "queue_tasks.py"]:
+        text = face.read_text("utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.AsyncFunctionDef) and CALL.search(ast.unparse(node)):
+                name = str(face.relative_to(tmp_path)), node.name
+                wanted[name] = range(node.lineno, (node.end_lineno or 0) + 1)
+        face.write_text(CALL.sub(lambda call: call[0].removeprefix("await "), text), "utf-8")
+    command = ["mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "persistqueue"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    found = re.findall(r"^(.*?\.py):(\d+): error", done.stdout, re.MULTILINE)
+    errors = {(name, int(number)) for name, number in found}
+    assert len(wanted) > 40
+    assert [] == [
+        (name, method)
+        for (name, method), lines in wanted.items()
+        if not errors & {(name, number) for number in lines}
+    ]

@@ -7,7 +7,7 @@ import inspect
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from .._core import call
 from .._core.arguments import ON_CORRUPT, T, absolute, one_of, uncopied, whole
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .._core.store import Record
     from .readers import QueueRow, Rows, Source
 
+R = TypeVar("R")
 MOST = 2**62  # items: no more are ever there
 _ORDINARY = "transact() takes an ordinary function of one argument"
 
@@ -140,18 +141,18 @@ class BrokerFace:
         now = time.time()
         return [(name, self._codec.encode(item), now) for item in items]
 
-    def _guarded(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _guarded(self, function: Callable[..., R], *args: Any, **options: Any) -> Callable[[], R]:
         """Return a call of the store of which all happens, or nothing."""
         return partial(self._store.guard, partial(function, *args, **options))
 
-    def _moving(self, source: str, to: str, id: Any, limit: int | None) -> Any:  # noqa: A002
+    def _moving(self, source: str, to: str, id: Any, limit: int | None) -> Callable[[], list[int]]:  # noqa: A002
         """Return the call that moves what was asked for; check that it makes sense."""
         ids, most = which_to_move(source, to, id, limit)
         return self._guarded(self._store.move, source, to, ids, most)
 
     def _broadcasting(
         self, item: Any, pattern: str | None, queues: Iterable[str] | None, create: bool
-    ) -> Any:
+    ) -> Callable[[], dict[str, int]]:
         """Return the call that writes an item to several queues."""
         if pattern is not None and queues is not None:
             raise ValueError("give a pattern or the names of queues, one of the two")
@@ -171,12 +172,12 @@ class BrokerFace:
         ids = store.append([(name, data, now) for name in names]) if names else []
         return dict(zip(names, ids, strict=True))
 
-    def _transacting(self, function: Callable[[Transaction], Any]) -> Any:
+    def _transacting(self, function: Callable[[Transaction], R]) -> Callable[[], R]:
         """Return the call that runs a user's function."""
         if inspect.iscoroutinefunction(function) or not callable(function):
             raise TypeError(_ORDINARY)
 
-        def run() -> Any:
+        def run() -> R:
             with Transaction(self._store, self._codec) as tx:
                 result = function(tx)
             if inspect.iscoroutine(result):
@@ -210,7 +211,9 @@ class BrokerFace:
                 bounds[key] = a_time(key, given)
         return partial(brokerreads.page, name=name, most=most, **bounds)
 
-    def _messages(self, name: str, paging: Callable[[Source], Rows]) -> Any:
+    def _messages(
+        self, name: str, paging: Callable[[Source], Rows]
+    ) -> Callable[[Source], list[Message[Any]]]:
         """Return the call that reads rows with their items: they are decoded where it runs.
 
         Damaged ones are left out if they may be skipped.
@@ -231,7 +234,7 @@ class BrokerFace:
 
         return messages
 
-    def _seen(self, name: str, last: int, most: int) -> Any:
+    def _seen(self, name: str, last: int, most: int) -> Callable[[Source], list[Record]]:
         """Return the call that reads what is behind an id, as records for a stream."""
         paging = self._messages(name, self._paging(name, most, after=last))
         return lambda source: [
@@ -247,7 +250,7 @@ class BrokerQueueFace(Generic[T]):
     def __init__(self, broker: Any, name: str) -> None:
         self.name = queue_name(name)
         self._broker = broker
-        self._shell: Any = broker._shell
+        self._shell = broker._shell
         self._store: BrokerStore = broker._store
         self._key = folded(name)
 

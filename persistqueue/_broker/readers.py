@@ -6,13 +6,12 @@ database in memory has one connection only; there the same functions run on that
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from .._core.forks import follow
 from .._core.store import Stale
 from .._sql.sqlite.connection import Database
 from .._sql.sqlite.errors import TRANSLATED, SQLiteClosed
@@ -81,9 +80,6 @@ class Source(Protocol):
         """Return every row of a statement."""
 
 
-_readers: weakref.WeakSet[Readers] = weakref.WeakSet()
-
-
 class Readers:
     """Connections for reading; each is used by one thread at a time.
 
@@ -98,7 +94,7 @@ class Readers:
         self._most = most
         self._begin()
         gate.add(self)
-        _readers.add(self)
+        follow(self)
 
     def _begin(self) -> None:
         self._mutex = threading.Lock()  # protects the three below
@@ -211,7 +207,7 @@ class Readers:
             self._closed = True
         self.suspend()
 
-    def forget(self) -> None:
+    def after_fork(self) -> None:
         """Begin anew in the child of a fork: what was in use is the parent's."""
         closed = self._closed
         self._begin()
@@ -228,15 +224,6 @@ class _Connected:
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Rows:
         self._check()
         return self._connection.execute(statement, values).fetchall()
-
-
-def _after_fork_in_child() -> None:
-    for readers in list(_readers):
-        readers.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 # -- what is read ---------------------------------------------------------------------

@@ -33,7 +33,6 @@ class Progress(Generic[T]):
         follow: wait for more.
     """
 
-    _shell: Any
     __getstate__ = uncopied
 
     def __init__(

@@ -14,9 +14,10 @@ from .._core.inflight import AT_TASK_DONE
 from .._core.store import Undone
 from .._core.threads import ThreadShell
 from .._files.info import BadInfo
-from .._files.options import file_store
+from .._files.options import chunk_store
 from .._sql.statements import FIFO
 from ..engines._seal import Seal
+from ..engines._store import store_of
 from ..exceptions import PersistQueueError, QueueCorrupt
 from ..serializers import pickle
 from . import choice, filequeues
@@ -41,16 +42,12 @@ _MOST_MOVERS = 3  # moves into one file queue at the same time
 
 
 def _shell_of(path: str, serializer: Any, engine: Any = None) -> tuple[Any, ThreadShell]:
-    store, _ = file_store(
-        path,
-        serializer,
-        chunksize=100,
-        tempdir=None,
-        autosave=False,
-        durability="power",
-        on_corrupt="raise",
-        max_item_bytes=LONGEST,
-        engine=engine,
+    framing = framing_of(serializer)
+    settings: dict[str, Any] = {
+        "autosave": False, "power": True, "skip_corrupt": False, "longest": LONGEST
+    }  # fmt: skip
+    store = store_of(path, engine, framing, **settings) or chunk_store(
+        path, framing, chunksize=100, **settings
     )
     return store, ThreadShell(store, 0, AT_TASK_DONE)
 

@@ -47,7 +47,7 @@ class Forsaking(Shell):
     async def give_back(self, records: Sequence[Record]) -> None:
         raise NotImplementedError
 
-    def give_back_soon(self, records: list[Record]) -> None:
+    def give_back_soon(self, records: Sequence[Record]) -> None:
         """Give records back from a finaliser: on any thread, and in the middle of a call."""
         op = Op(TAKE, holds=True)
         op.where, op.result = ANSWERED, records

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from .inflight import Book
     from .store import Record
 
-    #: What each put of a call returns: a row's id, or whether it was stored; None: nothing.
-    Places: TypeAlias = Sequence[int | None]
     #: Fills a list with records, of those that a book has handed out to an owner.
     Pick: TypeAlias = Callable[[Book, object, list[Record]], None]
 
 R = TypeVar("R")
+Place = TypeVar("Place", int, int | None)
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -56,8 +55,11 @@ class Call(Op, Generic[R_co]):
         self.withdraws = withdraws
 
 
-def append(records: Sequence[object], deadline: Deadline) -> Call[Places]:
-    """Store encoded items, all or none, when there is room."""
+def append(records: Sequence[object], deadline: Deadline) -> Call[Sequence[Place]]:
+    """Store encoded items, all or none, when there is room.
+
+    Its result is what the store gives for each item: a row's id, or whether it was stored.
+    """
     return Call(APPEND, records, deadline.waits, False, deadline)
 
 

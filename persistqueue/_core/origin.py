@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .codec import RowCodec
 
 SHIPPED = ("signed", "pickle", "json", "msgpack", "cbor2")  # the strict ones first
+SAMPLE = 20  # items that tell which serializer wrote a queue
 _EVIDENCE = 4  # bytes
 _UNKNOWN = "another serializer, or are damaged"
 

@@ -6,13 +6,12 @@ its callers wait, and on which thread a batch runs, is for the subclass.
 
 from __future__ import annotations
 
-import os
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import Empty, Full, QueueClosed
 from .batch import Runner
+from .forks import follow
 from .waiters import (
     ANSWERED,
     APPEND,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from .store import Record, Store
 
 _NOTED = (TAKE, UNTAKE)
-_shells: weakref.WeakSet[Shell] = weakref.WeakSet()
 # Stores that are to be closed yet.  A garbage collection ends what only garbage leads to in any
 # order: a connection to Redis, or from Python 3.13 on to SQLite, before ``__del__`` of the queue
 # has it give items back.  Nothing leads from a store to its queue.
@@ -75,7 +73,7 @@ class Shell:
         # As of the last batch: items that could be taken, and items not settled.
         self.ready = self.unfinished = 0
         self._reset()
-        _shells.add(self)
+        follow(self)
         _kept.add(store)
 
     def _reset(self) -> None:
@@ -285,12 +283,3 @@ def outcome_of(op: Op, empty: type[Empty] = Empty, full: type[Full] = Full) -> A
     if result is NO_ROOM:
         raise full("the queue is full")
     return result  # no call behind this: Ctrl-C comes with calls
-
-
-def _after_fork_in_child() -> None:
-    for shell in list(_shells):
-        shell.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

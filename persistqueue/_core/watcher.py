@@ -21,6 +21,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from .deadline import monotonic
+from .forks import follow
 from .log import warn
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class Watcher:
     """Calls ``look`` of everything that was added until it returns False."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._mutex = threading.Lock()  # protects _entries and _thread
         self._entries: dict[Watched, _Entry] = {}
         self._thread: threading.Thread | None = None
@@ -188,10 +192,11 @@ class Watcher:
             soonest = min(soonest, entry.due)
         return soonest
 
-    def forget(self) -> None:
-        """Close what is a parent process's."""
+    def after_fork(self) -> None:
+        """Begin anew in a child process: close what is the parent's."""
         for end in self._alarm or ():
             end.close()
+        self._begin()
 
     def _look(self, shell: Watched) -> None:
         try:
@@ -219,11 +224,4 @@ def watch(shell: Watched) -> None:
         warn("nobody watches for the commits of other processes: %s", error)
 
 
-def _after_fork_in_child() -> None:
-    global _watcher
-    old, _watcher = _watcher, Watcher()
-    old.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+follow(_watcher)

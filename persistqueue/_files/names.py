@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from .._core.session import Shell
     from .._core.tasks import TaskShell
     from .._core.threads import ThreadShell
-    from ..engines._store import EngineStore
-    from .store import ChunkFileStore
+    from .store import FileStore
 
 _LOOK = 0.02  # s between two looks of a thread that waits for a condition
 
@@ -158,7 +157,7 @@ class FileNames(Hooked):
     update_info = True  # whether something is to be stored yet: a program may say so
 
     _shell: Shell
-    _store: ChunkFileStore | EngineStore
+    _store: FileStore
     path: str
 
     def _init(self, maxsize: int) -> None:

@@ -19,21 +19,15 @@ from .._core.arguments import (
 )
 from .._core.cursor import MOST_RECORDS
 from .._core.framing import Framing, framing_of
-from ..engines.base import ChunkFileEngine, StorageEngine
-from ..exceptions import ItemTooLarge, QueueFailed
+from ..exceptions import ItemTooLarge
 from ..serializers import pickle
 from .names import FileNames
 from .store import ChunkFileStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._core.disk import Disk, File
     from .._core.session import Shell
-    from ..engines._store import EngineStore
-
-    #: What ``engine=`` takes: a class or any callable that makes one, or an engine.
-    Engine = type[ChunkFileEngine] | Callable[[str], StorageEngine] | StorageEngine
+    from .store import FileStore
 
 
 class FileQueue(FileNames, Generic[T]):
@@ -54,7 +48,7 @@ class FileQueue(FileNames, Generic[T]):
         durability: str = "power",
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
-        engine: Engine | None = None,
+        engine: Any = None,
     ) -> None:
         self._check_hooks()
         self.path = absolute(path)
@@ -66,22 +60,30 @@ class FileQueue(FileNames, Generic[T]):
         self.durability = durability
         self._longest = max_item_bytes
         self._init(self.maxsize)
-        self._store, self._framing = file_store(
+        self._framing = framing_of(self._adapted(serializer))
+        whole("chunksize", chunksize, 1, MOST_RECORDS)
+        power = one_of("durability", durability, DURABILITIES) == "power"
+        skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+        whole("max_item_bytes", max_item_bytes, 1)
+        self._store = self._engine_store(engine, power, skips) or chunk_store(
             self.path,
-            self._adapted(serializer),
+            self._framing,
             chunksize=chunksize,
             tempdir=tempdir,
-            autosave=autosave,
-            durability=durability,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
+            autosave=self.autosave,
+            power=power,
+            skip_corrupt=skips,
+            longest=max_item_bytes,
             disk=self._disk,
-            engine=engine,
         )
         self._shell = self._open_shell()
 
     def _open_shell(self) -> Shell:
         """Return what makes calls wait."""
+        raise NotImplementedError
+
+    def _engine_store(self, engine: Any, power: bool, skips: bool) -> FileStore | None:
+        """Return the store of a storage engine; None: the items are in chunk files."""
         raise NotImplementedError
 
     def _adapted(self, serializer: Any) -> Any:
@@ -149,47 +151,29 @@ class FileQueue(FileNames, Generic[T]):
         return record
 
 
-def file_store(
+def chunk_store(
     path: str,
-    serializer: Any,
+    framing: Framing,
     *,
     chunksize: int,
-    tempdir: str | os.PathLike[str] | None,
+    tempdir: str | os.PathLike[str] | None = None,
     autosave: bool,
-    durability: str,
-    on_corrupt: str,
-    max_item_bytes: int,
+    power: bool,
+    skip_corrupt: bool,
+    longest: int,
     disk: Disk | None = None,
-    engine: Engine | None = None,
-) -> tuple[ChunkFileStore | EngineStore, Framing]:
-    """Check a file queue's arguments and return its store; nothing is created or opened.
+) -> ChunkFileStore:
+    """Return the store of a directory of chunk files; nothing is created or opened.
 
     Raises:
-        ValueError, TypeError, AttributeError: an argument is wrong; says which.
+        ValueError: ``tempdir`` is on another file system.
         OSError: there is no ``tempdir``.
     """
-    framing = framing_of(serializer)
-    chunksize = whole("chunksize", chunksize, 1, MOST_RECORDS)
-    power = one_of("durability", durability, DURABILITIES) == "power"
-    skip_corrupt = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
-    longest = whole("max_item_bytes", max_item_bytes, 1)
-    if engine is not None and engine is not ChunkFileEngine:
-        from ..engines._store import EngineStore  # noqa: PLC0415 - most never need it
-
-        return EngineStore(
-            path,
-            framing,
-            _maker(engine, path),
-            autosave=bool(autosave),
-            power=power,
-            skip_corrupt=skip_corrupt,
-            longest=longest,
-        ), framing
     store = ChunkFileStore(
         path,
         framing,
         chunksize=chunksize,
-        autosave=bool(autosave),
+        autosave=autosave,
         power=power,
         skip_corrupt=skip_corrupt,
         longest=longest,
@@ -201,7 +185,7 @@ def file_store(
             f"tempdir {os.fspath(tempdir)!r} is on another file system than {path!r}: "
             "a file there cannot replace one here in one step"
         )
-    return store, framing
+    return store
 
 
 def _existing(path: str) -> str:
@@ -209,41 +193,3 @@ def _existing(path: str) -> str:
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path
-
-
-def _maker(engine: Engine, path: str) -> Callable[[], StorageEngine]:
-    """Return what makes the engine when the queue is opened.
-
-    Raises:
-        TypeError: it is neither a class, nor a callable, nor an engine.
-    """
-    if isinstance(engine, StorageEngine):
-        return _only_here(engine)
-    if not callable(engine):
-        raise TypeError(
-            "engine must be a subclass of StorageEngine, a function that takes a path and returns "
-            f"one, or an engine, not {type(engine).__name__}"
-        )
-    factory: Callable[[str], object] = engine
-
-    def make() -> StorageEngine:
-        made = factory(path)
-        if not isinstance(made, StorageEngine):
-            raise TypeError(f"engine returned {type(made).__name__}, which is no StorageEngine")
-        return made
-
-    return make
-
-
-def _only_here(engine: StorageEngine) -> Callable[[], StorageEngine]:
-    home = os.getpid()
-
-    def make() -> StorageEngine:
-        if os.getpid() != home:
-            raise QueueFailed(
-                "the queue's engine object belongs to the process that this one was forked from: "
-                "give engine= a class, of which each process makes its own"
-            )
-        return engine
-
-    return make

@@ -23,14 +23,14 @@ Failure
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .._core.block import Damaged, reason_of
 from .._core.deadline import monotonic
 from .._core.disk import SyncError, Window
 from .._core.folder import EXCHANGED
 from .._core.log import warn
-from .._core.store import TWO_CONSUMERS, Record, Stale
+from .._core.store import TWO_CONSUMERS, Record, Stale, Store
 from ..exceptions import ItemTooLarge, QueueCorrupt, QueueFailed, SerializationError
 from .info import RECHECK, BadInfo
 from .openqueue import QueueFiles
@@ -39,6 +39,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._core.cursor import Position, State
+    from .._core.disk import File
+
+
+class FileStore(Store, Protocol):
+    """What a file queue shows of its store, be the items in chunk files or in an engine."""
+
+    skipped: int
+
+    @property
+    def state(self) -> State:
+        """The two ends of the queue."""
+
+    @property
+    def headf(self) -> File | None:
+        """The chunk file that is written to, if there is one."""
+
+    @property
+    def tailf(self) -> File | None:
+        """The chunk file that is read from, if there is one."""
+
+    def next_place(self) -> tuple[io.RawIOBase | io.BytesIO, int] | None:
+        """Return a file, and where in it the next item begins; None if there is none."""
 
 
 class ChunkFileStore(QueueFiles):

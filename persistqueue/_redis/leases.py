@@ -9,12 +9,12 @@ is no connection, and the thread sleeps.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from .._core.deadline import monotonic
+from .._core.forks import follow
 from .._core.log import warn
 from ..exceptions import PersistQueueError
 from .connection import Link
@@ -48,6 +48,9 @@ class Keeper:
     """Has a turn for each object that holds anything, until it holds nothing."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._mutex = threading.Lock()  # protects _entries and _thread
         self._entries: dict[Held, _Entry] = {}
         self._thread: threading.Thread | None = None
@@ -123,10 +126,11 @@ class Keeper:
             else:
                 self._entries.pop(held, None)
 
-    def forget(self) -> None:
-        """Close what is a parent process's."""
+    def after_fork(self) -> None:
+        """Begin anew in a child process: close the connections that are the parent's."""
         for link in list(self._links.values()):
             link.forget()
+        self._begin()
 
 
 def _interval(held: Held) -> float:
@@ -145,11 +149,4 @@ def keep(held: Held) -> None:
         warn("nobody renews the leases of what is held: %s", error)
 
 
-def _after_fork_in_child() -> None:
-    global _keeper
-    old, _keeper = _keeper, Keeper()
-    old.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+follow(_keeper)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .._core.block import Damaged, reason_of
 from .._core.log import warn
-from .._core.origin import refuse, refuse_others
+from .._core.origin import SAMPLE, refuse, refuse_others
 from .._core.store import Record
-from .._sql.statements import SAMPLE
 from ..exceptions import ItemTooLarge, PersistQueueError, QueueCorrupt, SerializationError
 from .textcodec import TextCodec
 

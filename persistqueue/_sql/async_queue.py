@@ -18,6 +18,7 @@ from .statements import FIFO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .._core.call import R
     from .._core.store import Record
     from .._core.worker import Hops  # async only
     from .statements import Kind
@@ -208,7 +209,7 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
         found: list[dict[str, Any]] = await self._hops.run(rows)
         return found
 
-    async def _write(self, function: Any) -> Any:
+    async def _write(self, function: Callable[[], R]) -> R:
         return await self._shell.run(call.write(partial(self._store.guard, function)))
 
     # -- look -----------------------------------------------------------------------

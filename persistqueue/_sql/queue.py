@@ -18,6 +18,7 @@ from .statements import FIFO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .._core.call import R
     from .._core.store import Record
     from .statements import Kind
     from .store import SqlStore
@@ -202,7 +203,7 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
         found: list[dict[str, Any]] = rows()
         return found
 
-    def _write(self, function: Any) -> Any:
+    def _write(self, function: Callable[[], R]) -> R:
         return self._shell.run(call.write(partial(self._store.guard, function)))
 
     # -- look -----------------------------------------------------------------------

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-SAMPLE, LONGEST = 20, 16 * 1024  # rows, and bytes of each, that tell which serializer wrote them
+from .._core.origin import SAMPLE
+
+LONGEST = 16 * 1024  # bytes of a row that tell which serializer wrote it
 
 # What `status` says in the ack queues.
 NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.block import Damaged, reason_of
 from .._core.log import warn
-from .._core.origin import refuse_others
+from .._core.origin import SAMPLE, refuse_others
 from .._core.store import Record, Stale
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
-from .statements import SAMPLE
 from .transactions import Transactions
 
 if TYPE_CHECKING:

@@ -24,12 +24,13 @@ from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt, SerializationE
 from ._held import HeldEngine
 from ._readahead import ReadAhead
 from ._seal import Seal
+from .base import ChunkFileEngine, maker_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._core.framing import Framing
-    from .base import StorageEngine
+    from .base import Engine, StorageEngine
 
 
 class EngineStore:
@@ -375,3 +376,31 @@ class EngineStore:
 
 def _place(number: int) -> Position:
     return Position(0, number, 0)
+
+
+def store_of(
+    path: str,
+    engine: Engine | None,
+    framing: Framing,
+    *,
+    autosave: bool,
+    power: bool,
+    skip_corrupt: bool,
+    longest: int,
+) -> EngineStore | None:
+    """Return the store of a queue's argument ``engine``; None: the items are in chunk files.
+
+    Raises:
+        TypeError: it is neither a class, nor a callable, nor an engine.
+    """
+    if engine is None or engine is ChunkFileEngine:
+        return None
+    return EngineStore(
+        path,
+        framing,
+        maker_of(engine, path),
+        autosave=autosave,
+        power=power,
+        skip_corrupt=skip_corrupt,
+        longest=longest,
+    )

@@ -15,6 +15,8 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..exceptions import QueueFailed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -132,8 +134,51 @@ class Recipe:
         return self._engine_class(path, **self._arguments)
 
 
+def maker_of(engine: Engine, path: str) -> Callable[[], StorageEngine]:
+    """Return what makes the engine when the queue is opened.
+
+    Raises:
+        TypeError: it is neither a class, nor a callable, nor an engine.
+    """
+    if isinstance(engine, StorageEngine):
+        return _only_here(engine)
+    if not callable(engine):
+        raise TypeError(
+            "engine must be a subclass of StorageEngine, a function that takes a path and returns "
+            f"one, or an engine, not {type(engine).__name__}"
+        )
+    factory: Callable[[str], object] = engine
+
+    def make() -> StorageEngine:
+        made = factory(path)
+        if not isinstance(made, StorageEngine):
+            raise TypeError(f"engine returned {type(made).__name__}, which is no StorageEngine")
+        return made
+
+    return make
+
+
+def _only_here(engine: StorageEngine) -> Callable[[], StorageEngine]:
+    home = os.getpid()
+
+    def make() -> StorageEngine:
+        if os.getpid() != home:
+            raise QueueFailed(
+                "the queue's engine object belongs to the process that this one was forked from: "
+                "give engine= a class, of which each process makes its own"
+            )
+        return engine
+
+    return make
+
+
 class ChunkFileEngine:
     """The directory of chunk files that a queue has without ``engine=``.
 
     It needs no ``StorageEngine`` in between: any number of objects and processes share it.
     """
+
+
+if TYPE_CHECKING:
+    #: What ``engine=`` takes: a class or any callable that makes one, or an engine.
+    Engine = type[ChunkFileEngine] | Callable[[str], StorageEngine] | StorageEngine

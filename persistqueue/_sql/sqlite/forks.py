@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from ..._core.deadline import monotonic
+from ..._core.forks import at_fork
 from ..._core.log import warn
 from .errors import SQLiteFailed
 
@@ -164,9 +165,4 @@ def _identity(database: Database) -> tuple[int, int] | None:
 
 
 gate = Gate()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=gate.before_fork,
-        after_in_parent=gate.after_fork_in_parent,
-        after_in_child=gate.after_fork_in_child,
-    )
+at_fork(gate.before_fork, gate.after_fork_in_parent, gate.after_fork_in_child)
