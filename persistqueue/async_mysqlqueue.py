@@ -6,7 +6,9 @@ from asyncio import sleep
 from typing import TYPE_CHECKING, Any
 
 from ._core import call
-from ._core.arguments import MAX_ITEM_BYTES, T, whole
+from ._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
+from ._core.codec import RowCodec
+from ._core.deadline import checked_timeout
 from ._core.inflight import AT_ROW_DONE, AT_TAKE
 from ._core.inflight_acks import AT_ACK
 from ._core.tasks import TaskShell
@@ -14,17 +16,24 @@ from ._core.worker import FileHops, in_executor
 from ._sql.ackcalls import AckCalls
 from ._sql.async_ackqueue import AsyncAckBase
 from ._sql.async_queue import AsyncSQLBase
-from ._sql.mysql.names import AsyncMysqlQueueNames
 
 # threads only: from ._sql.mysql.names import MySQLConn
-from ._sql.mysql.options import POOL_NAP, MysqlFace
+from ._sql.mysql.connection import Server, check_charset
+from ._sql.mysql.names import AsyncMysqlQueueNames
+from ._sql.mysql.options import POOL_NAP, either, needed
+from ._sql.mysql.statements import MysqlTable
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
+from ._sql.rows import Rows
 from ._sql.statements import ACK_FIFO
 from .exceptions import Empty, Full
 from .serializers import pickle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from typing_extensions import Unpack
+
+    from ._sql.mysql.options import MysqlOptions
 
 __all__ = [
     # threads only: "MySQLConn",
@@ -35,10 +44,72 @@ __all__ = [
 ]
 
 
-class _AsyncMySQLBase(AsyncMysqlQueueNames, MysqlFace, AsyncSQLBase[T]):
-    """What both have in common: a pool, a table that can be widened."""
+class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
+    """A queue in a table of a MySQL database; the arguments are ``AsyncMySQLQueue``'s."""
 
     _store: MysqlAckStore | MysqlDeletingStore | MysqlReservingStore
+
+    def __init__(
+        self,
+        host: str,
+        user: str,
+        passwd: str | None = None,
+        db_name: str | None = None,
+        name: str | None = None,
+        port: int = 3306,
+        charset: str = "utf8mb4",
+        auto_commit: bool = True,
+        serializer: Any = pickle,
+        *,
+        password: str | None = None,
+        database: str | None = None,
+        table_name: str | None = None,
+        timeout: float = 10.0,
+        maxsize: int = 0,
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+        max_connections: int = 10,
+        connect_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._check_hooks()
+        whole_name = bool(table_name)
+        self.name = either("name", name, table_name) or "sql"
+        table = MysqlTable(self._named_kind(), self.name, whole_name=whole_name)
+        check_charset(charset, table.name)
+        self.host, self.port, self.user, self.charset = host, whole("port", port, 1), user, charset
+        self.passwd = needed("passwd", either("passwd", passwd, password))
+        self.db_name = needed("db_name", either("db_name", db_name, database))
+        self.auto_commit = bool(auto_commit)
+        self.maxsize = whole("maxsize", maxsize)
+        self.timeout = checked_timeout(timeout)
+        self._skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+        self._serializer = serializer
+        longest = whole("max_item_bytes", max_item_bytes, 1)
+        self._rows = Rows(RowCodec(serializer, ordered=False, longest=longest), self._KIND)
+        self._server = Server(
+            host=host,
+            port=self.port,
+            user=user,
+            password=self.passwd,
+            database=self.db_name,
+            charset=charset,
+            patience=self.timeout,
+            most=whole("max_connections", max_connections, 1),
+            options=dict(connect_options or {}),
+        )
+        self.path = self._server.path
+        self._hops = FileHops(in_executor)  # async only
+        self._open(self._server, table)
+        # threads only: self._init()
+
+    def _open(self, server: Server, table: MysqlTable) -> None:
+        """Make the store, with the session that fits how items are finished."""
+        raise NotImplementedError
+
+    @property
+    def durability(self) -> str:
+        """What a commit survives on this server: ``"power"`` or ``"process"``."""
+        return "power" if self._server.limits.power else "process"
 
     async def get_pooled_conn(self) -> Any:
         """Return a connection of the pool, for statements of your own.
@@ -115,56 +186,13 @@ class AsyncMySQLQueue(_AsyncMySQLBase[T]):
         FormatError: there is no such database; it is too old; the table is something else.
     """
 
-    def __init__(
-        self,
-        host: str,
-        user: str,
-        passwd: str | None = None,
-        db_name: str | None = None,
-        name: str | None = None,
-        port: int = 3306,
-        charset: str = "utf8mb4",
-        auto_commit: bool = True,
-        serializer: Any = pickle,
-        *,
-        password: str | None = None,
-        database: str | None = None,
-        table_name: str | None = None,
-        timeout: float = 10.0,
-        maxsize: int = 0,
-        on_corrupt: str = "raise",
-        max_item_bytes: int = MAX_ITEM_BYTES,
-        max_connections: int = 10,
-        connect_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.auto_commit = bool(auto_commit)
-        server, table = self._set_up(
-            host=host,
-            user=user,
-            passwd=passwd,
-            db_name=db_name,
-            name=name,
-            port=port,
-            charset=charset,
-            serializer=serializer,
-            password=password,
-            database=database,
-            table_name=table_name,
-            timeout=timeout,
-            maxsize=maxsize,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
-            max_connections=max_connections,
-            connect_options=connect_options,
-        )
-        self._hops = FileHops(in_executor)  # async only
+    def _open(self, server: Server, table: MysqlTable) -> None:
         way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         self._store = way(
             server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
         )
         self._shell = TaskShell(self._store, self.maxsize, finish, self.timeout, hops=self._hops)
-        # threads only: self._init()
 
 
 class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
@@ -206,40 +234,16 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
         auto_resume: bool = True,
         serializer: Any = pickle,
         *,
-        password: str | None = None,
-        database: str | None = None,
-        table_name: str | None = None,
-        timeout: float = 10.0,
-        maxsize: int = 0,
-        on_corrupt: str = "raise",
-        max_item_bytes: int = MAX_ITEM_BYTES,
-        max_connections: int = 10,
-        connect_options: Mapping[str, Any] | None = None,
         keep_acked: int | None = None,
+        **options: Unpack[MysqlOptions],
     ) -> None:
-        self.auto_commit = True
         self.auto_resume = bool(auto_resume)
         self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
-        server, table = self._set_up(
-            host=host,
-            user=user,
-            passwd=passwd,
-            db_name=db_name,
-            name=name,
-            port=port,
-            charset=charset,
-            serializer=serializer,
-            password=password,
-            database=database,
-            table_name=table_name,
-            timeout=timeout,
-            maxsize=maxsize,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
-            max_connections=max_connections,
-            connect_options=connect_options,
+        super().__init__(
+            host, user, passwd, db_name, name, port, charset, True, serializer, **options
         )
-        self._hops = FileHops(in_executor)  # async only
+
+    def _open(self, server: Server, table: MysqlTable) -> None:
         self._store = MysqlAckStore(
             server,
             table,
@@ -251,4 +255,3 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self.timeout, hops=self._hops)
-        # threads only: self._init()

@@ -5,7 +5,7 @@ from __future__ import annotations
 # threads only: import warnings
 from typing import TYPE_CHECKING, Any
 
-from ._core.arguments import MAX_ITEM_BYTES, T, whole
+from ._core.arguments import T, whole
 from ._core.inflight_acks import AT_ACK
 from ._core.tasks import TaskShell
 from ._sql.ackcalls import AckCalls
@@ -21,7 +21,11 @@ from .serializers import pickle
 if TYPE_CHECKING:
     import os
 
+    from typing_extensions import Unpack
+
+    # threads only: from ._sql.sqlite.options import SharedOptions as SqliteOptions
     from ._sql.sqlite.connection import Database
+    from ._sql.sqlite.options import SqliteOptions  # async only
     from ._sql.statements import Table
 
 __all__ = [
@@ -73,30 +77,24 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
         auto_resume: bool = True,  # async only
         # threads only: db_file_name: str | None = None,
         *,
-        timeout: float = 10.0,  # async only
-        db_file_name: str | None = None,  # async only
-        maxsize: int = 0,
-        durability: str = "power",
-        on_corrupt: str = "raise",
-        max_item_bytes: int = MAX_ITEM_BYTES,
         keep_acked: int | None = None,
+        **options: Unpack[SqliteOptions],
     ) -> None:
         # threads only: if not auto_commit:
         # threads only:     warnings.warn("an ack queue always has auto_commit=True", stacklevel=2)
         self.auto_resume = bool(auto_resume)
         self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
-        super().__init__(
-            path,
-            name,
-            # threads only: multithreading,
-            serializer=serializer,
-            timeout=timeout,
-            db_file_name=db_file_name,
-            maxsize=maxsize,
-            durability=durability,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
-        )
+        super().__init__(path, name, serializer, **options)  # async only
+        # threads only: super().__init__(
+        # threads only:     path,
+        # threads only:     name,
+        # threads only:     multithreading,
+        # threads only:     timeout,
+        # threads only:     True,
+        # threads only:     serializer,
+        # threads only:     db_file_name,
+        # threads only:     **options,
+        # threads only: )
 
     def _open(self, database: Database, table: Table) -> None:
         self._store = SqliteAckStore(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ._core.arguments import MAX_ITEM_BYTES, T, whole
+from ._core.arguments import T, whole
 from ._core.inflight_acks import AT_ACK
 from ._core.threads import ThreadShell
 from ._sql.ackcalls import AckCalls
@@ -21,7 +21,10 @@ from .serializers import pickle
 if TYPE_CHECKING:
     import os
 
+    from typing_extensions import Unpack
+
     from ._sql.sqlite.connection import Database
+    from ._sql.sqlite.options import SharedOptions as SqliteOptions
     from ._sql.statements import Table
 
 __all__ = [
@@ -72,11 +75,8 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
         serializer: Any = pickle,
         db_file_name: str | None = None,
         *,
-        maxsize: int = 0,
-        durability: str = "power",
-        on_corrupt: str = "raise",
-        max_item_bytes: int = MAX_ITEM_BYTES,
         keep_acked: int | None = None,
+        **options: Unpack[SqliteOptions],
     ) -> None:
         if not auto_commit:
             warnings.warn("an ack queue always has auto_commit=True", stacklevel=2)
@@ -86,13 +86,11 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
             path,
             name,
             multithreading,
-            serializer=serializer,
-            timeout=timeout,
-            db_file_name=db_file_name,
-            maxsize=maxsize,
-            durability=durability,
-            on_corrupt=on_corrupt,
-            max_item_bytes=max_item_bytes,
+            timeout,
+            True,
+            serializer,
+            db_file_name,
+            **options,
         )
 
     def _open(self, database: Database, table: Table) -> None:

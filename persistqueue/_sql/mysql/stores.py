@@ -275,7 +275,6 @@ class MysqlAckStore(_MysqlStore, AckStore):
             marked += self._execute(self._table.mark_these(len(chunk)), values).rowcount
         return marked
 
-
     def resume(self, *, mine_too: bool, living_too: bool = False) -> int:
         resumed = super().resume(mine_too=mine_too, living_too=living_too)
         if resumed:
