@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
@@ -14,7 +13,7 @@ from ._broker.stream import PAGE, Progress
 from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
-from ._core.log import warn
+from ._core.queue_tasks import TaskedProcess
 from ._core.turns import each
 from .exceptions import AsyncEmpty, QueueClosed
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncBrokerQueue", "AsyncStream"]
 
 
-class AsyncBrokerQueue(BrokerQueueFace[T]):
+class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
     """One queue of an ``AsyncBroker``: a handle, as cheap as its name.
 
     ``AsyncBroker.queue`` makes it.
@@ -159,32 +158,8 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
             for record in await self._shell.run(self._take(most, Deadline.of(True, timeout)))
         ]
 
-    @asynccontextmanager
-    async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:
-        """Hold an item for the length of an ``async with`` block: at least once.
-
-        It is finished when the block ends, and back in its place when the block raises or the
-        process dies.  Arguments and errors are those of ``get``.
-        """
-        deadline = Deadline.of(block, timeout)
-        held: list[Record] = []
-        try:
-            held = await self._shell.run(call.take(1, deadline, True, self._holding(1), self._key))
-            yield held[0].item
-            await self._shell.run(call.settle(held))
-        except GeneratorExit:
-            self._shell.give_back_soon(held)
-            raise
-        except BaseException:
-            await self._give_back(held)
-            raise
-
-    async def _give_back(self, records: list[Record]) -> None:
-        try:
-            if records:
-                await self._shell.give_back(records)
-        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
-            warn("%r: an item could not be given back", self, traceback=True)
+    def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
+        return call.take(1, deadline, True, self._holding(1), self._key)
 
     def stream(
         self, commit_interval: int = 1, *, peek: bool = False, follow: bool = False
@@ -366,7 +341,7 @@ class AsyncStream(Progress[T]):
 
     async def aclose(self) -> None:
         """Leave the loop: give back what its body has not got through with."""
-        if left := self._end():
+        if left := self._leave():
             await self._shell.give_back(left)
 
     async def __aenter__(self) -> Self:
@@ -381,5 +356,5 @@ class AsyncStream(Progress[T]):
         await self.aclose()
 
     def __del__(self) -> None:
-        if left := self._end():
+        if left := self._leave():
             self._shell.give_back_soon(left)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, overload
 
@@ -15,8 +14,7 @@ from ._broker.stream import PAGE, Progress
 from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
-from ._core.log import warn
-from ._core.queue_threads import each
+from ._core.queue_threads import ThreadedProcess, each
 from .exceptions import Empty, QueueClosed
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["BrokerQueue", "Stream"]
 
 
-class BrokerQueue(BrokerQueueFace[T]):
+class BrokerQueue(BrokerQueueFace[T], ThreadedProcess[T]):
     """One queue of a ``Broker``: a handle, as cheap as its name.
 
     ``Broker.queue`` makes it.
@@ -159,32 +157,8 @@ class BrokerQueue(BrokerQueueFace[T]):
             record.item for record in self._shell.run(self._take(most, Deadline.of(True, timeout)))
         ]
 
-    @contextmanager
-    def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
-        """Hold an item for the length of a ``with`` block: at least once.
-
-        It is finished when the block ends, and back in its place when the block raises or the
-        process dies.  Arguments and errors are those of ``get``.
-        """
-        deadline = Deadline.of(block, timeout)
-        held: list[Record] = []
-        try:
-            held = self._shell.run(call.take(1, deadline, True, self._holding(1), self._key))
-            yield held[0].item
-            self._shell.run(call.settle(held))
-        except GeneratorExit:
-            self._shell.give_back_soon(held)
-            raise
-        except BaseException:
-            self._give_back(held)
-            raise
-
-    def _give_back(self, records: list[Record]) -> None:
-        try:
-            if records:
-                self._shell.give_back(records)
-        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
-            warn("%r: an item could not be given back", self, traceback=True)
+    def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
+        return call.take(1, deadline, True, self._holding(1), self._key)
 
     def stream(
         self, commit_interval: int = 1, *, peek: bool = False, follow: bool = False
@@ -364,7 +338,7 @@ class Stream(Progress[T]):
 
     def close(self) -> None:
         """Leave the loop: give back what its body has not got through with."""
-        if left := self._end():
+        if left := self._leave():
             self._shell.give_back(left)
 
     def __enter__(self) -> Self:
@@ -379,5 +353,5 @@ class Stream(Progress[T]):
         self.close()
 
     def __del__(self) -> None:
-        if left := self._end():
+        if left := self._leave():
             self._shell.give_back_soon(left)

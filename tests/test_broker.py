@@ -202,9 +202,10 @@ def test_a_block_finishes_its_item_or_gives_it_back(broker: Any) -> None:
     tasks.write_many("ab")
     with pytest.raises(ZeroDivisionError), tasks.process() as item:
         raise ZeroDivisionError(item, shape(broker))
+    assert {"tasks": (2, 0)} == shape(broker)
+    assert "b" == tasks.read()
     with tasks.process() as item:
         assert "a" == item
-        assert "b" == tasks.read()
     assert {"tasks": (0, 0)} == shape(broker)
 
 

@@ -6,10 +6,13 @@ The rules are the standard library's (queue.Queue, asyncio.Queue) where it has t
 from __future__ import annotations
 
 import gc
+import random
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -22,7 +25,7 @@ from families import (
     REDIS_FAMILIES,
     SQL_FAMILIES,
 )
-from waiting import Call, until
+from waiting import PATIENCE, Call, until
 
 import persistqueue
 from persistqueue import Empty, Full, QueueClosed, QueueShutDown, serializers
@@ -513,7 +516,145 @@ def test_process_gives_back_on_an_error(open_queue: Open, path: Path, autosave: 
         q.put_many("ab")
         with pytest.raises(ZeroDivisionError), q.process():
             raise ZeroDivisionError
-        assert ["a", "b"] == q.get_many(2)
+        assert 2 == q.qsize()
+        assert "a" == q.peek()
+        assert ["b", "a"] == [q.get(timeout=PATIENCE) for _ in range(2)]
+
+
+def failing(q: Any) -> float:
+    """Fail on the next item; returns when."""
+    with pytest.raises(ZeroDivisionError), q.process(timeout=PATIENCE):
+        raise ZeroDivisionError
+    return monotonic()
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_what_a_block_failed_on_is_held_back_and_others_are_served(
+    open_queue: Open, path: Path, autosave: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It comes again after 0.1 s, then 0.2 s; what else is there comes meanwhile."""
+    with open_queue(path, autosave=autosave) as q:
+        q.put("poison")
+        failed = failing(q)
+        with pytest.raises(Empty):
+            q.get(timeout=0.02)
+        assert 1 == q.qsize()
+        again = failing(q)
+        assert failed + 0.099 < again
+        q.put("good")
+        assert ["good", "poison"] == [q.get(timeout=PATIENCE) for _ in range(2)]
+        assert again + 0.199 < monotonic() < again + 2
+    assert 1 == sum("working on an item failed" in line for line in caplog.messages)
+
+
+def test_what_is_held_back_is_for_those_who_wait(open_queue: Open, path: Path) -> None:
+    """Gets that wait are served by a put at once, and by the end of the time."""
+    with open_queue(path) as q:
+        q.put("poison")
+        failed = [failing(q) for _ in range(3)][-1]  # then it is 0.4 s
+        calls = [Call(q.get, timeout=PATIENCE) for _ in range(2)]
+        waiting(q, 2)
+        q.put("good")
+        until(lambda: not all(call.is_alive() for call in calls))
+        assert monotonic() < failed + 0.35
+        assert ["good", "poison"] == sorted(call.outcome() for call in calls)
+        assert failed + 0.399 < monotonic() < failed + 2
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_what_one_object_holds_back_another_takes(
+    open_queue: Open, path: Path, autosave: bool
+) -> None:
+    """An item that was given back is there at once for another object."""
+    with open_queue(path, autosave=autosave) as q, open_queue(path, autosave=autosave) as other:
+        q.put("a")
+        failed = [failing(q) for _ in range(3)][-1]
+        assert "a" == other.get(timeout=PATIENCE)
+        assert monotonic() < failed + 0.35
+
+
+def test_a_shutdown_leaves_what_is_held_back_to_those_who_get(open_queue: Open, path: Path) -> None:
+    """After a shutdown gets go on until nothing is there, and what is held back is there."""
+    with open_queue(path) as q:
+        q.put("a")
+        failing(q)
+        q.shutdown()
+        failing(q)
+        with pytest.raises(Empty):
+            q.get(block=False)
+        assert ["a"] == list(q)
+
+
+def test_join_waits_for_what_is_held_back(open_queue: Open, path: Path) -> None:
+    """An item that was given back is not finished."""
+    with open_queue(path) as q:
+        q.put("a")
+        failing(q)
+        joined = Call(q.join)
+        with q.process(timeout=PATIENCE):
+            assert joined.is_alive()
+        joined.outcome()
+
+
+def test_closing_wakes_who_waits_for_what_is_held_back(open_queue: Open, path: Path) -> None:
+    """A queue that is closed does not wait, and the item is there when it is opened again."""
+    with open_queue(path) as q:
+        q.put("a")
+        for _ in range(3):
+            failing(q)
+        getting = Call(q.get)
+        waiting(q, 1)
+        q.close()
+        with pytest.raises(QueueClosed):
+            getting.outcome()
+    with open_queue(path) as q:
+        assert "a" == q.get(block=False)
+
+
+def test_a_loop_that_is_left_at_an_item_again_and_again(open_queue: Open, path: Path) -> None:
+    """Left for the first time, it is there at once; from then on it is held back."""
+    with open_queue(path) as q:
+        q.put("a")
+        assert "a" == leave(q)
+        assert "a" == leave(q)
+        left = monotonic()
+        assert "a" == q.get(timeout=PATIENCE)
+        assert left + 0.09 < monotonic() < left + 2
+
+
+@pytest.mark.parametrize("autosave", [False, True])
+def test_random_failures_lose_nothing(
+    open_queue: Open, path: Path, autosave: bool, case: tuple[str, str]
+) -> None:
+    """Whatever is held back, passed over and put meanwhile, each item is finished once.
+
+    What is finished behind an unfinished one comes again when a file queue is reopened.
+    """
+    chance, done, number = random.Random(repr(case)), list[int](), 0
+    for _ in range(3):
+        with open_queue(path, autosave=autosave) as q:
+            for _ in range(40):
+                if chance.random() < 0.3:
+                    more = chance.randrange(1, 4)
+                    q.put_many(range(number, number + more))
+                    number += more
+                with suppress(Empty, ZeroDivisionError), q.process(block=False) as item:
+                    assert chance.random() < 0.5 or 1 / 0
+                    done.append(item)
+    with open_queue(path, autosave=autosave) as q:
+        while q.qsize():
+            with q.process(timeout=PATIENCE) as item:
+                done.append(item)
+    if not autosave and case[0] in {**FILE_FAMILIES, **ENGINE_FAMILIES}:
+        done = list(set(done))
+    assert list(range(number)) == sorted(done)
+
+
+def leave(q: Any) -> Any:
+    """Leave a loop at its first item; returns that."""
+    for item in q:
+        return item
+    return None
 
 
 def test_process_has_a_timeout(open_queue: Open, path: Path) -> None:

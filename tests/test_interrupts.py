@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from waiting import Call, until
+from waiting import Interrupt as StopWork
 
 import persistqueue
 from persistqueue import Broker, Queue, SQLiteQueue
@@ -136,8 +137,8 @@ def test_an_interrupted_get_of_what_was_given_back(tmp_path: Path, autosave: boo
     def prepare(q: Queue[str]) -> None:
         q.put_many("abc")
         for _ in range(2):
-            with suppress(ValueError), q.process(), q.process():
-                raise ValueError
+            with suppress(StopWork), q.process(), q.process():
+                raise StopWork
 
     assert every_moment(tmp_path, prepare, lambda q: q.get(), check, autosave=autosave) > 40
 

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from waiting import Interrupt, interrupt
 
 from persistqueue import Empty
 from persistqueue.serializers import json, pickle
@@ -132,8 +133,8 @@ class Life(RuleBasedStateMachine):
                     taken = self.q.get_many(take_inside)
                     assert [[n] for n in expected] == taken
                     self.taken += taken
-                assert not fails or 1 / 0
-        except ZeroDivisionError:
+                interrupt(fails)
+        except Interrupt:
             self.taken.remove(item)
         else:
             self.taken.remove(item)
@@ -205,14 +206,14 @@ class AutosaveLife(Life):
     def process(self, fails: bool, take_inside: int) -> None:
         if not self.bag:
             return
-        with suppress(ZeroDivisionError), self.q.process() as item:
+        with suppress(Interrupt), self.q.process() as item:
             self.remove([item])
             if take_inside and self.bag:
                 self.get_many(take_inside)
             if fails:
                 self.bag.add(item[0])
                 self.back.add(item[0])
-                raise ZeroDivisionError
+                raise Interrupt
 
     @rule(crash=st.booleans())
     def reopen(self, crash: bool) -> None:

@@ -13,7 +13,7 @@ import pytest
 from families import BlockingAsyncQueue, run
 from mysql_proxy import AFTER, BEFORE, DURING, HOWS, Proxy
 from mysql_server import MysqlServer, mysql, where  # noqa: F401
-from waiting import Call, until
+from waiting import Call, Interrupt, until
 
 from persistqueue import (
     AsyncMySQLAckQueue,
@@ -59,8 +59,8 @@ def work_in_a_block(q: Any) -> Any:
 
 
 def fail_in_a_block(q: Any) -> Any:
-    with pytest.raises(ZeroDivisionError), q.process() as item:
-        1 / 0  # noqa: B018
+    with pytest.raises(Interrupt), q.process() as item:
+        raise Interrupt
     return item
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from families import FILE_FAMILIES, MYSQL_FAMILIES, SQL_FAMILIES
+from waiting import Interrupt
 
 Open = Callable[..., Any]
 
@@ -98,8 +99,8 @@ def test_one_after_the_other_is_nothing_to_speak_of(
         for q in (one, other, one):
             q.get(timeout=0)
             q.task_done()
-        with pytest.raises(KeyError), one.process(timeout=0):
-            raise KeyError
+        with pytest.raises(Interrupt), one.process(timeout=0):
+            raise Interrupt
         other.get(timeout=0)
         other.task_done()
         one.put(7)

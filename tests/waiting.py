@@ -19,6 +19,15 @@ def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
     return value
 
 
+class Interrupt(BaseException):
+    """No ``Exception``: what a block gives back because of it is not held back."""
+
+
+def interrupt(really: bool) -> None:
+    if really:
+        raise Interrupt
+
+
 class Call(threading.Thread):
     """A call in a thread of its own; ``outcome()`` returns or raises what it did."""
 

@@ -54,7 +54,7 @@ WORDS = (
     (r"from asyncio import sleep", "from time import sleep"),
     # What is written by hand for both: how calls wait, and what queues have in common.
     (r"TaskShell", "ThreadShell"),
-    (r"TaskedQueue", "ThreadedQueue"),
+    (r"Tasked(Queue|Process)", r"Threaded\1"),
     (r"\b_core\.tasks\b", "_core.threads"),
     (r"\b_core\.(queue_tasks|turns)\b", "_core.queue_threads"),
     (r", hops=[\w.]+(\([\w.]*\))?\)", ")"),

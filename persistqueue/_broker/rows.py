@@ -82,8 +82,11 @@ class BrokerRows(BrokerQueues):
     def set_aside(self, name: str) -> bool:
         """Set a queue's next row aside if it cannot be loaded; returns whether it was."""
         table = self.find(name)
-        rows = [] if table is None else self._rows(table.first, (1,))
-        if table is None or not rows:
+        if table is None:
+            return False
+        some = self._rows(table.first, (1 + len(self.skip),))
+        rows = self._unskipped(some, 1, table.queue)
+        if not rows:
             return False
         try:
             self._codec.decode(rows[0][1])

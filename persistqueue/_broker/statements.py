@@ -115,10 +115,11 @@ class BrokerTable(Table):
         self.insert_one = f"INSERT INTO {table} (_id, data, timestamp) VALUES (?, ?, ?)"
         self.since = f"{self._select} WHERE timestamp >= ? ORDER BY _id LIMIT ?"
         self.by_id = f"{self._select} WHERE _id = ?"
-        self.delete_head = f"DELETE FROM {table} WHERE _id <= ?"
-        self.hold_head = (
+        self.delete_range = f"DELETE FROM {table} WHERE _id BETWEEN ? AND ?"
+        self.hold_range = (
             f"INSERT INTO {HELD} (queue, _id, data, timestamp, owner)"
-            f" SELECT ?, _id, data, timestamp, ? FROM {table} WHERE _id <= ? ORDER BY _id"
+            f" SELECT ?, _id, data, timestamp, ? FROM {table}"
+            " WHERE _id BETWEEN ? AND ? ORDER BY _id"
         )
         self.clear_all = f"DELETE FROM {table}"
         self.drop = f"DROP TABLE {table}"

@@ -43,6 +43,10 @@ class Held(Record):
         super().__init__(start, end, item)
         self.done = False
 
+    @property
+    def key(self) -> Any:
+        return self.end[:2]  # its queue and its id
+
 
 class Seen(Record):
     """A record that is still in its queue: it was only looked at."""
@@ -170,11 +174,17 @@ class BrokerStore(BrokerRows):
         table, records = self._head(name, most, Record, since)
         if table is None or not records:
             return []
-        if since is None:  # all that is before the last one is taken
-            self._execute(table.delete_head, (records[-1].start,))
-        else:
-            self._many(table.delete, [(record.start,) for record in records])
+        for ids in self._ranges(records, together=since is None):
+            self._execute(table.delete_range, ids)
         return records
+
+    def _ranges(
+        self, records: Sequence[Record], *, together: bool = True
+    ) -> Sequence[tuple[int, int]]:
+        """Return the ranges of ids that hold these next rows and no others."""
+        if together and not self.skip:
+            return ((records[0].start, records[-1].start),)
+        return [(record.start, record.start) for record in records]
 
     def take_id(self, name: str, number: int) -> list[Record]:
         """Take the item with this id out, if it waits."""
@@ -200,11 +210,12 @@ class BrokerStore(BrokerRows):
         self.finish(done)  # nothing above has raised: it stays finished
         if table is None or not held:
             return []
-        last = held[-1].start
-        cursor = self._execute(table.hold_head, (table.number, owner, last))
-        assert cursor.lastrowid is not None
-        self._execute(table.delete_head, (last,))
-        starts = range(cursor.lastrowid - len(held) + 1, cursor.lastrowid + 1)
+        last = None
+        for ids in self._ranges(held):
+            last = self._execute(table.hold_range, (table.number, owner, *ids)).lastrowid
+            self._execute(table.delete_range, ids)
+        assert last is not None
+        starts = range(last - len(held) + 1, last + 1)
         for one, start in zip(held, starts, strict=True):
             one.start = start
         self._out.update(zip(starts, held, strict=True))
@@ -367,15 +378,18 @@ class BrokerStore(BrokerRows):
         self, table: BrokerTable, most: int, kind: type[R], since: float | None
     ) -> list[R]:
         """Return the next items, and note what is left."""
+        some = most + len(self.skip)
         statement, values = (
-            (table.first, (most,)) if since is None else (table.since, (since, most))
+            (table.first, (some,)) if since is None else (table.since, (since, some))
         )
         while True:
-            rows = self._rows(statement, values)
+            rows = self._unskipped(self._rows(statement, values), most, table.queue)
             records = self._decoded(table, rows, kind)
             if records or not rows:
                 break
-        if since is None and len(records) == len(rows):
+        if self.skip:
+            self.ready.passed(folded(table.queue), len(records))
+        elif since is None and len(records) == len(rows):
             self.ready.taken(folded(table.queue), len(records), most)
         else:
             self.ready.unknown(folded(table.queue))

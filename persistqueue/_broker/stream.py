@@ -108,8 +108,14 @@ class Progress(Generic[T]):
             self._records, self._got, self._last = records, 1, records[-1].start
         return bool(records)
 
-    def _end(self) -> Sequence[Record]:
+    def _end(self) -> Sequence[Any]:
         """Have nothing at hand any more; returns what is to be given back."""
         self._ended = True
         records, self._records = self._records, ()
         return records if self._holds else ()
+
+    def _leave(self) -> Sequence[Record]:
+        """The loop is left before its end; returns what is to be given back."""
+        left = self._end()
+        self._shell.back_off.left([record for record in left if not record.done][:1])
+        return left

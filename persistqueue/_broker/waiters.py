@@ -152,6 +152,12 @@ class Ready:
         else:
             self.stirred.add(queue)
 
+    def passed(self, queue: str, count: int) -> None:
+        """Note that somebody got ``count`` items, and others there are held back for a while."""
+        self._known.pop(queue, None)
+        if count:
+            self.stirred.add(queue)
+
     def unknown(self, queue: str) -> None:
         """Forget what is known of a queue."""
         self._known.pop(queue, None)

@@ -44,7 +44,7 @@ class Forsaking(Shell):
     def _wind_up_soon(self) -> None:
         raise NotImplementedError
 
-    async def give_back(self, records: Sequence[Record]) -> None:
+    async def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
         raise NotImplementedError
 
     def give_back_soon(self, records: Sequence[Record]) -> None:

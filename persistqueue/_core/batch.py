@@ -37,6 +37,7 @@ from .waiters import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .backoff import BackOff
     from .inflight import Book, Finish
     from .store import Record, Store
 
@@ -53,6 +54,7 @@ class Runner:
         takes: counts what lacks a task_done although it is settled.
         patience: seconds to wait for the store's lock, at the most; None for
             ``patience.LOCK_PATIENCE``.
+        back_off: knows which items are held back.
 
     Attributes:
         ops: the last batch.
@@ -61,6 +63,7 @@ class Runner:
         interrupt: what stopped it from outside (Ctrl-C), if anything did.
         counts: items that could be taken, and items not settled, when it was over;
             None when the store could not be asked.
+        barren: whether its last take found nothing but what is held back.
     """
 
     def __init__(
@@ -69,9 +72,11 @@ class Runner:
         maxsize: int,
         finish: Finish,
         takes: Book,
-        patience: float | None = None,
+        patience: float | None,
+        back_off: BackOff,
     ) -> None:
         self._store = store
+        self._back_off = back_off
         self._reopening = Reopening(store)
         self._takes = takes
         self._maxsize = maxsize
@@ -84,7 +89,7 @@ class Runner:
         self.happened = False
         self.interrupt: BaseException | None = None
         self.counts: tuple[int, int] | None = None
-        self._closing = False
+        self.barren = self._closing = False
 
     def hurry(self) -> None:
         """Somebody closes: a server that is away is waited for a moment only, from now on."""
@@ -95,7 +100,9 @@ class Runner:
         """Run one batch; errors go to its ops."""
         self.ops, self.happened = ops, False
         self.interrupt = self.counts = None
-        self._taken = 0
+        self._taken, self.barren = 0, False
+        if self._back_off.busy:
+            self._store.skip, self._store.barren = self._back_off.keys(), False
         verb, looks = ops[0].verb, self._looks
         if len(ops) > 1:
             looking = all(op.verb in looks for op in ops)
@@ -121,6 +128,11 @@ class Runner:
             self.interrupt = interrupt
             if not self.happened:
                 return
+        self._look_back()
+
+    def _look_back(self) -> None:
+        """Note what is left when a batch is over."""
+        self.barren = bool(self._store.skip) and self._store.barren
         counts = self._store.counts(exact=False)
         if self._counted:
             counts = counts[0], counts[1] + self._takes.unanswered + self._taken

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
+from .store import Skips, Stale
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from .store import Record
 
@@ -300,6 +302,16 @@ class Cursor:
 
     # -- questions ------------------------------------------------------------------
 
+    def has_known(self, skip: Collection[Position]) -> bool:
+        """Return whether an item in memory could be handed out."""
+        for first in (self.homeless, self.front):
+            known = first
+            while known is not None and known[0].start in skip:
+                known = known[1]
+            if known is not None:
+                return True
+        return False
+
     def place(self) -> Position:
         """Return where the next item that is on disk stands."""
         return self.read if self.front is None else self.front[0].start
@@ -327,6 +339,31 @@ class Cursor:
 
     def _distance(self, start: Position, end: Position) -> int:
         return (end.chunk - start.chunk) * self._chunksize + end.records - start.records
+
+
+class Cursored(Skips):
+    """A store whose items a cursor counts."""
+
+    _cursor: Cursor
+    _era: int
+
+    def _next(self) -> Record | None:
+        raise NotImplementedError
+
+    def take(self, most: int) -> list[Record]:
+        taken: list[Record] = []
+        skipped: list[Record] = []
+        try:
+            while len(taken) < most and (record := self._next()) is not None:
+                (skipped if self.skip and record.start in self.skip else taken).append(record)
+        except Exception as error:
+            if not taken or isinstance(error, Stale):  # else it comes with the next take
+                raise
+        finally:
+            if skipped:
+                self._cursor.untake(skipped, self._era)
+        self.barren = bool(skipped) and len(taken) < most
+        return taken
 
 
 def _in_front(record: Record, others: _List) -> _List:

@@ -69,7 +69,50 @@ class AsyncOpened:
                 shell.abandon()
 
 
-class TaskedQueue(AsyncOpened, Generic[T]):
+class TaskedProcess(Generic[T]):
+    """``process``, for whatever items are taken from."""
+
+    _shell: TaskShell
+
+    @asynccontextmanager
+    async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:
+        """Take an item for the length of an ``async with`` block.
+
+        It is finished when the block ends, and back in its place when the block
+        raises or is cancelled.  After an ``Exception`` this object does not hand it out again for
+        0.1 s, twice as long each time, 5 s at the most; other items come meanwhile, and
+        other objects may take it.  Arguments and errors are those of ``get``.
+        """
+        deadline = Deadline.of(block, timeout)
+        records: list[Record] = []
+        working = False
+        try:
+            records = await self._shell.run(self._holding_one(deadline))
+            working = True
+            yield records[0].item
+            working = False
+            await self._shell.run(call.settle(records))
+        except GeneratorExit:
+            self._shell.give_back_soon(records)
+            raise
+        except BaseException as error:
+            await self._give_back(records, working and isinstance(error, Exception))
+            raise
+
+    def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
+        """Return the call that takes an item for a block."""
+        return call.take(1, deadline, holds=True)
+
+    async def _give_back(self, records: list[Record], failed: bool = False) -> None:
+        try:
+            if records:
+                await self._shell.give_back(records, failed)
+        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
+            warn("%s: an item could not be given back", repr(self), traceback=True)
+        self._shell.back_off.say(self)
+
+
+class TaskedQueue(AsyncOpened, TaskedProcess[T]):
     """The methods that are about waiting and finishing; a subclass knows how to put."""
 
     path: str
@@ -103,32 +146,14 @@ class TaskedQueue(AsyncOpened, Generic[T]):
         item: T = (await self._shell.run(call.peek()))[0].item
         return item
 
-    @asynccontextmanager
-    async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:
-        """Take an item for the length of an ``async with`` block.
-
-        It is finished when the block ends, and back in its place when the block
-        raises or is cancelled.  Arguments and errors are those of ``get``.
-        """
-        deadline = Deadline.of(block, timeout)
-        records: list[Record] = []
-        try:
-            records = await self._shell.run(call.take(1, deadline, holds=True))
-            yield records[0].item
-            await self._shell.run(call.settle(records))
-        except GeneratorExit:
-            self._shell.give_back_soon(records)
-            raise
-        except BaseException:
-            await self._give_back(records)
-            raise
-
     def __aiter__(self) -> AsyncIterator[T]:
         """Take items until the queue is shut down or closed, waiting for more.
 
         An item is finished when the next one is asked for.  Leaving the loop gives
-        the last one back, unless ``task_done`` was called for it.
+        the last one back, unless ``task_done`` was called for it.  From the second time on
+        that a loop is left at the same item, it is held back as ``process`` says.
         """
+        self._shell.back_off.say(self)
         return _Loop(self)
 
     async def _settle(self, records: list[Record]) -> None:
@@ -138,13 +163,6 @@ class TaskedQueue(AsyncOpened, Generic[T]):
         except Exception:
             await self._give_back(records)
             raise
-
-    async def _give_back(self, records: list[Record]) -> None:
-        try:
-            if records:
-                await self._shell.give_back(records)
-        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
-            warn("%s: an item could not be given back", self.path, traceback=True)
 
     async def set_aside(self) -> bool:
         """Get past the next item if it cannot be loaded: keep it beside the queue, and go on.
@@ -231,8 +249,10 @@ class _Loop(Generic[T]):
         """Give the last item back, as leaving the loop does."""
         held, self._held = self._held, []
         if held:
+            self._shell.back_off.left(held)
             await self._shell.give_back(held)
 
     def __del__(self) -> None:
         if self._held:
+            self._shell.back_off.left(self._held)
             self._shell.give_back_soon(self._held)

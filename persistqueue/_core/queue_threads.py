@@ -62,7 +62,50 @@ class Opened:
                 shell.close()
 
 
-class ThreadedQueue(Opened, Generic[T]):
+class ThreadedProcess(Generic[T]):
+    """``process``, for whatever items are taken from."""
+
+    _shell: ThreadShell
+
+    @contextmanager
+    def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
+        """Take an item for the length of a ``with`` block.
+
+        It is finished when the block ends, and back in its place when the block
+        raises.  After an ``Exception`` this object does not hand it out again for
+        0.1 s, twice as long each time, 5 s at the most; other items come meanwhile, and
+        other objects may take it.  Arguments and errors are those of ``get``.
+        """
+        deadline = Deadline.of(block, timeout)
+        records: list[Record] = []
+        working = False
+        try:  # one for all of it: Ctrl-C may come between any two lines
+            records = self._shell.run(self._holding_one(deadline))
+            working = True
+            yield records[0].item
+            working = False
+            self._shell.run(call.settle(records))
+        except GeneratorExit:
+            self._shell.give_back_soon(records)
+            raise
+        except BaseException as error:
+            self._give_back(records, working and isinstance(error, Exception))
+            raise
+
+    def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
+        """Return the call that takes an item for a block."""
+        return call.take(1, deadline, holds=True)
+
+    def _give_back(self, records: list[Record], failed: bool = False) -> None:
+        try:
+            if records:
+                self._shell.give_back(records, failed)
+        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
+            warn("%s: an item could not be given back", repr(self), traceback=True)
+        self._shell.back_off.say(self)
+
+
+class ThreadedQueue(Opened, ThreadedProcess[T]):
     """The methods that are about waiting and finishing; a subclass knows how to put."""
 
     path: str
@@ -95,39 +138,22 @@ class ThreadedQueue(Opened, Generic[T]):
         item: T = self._shell.run(call.peek())[0].item
         return item
 
-    @contextmanager
-    def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
-        """Take an item for the length of a ``with`` block.
-
-        It is finished when the block ends, and back in its place when the block
-        raises.  Arguments and errors are those of ``get``.
-        """
-        deadline = Deadline.of(block, timeout)
-        records: list[Record] = []
-        try:  # one for all of it: Ctrl-C may come between any two lines
-            records = self._shell.run(call.take(1, deadline, holds=True))
-            yield records[0].item
-            self._shell.run(call.settle(records))
-        except GeneratorExit:
-            self._shell.give_back_soon(records)
-            raise
-        except BaseException:
-            self._give_back(records)
-            raise
-
     def __iter__(self) -> Iterator[T]:
         """Take items until the queue is shut down or closed, waiting for more.
 
         An item is finished when the next one is asked for.  Leaving the loop gives
-        the last one back, unless it was finished inside.
+        the last one back, unless it was finished inside.  From the second time on that a
+        loop is left at the same item, it is held back as ``process`` says.
         """
         while True:
+            self._shell.back_off.say(self)
             records: list[Record] = []
             try:
                 records = self._shell.run(call.take(1, FOREVER, holds=True))
                 yield records[0].item
                 self._shell.run(call.settle(records))
             except GeneratorExit:
+                self._shell.back_off.left(records)
                 self._shell.give_back_soon(records)
                 raise
             except BaseException as error:
@@ -135,13 +161,6 @@ class ThreadedQueue(Opened, Generic[T]):
                     return
                 self._give_back(records)
                 raise
-
-    def _give_back(self, records: list[Record]) -> None:
-        try:
-            if records:
-                self._shell.give_back(records)
-        except Exception:  # noqa: BLE001 - the error that led here must not be hidden
-            warn("%s: an item could not be given back", self.path, traceback=True)
 
     def set_aside(self) -> bool:
         """Get past the next item if it cannot be loaded: keep it beside the queue, and go on.

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import Empty, Full, QueueClosed
+from .backoff import BackOff
 from .batch import Runner
 from .forks import follow
 from .waiters import (
@@ -81,6 +82,7 @@ class Shell:
         self._line = self._new_line()
         self.takes: Book = self._finish_at.book(self._ended)
         self._takes = self.takes
+        self.back_off = BackOff()
         self._runner = self._new_runner()
 
     def _let_store_go(self) -> None:
@@ -91,7 +93,14 @@ class Shell:
         return Line(self._maxsize, self._store.errors.closed)
 
     def _new_runner(self) -> Runner:
-        return Runner(self._store, self._maxsize, self._finish_at, self._takes, self._patience)
+        return Runner(
+            self._store,
+            self._maxsize,
+            self._finish_at,
+            self._takes,
+            self._patience,
+            self.back_off,
+        )
 
     # -- verbs: each returns what ``call`` does, a result or an awaitable of one ------
 
@@ -213,7 +222,25 @@ class Shell:
 
     def probe(self) -> tuple[int, bytes] | int | None:
         """Return what the watcher may read to see that nobody has committed."""
-        return self._store.probe()
+        return None if self.back_off.busy else self._store.probe()
+
+    def _changed(self) -> bool:
+        """Return whether those who wait may look again."""
+        return self.back_off.is_over() or self._store.changed(self._line.getting)
+
+    def _picking(self, records: Sequence[Record], failed: bool) -> Callable[[list[Record]], None]:
+        """Return what picks those of ``records`` that are to be given back.
+
+        Args:
+            failed: working on them did.
+        """
+
+        def pick(into: list[Record]) -> None:
+            self._takes.pick(records, into, UNTAKE)
+            if failed:
+                self.back_off.note(into)
+
+        return pick
 
     def _rests(self) -> bool:
         """Return whether the store is to be watched although nobody waits.
@@ -252,6 +279,7 @@ class Shell:
         counts = runner.counts
         if counts is not None:
             self.ready, self.unfinished = counts
+        self._line.weigh(batch, runner.barren)
         self._deliver(self._line.finish(batch, counts))
 
     def _deliver(self, ops: Iterable[Op]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ..exceptions import QueueClosed, QueueFailed, QueueLocked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 # What is logged, once, by an object that finds out: a path or table, and an ack queue's class.
@@ -37,6 +37,11 @@ class Record:
         self.item = item
         self.owner: Any = None  # the runtime's: who took it
         self.era = era  # the store's: how often it had begun anew, with other places
+
+    @property
+    def key(self) -> Any:
+        """What tells the item from others while it is stored, whoever takes it."""
+        return self.start
 
 
 class Stale(Exception):
@@ -83,14 +88,42 @@ class Errors(NamedTuple):
     closed: type[QueueClosed] = QueueClosed
 
 
+class Skips:
+    """What a store is not to hand out now, although it waits; see ``_runtime.backoff``.
+
+    Attributes:
+        skip: keys of records, for the next ``take``.
+        barren: whether the last ``take`` found less than it was asked for, but for those.
+    """
+
+    skip: Collection[Any] = ()
+    barren = False
+
+    def _unskipped(self, rows: Sequence[Any], most: int, queue: str | None = None) -> Sequence[Any]:
+        """Return up to ``most`` rows, of so many more as are skipped, that may be handed out.
+
+        Args:
+            queue: the one that they are of, where keys say so.
+        """
+        if not self.skip:
+            return rows
+        keys = (row[0] if queue is None else (queue, row[0]) for row in rows)
+        fit = [row for row, key in zip(rows, keys, strict=True) if key not in self.skip]
+        self.barren = len(fit) < min(most, len(rows))
+        return fit[:most]
+
+
 class Store(Protocol):
     """A place where encoded items are kept in order.
 
     Attributes:
         errors: what is raised for it.
+        skip, barren: see ``Skips``.
     """
 
     errors: Errors
+    skip: Collection[Any]
+    barren: bool
 
     @property
     def failed(self) -> str:

@@ -105,12 +105,13 @@ class TaskShell(Forsaking):
             SETTLE, lambda into: self._takes.pick(records, into, SETTLE), withdraws=False
         )
 
-    async def give_back(self, records: Sequence[Record]) -> None:
-        """Return records to their places, those that nobody has settled, even if cancelled."""
+    async def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
+        """Return records to their places, those that nobody has settled, even if cancelled.
 
-        def pick(into: list[Record]) -> None:
-            self._takes.pick(records, into, UNTAKE)
-
+        Args:
+            failed: working on them did; they are held back.
+        """
+        pick = self._picking(records, failed)
         try:
             await self._resolve(UNTAKE, pick, withdraws=False)
         except QueueClosed:
@@ -273,7 +274,7 @@ class TaskShell(Forsaking):
         if not self._line.waiting or loop is None or loop.is_closed():
             return self._rests()
         idle = self._lane.flying is None and not self._poked
-        if idle and self._store.changed(self._line.getting):
+        if idle and self._changed():
             self._poked = True
             with contextlib.suppress(RuntimeError):  # closed in the meantime
                 loop.call_soon_threadsafe(self._poke)

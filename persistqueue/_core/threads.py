@@ -76,15 +76,19 @@ class ThreadShell(Shell):
 
     # -- giving back ----------------------------------------------------------------
 
-    def give_back(self, records: Sequence[Record]) -> None:
+    def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
         """Return records to their places, those that nobody has settled.
 
         Ctrl-C does not stop it half-way: it is seen through, then the interrupt goes on.
+
+        Args:
+            failed: working on them did; they are held back.
         """
+        pick = self._picking(records, failed)
         interrupt: BaseException | None = None
         while True:
             try:
-                self._resolve(UNTAKE, lambda into: self._takes.pick(records, into, UNTAKE))
+                self._resolve(UNTAKE, pick)
             except QueueClosed:
                 self._give_back_closed(records)
                 break
@@ -292,7 +296,7 @@ class ThreadShell(Shell):
             self._collect_strays()
         if not self._line.waiting:
             return self._rests()
-        if self._leader is None and self._store.changed(self._line.getting):
+        if self._leader is None and self._changed():
             with self._mutex:
                 if self._leader is None and self._line.poke():
                     self._hand_on()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH, CALL, LOOK = (
     "append", "take", "peek", "untake", "settle", "count", "join", "sync", "flush", "call", "look",
 )  # fmt: skip
+_BRING = (APPEND, UNTAKE, CALL)  # behind which there may be more to take
 
 
 class Unmet:
@@ -112,6 +113,8 @@ class Line:
         self.count = 0  # items that could be taken, as of the last batch
         self._arrivals = 0
         self.parked = False  # whether the last batch left anybody waiting
+        # Whether all that is there is held back (see ``backoff``), as far as is known.
+        self._barren = False
         self.pending: deque[Op] = deque()
         self._going: Sequence[Op] = ()  # the batch that is handed over or under way
         self._getters: deque[Op] = deque()
@@ -208,7 +211,7 @@ class Line:
                 op.error = None
                 parked.append(op)
             else:
-                if self._stopped is not None and op.result is NOTHING_THERE:
+                if self._stopped is not None and op.result is NOTHING_THERE and not self._goes_on:
                     op.error = self._stopped_error()
                 op.where = ANSWERED
                 answered.append(op)
@@ -225,6 +228,23 @@ class Line:
         if self._getters or self._putters:
             self._promote()
         return answered
+
+    def weigh(self, batch: Sequence[Op], barren: bool) -> None:
+        """Before ``finish``: find out whether all that is left by a batch is held back.
+
+        Args:
+            barren: whether its last take found nothing else.
+        """
+        for op in batch if barren or self._barren else ():
+            if op.verb == TAKE and op.act is None:
+                self._barren = barren and op.result is NOTHING_THERE
+            elif op.verb in _BRING:
+                self._barren = False
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether gets go on after a shutdown: what is held back is there all the same."""
+        return self._barren and self._stopped is not QueueClosed and not self._immediate
 
     def again(self, ops: Iterable[Op]) -> None:
         """Put ops of a batch that never happened back to the front."""
@@ -292,7 +312,8 @@ class Line:
         """
         refused: list[Op] = []
         for op in ops:
-            if self._stopped is None or (op.verb == JOIN and not self._immediate):
+            waits = self._goes_on if op.verb == TAKE else op.verb == JOIN and not self._immediate
+            if self._stopped is None or waits:
                 self._line_up(op)
             else:
                 op.result = None
@@ -330,7 +351,7 @@ class Line:
     def _promote(self) -> None:
         """Let as many go on as there is something for."""
         count = self.count - sum(op.verb == TAKE for op in self.pending)
-        while self._getters and count > 0:
+        while self._getters and count > 0 and not self._barren:
             op = self._getters.popleft()
             count -= op.load
             self._to_pending(op)

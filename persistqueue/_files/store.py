@@ -26,6 +26,7 @@ import io
 from typing import TYPE_CHECKING, Protocol
 
 from .._core.block import Damaged, reason_of
+from .._core.cursor import Cursored
 from .._core.deadline import monotonic
 from .._core.disk import SyncError, Window
 from .._core.folder import EXCHANGED
@@ -63,7 +64,7 @@ class FileStore(Store, Protocol):
         """Return a file, and where in it the next item begins; None if there is none."""
 
 
-class ChunkFileStore(QueueFiles):
+class ChunkFileStore(Cursored, QueueFiles):
     """A ``Store`` (see ``base``) over chunk files; its arguments are those of ``QueueFiles``."""
 
     # -- a transaction --------------------------------------------------------------
@@ -146,16 +147,6 @@ class ChunkFileStore(QueueFiles):
         self._info.write(raw, sync=self._power)
         self._seen = raw
 
-    def take(self, most: int) -> list[Record]:
-        taken: list[Record] = []
-        try:
-            while len(taken) < most and (record := self._next()) is not None:
-                taken.append(record)
-        except Exception as error:
-            if not taken or isinstance(error, Stale):  # else it comes with the next take
-                raise
-        return taken
-
     def peek(self) -> Record | None:
         record = self._next()
         if record is not None:
@@ -219,8 +210,7 @@ class ChunkFileStore(QueueFiles):
         """
         cursor, (last, count, limit) = self._cursor, self._head
         chunk, records, offset = start = cursor.read
-        loaded = cursor.front is not None or cursor.homeless is not None
-        if loaded or chunk > last or (chunk == last and records >= count):
+        if cursor.has_known(self.skip) or chunk > last or (chunk == last and records >= count):
             return False
         reason, end = "it was to be set aside", None
         try:

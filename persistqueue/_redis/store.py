@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .._core.block import Damaged
 from .._core.deadline import monotonic
 from .._core.log import warn
-from .._core.store import Apart, Crowded, Errors, Record
+from .._core.store import Apart, Crowded, Errors, Record, Skips
 from ..exceptions import ItemTooLarge, PersistQueueError, QueueUnreachable, SerializationError
 from .check import check, check_serializer
 from .connection import Link
@@ -48,7 +48,7 @@ _LONGEST_PAUSE = 15.0  # s between two looks for what is overdue
 _OFTEN = 0.02  # s between two looks for room, and for the end of all that is under way
 
 
-class RedisStore:
+class RedisStore(Skips):
     """The lists of one queue.
 
     Args:
@@ -196,6 +196,29 @@ class RedisStore:
     # -- take -----------------------------------------------------------------------
 
     def take(self, most: int) -> list[Record]:
+        if not self.skip:
+            return self._take(most)
+        # No script looks into values: those to be skipped are taken, and put back.
+        records: list[Record] = []
+        skipped: list[Record] = []
+        before = self._held.number
+        try:
+            while len(records) < most:
+                wanted = max(most - len(records), len(skipped))
+                found = self._take(wanted)
+                for record in found:
+                    (skipped if record.key in self.skip else records).append(record)
+                if len(found) < wanted:
+                    break
+            self.barren = bool(skipped) and len(records) < most
+            if back := skipped + records[most:]:
+                self.untake(back)
+        except BaseException:
+            self._held.doubt_since(before)  # nobody gets what was taken
+            raise
+        return records[:most]
+
+    def _take(self, most: int) -> list[Record]:
         records: list[Record] = []
         before = self._held.number
         while len(records) < most:
@@ -361,6 +384,11 @@ class RedisStore:
 
     def changed(self, getting: bool) -> bool:
         now = monotonic()
+        if self.barren and getting:  # what is held back would ring, and ring again
+            if now < self._restless_look:
+                return False
+            self._restless_look = now + _OFTEN
+            return True
         if self._tripwire.touched(getting):
             return True
         if self._restless and now >= self._restless_look:

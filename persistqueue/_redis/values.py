@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from .held import Held
 
 
+class Value(Record):
+    """An item that was taken; equal ones are the same wherever they are."""
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> int:
+        return hash(self.end)
+
+
 class Values:
     """Decodes what was taken into a list.
 
@@ -63,7 +73,7 @@ class Values:
                     raise
                 self._set_aside(rest[0], str(error))
             else:
-                records.append(Record((number, index), value, item))
+                records.append(Value((number, index), value, item))
         return records
 
     def move_away(self, number: int, value: bytes) -> bool:

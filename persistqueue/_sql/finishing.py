@@ -161,16 +161,19 @@ class ReservingStore(SqlStore):
         most = min(most, MOST)
         self._refresh()
         records: list[Record] = []
-        while not records and (rows := self._next(most)):
+        while not records and (read := self._next(most + len(self.skip))):
+            rows = self._unskipped(read, most)
             try:
                 records = self._decoded(rows)
             finally:  # what was read and not handed out (a damaged row is in between) is read again
-                if len(records) < len(rows):
+                if len(records) < len(read):
                     self._close_window()
+            if not rows:
+                break
         if not records:
             return self._none()
         self._hand_out(records)
-        if self._table.kind.in_order_of_id:
+        if self._table.kind.in_order_of_id and not self.skip:
             self._floor = max(self._floor, records[-1].start)
         return records
 
@@ -191,11 +194,11 @@ class ReservingStore(SqlStore):
             self._close_window()
         return None
 
-    def _first_rows(self) -> list[Row]:
+    def _first_rows(self) -> Sequence[Row]:
         self._refresh()
-        rows = self._next(1, keep=True)
+        rows = self._next(1 + len(self.skip), keep=True)
         self._close_window()
-        return rows
+        return self._unskipped(rows, 1)
 
     def _hand_out(self, records: list[Record]) -> None:
         taken = {record.start: record for record in records}

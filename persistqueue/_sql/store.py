@@ -178,7 +178,7 @@ class SqlStore(Transactions):
     def take(self, most: int) -> list[Record]:
         most = min(most, MOST)
         while True:
-            rows = self._next_rows(most)
+            rows = self._unskipped(self._next_rows(most + len(self.skip)), most)
             records = self._decoded(rows)
             if records or not rows:
                 break
@@ -326,9 +326,10 @@ class SqlStore(Transactions):
         self._set_aside(rows[0], reason)
         return True
 
-    def _first_rows(self) -> list[Row]:
+    def _first_rows(self) -> Sequence[Row]:
         """Return the row that comes next."""
-        return self._rows(self._table.take_first, (1,))
+        rows = self._rows(self._table.take_first, (1 + len(self.skip),))
+        return self._unskipped(rows, 1)
 
     def _set_aside(self, row: Row, reason: str) -> None:
         if not self._exclusive:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .._core.store import Errors, Stale, Undone
+from .._core.store import Errors, Skips, Stale, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +36,7 @@ class Cursor(Protocol):
     def lastrowid(self) -> int | None: ...
 
 
-class Transactions:
+class Transactions(Skips):
     """A connection to one table, opened by the first transaction.
 
     Args:

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .._core.block import Damaged, reason_of
-from .._core.cursor import MOST_RECORDS, Cursor, Position, State
+from .._core.cursor import MOST_RECORDS, Cursor, Cursored, Position, State
 from .._core.log import warn
 from .._core.store import Errors, Record
 from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt, SerializationError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .base import Engine, StorageEngine
 
 
-class EngineStore:
+class EngineStore(Cursored):
     """A ``Store`` (see ``base``) over a storage engine.
 
     Args:
@@ -132,13 +132,7 @@ class EngineStore:
         self._new += map(self._seal.put, records)
 
     def take(self, most: int) -> list[Record]:
-        taken: list[Record] = []
-        try:
-            while len(taken) < most and (record := self._next()) is not None:
-                taken.append(record)
-        except Exception:
-            if not taken:  # else it comes with the next take
-                raise
+        taken = super().take(most)
         if self._autosave:
             self._taken += taken
         return taken
@@ -313,8 +307,7 @@ class EngineStore:
     def set_aside(self) -> bool:
         """Set the next item aside if it cannot be loaded; returns whether it was."""
         cursor, number = self._cursor, self._next_number()
-        loaded = cursor.front is not None or cursor.homeless is not None
-        if loaded or number >= self._held.stored + len(self._new):
+        if cursor.has_known(self.skip) or number >= self._held.stored + len(self._new):
             return False
         record = self._record(number)
         try:
