@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 
 from persistqueue import AsyncQueue, QueueShutDown
@@ -32,7 +33,7 @@ async def consume(jobs: AsyncQueue[str], done: list[str], failed: list[str]) -> 
             async with jobs.process() as job:  # finished when the block ends
                 await work(job, failed)
         except ConnectionError:
-            continue  # the block raised, so the job is back in its place
+            continue  # the job is back in its place, and comes again after 0.1 s
         except QueueShutDown:
             return
         done.append(job)
@@ -51,4 +52,5 @@ async def main(directory: str = "producers_and_consumers") -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stdout)  # a WARNING says, once, that a job failed
     asyncio.run(main(*sys.argv[1:]))
