@@ -4,8 +4,8 @@ The object that gave it back does not hand it out for 0.1 s, the next time for 0
 up to 5 s; meanwhile it hands out other items.  The item is stored as any other that waits, so
 other objects may take it at once.
 
-A loop does not know whether its body raised or left it with ``break``: there the first time
-costs nothing, the second 0.1 s.
+A loop does not know whether its body raised or left it with ``break``: there the first ten
+times cost nothing.
 
 What failed is noted on any thread, also by a finaliser; all else is for the thread that uses
 the store.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .store import Record
 
 FIRST, LONGEST = 0.1, 5.0  # s
+_LOOP = FIRST / 2**10  # s, doubled too; what is shorter than FIRST costs nothing
 _FORGOTTEN = 60.0  # s after which an earlier failure does not count any more
 _MOST = 10_000  # items whose failures are remembered
 _NEVER = float("inf")
@@ -53,11 +54,11 @@ class BackOff:
         now = monotonic()
         for record in records:
             self._noted.append((record.key, first, now))
-            self._news = self._news or first > 0
+            self._news = self._news or first >= FIRST
 
     def left(self, records: Iterable[Record]) -> None:
         """Note that a loop was left at these items, with ``break`` or by an error."""
-        self.note(records, 0.0)
+        self.note(records, _LOOP)
 
     def keys(self) -> Collection[Any]:
         """Return the keys of the items that are held back now."""
@@ -74,11 +75,11 @@ class BackOff:
         if end + _FORGOTTEN < now:
             delay = first
         elif end < _NEVER:
-            delay = min(max(2 * delay, FIRST), LONGEST)
+            delay = min(max(2 * delay, first), LONGEST)
         self._failed[key] = delay, now + delay
         if len(self._failed) > _MOST:
             del self._failed[next(iter(self._failed))]
-        if delay:
+        if delay >= FIRST:
             self._news, self._held[key] = True, now + delay
             self._next = min(self._next, now + delay)
 

@@ -150,8 +150,8 @@ class TaskedQueue(AsyncOpened, TaskedProcess[T]):
         """Take items until the queue is shut down or closed, waiting for more.
 
         An item is finished when the next one is asked for.  Leaving the loop gives
-        the last one back, unless ``task_done`` was called for it.  From the second time on
-        that a loop is left at the same item, it is held back as ``process`` says.
+        the last one back, unless ``task_done`` was called for it.  After ten times at
+        the same item it is held back as ``process`` says.
         """
         self._shell.back_off.say(self)
         return _Loop(self)

@@ -142,8 +142,8 @@ class ThreadedQueue(Opened, ThreadedProcess[T]):
         """Take items until the queue is shut down or closed, waiting for more.
 
         An item is finished when the next one is asked for.  Leaving the loop gives
-        the last one back, unless it was finished inside.  From the second time on that a
-        loop is left at the same item, it is held back as ``process`` says.
+        the last one back, unless it was finished inside.  After ten times at
+        the same item it is held back as ``process`` says.
         """
         while True:
             self._shell.back_off.say(self)

@@ -94,7 +94,7 @@ class _MysqlStore(SqlStore, MysqlTransactions):
 
     def take(self, most: int) -> list[Record]:
         records = super().take(most)
-        if records:
+        if records and not self.skip:
             self._reached = records[-1].start
         return records
 
