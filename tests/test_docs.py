@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
 REDIS = "redis://localhost:6379/0"  # in a block it stands for the tests' server
 LANGUAGES = {"python", "console", "text"}  # console and text are read, not run
 _DIRECTIVE = re.compile(r"( *)\.\. code-block:: *(\S*)")
+#: No first cell ends like this, unless it goes on in the next row.
+_GOES_ON = re.compile(r"(,|\b(a|an|and|be|is|of|or|the|to))\s*$")
 _PRINTS = re.compile(r"\bprint\(.*\)  # (.+)")
 
 #: example -> what it prints last
@@ -136,6 +139,47 @@ def test_readme_is_whole_restructuredtext() -> None:
     settings = {"halt_level": 2, "report_level": 2, "syntax_highlight": "none"}
     for page in (ROOT / "README.rst", ROOT / "CHANGELOG.rst"):
         core.publish_string(page.read_text(encoding="utf-8"), settings_overrides=settings)
+
+
+class Rows(HTMLParser):
+    """The rows of all tables, as their readers see them: a list of texts each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._in_cell = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self._in_cell = True
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.rows[-1][-1] += data
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.rst"], ids=lambda page: page.name)
+def test_no_cell_of_a_table_goes_on_in_a_row_of_its_own(page: Path) -> None:
+    """A first cell that is wrapped in a simple table is two rows for its readers."""
+    core = pytest.importorskip("docutils.core")
+    writer = pytest.importorskip("docutils.writers.html5_polyglot").Writer()
+    settings = {"report_level": 5, "syntax_highlight": "none"}  # Sphinx's roles are unknown here
+    text = page.read_text(encoding="utf-8")
+    html = core.publish_string(text, writer=writer, settings_overrides=settings)
+    parser = Rows()
+    parser.feed(html.decode())
+    torn = [
+        row
+        for row in parser.rows
+        if not all(cell.strip() for cell in row) or _GOES_ON.search(row[0])
+    ]
+    assert [] == torn
 
 
 @pytest.mark.slow
