@@ -1,8 +1,4 @@
-"""``python -m persistqueue``: look at queues, mend them, see what is next.
-
-A command is a module of ``_cli`` with ``add_arguments(parser)`` and ``run(arguments)``,
-which returns the exit status; the first paragraph of its docstring is its help.
-"""
+"""``python -m persistqueue``: look at queues, mend them, see their next items, move them."""
 
 from __future__ import annotations
 
@@ -27,9 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="Exit status: 0 fine, 1 damage or trouble, 2 wrong arguments, 3 no such queue.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        title, _, rest = (command.__doc__ or "").partition("\n")
-        name = command.__name__.rpartition(".")[2]
+    for name, command in COMMANDS.items():
+        title, _, rest = (command.help or "").partition("\n")
         sub = commands.add_parser(
             name,
             help=title,
@@ -44,9 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         status: int = chosen.run(chosen)
-    except (PersistQueueError, OSError, ImportError) as error:
+    except (PersistQueueError, OSError, ImportError, ValueError) as error:
         print(f"persistqueue: {error}", file=sys.stderr)  # noqa: T201 - it is a command
-        return 3 if isinstance(error, NoQueue) else 1
+        if isinstance(error, NoQueue):
+            return 3
+        return 1 if isinstance(error, (PersistQueueError, OSError, ImportError)) else 2
     except KeyboardInterrupt:
         return 130
     return status

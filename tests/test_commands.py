@@ -21,10 +21,11 @@ from crashdisk import Fault, FaultyDisk, UnsyncedDisk
 
 from persistqueue import Broker, PDict, Queue, SQLiteAckQueue, SQLiteQueue, UniqueQ, serializers
 from persistqueue.__main__ import main
-from persistqueue._cli import progress
+from persistqueue._cli import report
 from persistqueue._cli.report import Findings
 from persistqueue._core.framing import framing_of
-from persistqueue._files.salvage import Place, repair
+from persistqueue._files.look import Place
+from persistqueue._files.salvage import repair
 from persistqueue.engines import SQLiteEngine
 from persistqueue.serializers import signed
 
@@ -540,11 +541,11 @@ def test_repair_does_not_claim_what_it_cannot_do(
 def test_repair_waits_for_the_lock_and_gives_up(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from persistqueue._cli import aside
+    from persistqueue._cli import repair
     from persistqueue._files import salvage
 
     monkeypatch.setattr(salvage, "_PATIENCE", 0.0)
-    monkeypatch.setattr(aside, "PATIENCE", 0.0)
+    monkeypatch.setattr(repair, "_PATIENCE", 0.0)
     fill(path)
     damage(path / "q00001", 30)
     with closing(SQLiteQueue(path)) as q:
@@ -663,10 +664,10 @@ class Terminal(io.StringIO):
 def test_a_bar_is_shown_on_a_terminal_and_wiped(
     terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_AFTER", 0.0)
+    monkeypatch.setattr(report, "_AFTER", 0.0)
     screen = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.Progress("checking") as bar:
+    with report.Progress("checking") as bar:
         bar(500, 1000)
     shown = screen.getvalue()
     assert terminal == ("50% 500 of 1,000" in shown)

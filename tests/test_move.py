@@ -41,7 +41,7 @@ from persistqueue import (
     serializers,
 )
 from persistqueue.__main__ import main
-from persistqueue._cli import ends, fileends, names, opening, redisends, transfer
+from persistqueue._cli import ends, fileends, move, names, redisends, transfer
 
 NO_FORK = not hasattr(os, "fork")
 
@@ -343,7 +343,7 @@ def test_a_batch_is_bounded_in_bytes(
     src = place(kind, "src")
     src.put(["x" * 3000] * 4 + ["y" * 20_000])
     sizes, behind = [], None
-    with closing(opening.open_source(names.parsed(src.url), moves=False)) as source:
+    with closing(move.open_source(names.parsed(src.url), moves=False)) as source:
         while (batch := source.read(500, behind)) is not None:
             sizes.append(len(batch.items))
             behind = batch.place

@@ -10,19 +10,80 @@ are walked through. Whether what is whole can be loaded here (its classes may be
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+import sqlite3
+import stat
+import time
+from functools import partial
+from itertools import islice
+from math import inf, isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import choice, databases, filequeues
-from .places import places
-from .progress import Progress
+from .._broker.statements import HELD as HELD_BY_BROKERS
+from .._broker.statements import IDS, QUEUES
+from .._core.block import Damaged, reason_of
+from .._core.codec import RowCodec
+from .._core.origin import SAMPLE, check_pickle, recognise
+from .._core.signedframing import SignedFraming
+from .._files.look import SET_ASIDE, is_part
+from .._sql.sqlite import look
+from .._sql.statements import ACKED, FAILED, HELD, identifier
+from ..exceptions import PersistQueueError, SerializationError
+from ..serializers._signed import BadSignature, Signed, unseal
+from .names import add_path, named
+from .places import place_of, places
+from .report import Part, Progress, Report
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
+
+    from .._core.cursor import State
+    from .._files.look import Place, Stretch
+    from .names import Known
+
+_STATUS = {HELD: "handed out", ACKED: "acked", FAILED: "failed"}
+_WAL_RESET_MENDED = (3, 51, 3)
+_NOT_LOADED = (
+    "whole, but it cannot be loaded here ({}); it is no damage: when it is next, set_aside() or "
+    "repair --set-aside 1 gets past it"
+)
+_IN_USE = "somebody uses it: this is how it was a moment ago"
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be read.
+
+    Attributes:
+        damaged: it holds no item; else it is whole, and cannot be decoded here.
+        check: raises that.
+    """
+
+    found: look.Found
+    number: int
+    damaged: bool
+    check: Callable[[Any], object]
+
+
+class Check(NamedTuple):
+    """How thorough a check is, and with what.
+
+    Attributes:
+        serializer: None: recognised by what is stored.
+        longest: bytes of the longest item that is read.
+        progress: is told how many items of how many were looked at.
+        load: load each item, too: runs the code of pickles.
+    """
+
+    serializer: Known | None
+    longest: int
+    progress: Callable[[int, int], None]
+    load: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
-    choice.add_arguments(parser)
+    """Add the command's arguments."""
+    add_path(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument(
         "--load",
@@ -32,21 +93,267 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what is there; returns the exit status."""
+    """Print a report on each file queue and database; returns the exit status."""
     found = places(arguments.path)
-    serializer, longest = choice.named(arguments.serializer), arguments.max_item_bytes
-    reports = []
+    serializer = named(arguments.serializer)
     with Progress("checking") as progress:
+        how = Check(serializer, arguments.max_item_bytes, progress, arguments.load)
+        reports = [check_database(path, how)[0] for path in found.databases]
         if found.directory is not None:
-            directory, load = found.directory, arguments.load
-            reports.append(filequeues.look(directory, serializer, longest, progress, load=load)[0])
-        looks = (
-            databases.look(file, serializer, longest, progress, load=arguments.load)
-            for file in found.files
-        )
-        reports.extend(report for report, _ in looks)
+            reports.insert(0, check_directory(found.directory, how))
     if arguments.json:
         print(json.dumps([report.as_json() for report in reports], indent=2))
     else:
         print("\n".join(report.as_text() for report in reports))
     return 0 if all(report.fine for report in reports) else 1
+
+
+# -- a file queue -------------------------------------------------------------------------
+
+
+def check_directory(path: str, how: Check) -> Report:
+    """Return a report on a file queue."""
+    report = Report(path, "file queue", files=_sizes(path))
+    report.set_aside = {name: n for name, n in report.files.items() if SET_ASIDE.fullmatch(name)}
+    try:
+        place = place_of(path, how.serializer, how.longest)
+        try:
+            _check_records(place, report, how)
+        finally:
+            place.close()
+    except (PersistQueueError, ImportError, OSError) as error:
+        report.damage.add(str(error))
+    return report
+
+
+def _check_records(place: Place, report: Report, how: Check) -> None:
+    framing = place.framing
+    unchecked = isinstance(framing, SignedFraming) and not framing.strict
+    part = Part("items", "Queue, AsyncQueue")
+    part.serializer = _name_of("signed") if unchecked else framing.name
+    report.parts.append(part)
+    raw, state = place.state()
+    part.oldest, part.oldest_is = _oldest(place, state)
+    readable, damage = 0, []
+    for stretch in place.walk(state):
+        readable += not stretch.reason
+        if stretch.reason:
+            damage.append(stretch)
+        elif how.load and (reason := _load(place, stretch)):
+            report.damage.add(f"{_where(place, stretch)}: {_NOT_LOADED.format(reason)}")
+        how.progress(state.ordinal(stretch.end) - state.ordinal(state.tail), state.size)
+    after, now = place.state()
+    if after is not None and after != raw:
+        report.notes.append(_IN_USE)
+        damage = [stretch for stretch in damage if stretch.start >= now.tail]
+    part.counts = {"items": state.size, "readable": readable}
+    part.size = sum(map(place.chunks.length, place.chunks.chunks()))
+    for stretch in damage:
+        lost = state.ordinal(stretch.end) - state.ordinal(stretch.start)
+        report.damage.add(f"{_where(place, stretch)}: {stretch.reason} (takes {lost} items)")
+    _note_strays(place, now, report)
+
+
+def _load(place: Place, stretch: Stretch) -> str:
+    """Load an item and drop it; returns why it cannot be loaded, or nothing."""
+    chunk, _, offset = stretch.start
+    try:
+        place.reader.decode(chunk, offset, None)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+        return reason_of(error)
+    return ""
+
+
+def _where(place: Place, stretch: Stretch) -> str:
+    chunk, records, offset = stretch.start
+    return f"{_chunk(place, chunk)}, byte {offset}, record {records}"
+
+
+def _chunk(place: Place, chunk: int) -> str:
+    return os.path.basename(place.chunks.chunk_path(chunk))
+
+
+def _note_strays(place: Place, state: State, report: Report) -> None:
+    for chunk in place.chunks.chunks():
+        if chunk < state.tail.chunk:
+            note = f"{_chunk(place, chunk)} is used up; opening the queue removes it"
+            report.notes.append(note)
+        start = state.head.offset if chunk == state.head.chunk else 0
+        if chunk >= state.head.chunk and place.chunks.solid(chunk, start):
+            report.notes.append(
+                f"{_chunk(place, chunk)} has bytes of a put that is under way or never finished; "
+                "opening the queue sets them aside"
+            )
+
+
+def _oldest(place: Place, state: State) -> tuple[float | None, str]:
+    chunk = state.tail.chunk
+    try:
+        if state.size:
+            age = time.time() - os.stat(place.chunks.chunk_path(chunk)).st_mtime
+            return age, f"or older: when {_chunk(place, chunk)} was last written to"
+    except OSError:
+        pass
+    return None, ""
+
+
+def _sizes(path: str) -> dict[str, int]:
+    found = {}
+    for name in sorted(os.listdir(path)):
+        try:
+            status = os.lstat(os.path.join(path, name))
+        except OSError:
+            continue  # gone meanwhile
+        if stat.S_ISREG(status.st_mode) and is_part(name):
+            found[name] = status.st_size
+    return found
+
+
+# -- a database ---------------------------------------------------------------------------
+
+
+def check_database(path: str, how: Check) -> tuple[Report, list[BadRow]]:
+    """Return a report on a database, and the rows that cannot be read."""
+    path = os.path.realpath(path)
+    before = look.stamp(path)
+    report, bad = _check_once(path, how)
+    if look.stamp(path) != before:  # another process came while it was read as if none would
+        report, bad = _check_once(path, how)
+        report.notes.append(_IN_USE)
+    return report, bad
+
+
+def _check_once(path: str, how: Check) -> tuple[Report, list[BadRow]]:
+    report = Report(path, "SQLite database", sqlite=sqlite3.sqlite_version)
+    for name in (path + suffix for suffix in look.SUFFIXES):
+        if os.path.exists(name):
+            report.files[os.path.basename(name)] = os.path.getsize(name)
+    if sqlite3.sqlite_version_info < _WAL_RESET_MENDED:
+        report.notes.append(
+            f"this Python has SQLite {sqlite3.sqlite_version}: before 3.51.3 it has a rare fault "
+            "in its write-ahead log when several processes write at once"
+        )
+    bad: list[BadRow] = []
+    try:
+        with look.opened(path) as connection:
+            for (says,) in connection.execute("PRAGMA quick_check(20)").fetchall():
+                if says != "ok":
+                    report.damage.add(f"SQLite's check says: {says}")
+            for found in _contents(connection, report):
+                bad += _check_rows(connection, found, report, how)
+    except (PersistQueueError, ImportError, OSError) as error:
+        report.damage.add(str(error))
+    return report, bad
+
+
+def _contents(connection: sqlite3.Connection, report: Report) -> list[look.Found]:
+    """Return the queues and dicts of a database; the report is told of everything else."""
+    there = look.contents(connection, report.path)
+    alone = "it was left alone"
+    report.notes += [f"{name!a} is no ordinary table: {alone}" for name in there.strange]
+    strangers = [name for name in there.others if name not in (QUEUES, IDS, HELD_BY_BROKERS)]
+    report.notes += [f"{name!a} is no table of a queue or dict: {alone}" for name in strangers]
+    for name in there.aside:
+        count = look.count(connection, identifier(name))
+        report.set_aside[f"table {name} (rows)"] = count
+    if HELD_BY_BROKERS in there.others and (held := look.count(connection, HELD_BY_BROKERS)):
+        report.notes.append(
+            f"{held:,} more items are held by streams or process blocks of brokers; what a dead "
+            "one held, the next broker gives back"
+        )
+    if strangers and not there.found:
+        report.damage.add("no queue or dict is in it; one with engine= is looked at by opening it")
+    return there.found
+
+
+def _check_rows(
+    connection: sqlite3.Connection, found: look.Found, report: Report, how: Check
+) -> list[BadRow]:
+    part, bad, table = Part(found.name, found.cls), list[BadRow](), found.table
+    report.parts.append(part)
+    total = look.count(connection, table.quoted)
+    serializer = how.serializer
+    if serializer is None:
+        sample = islice(look.rows(connection, found, how.longest), SAMPLE)
+        serializer = writer_of([row.data for row in sample if row.data is not None])
+    if serializer is None and total:
+        report.damage.add(f"{table.name}: nothing here can be read: say --serializer")
+    part.serializer = _name_of(serializer) if serializer else ""
+    check = _row_check(serializer, how) if serializer else None
+    waiting = "waiting" if found.kind and found.kind.ack else "items" if found.kind else "keys"
+    counts, oldest = part.counts, inf
+    counts.update({waiting: 0, "readable": 0})
+    for seen, row in enumerate(look.rows(connection, found, how.longest)):
+        part.size += row.size
+        live = not isinstance(row.status, int) or row.status < HELD
+        name = waiting if live else _STATUS.get(row.status, "of another status")
+        counts[name] = counts.get(name, 0) + 1
+        if live and isinstance(row.timestamp, (int, float)) and isfinite(row.timestamp):
+            oldest = min(oldest, row.timestamp)
+        reason, damaged = _verdict(check, row, how.longest) if check else ("", False)
+        counts["readable"] += check is not None and not reason
+        if reason and check:
+            bad.append(BadRow(found, row.number, damaged, check))
+            report.damage.add(f"{table.name}, row {row.number}: {reason}")
+        how.progress(seen + 1, total)
+    if oldest < inf:
+        part.oldest, part.oldest_is = time.time() - oldest, "when it was put"
+    return bad
+
+
+def writer_of(rows: Sequence[Any]) -> Known | None:
+    """Return the shipped serializer that most of these rows fit, or None."""
+    return named(recognise(rows)[0])
+
+
+def _name_of(serializer: Known) -> str:
+    """Return a serializer's name for people."""
+    if serializer == "signed":
+        return "signed (the signatures were not checked: give the object with its key)"
+    name: str = getattr(serializer, "__name__", type(serializer).__qualname__)
+    return name.removeprefix("persistqueue.serializers.")
+
+
+def _row_check(serializer: Known, how: Check) -> Callable[[Any], object]:
+    """Return a function that raises for a row that cannot be read.
+
+    It raises ``Damaged`` for a row that holds no item, and ``SerializationError`` for one that
+    is whole and cannot be decoded here.
+    """
+    if serializer == "signed" or (isinstance(serializer, Signed) and not how.load):
+        return partial(_check_signature, serializer)
+    codec = RowCodec(serializer, ordered=False, longest=how.longest)
+    if codec.shipped == "pickle" and not how.load:
+        return check_pickle
+    return partial(_check_loading, codec) if how.load else codec.decode
+
+
+def _check_signature(serializer: Known, data: Any) -> None:
+    try:
+        record = unseal(data)
+        if isinstance(serializer, Signed):
+            serializer.verify(record, serializer.inner_name)
+    except BadSignature as error:
+        raise Damaged(str(error)) from error
+
+
+def _check_loading(codec: RowCodec, data: Any) -> None:
+    try:
+        codec.decode(data)
+    except (Damaged, SerializationError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise SerializationError(f"{type(error).__name__}: {error}") from error
+
+
+def _verdict(check: Callable[[Any], object], row: look.Row, longest: int) -> tuple[str, bool]:
+    """Return why a row cannot be read, or nothing; and whether it is damage."""
+    if row.data is None and row.size > longest:
+        return f"{row.size} bytes are more than --max-item-bytes", False
+    try:
+        check(row.data)
+    except Damaged as damage:
+        return str(damage), True
+    except SerializationError as error:
+        return f"whole, but not to be decoded here: {error}", False
+    return "", False

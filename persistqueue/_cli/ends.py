@@ -9,51 +9,28 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+from .._core import call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from .._core.threads import ThreadShell
     from .._sql.statements import Kind
+    from ..serializers import Serializer
 
+    Place: TypeAlias = dict[str, Any]  # where a batch stands in a source, in values of JSON
+
+R = TypeVar("R")
+Stored = TypeVar("Stored")  # an item as a target stores it
 BATCH_BYTES = 8 * 1024 * 1024  # of the items of a batch, as they are stored
 MOST_ITEMS = 1000  # in a batch: what one call of Redis takes
 LONGEST = 1 << 62  # bytes of an item: whatever could be put can be moved
 
 
-class Candidate(NamedTuple):
-    """A queue that a name may mean.
-
-    Attributes:
-        what: the class that uses it.
-        name: of the queue in its database; empty where there is one queue only.
-        table: of the queue, or dict.
-        path: of the directory or file.
-        engine: the class of a storage engine whose file it is.
-    """
-
-    what: str
-    name: str = ""
-    table: Any = None
-    path: str = ""
-    engine: Any = None
-
-    def fits(self, scheme: str, name: str | None) -> bool:
-        """Return whether a user who gives this name, or none, may mean it."""
-        if (scheme == "file" and self.table) or (scheme == "sqlite" and not self.table):
-            return False
-        return name is None or name in (self.name, self._whole_name)
-
-    def __str__(self) -> str:
-        return f"{self._whole_name or self.path} ({self.what})"
-
-    @property
-    def _whole_name(self) -> str:
-        return self.table.name if self.table else ""
-
-
 class Carried(NamedTuple):
-    """An item on its way, and what its row says beside it.
+    """An item on its way.
 
     Attributes:
         timestamp: when it was put, if that is known.
@@ -61,30 +38,26 @@ class Carried(NamedTuple):
     """
 
     item: Any
-    timestamp: Any = None
-    priority: Any = None
+    timestamp: object = None
+    priority: object = None
 
 
 class Batch(NamedTuple):
-    """Items that go together.
-
-    Attributes:
-        place: where they stand in the source, as JSON can hold it.
-    """
+    """Items that go together, and where they stand in the source."""
 
     items: list[Carried]
-    place: Any
+    place: Place
 
 
 class Mover(NamedTuple):
-    """Who moves a batch: the number of the move, and of the batch in it."""
+    """The number of a move, and of a batch in it."""
 
     run: str
     number: int
 
 
 class End:
-    """What both ends have.
+    """One end of a move.
 
     Attributes:
         shown: its name, for messages.
@@ -92,31 +65,43 @@ class End:
         key: what a journal calls it.
         directory: where a journal may be; None for a server.
         kind: what the queue promises: order, priority, uniqueness.
-        serializer: what its items are written with; None for text in Redis.
+        serializer: of its items; None for text in Redis.
     """
 
-    identity: Any = None
+    identity: object = None
     key = ""
     directory: str | None = None
     kind: Kind
-    serializer: Any
+    serializer: Serializer | None
+    _shell: ThreadShell | None = None
 
     def __init__(self, shown: str) -> None:
         self.shown = shown
 
     def is_same(self, other: End) -> bool:
         """Return whether both ends are one queue."""
-        return bool(self.identity == other.identity)
+        return self.identity == other.identity
 
     def forget(self, run: str) -> None:
-        """Remove what was noted for a move."""
+        """Remove the notes of a move."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close what was opened."""
+        if self._shell is not None:
+            self._shell.close()
+
+    def _run(self, wanted: call.Call[R]) -> R:
+        """Run a call of the store."""
+        assert self._shell is not None
+        return self._shell.run(wanted)
+
+    def _do(self, act: Callable[[], R]) -> R:
+        """Call a function of the store in a transaction."""
+        return self._run(call.write(act))
 
 
 class Source(End, ABC):
-    """Where items come from.
+    """The end that items come from.
 
     Attributes:
         by_age: read in the order of the puts, whatever the order of the queue is.
@@ -125,8 +110,8 @@ class Source(End, ABC):
     by_age = False
 
     @property
-    def default(self) -> Any:
-        """The serializer of a target that is new and of which the user says nothing."""
+    def default(self) -> Serializer | None:
+        """The serializer of a new target, if the user names none."""
         return self.serializer
 
     @abstractmethod
@@ -138,7 +123,7 @@ class Source(End, ABC):
         return {}
 
     @abstractmethod
-    def read(self, most: int, behind: Any) -> Batch | None:
+    def read(self, most: int, behind: Place | None) -> Batch | None:
         """Return the next items, if there are any.
 
         Args:
@@ -146,7 +131,7 @@ class Source(End, ABC):
         """
 
     @abstractmethod
-    def finish(self, place: Any, mover: Mover, *, resumed: bool) -> int:
+    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
         """Remove the items of a batch; to do it twice changes nothing.
 
         Args:
@@ -158,23 +143,23 @@ class Source(End, ABC):
         """
 
 
-class Target(End, ABC):
-    """Where items go to."""
+class Target(End, ABC, Generic[Stored]):
+    """The end that items go to."""
 
     @abstractmethod
-    def encode(self, carried: Carried) -> Any:
+    def encode(self, carried: Carried) -> Stored:
         """Return an item as it is stored, with what stands beside it."""
 
     @abstractmethod
-    def decode(self, stored: Any) -> Any:
+    def decode(self, stored: Stored) -> Any:
         """Return the item that comes out again."""
 
-    def note(self, stored: Sequence[Any]) -> Any:  # noqa: ARG002 - most can tell by themselves
+    def note(self, stored: Sequence[Stored]) -> Place | None:  # noqa: ARG002 - few need one
         """Return what the journal is to keep, so that ``has`` can tell."""
         return None
 
     @abstractmethod
-    def put(self, stored: Sequence[Any], mover: Mover) -> int:
+    def put(self, stored: Sequence[Stored], mover: Mover) -> int:
         """Store a batch and its number, all or nothing.
 
         Returns:
@@ -182,11 +167,11 @@ class Target(End, ABC):
         """
 
     @abstractmethod
-    def has(self, mover: Mover, note: Any) -> bool:
+    def has(self, mover: Mover, note: Place | None) -> bool:
         """Return whether a batch was stored."""
 
 
-def digest(data: Any) -> str:
+def digest(data: bytes | str) -> str:
     """Return what tells an item's stored bytes (or text) from others."""
     raw = data if isinstance(data, bytes) else str(data).encode("utf-8", "surrogatepass")
     return hashlib.sha1(raw, usedforsecurity=False).hexdigest()

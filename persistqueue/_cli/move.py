@@ -14,26 +14,38 @@ What they hold stays there, as what has failed does: the last line says how much
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .choice import counting_from
+from .._sql.statements import DictTable, Table
 from .ends import MOST_ITEMS
-from .names import PASSWORD, TARGET_PASSWORD, parsed
-from .opening import open_source, open_target
-from .transfer import Journal, Moved, Transfer, journal_of
+from .fileends import EngineSource, EngineTarget, FileSource, FileTarget
+from .names import LOCAL, PASSWORD, TARGET_PASSWORD, counting_from, parsed
+from .places import NoQueue, candidates
+from .sqlends import SqliteSource, sqlite_source, sqlite_target
+from .transfer import Journal, Transfer, journal_of
 
 if TYPE_CHECKING:
     import argparse
 
     from .ends import Source, Target
+    from .names import Name
+    from .places import Candidate
+    from .transfer import Moved
 
+COPY = """copy all items of a queue into another one, of any kind, and leave the first as it is
+
+Everything is as of move, but SRC keeps its items, and nothing is written there. What consumers
+hold is copied, too: nobody holds it in DST. What has failed is not. A queue in a database is
+copied as it was at one moment. (Until version 2.0 this command emptied SRC: that is move now.)
+"""
 _BATCH = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the arguments of both commands."""
     parser.add_argument("source", metavar="SRC", help="where the items are")
     parser.add_argument("target", metavar="DST", help="where they shall be; made if need be")
     parser.add_argument(
@@ -53,53 +65,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Move the items; returns the exit status."""
-    return transfer(arguments, moves=True)
-
-
-def transfer(arguments: argparse.Namespace, *, moves: bool) -> int:
+def run(arguments: argparse.Namespace, *, moves: bool) -> int:
     """Move or copy items; returns the exit status."""
-    try:
-        with ExitStack() as stack:
-            source = open_source(parsed(arguments.source), moves=moves)
-            stack.enter_context(closing(source))
-            name = parsed(arguments.target, (TARGET_PASSWORD, PASSWORD))
-            target = open_target(name, source)
-            stack.enter_context(closing(target))
-            _refuse_one(source, target)
-            source.by_age = target.kind.newest_first  # what was put last is to be taken first
-            path = arguments.journal or journal_of(source, target, moves=moves)
-            journal = stack.enter_context(closing(Journal(path)))
-            work = Transfer(
-                source, target,
-                moves=moves, most=min(arguments.batch, MOST_ITEMS), converts=arguments.convert,
-            )  # fmt: skip
-            try:
-                work.run(journal)
-            except BaseException:
-                _say_how_far(work.moved, moves=moves)
-                raise
-            _say_what_changes(source, target)
-            return _say(work.moved, source.staying(), moves=moves)
-    except ValueError as error:
-        print(f"persistqueue: {error}", file=sys.stderr)
-        return 2
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(open_source(parsed(arguments.source), moves=moves)))
+        name = parsed(arguments.target, (TARGET_PASSWORD, PASSWORD))
+        target = stack.enter_context(closing(open_target(name, source)))
+        if target.is_same(source):
+            raise _one_queue(source, name)
+        source.by_age = target.kind.newest_first  # what was put last is to be taken first
+        path = arguments.journal or journal_of(source, target, moves=moves)
+        journal = stack.enter_context(closing(Journal(path)))
+        most = min(arguments.batch, MOST_ITEMS)
+        work = Transfer(source, target, moves=moves, most=most, converts=arguments.convert)
+        try:
+            work.run(journal)
+        except BaseException:
+            if count := work.moved.count:
+                done = f"{count} items {'moved' if moves else 'copied'} so far"
+                print(f"persistqueue: {done}; the same command goes on", file=sys.stderr)
+            raise
+        _say_what_changes(source, target)
+        return _say(work.moved, source.staying(), moves=moves)
 
 
-def _refuse_one(source: Source, target: Target) -> None:
-    if target.is_same(source):
-        raise ValueError(f"{source.shown} and {target.shown} are one queue")
+def _one_queue(source: Source, name: Name) -> ValueError:
+    return ValueError(f"{source.shown} and {name.shown} are one queue")
 
 
-def _say_how_far(moved: Moved, *, moves: bool) -> None:
-    if moved.count:
-        done = f"{moved.count} items {'moved' if moves else 'copied'}"
-        print(f"persistqueue: {done} so far; the same command goes on", file=sys.stderr)
-
-
-def _say_what_changes(source: Source, target: Target) -> None:
-    """Say what the target does not keep."""
+def _say_what_changes(source: Source, target: Target[Any]) -> None:
+    """Print what the target does not keep."""
     kept, lost = target.kind, []
     if source.kind.priority and not kept.priority:
         lost.append("the priorities, but for the order")
@@ -117,11 +112,13 @@ def _say(moved: Moved, staying: dict[str, int], *, moves: bool) -> int:
     if moved.known:
         line += f" ({moved.known} of them were there already)"
     stay = {word: count for word, count in staying.items() if count}
-    if moves and stay:
+    if not moves:
+        line += f", {stay['held']} of them held" if "held" in stay else ""
+        line += f"; {stay['failed']} failed ones are not" if "failed" in stay else ""
+        line += "; the source keeps them all (to empty it: python -m persistqueue move)"
+    elif stay:
         stays = " and ".join(f"{count} {word}" for word, count in stay.items())
         line += f"; {stays} stay where they are"
-    if not moves:
-        line += _of_a_copy(stay)
     print(line)
     if moved.taken:
         print(
@@ -132,7 +129,85 @@ def _say(moved: Moved, staying: dict[str, int], *, moves: bool) -> int:
     return 1 if moved.taken else 0
 
 
-def _of_a_copy(stay: dict[str, int]) -> str:
-    held = f", {stay['held']} of them held" if stay.get("held") else ""
-    failed = f"; {stay['failed']} failed ones are not" if stay.get("failed") else ""
-    return f"{held}{failed}; the source keeps them all (to empty it: python -m persistqueue move)"
+# -- the two ends -------------------------------------------------------------------------
+
+
+def open_source(name: Name, *, moves: bool) -> Source:
+    """Open the queue that items come from.
+
+    Args:
+        moves: its items will be finished; else nothing is written there.
+
+    Raises:
+        NoQueue: there is none of this name; says which are there.
+        ValueError: it is not clear which one is meant, or it cannot be moved.
+    """
+    if name.scheme in LOCAL:
+        found = _one(name, candidates(name.address))
+        if found.engine is not None:
+            return EngineSource(name.shown, found.path, name.serializer, found.engine, moves=moves)
+        if isinstance(found.table, Table):
+            return sqlite_source(name.shown, found.path, found.table, name.serializer, moves=moves)
+        return FileSource(name.shown, found.path, name.serializer, moves=moves)
+    if name.scheme == "mysql":
+        from . import mysqlends
+
+        return mysqlends.mysql_source(name, _one(name, mysqlends.candidates(name)), moves=moves)
+    from .redisends import redis_source
+
+    return redis_source(name, moves=moves)
+
+
+def open_target(name: Name, source: Source) -> Target[Any]:
+    """Open the queue that items go to; one that is not there is made, of the source's kind."""
+    if name.scheme in LOCAL:
+        found = _meant(name, candidates(name.address) if os.path.exists(name.address) else [])
+        return _local_target(name, found, source)
+    if name.scheme == "mysql":
+        from . import mysqlends
+
+        return mysqlends.mysql_target(name, _meant(name, mysqlends.candidates(name)), source)
+    from .redisends import redis_target
+
+    return redis_target(name, source)
+
+
+def _one(name: Name, there: list[Candidate]) -> Candidate:
+    """Return the queue that is meant, which has to be there."""
+    found = _meant(name, there)
+    if found is None:
+        here = ", ".join(map(str, there)) or "none"
+        raise NoQueue(f"{name.shown}: there is no such queue; here are: {here}")
+    return found
+
+
+def _meant(name: Name, there: list[Candidate]) -> Candidate | None:
+    """Return the queue that is meant, if it is there."""
+    fitting = [found for found in there if found.fits(name.scheme, name.queue)]
+    queues = [found for found in fitting if not isinstance(found.table, DictTable)]
+    if len(queues) > 1:
+        raise ValueError(
+            f"{name.shown}: say which queue is meant, with file:PATH or sqlite:PATH?name=; here "
+            f"are: {', '.join(map(str, queues))}"
+        )
+    if fitting and not queues and name.queue is not None:
+        raise ValueError(f"{name.shown}: it is a dict, and dicts are not moved")
+    return queues[0] if queues else None
+
+
+def _local_target(name: Name, found: Candidate | None, source: Source) -> Target[Any]:
+    serializer, default, path = name.serializer, source.default, os.path.realpath(name.address)
+    if found is not None and found.engine is not None:
+        if source.key == path:  # it can be open once only
+            raise _one_queue(source, name)
+        return EngineTarget(name.shown, found.path, serializer, found.engine, default)
+    table = found.table if found is not None else None
+    in_database = name.scheme == "sqlite" or os.path.isfile(path)
+    if found is None and (in_database or (not name.scheme and isinstance(source, SqliteSource))):
+        table = Table(source.kind, name.queue or "default")
+    if isinstance(table, Table):
+        path = found.path if found is not None else path
+        return sqlite_target(name.shown, path, table, serializer, default)
+    if name.queue is not None:
+        raise ValueError(f"{name.shown}: a file queue has no name beside its path")
+    return FileTarget(name.shown, path, serializer, default)

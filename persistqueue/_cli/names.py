@@ -1,25 +1,115 @@
-"""What a user calls a queue: a path or a URL, taken apart."""
+"""What a user writes on the command line: names of queues and serializers, numbers."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from . import choice
+from ..exceptions import PersistQueueError
+from ..serializers._inmemory import in_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import Callable, Sequence
+    from typing import Literal, TypeAlias
+
+    from ..serializers import Serializer
+
+    #: A serializer; or that items are signed, without the key that is needed to load them.
+    Known: TypeAlias = Serializer | Literal["signed"]
 
 PASSWORD = "PERSISTQUEUE_PASSWORD"  # noqa: S105 - the name of a variable
-TARGET_PASSWORD = "PERSISTQUEUE_TARGET_PASSWORD"  # noqa: S105 - the same
+TARGET_PASSWORD = "PERSISTQUEUE_TARGET_PASSWORD"  # noqa: S105 - the name of a variable
+LOCAL = ("", "file", "sqlite")  # schemes of the file system
+_SHIPPED = ("pickle", "json", "msgpack", "cbor2")
 _FORMS = (
     "give a path, file:DIRECTORY, sqlite:PATH?name=NAME, redis://HOST/DB?name=NAME or "
     "mysql://USER@HOST/DATABASE?name=NAME"
 )
 _SCHEME = re.compile("(file|sqlite|redis|rediss|unix|mysql):(.*)", re.DOTALL)
-LOCAL = ("", "file", "sqlite")
+
+
+class UnknownSerializer(PersistQueueError):
+    """No serializer has this name, or no shipped one wrote the items."""
+
+
+def add_path(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the commands that look at one path."""
+    parser.add_argument("path", metavar="PATH", help="a queue's directory, or a database")
+    parser.add_argument(
+        "--serializer",
+        metavar="NAME",
+        help="pickle, json, msgpack, cbor2, signed, or module:object for one of your own, which "
+        "is imported and called; without it, it is recognised by what is stored",
+    )
+    parser.add_argument(
+        "--max-item-bytes",
+        metavar="BYTES",
+        type=counting_from(1),
+        default=64 * 1024 * 1024,
+        help="no longer item is read (default: 64 MiB)",
+    )
+
+
+def counting_from(least: int) -> Callable[[str], int]:
+    """Return what makes a whole number of an argument, ``least`` or more."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise ValueError(text)
+        return value
+
+    number.__name__ = f"number (from {least} on)"  # argparse tells the user
+    return number
+
+
+# -- serializers --------------------------------------------------------------------------
+
+
+def named(name: str | None) -> Known | None:
+    """Return the serializer of this name; None for no name.
+
+    Raises:
+        UnknownSerializer: there is none.
+        ImportError: its module, or a library that it needs, is not there.
+    """
+    return "signed" if name == "signed" else None if name is None else _imported(name)
+
+
+def _imported(name: str) -> Serializer:
+    path = f"persistqueue.serializers.{name}" if name in _SHIPPED else name
+    module, _, attribute = path.partition(":")
+    if not all(module.split(".")):
+        raise UnknownSerializer(f"{name!r} names no serializer: say module:object")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split(".") if attribute else ():
+        found = getattr(found, part, None)
+    if found is None:
+        raise UnknownSerializer(f"there is no {attribute} in the module {module}")
+    try:
+        in_memory(found, name)
+    except AttributeError as error:
+        raise UnknownSerializer(str(error)) from error
+    serializer: Serializer = found
+    return serializer
+
+
+def usable(shown: str, found: Known | None) -> Serializer:
+    """Return a serializer that was recognised by what is stored.
+
+    Raises:
+        ValueError: none was, or it needs a key.
+    """
+    if found is None or isinstance(found, str):
+        what = "it is signed" if found else "it cannot be seen which serializer wrote it"
+        raise ValueError(f"{shown}: {what}: say ?serializer=module:object")
+    return found
+
+
+# -- queues -------------------------------------------------------------------------------
 
 
 class Name(NamedTuple):
@@ -39,7 +129,7 @@ class Name(NamedTuple):
     scheme: str
     address: str
     queue: str | None
-    serializer: Any
+    serializer: Serializer | None
     unique: bool
     options: dict[str, str]
 
@@ -74,40 +164,28 @@ def parsed(text: str, passwords: Sequence[str] = (PASSWORD,)) -> Name:
             bare, options = f"{bare}?{urlencode(options)}", {}
     if options and scheme != "mysql":
         raise ValueError(f"{shown}: unknown option {', '.join(options)}")
-    return Name(shown, scheme, bare, queue, _serializer(shown, serializer), unique, options)
+    if serializer is not None and serializer not in _SHIPPED and ":" not in serializer:
+        raise ValueError(
+            f"{shown}: serializer must be one of {', '.join(_SHIPPED)}, or module:object"
+        )
+    known = None if serializer is None else _imported(serializer)
+    return Name(shown, scheme, bare, queue, known, unique, options)
 
 
 def _server(text: str, url: str, passwords: Sequence[str]) -> tuple[str, str | None, str]:
     """Return a server's URL with its password, the name of a queue, and what to show."""
     scheme, netloc, path, _, _ = urlsplit(url)
     parts, queue = path.strip("/").split("/"), None
-    if scheme == "mysql":
-        if len(parts) > 2 or not parts[0]:
-            raise ValueError(f"{_shown(text)}: the URL names no database; {_FORMS}")
-        queue = unquote(parts.pop()) if len(parts) == 2 else None
-    elif scheme != "unix":
-        if len(parts) > 2:
-            raise ValueError(f"{_shown(text)}: the URL's path is a number and a name; {_FORMS}")
-        if len(parts) == 2 or not (parts[0].isdigit() or not parts[0]):
-            queue = unquote(parts.pop()) or None
     if scheme == "unix":
         return f"unix://{path}", None, text
-    path = "/" + "/".join(parts)
+    shown = re.sub(r"^([a-z]+://[^/@:]*):[^/@]*@", r"\1@", text)
+    if len(parts) > 2 or (scheme == "mysql" and not parts[0]):
+        what = " names no database" if scheme == "mysql" else "'s path is a number and a name"
+        raise ValueError(f"{shown}: the URL{what}; {_FORMS}")
+    if len(parts) == 2 or (scheme != "mysql" and parts[0] and not parts[0].isdigit()):
+        queue = unquote(parts.pop()) or None
     user, _, host = netloc.rpartition("@")
     found = next(filter(None, map(os.environ.get, passwords)), None)
     if found and ":" not in user:
         netloc = f"{user}:{quote(found, safe='')}@{host}"
-    return urlunsplit((scheme, netloc, path, "", "")), queue, _shown(text)
-
-
-def _shown(url: str) -> str:
-    """Return a URL without its password."""
-    return re.sub(r"^([a-z]+://[^/@:]*):[^/@]*@", r"\1@", url)
-
-
-def _serializer(shown: str, name: str | None) -> Any:
-    if name is not None and name not in choice.SHIPPED and ":" not in name:
-        raise ValueError(
-            f"{shown}: serializer must be one of {', '.join(choice.SHIPPED)}, or module:object"
-        )
-    return choice.named(name)
+    return urlunsplit((scheme, netloc, "/" + "/".join(parts), "", "")), queue, shown

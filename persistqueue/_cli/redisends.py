@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._core.block import Damaged
 from .._redis.check import check, check_serializer
@@ -15,13 +16,16 @@ from .._redis.settings import Settings
 from .._sql.statements import FIFO, UNIQUE
 from ..exceptions import PersistQueueError, QueueCorrupt, ServerRefused
 from ..serializers import json, pickle
-from . import choice
 from .ends import BATCH_BYTES, LONGEST, Batch, Carried, End, Mover, Source, Target, digest
+from .names import named, usable
 from .places import NoQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from .._redis.resp import Command, Word
+    from ..serializers import Serializer
+    from .ends import Place
     from .names import Name
 
 _SCAN = 1000  # keys in one answer
@@ -29,32 +33,39 @@ _PATIENCE = 2.0  # s to look for the queues of a server
 _NATIVE = "persistqueue:{"
 
 
-class RedisEnd(End):
-    """A queue's keys.
+class Found(NamedTuple):
+    """A queue on a server.
 
-    Args:
-        native: the keys are not shared with aio-py-rq.
+    Attributes:
+        native: its keys are not shared with aio-py-rq.
+        serializer: None for text.
         unique: no two equal items wait.
     """
 
-    def __init__(self, name: Name, serializer: Any, *, native: bool, unique: bool) -> None:
-        assert name.queue is not None
+    native: bool
+    serializer: Serializer | None
+    unique: bool
+
+
+class RedisEnd(End):
+    """A queue's keys."""
+
+    def __init__(self, name: Name, found: Found) -> None:
         super().__init__(name.shown)
-        self.serializer = serializer
-        self.kind = UNIQUE if unique else FIFO
+        self.serializer = found.serializer
+        self.kind = UNIQUE if found.unique else FIFO
         settings = Settings(name.address)
         self._link = Link(settings)
-        self._keys = Keys(native_base(name.queue) if native else name.queue, unique=unique)
-        self._codec = codec_of(serializer, unique=unique, longest=LONGEST)
+        self._keys = Keys(_base_of(name, native=found.native), unique=found.unique)
+        self._codec = codec_of(found.serializer, unique=found.unique, longest=LONGEST)
         self.identity = self._server(settings.label), settings.db, self._keys.base
         self.key = f"{settings.label} {self._keys.base}"
-        written = self._codec.name if native else None
-        self._prepare(settings.label, written)
+        self._prepare(settings.label, self._codec.name if found.native else None)
 
     def _prepare(self, label: str, serializer: str | None) -> None:
-        """See that the keys are a queue's."""
+        """See to it that the keys can be used."""
 
-    def _server(self, label: str) -> Any:
+    def _server(self, label: str) -> object:
         """Return what tells the server from others, by whatever name it is reached."""
         try:
             (info,) = self._ask(("INFO", "server"))
@@ -62,10 +73,12 @@ class RedisEnd(End):
             return label
         return next((line for line in info.splitlines() if line.startswith(b"run_id:")), label)
 
-    def _ask(self, *commands: Any) -> list[Any]:
+    def _ask(self, *commands: Command) -> list[Any]:
         return self._let_go_on(self._link.ask(*commands, again=True))
 
-    def _script(self, script: Any, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
+    def _script(
+        self, script: tuple[str, str], keys: Sequence[Word], arguments: Sequence[Word]
+    ) -> Any:
         return self._let_go_on(self._link.script(script, keys, arguments, again=True))[0]
 
     def _let_go_on(self, answers: list[Any]) -> list[Any]:
@@ -87,15 +100,15 @@ class RedisSource(RedisEnd, Source):
 
     default = pickle  # text in Redis says nothing of what a program puts elsewhere
 
-    def __init__(self, *args: Any, moves: bool, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, name: Name, found: Found, *, moves: bool) -> None:
+        super().__init__(name, found)
         if moves:
-            self._put_back_what_was_shown()
+            self._put_back_shown()
         keys = self._keys
         self._lists = [keys.base] if moves else [*self._held(), keys.front, keys.base]
 
-    def _put_back_what_was_shown(self) -> None:
-        """A consumer that was woken may have died before it took its item."""
+    def _put_back_shown(self) -> None:
+        """Put items back that consumers were shown and have not taken: they may have died."""
         keys = self._keys
         while self._ask(("LLEN", keys.front))[0]:
             self._ask(("LMOVE", keys.front, keys.base, "LEFT", "RIGHT"))
@@ -112,7 +125,7 @@ class RedisSource(RedisEnd, Source):
         lists = self._held()
         return {"held": sum(self._ask(*(("LLEN", key) for key in lists))) if lists else 0}
 
-    def read(self, most: int, behind: Any) -> Batch | None:
+    def read(self, most: int, behind: Place | None) -> Batch | None:
         first, skip, last = behind["end"] if behind else (self._lists[0], 0, "")
         if first not in self._lists:
             raise self._taken_from()
@@ -140,13 +153,13 @@ class RedisSource(RedisEnd, Source):
         except Damaged as damage:
             raise QueueCorrupt(self.shown, self._keys.base, reason=str(damage)) from damage
 
-    def finish(self, place: Any, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
+    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
         keys = (self._keys.base, self._keys.note(mover.run), *self._keys.set)
         gone: int = self._script(FINISH_MOVED, keys, (mover.number, *place["digests"]))
         return gone
 
 
-class RedisTarget(RedisEnd, Target):
+class RedisTarget(RedisEnd, Target[bytes]):
     """A list that items are pushed to."""
 
     def _prepare(self, label: str, serializer: str | None) -> None:
@@ -166,7 +179,7 @@ class RedisTarget(RedisEnd, Target):
         new = self._script(PUT_MOVED, keys, (mover.number, *stored))
         return 0 if new is None else len(stored) - new
 
-    def has(self, mover: Mover, note: Any) -> bool:  # noqa: ARG002 - as a target's
+    def has(self, mover: Mover, note: Place | None) -> bool:  # noqa: ARG002 - a key tells
         return bool(self._script(HAS_MOVED, (self._keys.note(mover.run),), (mover.number,)))
 
 
@@ -177,93 +190,95 @@ def redis_source(name: Name, *, moves: bool) -> RedisSource:
         NoQueue: it is not there; an empty one cannot be told from none.
         ValueError: two queues, or none that could be moved, have this name.
     """
-    link = Link(Settings(name.address))
-    try:
-        found = _look(link, name)
-        if not found:
-            raise NoQueue(
-                f"{name.shown}: there is no such queue, or it is empty; here are: "
-                + (", ".join(sorted(_queues(link))) or "none")
-            )
-        if len(found) > 1:
-            raise ValueError(
-                f"{name.shown}: two queues have this name: with ?serializer=json it is that of "
-                f"text, with ?serializer={_short(found[1][1])} the other"
-            )
-    finally:
-        link.drop()
-    ((native, serializer, unique),) = found
-    return RedisSource(name, serializer, native=native, unique=unique, moves=moves)
+    found = _found(name)
+    if not found:
+        raise NoQueue(
+            f"{name.shown}: there is no such queue, or it is empty; here are: {_others(name)}"
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"{name.shown}: two queues have this name: with ?serializer=json it is that of "
+            f"text, with ?serializer={_short(found[1].serializer)} the other"
+        )
+    return RedisSource(name, found[0], moves=moves)
 
 
 def redis_target(name: Name, source: Source) -> RedisTarget:
     """Return the queue that a URL names; its first item makes it, of the source's kind."""
-    if name.queue is None:
-        raise ValueError(f"{name.shown}: say the queue's name: ?name=NAME")
-    link = Link(Settings(name.address))
-    try:
-        found = _look(link, name)
-    finally:
-        link.drop()
+    found = _found(name)
     if len(found) > 1:
         raise ValueError(f"{name.shown}: two queues have this name: say ?serializer=")
     if found:
-        native, serializer, unique = found[0]
-        return RedisTarget(name, serializer, native=native, unique=unique)
+        return RedisTarget(name, found[0])
     serializer = name.serializer or (json if source.serializer is json else None)
-    native = checked_layout(None, serializer) == "native"
     unique = name.unique or source.kind.unique
-    return RedisTarget(name, serializer, native=native, unique=unique)
+    return RedisTarget(name, Found(_is_native(serializer), serializer, unique))
 
 
-def _look(link: Link, name: Name) -> list[tuple[bool, Any, bool]]:
-    """Return the queues of a name: native or not, the serializer, whether they are unique."""
+@contextmanager
+def _linked(name: Name) -> Iterator[Link]:
+    link = Link(Settings(name.address))
+    try:
+        yield link
+    finally:
+        link.drop()
+
+
+def _found(name: Name) -> list[Found]:
+    """Return the queues of a name: one at the most on shared keys, and one on native keys."""
     if name.queue is None:
         raise ValueError(
-            f"{name.shown}: say the queue's name: ?name=NAME; here are: "
-            + (", ".join(sorted(_queues(link))) or "none")
+            f"{name.shown}: say the queue's name: ?name=NAME; here are: {_others(name)}"
         )
     found = []
-    for native in (False, True):
-        keys = Keys(native_base(name.queue) if native else name.queue)
-        kind, shown, pool, unique, written = link.ask(
-            ("TYPE", keys.base),
-            ("TYPE", keys.front),
-            ("TYPE", f"{keys.base}-pool"),
-            ("EXISTS", keys.unique),
-            ("GET", keys.meta),
-            again=True,
-        )
-        if b"zset" in (kind, pool):
-            raise ValueError(f"{name.shown}: it is a pool, and pools are not moved")
-        wanted = name.serializer is None or native == (
-            checked_layout(None, name.serializer) == "native"
-        )
-        if b"list" in (kind, shown) and wanted:
+    with _linked(name) as link:
+        for native in (False, True):
+            keys = Keys(_base_of(name, native=native))
+            kind, shown, pool, unique, written = link.ask(
+                ("TYPE", keys.base),
+                ("TYPE", keys.front),
+                ("TYPE", f"{keys.base}-pool"),
+                ("EXISTS", keys.unique),
+                ("GET", keys.meta),
+                again=True,
+            )
+            if b"zset" in (kind, pool):
+                raise ValueError(f"{name.shown}: it is a pool, and pools are not moved")
             serializer = name.serializer
-            if native and written and not serializer:
-                serializer = choice.named(_short(written.decode()))
-            found.append((native, serializer, bool(unique) or name.unique))
+            if b"list" in (kind, shown) and (not serializer or native == _is_native(serializer)):
+                if native and written and not serializer:
+                    serializer = usable(name.shown, named(_short(written.decode())))
+                found.append(Found(native, serializer, bool(unique) or name.unique))
     return found
 
 
-def _short(serializer: Any) -> str:
+def _base_of(name: Name, *, native: bool) -> str:
+    """Return what a queue's keys begin with."""
+    assert name.queue is not None
+    return native_base(name.queue) if native else name.queue
+
+
+def _is_native(serializer: Serializer | None) -> bool:
+    return checked_layout(None, serializer) == "native"
+
+
+def _short(serializer: object) -> str:
     """Return how a user names a serializer."""
-    name: str = getattr(serializer, "__name__", serializer)
+    name = str(getattr(serializer, "__name__", serializer))
     return name.removeprefix("persistqueue.serializers.")
 
 
-def _queues(link: Link) -> set[str]:
-    """Return the names of a server's queues: those that are found in a moment."""
+def _others(name: Name) -> str:
+    """Return the names of a server's queues, as far as they are found in a moment."""
     found, cursor, end = set[str](), b"0", time.monotonic() + _PATIENCE
-    while time.monotonic() < end:
-        ((cursor, keys),) = link.ask(("SCAN", cursor, "COUNT", _SCAN, "TYPE", "list"), again=True)
-        names = (key.decode(errors="replace") for key in keys)
-        found.update(
-            name.removeprefix(_NATIVE).removesuffix("}") if name.startswith(_NATIVE) else name
-            for name in names
-            if "-processing-" not in name and not name.endswith(("-front", "-dead"))
-        )
-        if cursor == b"0":
-            break
-    return found
+    with _linked(name) as link:
+        while time.monotonic() < end:
+            scan = ("SCAN", cursor, "COUNT", _SCAN, "TYPE", "list")
+            ((cursor, keys),) = link.ask(scan, again=True)
+            for key in (key.decode(errors="replace") for key in keys):
+                if "-processing-" not in key and not key.endswith(("-front", "-dead")):
+                    native = key.startswith(_NATIVE)
+                    found.add(key.removeprefix(_NATIVE).removesuffix("}") if native else key)
+            if cursor == b"0":
+                break
+    return ", ".join(sorted(found)) or "none"

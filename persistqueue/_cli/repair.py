@@ -13,61 +13,85 @@ An item that is whole and cannot be loaded (its class is gone, say) is no damage
 from __future__ import annotations
 
 import sqlite3
+import time
+from contextlib import closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from .._core.block import Damaged
+from .._core.codec import RowCodec
+from .._core.deadline import monotonic
 from .._core.disk import Disk
 from .._files import salvage
-from .._files.info import BadInfo
+from .._files.options import chunk_store
+from .._sql.sqlite import look
 from .._sql.sqlite.connection import Database
 from .._sql.sqlite.dicts import DictStore
 from .._sql.sqlite.errors import TRANSLATED
 from .._sql.sqlite.stores import SqliteDeletingStore
-from .._sql.statements import DictTable
-from ..exceptions import QueueCorrupt
-from . import aside, choice, databases, filequeues
-from .places import places
-from .progress import Progress
-from .report import shown
+from .._sql.statements import DictTable, Table
+from ..exceptions import PersistQueueError, QueueLocked, SerializationError
+from ..serializers import pickle
+from . import check
+from .names import add_path, counting_from, named
+from .places import candidates, place_of, places
+from .report import Progress, shown
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterator
 
+    from .._files.store import ChunkFileStore
+    from .names import Known
+    from .places import Candidate
     from .report import Report
+
+    TableStore: TypeAlias = SqliteDeletingStore | DictStore
+
+L = TypeVar("L", Table, DictTable)
+_PATIENCE = 10.0  # s to wait for a queue's lock
+_LONGEST = 1 << 62  # bytes of an item
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
-    choice.add_arguments(parser)
+    """Add the command's arguments."""
+    add_path(parser)
     parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be")
-    aside.listed(parser)
+    parser.add_argument(
+        "--set-aside",
+        metavar="N",
+        type=counting_from(1),
+        help="only this: set the next N items aside, whatever they are: for those that are whole "
+        "and cannot be loaded (SerializationError)",
+    )
+    parser.add_argument(
+        "--table", metavar="NAME", help="with --set-aside: which of several queues in a database"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Mend what is there; returns the exit status."""
-    found = places(arguments.path)
-    serializer, longest = choice.named(arguments.serializer), arguments.max_item_bytes
+    """Mend the queues in a path; returns the exit status."""
+    found, dry_run = places(arguments.path), arguments.dry_run
+    serializer = named(arguments.serializer)
     if arguments.set_aside is not None:
-        return aside.set_aside(
-            found, serializer, arguments.table, arguments.set_aside, arguments.dry_run
-        )
+        meant = _meant(arguments.path, arguments.table)
+        return _set_aside(meant, serializer, arguments.set_aside, dry_run=dry_run)
     status = 0
     with Progress("repairing") as progress:
-        if found.directory is not None:
-            report, _ = filequeues.look(found.directory, serializer, longest, progress)
-            status |= _repair(
-                report,
-                arguments.dry_run,
-                partial(_mend_directory, found.directory, serializer, progress),
-            )
-        for file in found.files:
-            report, bad = databases.look(file, serializer, longest, progress)
-            mend = partial(_mend_database, file, bad, report.damage.count - len(bad))
-            status |= _repair(report, arguments.dry_run, mend)
+        how = check.Check(serializer, arguments.max_item_bytes, progress)
+        if (path := found.directory) is not None:
+            report = check.check_directory(path, how)
+            mend = partial(_mend_directory, path, how)
+            status |= _repair(report, mend, dry_run=dry_run)
+        for path in found.databases:
+            report, bad = check.check_database(path, how)
+            mend = partial(_mend_database, path, bad, report.damage.count - len(bad))
+            status |= _repair(report, mend, dry_run=dry_run)
     return status
 
 
-def _repair(report: Report, dry_run: bool, mend: Any) -> int:
+def _repair(report: Report, mend: Callable[[], int], *, dry_run: bool) -> int:
     name = shown(report.path)
     for what in report.damage.first:
         print(f"{name}: {what}")
@@ -77,33 +101,27 @@ def _repair(report: Report, dry_run: bool, mend: Any) -> int:
     if dry_run:
         print(f"{name}: would put this aside and keep all else; nothing was done")
         return 1
-    status: int = mend()
-    return status
+    return mend()
 
 
-def _mend_directory(path: str, serializer: Any, progress: Any) -> int:
-    place = filequeues.place_of(path, serializer, None, Disk())
-    try:
-        done = salvage.repair(place, progress)
-    except BadInfo as bad:
-        raise QueueCorrupt(path, "info", reason=str(bad)) from bad
+def _mend_directory(path: str, how: check.Check) -> int:
+    place = place_of(path, how.serializer, None, Disk())
+    done = salvage.repair(place, how.progress)
     print(f"{shown(path)}: kept {done.kept:,} items, put aside what {done.damaged:,} were")
     return 0
 
 
-def _mend_database(path: str, bad: list[databases.BadRow], others: int) -> int:
+def _mend_database(path: str, bad: list[check.BadRow], others: int) -> int:
     """Move rows aside, table by table, each in one transaction.
 
     Args:
-        others: things that are wrong with the database, not with a row.
+        others: damage to the database that is not in a row.
     """
-    moved = 0
-    for found in {row.found.table.name: row.found for row in bad}.values():
-        rows = [row for row in bad if row.found.table.name == found.table.name]
-        moved += _move_rows(path, found, [row for row in rows if row.damaged])
+    damaged = [row for row in bad if row.damaged]
+    tables = groupby(damaged, key=lambda row: row.found)  # in this order they were found
+    moved = sum(_move_aside(path, found, list(rows)) for found, rows in tables)
     print(f"{shown(path)}: moved {moved:,} rows aside")
-    left = sum(not row.damaged for row in bad)
-    if left:
+    if left := len(bad) - len(damaged):
         print(f"{shown(path)}: {left:,} rows are whole and cannot be read here: they stay")
     if others:
         print(
@@ -113,30 +131,106 @@ def _mend_database(path: str, bad: list[databases.BadRow], others: int) -> int:
     return 0 if moved == len(bad) and not others else 1
 
 
-def _move_rows(path: str, found: databases.Found, rows: list[databases.BadRow]) -> int:
-    database = Database(path, power=True, patience=aside.PATIENCE)
-    codec: Any = aside.NoCodec()
-    store: Any = (
-        DictStore(database, found.table, codec)
-        if isinstance(found.table, DictTable)
-        else SqliteDeletingStore(database, found.table, codec, skip_corrupt=True)
-    )
+def _move_aside(path: str, found: look.Found, rows: list[check.BadRow]) -> int:
+    """Move those rows aside that are still damaged; returns how many."""
+    store: TableStore
+    if isinstance(found.table, DictTable):
+        store = DictStore(*_of_table(path, found.table))
+    else:
+        store = SqliteDeletingStore(*_of_table(path, found.table), skip_corrupt=True)
     moved = 0
-    try:
-        aside.begin(store, path)
-        try:
-            for row in rows:
-                if databases.still_bad(store.connection, row):
-                    store.move_aside(row.number)
-                    moved += 1
-            store.commit()
-        except BaseException:
-            store.rollback()
-            raise
-    except TRANSLATED:
-        raise
-    except sqlite3.Error as error:
-        raise database.translate(error, found.table.name) from error
-    finally:
-        store.close()
+    with _transaction(store, path):
+        for row in rows:
+            if _is_damaged(row, store):
+                store.move_aside(row.number)
+                moved += 1
     return moved
+
+
+def _is_damaged(row: check.BadRow, store: TableStore) -> bool:
+    """Return whether a row is still there and damaged, now that no other process can write."""
+    assert store.connection is not None
+    try:
+        for data in look.data_of(store.connection, row.found, row.number):
+            row.check(data)
+    except Damaged:
+        return True
+    except SerializationError:
+        pass
+    return False
+
+
+# -- items that are whole -----------------------------------------------------------------
+
+
+def _meant(path: str, table: str | None) -> Candidate:
+    """Return the queue whose items are to be set aside.
+
+    Raises:
+        PersistQueueError: it is not said which of several queues.
+    """
+    there = [one for one in candidates(path) if one.cls != "PDict" and one.engine is None]
+    meant = [one for one in there if table in (None, one.shown)]
+    if len(meant) != 1:
+        names = ", ".join(shown(one.shown) for one in there)
+        raise PersistQueueError(f"say --table, one of these: {names}")
+    return meant[0]
+
+
+def _set_aside(queue: Candidate, serializer: Known | None, most: int, *, dry_run: bool) -> int:
+    """Set the next items of a queue aside, as bytes; returns the exit status.
+
+    Which of them cannot be loaded, only loading tells, and that runs their code.
+    """
+    name, done = shown(queue.shown), 0
+    if dry_run:
+        print(f"{name}: would set aside the next {most:,} items; nothing was done")
+        return 0
+    store: ChunkFileStore | SqliteDeletingStore
+    if not isinstance(queue.table, Table):
+        with closing(place_of(queue.path, serializer, None)) as place:
+            framing = place.framing
+        store = chunk_store(
+            queue.path, framing,
+            chunksize=100, autosave=False, power=True, skip_corrupt=True, longest=_LONGEST,
+        )  # fmt: skip
+    else:
+        store = SqliteDeletingStore(*_of_table(queue.path, queue.table), skip_corrupt=True)
+    with _transaction(store, queue.path):
+        while done < most and store.set_aside(whatever=True):
+            done += 1
+    print(f"{name}: set aside {done:,} items")
+    return 0 if done == most else 1
+
+
+def _of_table(path: str, table: L) -> tuple[Database, L, RowCodec]:
+    """Return what a table's store is made of, for moving rows aside as they are."""
+    codec = RowCodec(pickle, ordered=False, longest=_LONGEST)
+    codec.shipped = None  # rows of any serializer may be there
+    return Database(path, power=True, patience=_PATIENCE), table, codec
+
+
+@contextmanager
+def _transaction(store: ChunkFileStore | TableStore, path: str) -> Iterator[None]:
+    """Do something to a queue's store, all or nothing, and close the store.
+
+    Raises:
+        QueueLocked: another process held the lock for 10 s.
+    """
+    deadline = monotonic() + _PATIENCE
+    with closing(store):
+        try:
+            while not store.begin(True):
+                if monotonic() > deadline:
+                    raise QueueLocked(f"{path}: another process holds the lock; nothing was done")
+                time.sleep(0.005)
+            try:
+                yield
+                store.commit()
+            except BaseException:
+                store.rollback()
+                raise
+        except TRANSLATED:
+            raise
+        except sqlite3.Error as error:
+            raise Database(path, power=True, patience=0).translate(error, "") from error

@@ -1,26 +1,27 @@
-"""What a look at a queue has found, and how it is told: as text, or as JSON."""
+"""How a command tells its findings: as text, as JSON, and meanwhile with a progress bar."""
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+
+from .._core.deadline import monotonic
 
 _MOST = 20  # findings that are listed; the others are counted
-NOT_LOADED = (
-    "whole, but it cannot be loaded here ({}); it is no damage: when it is next, set_aside() or "
-    "repair --set-aside 1 gets past it"
-)
+_AFTER, _EVERY = 0.5, 0.1  # s before a bar is shown, and between two drawings of it
+_WIDTH = 30  # characters of a bar
 
 
 @dataclass
 class Findings:
-    """Things that are wrong: the first ones in words, and how many there are."""
+    """Damage: the first findings in words, and the number of all."""
 
     first: list[str] = field(default_factory=list)
     count: int = 0
 
     def add(self, what: str) -> None:
-        """Note one."""
+        """Add one."""
         self.count += 1
         if len(self.first) < _MOST:
             self.first.append(what)
@@ -35,7 +36,7 @@ class Part:
         counts: by name: items, readable ones, acked ones and so on.
         size: bytes of its items.
         oldest: seconds since the oldest item came, if that is known.
-        oldest_is: what that age is.
+        oldest_is: what that age was taken from.
     """
 
     name: str
@@ -49,13 +50,13 @@ class Part:
 
 @dataclass
 class Report:
-    """What is in one path.
+    """The state of a file queue, or of a database.
 
     Attributes:
         files: names and bytes.
-        damage: what is wrong: it makes the exit status 1.
-        set_aside: what was damaged and is kept beside the rest: names, and bytes or rows.
-        notes: what is good to know.
+        damage: makes the exit status 1.
+        set_aside: damage that is kept beside the rest: names, and bytes or rows.
+        notes: good to know, and no damage.
         sqlite: the version of the library that was used.
     """
 
@@ -73,12 +74,12 @@ class Report:
         """Whether nothing is wrong."""
         return not self.damage.count
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+    def as_json(self) -> dict[str, object]:
+        """Return the report as values of JSON."""
         return {"fine": self.fine, **asdict(self)}
 
     def as_text(self) -> str:
-        """Return it as lines for people."""
+        """Return the report as lines for people."""
         lines = [f"{shown(self.path)}: {self.kind}, {_bytes(sum(self.files.values()))}"]
         for part in self.parts:
             lines += _part_lines(part)
@@ -99,6 +100,14 @@ class Report:
 def shown(name: str) -> str:
     """Return a name that can be printed on one line, whatever is in it."""
     return name if name.isprintable() else ascii(name)
+
+
+def text_of(item: object) -> str:
+    """Return an item as text; the item's own code makes that, and may fail."""
+    try:
+        return repr(item)
+    except Exception as error:  # noqa: BLE001 - whatever its code raises
+        return f"<{type(item).__name__}, which cannot be shown: {type(error).__name__}>"
 
 
 def _part_lines(part: Part) -> list[str]:
@@ -123,3 +132,34 @@ def _age(seconds: float) -> str:
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name} old"
     return f"{max(seconds, 0):.0f} s old"
+
+
+class Progress(AbstractContextManager["Progress"]):
+    """A bar on the standard error, for work that takes a while; on a terminal only.
+
+    It is drawn again and again on one line, and wiped at the end.
+
+    Args:
+        title: the work.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._next = monotonic() + _AFTER if sys.stderr.isatty() else float("inf")
+        self._shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far the work is."""
+        now = monotonic()
+        if now < self._next:
+            return
+        self._next, self._shown = now + _EVERY, True
+        part = min(done / total, 1.0) if total else 1.0
+        bar = ("#" * int(part * _WIDTH)).ljust(_WIDTH, ".")
+        sys.stderr.write(f"\r{self._title} [{bar}] {part:4.0%} {done:,} of {total:,}")
+        sys.stderr.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()

@@ -3,108 +3,125 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from .._broker.statements import HELD as HELD_BY_BROKERS
 from .._broker.statements import QUEUES
 from .._core import call
 from .._core.codec import RowCodec
 from .._core.inflight import AT_TAKE
+from .._core.origin import SAMPLE
 from .._core.threads import ThreadShell
 from .._sql import statements as sql
-from .._sql.schema import folded
+from .._sql.schema import columns, folded
+from .._sql.sqlite import look
 from .._sql.sqlite.connection import Database
 from .._sql.sqlite.errors import SQLITE_ERRORS
 from .._sql.sqlite.stores import SqliteAckStore, SqliteDeletingStore
-from .._sql.statements import FAILED, Kind
 from ..serializers import pickle
-from . import choice, databases
+from .check import writer_of
 from .ends import LONGEST, Batch, Carried, End, Mover, Source, Target, digest, within
+from .names import usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore
     from .._sql.statements import Table
+    from .._sql.store import Row
+    from ..serializers import Serializer
+    from .ends import Place
 
-    Rows = Callable[[str, Sequence[Any]], list[Any]]
+    TableStore: TypeAlias = (
+        SqliteAckStore | SqliteDeletingStore | MysqlAckStore | MysqlDeletingStore
+    )
 
-_PATIENCE = 10.0  # s to wait for a lock
+R = TypeVar("R")
+PATIENCE = 10.0  # s to wait for locks, and for a server
 _OF_BROKERS = f"FROM {HELD_BY_BROKERS} AS h JOIN {QUEUES} AS q ON q.id = h.queue"
+
+
+class Connection(Protocol):
+    """A connection to a database, as the DB-API has it."""
+
+    def cursor(self) -> Any:
+        """Return a cursor."""
+
+    def close(self) -> None:
+        """Close the connection."""
 
 
 class SqlEnd(End):
     """A queue's table.
 
     Args:
-        store: of the table, not open yet.
+        store: of the table; opened if there is no snapshot.
         serializer: of its rows.
+        snapshot: a connection for reading.
     """
 
-    def __init__(self, shown: str, store: Any, serializer: Any) -> None:
+    serializer: Serializer
+
+    def __init__(
+        self,
+        shown: str,
+        store: TableStore,
+        serializer: Serializer,
+        snapshot: Connection | None = None,
+    ) -> None:
         super().__init__(shown)
-        self.serializer, self.store = serializer, store
-        self._table: Table = store.table
-        self.kind: Kind = self._table.kind
-        self._shell: ThreadShell | None = None
+        self.serializer, self._store, self._snapshot = serializer, store, snapshot
+        self._table, self.kind = store.table, store.table.kind
+        if snapshot is None:
+            self._shell = ThreadShell(store, 0, AT_TAKE, PATIENCE)
 
-    def open(self) -> None:
-        """Open the store, which completes its table."""
-        self._shell = ThreadShell(self.store, 0, AT_TAKE, _PATIENCE)
-
-    def _do(self, act: Callable[[], Any]) -> Any:
-        assert self._shell is not None
-        return self._shell.run(call.write(partial(self.store.guard, act)))
+    def _do(self, act: Callable[[], R]) -> R:
+        return super()._do(partial(self._store.guard, act))
 
     def close(self) -> None:
-        if self._shell is not None:
-            self._shell.close()
+        if self._snapshot is not None:
+            self._snapshot.close()
+        super().close()
 
 
 class SqlSource(SqlEnd, Source):
-    """A table that is read on.
+    """A table that is read on; of a copy, in one snapshot.
 
     Attributes:
-        beside: what selects further rows that are to be copied: those that brokers hold.
+        beside: selects further rows that are to be copied: those that brokers hold.
     """
 
     beside = ""
-    _snapshot: Rows | None = None
+    _errors: Any = SQLITE_ERRORS
 
-    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
         """Return the rows of a query."""
-        if self._snapshot is not None:
-            return self._snapshot(statement, values)
-        assert self._shell is not None
-        rows = partial(self.store._rows, statement, values)  # noqa: SLF001 - a look of its own
-        return self._shell.run(call.look(rows))
-
-    def look(self, rows: Rows) -> None:
-        """Read a snapshot, and write nothing."""
-        self._snapshot = rows
+        store = self._store
+        if self._snapshot is None:
+            return self._run(call.look(partial(store._rows, statement, values)))  # noqa: SLF001 - beside the store's own
+        try:
+            with closing(self._snapshot.cursor()) as cursor:
+                cursor.execute(statement, tuple(values))
+                return list(cursor.fetchall())
+        except self._errors as error:
+            raise store._database.translate(error, self._table.name) from error  # noqa: SLF001 - the same
 
     def count(self) -> int:
-        waiting: int = self.rows(self._table.count)[0][0]
         copied = self.staying().get("held", 0) if self._snapshot is not None else 0
-        return waiting + copied
+        return int(self.rows(self._table.count)[0][0]) + copied
 
     def staying(self) -> dict[str, int]:
-        staying = {}
-        if self.kind.ack:
-            staying["held"] = self.rows(self._table.count_held)[0][0]
-            staying["failed"] = self.rows(self._table.count_over, (FAILED,))[0][0]
-        elif held := self._held_by_brokers():
-            staying["held"] = held
-        return staying
+        if not self.kind.ack:
+            return {}
+        return {
+            "held": self.rows(self._table.count_held)[0][0],
+            "failed": self.rows(self._table.count_over, (sql.FAILED,))[0][0],
+        }
 
-    def _held_by_brokers(self) -> int:
-        """Return how many items a broker's streams and process blocks hold."""
-        return 0
-
-    def read(self, most: int, behind: Any) -> Batch | None:
+    def read(self, most: int, behind: Place | None) -> Batch | None:
         page = partial(
             self._table.onward,
             by_age=self.by_age,
@@ -120,7 +137,7 @@ class SqlSource(SqlEnd, Source):
             return None
         items = [
             Carried(item, row[2], row[3] if self.kind.priority else None)
-            for row, item in self.store.decoded_rows(rows)
+            for row, item in self._store.decoded_rows(rows)
         ]
         last = rows[-1]
         return Batch(items, {
@@ -129,20 +146,18 @@ class SqlSource(SqlEnd, Source):
             "digests": [digest(row[1]) for row in rows],
         })  # fmt: skip
 
-    def finish(self, place: Any, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
+    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
         ids: list[int] = place["ids"]
 
         def act() -> int:
             wanted = self._same(ids, place["digests"]) if resumed else ids
-            removed: int = self.store.remove(wanted)
-            return len(wanted) - removed
+            return len(wanted) - self._store.remove(wanted)
 
-        gone: int = self._do(act)
-        return gone
+        return self._do(act)
 
     def _same(self, ids: list[int], digests: list[str]) -> list[int]:
         """Return those ids under which the items are that were moved."""
-        rows = (self.store._rows(self._table.by_id, (number,)) for number in ids)  # noqa: SLF001
+        rows = (self._store._rows(self._table.by_id, (number,)) for number in ids)  # noqa: SLF001 - in its transaction
         return [
             number
             for number, found, known in zip(ids, rows, digests, strict=True)
@@ -150,43 +165,34 @@ class SqlSource(SqlEnd, Source):
         ]
 
 
-class SqlTarget(SqlEnd, Target):
+class SqlTarget(SqlEnd, Target["Row"]):
     """A table that items are put into; beside it stands which batch of a move it has."""
 
-    def encode(self, carried: Carried) -> tuple[Any, ...]:
+    def encode(self, carried: Carried) -> Row:
         timestamp = carried.timestamp
         if not isinstance(timestamp, (int, float)):
             timestamp = time.time()
-        row = (self.store._codec.encode(carried.item), timestamp)  # noqa: SLF001 - the same rows
+        row = (self._store._codec.encode(carried.item), timestamp)  # noqa: SLF001 - the same rows
         return (*row, carried.priority or 0) if self.kind.priority else row
 
-    def decode(self, stored: tuple[Any, ...]) -> Any:
-        return self.store._codec.decode(stored[0])  # noqa: SLF001 - the same rows
+    def decode(self, stored: Row) -> Any:
+        return self._store._codec.decode(stored[0])  # noqa: SLF001 - the same rows
 
-    def put(self, stored: Sequence[Any], mover: Mover) -> int:
+    def put(self, stored: Sequence[Row], mover: Mover) -> int:
         def act() -> int:
-            ids = self.store.append(stored)
+            ids = self._store.append(stored)
             self._mark(mover)
             return list(ids).count(None)
 
-        known: int = self._do(act)
-        return known
+        return self._do(act)
 
-    def has(self, mover: Mover, note: Any) -> bool:  # noqa: ARG002 - as a target's
-        last: int = self._do(partial(self._last, mover.run))
-        return last >= mover.number
+    def has(self, mover: Mover, note: Place | None) -> bool:  # noqa: ARG002 - the table tells
+        return self._do(partial(self._last, mover.run)) >= mover.number
 
     def forget(self, run: str) -> None:
         self._do(partial(self._clear, run))
 
-    # -- what a dialect says --------------------------------------------------------
-
-    def _execute(self, statement: str, values: Sequence[Any] = ()) -> None:
-        self.store._execute(statement, values)  # noqa: SLF001 - in the store's transaction
-
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        rows: list[Any] = self.store._rows(statement, values)  # noqa: SLF001 - the same
-        return rows
+    # -- in another dialect, other statements ---------------------------------------
 
     def _mark(self, mover: Mover) -> None:
         self._execute(sql.CREATE_MOVES)
@@ -203,49 +209,75 @@ class SqlTarget(SqlEnd, Target):
         if not self._rows(f"SELECT 1 FROM {sql.MOVES} LIMIT 1"):  # noqa: S608 - a constant
             self._execute(f"DROP TABLE {sql.MOVES}")
 
+    def _execute(self, statement: str, values: Sequence[object] = ()) -> None:
+        self._store._execute(statement, values)  # noqa: SLF001 - in its transaction
+
+    def _rows(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
+        return self._store._rows(statement, values)  # noqa: SLF001 - in its transaction
+
+
+def written_by(shown: str, rows: Sequence[Row]) -> Serializer | None:
+    """Return the serializer of a table's first rows; None if there are none.
+
+    Raises:
+        ValueError: it cannot be seen, or needs a key.
+    """
+    return usable(shown, writer_of([data for (data,) in rows])) if rows else None
+
 
 # -- SQLite -------------------------------------------------------------------------------
 
 
 class SqliteSource(SqlSource):
-    """A table in SQLite; of a copy, in one snapshot."""
+    """A table in SQLite; what a broker's streams and process blocks hold is copied, too."""
 
-    _connection: sqlite3.Connection | None = None
-
-    def look_into(self, path: str) -> None:
-        """Read a snapshot of the database, and write nothing."""
-        self._connection = databases.snapshot(path)
-
-        def rows(statement: str, values: Sequence[Any]) -> list[Any]:
-            assert self._connection is not None
-            try:
-                return self._connection.execute(statement, values).fetchall()
-            except SQLITE_ERRORS as error:
-                table = self._table.name
-                raise self.store._database.translate(error, table) from error  # noqa: SLF001
-
-        self.look(rows)
-        if self._held_by_brokers():
-            name = self._table.name.removeprefix("queue_").replace("'", "''")
+    def __init__(
+        self, shown: str, store: TableStore, serializer: Serializer, snapshot: Connection | None
+    ) -> None:
+        super().__init__(shown, store, serializer, snapshot)
+        self._queue = self._table.name.removeprefix("queue_")
+        if snapshot is not None and self.staying().get("held") and not self.kind.ack:
+            name = self._queue.replace("'", "''")
             self.beside = f"SELECT h._id, h.data, h.timestamp {_OF_BROKERS} WHERE q.name = '{name}'"
 
-    def _held_by_brokers(self) -> int:
+    def staying(self) -> dict[str, int]:
         there = "SELECT COUNT(*) FROM sqlite_master WHERE name IN (?, ?)"
         if self.kind is not sql.FIFO or self.rows(there, (HELD_BY_BROKERS, QUEUES))[0][0] < 2:
-            return 0
-        name = self._table.name.removeprefix("queue_")
-        held: int = self.rows(f"SELECT COUNT(*) {_OF_BROKERS} WHERE q.name = ?", (name,))[0][0]
-        return held
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        super().close()
+            return super().staying()
+        held = f"SELECT COUNT(*) {_OF_BROKERS} WHERE q.name = ?"
+        return {"held": self.rows(held, (self._queue,))[0][0]}
 
 
-def _sqlite_store(path: str, table: Table, serializer: Any) -> Any:
+def sqlite_source(
+    shown: str, path: str, table: Table, serializer: Serializer | None, *, moves: bool
+) -> SqliteSource:
+    """Return a queue in a database."""
+    serializer = serializer or _seen(shown, path, table) or pickle
+    store = _store(path, table, serializer)
+    source = SqliteSource(shown, store, serializer, None if moves else look.snapshot(path))
+    _locate(source, path, table)
+    return source
+
+
+def sqlite_target(
+    shown: str, path: str, table: Table, serializer: Serializer | None, default: Serializer | None
+) -> SqlTarget:
+    """Return a queue in a database, both made if need be.
+
+    Args:
+        serializer: that the user has named, if any.
+        default: of a queue without items.
+    """
+    serializer = serializer or _seen(shown, path, table) or usable(shown, default)
+    store = _store(path, table, serializer)
+    target = SqlTarget(shown, store, serializer)
+    _locate(target, store.database.path, table)
+    return target
+
+
+def _store(path: str, table: Table, serializer: Serializer) -> SqliteAckStore | SqliteDeletingStore:
     directory = not os.path.splitext(path)[1]
-    database = Database(path, makes_directory=directory, power=True, patience=_PATIENCE)
+    database = Database(path, makes_directory=directory, power=True, patience=PATIENCE)
     codec = RowCodec(serializer, ordered=table.kind.unique, longest=LONGEST)
     if table.kind.ack:
         return SqliteAckStore(
@@ -254,64 +286,20 @@ def _sqlite_store(path: str, table: Table, serializer: Any) -> Any:
     return SqliteDeletingStore(database, table, codec, skip_corrupt=False)
 
 
-def _located(end: Any) -> Any:
-    """Return an end that knows where its table is."""
-    path = os.path.realpath(end.store._database.path)  # noqa: SLF001 - where it was found
-    found, table = os.stat(path), folded(end.store.table.name)
-    end.identity, end.key = (found.st_dev, found.st_ino, table), f"{path} {table}"
+def _locate(end: SqlEnd, path: str, table: Table) -> None:
+    """Note where an end's table is."""
+    path = os.path.realpath(path)
+    found, name = os.stat(path), folded(table.name)
+    end.identity, end.key = (found.st_dev, found.st_ino, name), f"{path} {name}"
     end.directory = os.path.dirname(path)
-    return end
 
 
-def sqlite_source(shown: str, path: str, table: Table, serializer: Any, *, moves: bool) -> Source:
-    """Return a queue in a database."""
-    serializer = serializer or _seen(shown, path, table) or pickle
-    source = SqliteSource(shown, _sqlite_store(path, table, serializer), serializer)
-    if moves:
-        source.open()
-    else:
-        source.look_into(path)
-    return _located(source)  # type: ignore[no-any-return]
-
-
-def sqlite_target(shown: str, path: str, table: Table, serializer: Any, default: Any) -> Target:
-    """Return a queue in a database, both made if need be.
-
-    Args:
-        serializer: that the user has named, if any.
-        default: of a queue without items.
-    """
-    serializer = serializer or _seen(shown, path, table) or default
-    target = SqlTarget(shown, _sqlite_store(path, table, serializer), serializer)
-    target.open()
-    return _located(target)  # type: ignore[no-any-return]
-
-
-def _seen(shown: str, path: str, table: Table) -> Any:
-    """Return the serializer of what is in a table; None if it is empty, or not there."""
+def _seen(shown: str, path: str, table: Table) -> Serializer | None:
+    """Return the serializer of a table's rows; None if it is empty, or not there."""
     if not os.path.isfile(path):
         return None
-    try:
-        with closing(databases.opened(path)) as connection:
-            there = "SELECT 1 FROM sqlite_master WHERE name = ? COLLATE NOCASE"
-            if not connection.execute(there, (table.name,)).fetchall():
-                return None
-            statement = f"SELECT data FROM {table.quoted} ORDER BY _id LIMIT {choice.SAMPLE}"  # noqa: S608 - quoted
-            return recognised(shown, connection.execute(statement).fetchall())
-    except sqlite3.Error as error:
-        raise Database(path, power=True, patience=0).translate(error, table.name) from error
-
-
-def recognised(shown: str, rows: Sequence[Any]) -> Any:
-    """Return the serializer that rows were written with; None if there are none.
-
-    Raises:
-        ValueError: it cannot be seen, or needs a key.
-    """
-    if not rows:
-        return None
-    found = choice.recognise_rows([data for (data,) in rows])
-    if found is None or found == "signed":
-        what = "it is signed" if found else "it cannot be seen which serializer wrote it"
-        raise ValueError(f"{shown}: {what}: say ?serializer=module:object")
-    return found
+    with look.opened(path) as connection:
+        if not columns(connection, table.name):
+            return None
+        statement = f"SELECT data FROM {table.quoted} ORDER BY _id LIMIT {SAMPLE}"  # noqa: S608 - quoted
+        return written_by(shown, connection.execute(statement).fetchall())

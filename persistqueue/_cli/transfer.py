@@ -19,32 +19,34 @@ import math
 import os
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._core.disk import try_lock
 from ..exceptions import ItemTooLarge, PersistQueueError, QueueLocked, SerializationError
 from ..serializers import pickle
 from .ends import Mover
-from .progress import Progress
+from .report import Progress, text_of
 
 if TYPE_CHECKING:
-    from .ends import Batch, Source, Target
+    from .ends import Batch, Place, Source, Target
 
 _LONGEST_SHOWN = 60  # characters of an item in a message
 _CHECKSUM = 40  # characters in front of what a journal holds
 
 
+@dataclass
 class Moved:
-    """What came of it.
+    """Items that were moved or copied.
 
     Attributes:
-        count: items that were moved or copied.
         known: of those, how many a unique target had already.
         taken: of those, how many consumers took from the source meanwhile.
     """
 
-    def __init__(self) -> None:
-        self.count = self.known = self.taken = 0
+    count: int = 0
+    known: int = 0
+    taken: int = 0
 
 
 class Journal:
@@ -62,7 +64,7 @@ class Journal:
             raise QueueLocked(f"{path}: another process is at work on this queue")
 
     def read(self) -> dict[str, Any]:
-        """Return what was written last.
+        """Return the last entry.
 
         A torn journal is as none: the batch that it is about was not begun, and the one before
         was finished.
@@ -76,21 +78,20 @@ class Journal:
         return value
 
     def write(self, value: dict[str, Any]) -> None:
-        """Note something, so that it outlives a loss of power."""
+        """Replace the entry; the new one survives a loss of power."""
         data = json.dumps(value).encode()
-        data = _checksum(data) + data
-        data = data.ljust(os.fstat(self._fd).st_size, b"\0")
+        data = (_checksum(data) + data).ljust(os.fstat(self._fd).st_size, b"\0")
         os.lseek(self._fd, 0, os.SEEK_SET)
         while data:
             data = data[os.write(self._fd, data) :]
         os.fsync(self._fd)
 
     def remove(self) -> None:
-        """It has all come to its end."""
+        """Remove the file, when a move or a copy is complete."""
         os.unlink(self.path)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file, and let other processes have it."""
         os.close(self._fd)
 
 
@@ -98,7 +99,7 @@ def _checksum(data: bytes) -> bytes:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest().encode()
 
 
-def journal_of(source: Source, target: Target, *, moves: bool) -> str:
+def journal_of(source: Source, target: Target[Any], *, moves: bool) -> str:
     """Return where the journal is unless the user says so: beside a queue in the file system.
 
     Of a move there is one for a source: its items cannot go to two targets at the same time.
@@ -119,7 +120,7 @@ class Transfer:
     """
 
     def __init__(
-        self, source: Source, target: Target, *, moves: bool, most: int, converts: bool
+        self, source: Source, target: Target[Any], *, moves: bool, most: int, converts: bool
     ) -> None:
         self._source, self._target = source, target
         self._moves, self._most = moves, most
@@ -127,12 +128,12 @@ class Transfer:
         alike = target.serializer is pickle or target.serializer is source.serializer
         self._converts = converts or alike
         self._mover = Mover(uuid.uuid4().hex[:8], 0)
-        self._behind: Any = None  # where to read on
+        self._behind: Place | None = None  # where to read on
         self._in_doubt = False  # whether a batch is on its way
         self.moved = Moved()
 
     def run(self, journal: Journal) -> None:
-        """See it through, from where the journal says that it is.
+        """Carry all batches over, beginning where the journal says.
 
         Raises:
             ValueError: an item would not come out of the target as it went into the source.
@@ -157,7 +158,7 @@ class Transfer:
         self._end(journal)
 
     def _end(self, journal: Journal) -> None:
-        """Remove what was noted, the journal last."""
+        """Remove all notes of it, the journal last."""
         if self._mover.number:
             journal.write({**self._entry(), "over": True})
             self._forget(self._mover.run)
@@ -169,7 +170,7 @@ class Transfer:
             self._source.forget(run)
 
     def _checked(self, journal: Journal) -> dict[str, Any]:
-        """Return what an interrupted process has left, which has to be of these two queues."""
+        """Return the entry of an interrupted process, which has to be about these two queues."""
         last, ours = journal.read(), self._entry()
         if last and any(last[end] != ours[end] for end in ("source", "target")):
             raise PersistQueueError(
@@ -178,14 +179,15 @@ class Transfer:
             )
         return last
 
-    def _resumed(self, last: dict[str, Any]) -> Any:
-        """See what became of the batch that was on its way; return where to go on."""
+    def _resumed(self, last: dict[str, Any]) -> Place | None:
+        """Finish the batch that was on its way if it is stored; return where to read on."""
         if self._target.has(self._mover, last["note"]):
             return self._finished(last["place"], resumed=True)
-        return last["behind"]
+        behind: Place | None = last["behind"]
+        return behind
 
     def _go_on(self, journal: Journal) -> None:
-        """Take all batches over."""
+        """Carry the batches over that are left."""
         total = self._source.count()
         with Progress("moving" if self._moves else "copying") as progress:
             while batch := self._source.read(self._most, self._behind):
@@ -207,7 +209,7 @@ class Transfer:
         self._in_doubt = False
         self.moved.count += len(stored)
 
-    def _entry(self) -> dict[str, Any]:
+    def _entry(self) -> dict[str, object]:
         return {
             "source": self._source.key,
             "target": self._target.key,
@@ -215,7 +217,7 @@ class Transfer:
             **self._mover._asdict(),
         }
 
-    def _finished(self, place: Any, *, resumed: bool) -> Any:
+    def _finished(self, place: Place, *, resumed: bool) -> Place | None:
         """Finish a batch that is stored; returns behind which place to read on."""
         if not self._moves:
             return {"end": place["end"]}
@@ -258,10 +260,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def shortened(item: Any) -> str:
+def shortened(item: object) -> str:
     """Return an item for a message."""
-    try:
-        text = repr(item)
-    except Exception:  # noqa: BLE001 - it is the item's own code
-        text = f"<{type(item).__name__}>"
+    text = text_of(item)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -56,16 +56,26 @@ class _Harmless(pickle.Unpickler):
         return _Anything
 
 
-def is_whole_pickle(data: Any) -> bool:
-    """Return whether this is a pickle and nothing else, whatever becomes of its classes."""
+def check_pickle(data: Any) -> None:
+    """Raise ``Damaged`` unless this is one whole pickle, whatever becomes of its classes."""
     if not isinstance(data, bytes):
-        return False
+        raise Damaged("a pickle is bytes")
     stream = our_pickle.Stream(data)
     try:
         _Harmless(stream).load()
-    except Exception:  # noqa: BLE001 - whatever it is, this is no pickle
+    except Exception as error:
+        raise Damaged(f"not a pickle: {error}") from error
+    if stream.at != len(data):
+        raise Damaged(f"{len(data) - stream.at} bytes are behind the pickle")
+
+
+def is_whole_pickle(data: Any) -> bool:
+    """Return whether this is one whole pickle, whatever becomes of its classes."""
+    try:
+        check_pickle(data)
+    except Damaged:
         return False
-    return stream.at == len(data)
+    return True
 
 
 def check_of(name: str) -> Callable[[Any], Any]:
@@ -75,7 +85,7 @@ def check_of(name: str) -> Callable[[Any], Any]:
         ImportError: a library is missing.
     """
     if name == "pickle":
-        return _check_pickle
+        return _check_marked_pickle
     if name == "signed":
         return importlib.import_module("persistqueue.serializers._signed").unseal  # type: ignore[no-any-return]
     loads: Callable[[Any], Any] = importlib.import_module(f"persistqueue.serializers.{name}").loads
@@ -129,9 +139,10 @@ def refuse(where: str, writer: str, opened_with: str) -> NoReturn:
     )
 
 
-def _check_pickle(data: Any) -> None:
-    if data[:1] != b"\x80" or not is_whole_pickle(data):
-        raise Damaged("not a pickle")
+def _check_marked_pickle(data: Any) -> None:
+    if data[:1] != b"\x80":
+        raise Damaged("not a pickle of protocol 2 or later")
+    check_pickle(data)
 
 
 def _passes(check: Callable[[Any], Any], row: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Walks over a queue's records without decoding one, and rewrites a queue without its damage."""
+"""Rewrites a file queue without its damage."""
 
 from __future__ import annotations
 
@@ -6,80 +6,20 @@ import errno
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._core.block import Damaged
 from .._core.deadline import monotonic
-from .._core.folder import DirectoryLock, Folder
+from .._core.folder import DirectoryLock
 from ..exceptions import QueueLocked
-from .directory import ChunkDirectory
-from .info import InfoFile
-from .reader import ChunkReader
-from .recovery import Recovery
 from .writer import ChunkWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .._core.cursor import Position, State
-    from .._core.disk import Disk
-    from .._core.framing import Framing
+    from .._core.cursor import State
+    from .._core.folder import Folder
+    from .look import Place
 
 _BATCH = 1 << 20  # bytes that are copied at a time
 _PATIENCE = 10.0  # s to wait for the queue's lock
-
-
-class Stretch(NamedTuple):
-    """A whole record, or a stretch of damage if there is a reason."""
-
-    start: Position
-    end: Position
-    reason: str
-
-
-class Place:
-    """A queue's directory and what reads it.
-
-    Args:
-        longest: longer records than this are not read; an ``ItemTooLarge``.  None for no bound.
-    """
-
-    def __init__(self, disk: Disk, path: str, framing: Framing, longest: int | None) -> None:
-        self.disk, self.path, self.framing = disk, path, framing
-        self.folder = Folder(path)
-        self.chunks = ChunkDirectory(disk, self.folder)
-        self.info = InfoFile(disk, self.folder, framing, None)
-        self.reader = ChunkReader(disk, self.chunks, framing, longest)
-        self.recovery = Recovery(disk, self.chunks, framing, longest)
-
-    def walk(self, state: State) -> Iterator[Stretch]:
-        """Yield what stands between tail and head, in order."""
-        place, head = state.tail, state.head
-        while place < head:
-            limit = head.offset if place.chunk == head.chunk else None
-            reason = ""
-            try:
-                offset = self.reader.boundary(place.chunk, place.offset, limit)
-                end = state.after(place, offset)
-            except FileNotFoundError:
-                reason = "the chunk is missing"
-            except Damaged as damage:
-                reason = str(damage)
-            if reason:
-                end = self.recovery.resume(place, head, state.chunksize)
-            yield Stretch(place, end, reason)
-            place = end
-
-    def record(self, stretch: Stretch, head: Position) -> bytes:
-        """Return the bytes of a whole record."""
-        (chunk, _, offset), end, _ = stretch
-        limit = head.offset if chunk == head.chunk else None
-        same = end.chunk == chunk  # else it is the last of its chunk, and the reader knows
-        stop = end.offset if same else self.reader.boundary(chunk, offset, limit)
-        return self.chunks.read(chunk, offset, stop)
-
-    def close(self) -> None:
-        """Let go of every descriptor."""
-        self.reader.close()
-        self.info.close()
 
 
 class Salvaged(NamedTuple):

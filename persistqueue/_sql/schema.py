@@ -42,8 +42,8 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
 
 
 def _is_ready(connection: sqlite3.Connection, table: Layout, path: str) -> bool:
-    there = _objects(connection)
-    _refuse_newer(connection, there, path)
+    there = _folded_objects(connection)
+    refuse_newer(connection, there, path)
     _refuse_no_table(there, table.name, path)
     if folded(table.name) not in there or _old_of(connection, table, there):
         return False
@@ -54,7 +54,7 @@ def _is_ready(connection: sqlite3.Connection, table: Layout, path: str) -> bool:
 
 
 def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
-    there = _objects(connection)
+    there = _folded_objects(connection)
     _refuse_no_table(there, table.name, path)
     old = _old_of(connection, table, there)
     if folded(table.name) not in there:
@@ -73,16 +73,17 @@ def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
             connection.execute(statement)
 
 
-def _objects(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return what the database holds, by folded names: its types.
+def objects(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the types of everything in a database, by name.
 
     What is called a table and has no page of its own is a virtual one: a "view" here.
     """
     rows = connection.execute("SELECT name, type, rootpage FROM sqlite_master").fetchall()
-    return {
-        folded(_name(found)): kind if page or kind != "table" else "view"
-        for found, kind, page in rows
-    }
+    return {_name(found): kind if page or kind != "table" else "view" for found, kind, page in rows}
+
+
+def _folded_objects(connection: sqlite3.Connection) -> dict[str, str]:
+    return {folded(name): kind for name, kind in objects(connection).items()}
 
 
 def _name(found: Any) -> str:
@@ -99,17 +100,18 @@ def _old_of(connection: sqlite3.Connection, table: Layout, there: dict[str, str]
     """Return the name of the old async table whose rows belong here, if there is one."""
     if not table.old or there.get(table.old) != "table":
         return ""
-    return table.old if _columns(connection, table.old) == _OLD_COLUMNS else ""
+    return table.old if columns(connection, table.old) == _OLD_COLUMNS else ""
 
 
-def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
+def columns(connection: sqlite3.Connection, name: str) -> list[str]:
+    """Return the columns of a table; none if it is not there."""
     rows = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
     return [_name(found) for (found,) in rows]
 
 
 def _checked_columns(connection: sqlite3.Connection, table: Layout, path: str) -> list[str]:
     """Return the table's columns, if rows can be put there and read."""
-    found = _columns(connection, table.name)
+    found = columns(connection, table.name)
     wanted = list(table.columns)
     if found[: len(wanted)] != wanted:
         raise FormatError(
@@ -140,7 +142,12 @@ def _refuse_no_table(there: dict[str, str], name: str, path: str) -> None:
         raise FormatError(f"{path}: {name} is not an ordinary table ({kind}). Nothing was changed.")
 
 
-def _refuse_newer(connection: sqlite3.Connection, there: dict[str, str], path: str) -> None:
+def refuse_newer(connection: sqlite3.Connection, there: dict[str, str], path: str) -> None:
+    """Refuse a database whose format is newer than this version.
+
+    Raises:
+        FormatError: that.
+    """
     if VERSION_TABLE not in there:
         return
     _refuse_no_table(there, VERSION_TABLE, path)

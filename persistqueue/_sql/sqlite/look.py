@@ -1,0 +1,237 @@
+"""Looks at an SQLite database: nothing is changed, no file is left, no writer has to wait.
+
+Rows are read a few at a time, so that no read lasts.  A database in WAL mode that no process has
+open is read as immutable: else SQLite would create its log, and leave it there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..._core.codec import as_text
+from ...exceptions import PersistQueueError
+from ..schema import VERSION_TABLE, columns, objects, refuse_newer
+from ..statements import KINDS, MOVES, OLD_ASYNC, DictTable, Kind, Table
+from .connection import journal_of, uri_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUFFIXES = ("", "-wal", "-shm", "-journal")  # of a database's files
+_MAGIC = b"SQLite format 3\0"
+_BESIDE = re.compile(r".*(-wal|-shm|-journal|-owner-[0-9a-f]{32})")  # files beside a database
+_ROWS = 256  # that are read at a time
+_ASIDE = "corrupt:"
+_CLASSES = {
+    "queue": "SQLiteQueue",
+    "filo_queue": "FILOSQLiteQueue",
+    "unique_queue": "UniqueQ",
+    "priority_queue": "PriorityQueue",
+    "ack_queue": "SQLiteAckQueue",
+    "ack_filo_queue": "FILOSQLiteAckQueue",
+    "ack_unique_queue": "UniqueAckQ",
+}
+
+
+class Found(NamedTuple):
+    """A table of a queue or a dict.
+
+    Attributes:
+        cls: the name of the class that uses it.
+        name: of the queue or dict.
+        kind: of the queue; None for a dict.
+    """
+
+    cls: str
+    name: str
+    table: Table | DictTable
+    kind: Kind | None
+
+
+class Contents(NamedTuple):
+    """Everything in a database.
+
+    Attributes:
+        aside: tables that hold damaged rows.
+        others: ordinary tables that are none of these.
+        strange: views and virtual tables.
+    """
+
+    found: list[Found]
+    aside: list[str]
+    others: list[str]
+    strange: list[str]
+
+
+class Row(NamedTuple):
+    """A row as it is stored; no data if it is longer than what is read."""
+
+    number: int
+    data: Any
+    size: int
+    timestamp: Any
+    status: Any
+
+
+def is_database(path: str) -> bool:
+    """Return whether a file is an SQLite database (an empty one may be), or a damaged one."""
+    if journal_of(path):
+        return True
+    with open(path, "rb") as file:  # SQLite has not got it open, then
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def is_beside(path: str) -> bool:
+    """Return whether a file has the name of one of those beside a database."""
+    return bool(_BESIDE.fullmatch(os.path.basename(path)))
+
+
+def stamp(path: str) -> tuple[int, ...]:
+    """Return what changes when another process opens or writes a database."""
+    found = os.stat(path)
+    there = [os.path.exists(path + suffix) for suffix in SUFFIXES[1:]]
+    return (found.st_ino, found.st_size, found.st_mtime_ns, *there)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[sqlite3.Connection]:
+    """Open a database for reading only.
+
+    Raises:
+        OSError: it is no regular file, or its log cannot be read here.
+        PersistQueueError: it is no database; or what SQLite says meanwhile.
+    """
+    try:
+        with contextlib.closing(_opened(os.path.realpath(path))) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise PersistQueueError(f"{path}: SQLite says: {error}") from error
+
+
+def snapshot(path: str) -> sqlite3.Connection:
+    """Open a database for reading its present state, however long that takes.
+
+    Others may write meanwhile.  Where this process may not write, the database is opened as by
+    ``opened``: no other process writes there.
+    """
+    path = os.path.realpath(path)
+    connection = _connect(path, "mode=rw")
+    try:
+        connection.execute("PRAGMA query_only=1")
+        connection.execute("BEGIN")
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        return _opened(path)
+    return connection
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    in_wal_mode = journal_of(path) == "wal"
+    log = os.path.getsize(f"{path}-wal") if os.path.exists(f"{path}-wal") else 0
+    if in_wal_mode and not log:
+        return _connect(path, "immutable=1")
+    connection = _connect(path, "mode=ro")
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        cannot = isinstance(error, sqlite3.OperationalError)
+        if cannot and log and not str(error).startswith("malformed"):
+            raise OSError(
+                f"{path}: SQLite cannot read its log here ({error}): copy the database and the "
+                "files beside it to a place where you may write, and look at the copy"
+            ) from error
+        raise
+    return connection
+
+
+def _connect(path: str, how: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri_of(path, how), uri=True, timeout=10, isolation_level=None)
+    try:
+        connection.execute("PRAGMA trusted_schema=OFF")
+    except BaseException:
+        connection.close()
+        raise
+    connection.text_factory = as_text
+    return connection
+
+
+def contents(connection: sqlite3.Connection, path: str) -> Contents:
+    """Return the queues, dicts and other tables of a database.
+
+    Raises:
+        FormatError: a newer version wrote it.
+    """
+    there = objects(connection)
+    refuse_newer(connection, there, path)
+    found = Contents([], [], [], [])
+    for name in sorted(there):
+        if there[name] == "view":
+            found.strange.append(name)
+        elif there[name] != "table" or name.startswith("sqlite_") or name in (VERSION_TABLE, MOVES):
+            continue
+        elif name.startswith(_ASIDE):
+            found.aside.append(name)
+        elif (ours := _recognised(name, columns(connection, name))) is not None:
+            found.found.append(ours)
+        else:
+            found.others.append(name)
+    return found
+
+
+def _recognised(name: str, there: list[str]) -> Found | None:
+    if name.startswith("dict_") and there[:2] == ["key", "data"]:
+        return Found("PDict", name[5:], DictTable(name[5:]), None)
+    for kind in KINDS:
+        prefix = f"{kind.prefix}_"
+        old = name == kind.prefix and name in OLD_ASYNC  # of persist-queue's async classes
+        if tuple(there[: len(kind.columns)]) == kind.columns and (name.startswith(prefix) or old):
+            table = Table(kind, name, whole_name=True)
+            return Found(_CLASSES[kind.prefix], name.removeprefix(prefix), table, kind)
+    return None
+
+
+def count(connection: sqlite3.Connection, quoted: str) -> int:
+    """Return how many rows a table has."""
+    rows: int = connection.execute(f"SELECT COUNT(*) FROM {quoted}").fetchone()[0]  # noqa: S608 - quoted
+    return rows
+
+
+def rows(connection: sqlite3.Connection, found: Found, longest: int) -> Iterator[Row]:
+    """Yield every row in order; those that are longer than ``longest`` without their data."""
+    timestamp = "timestamp" if found.kind else "NULL"
+    status = "status" if found.kind and found.kind.ack else "NULL"
+    length = "LENGTH(CAST(data AS BLOB))"
+    statement = (
+        f"SELECT rowid, CASE WHEN {length} <= ? THEN data END, COALESCE({length}, 0),"  # noqa: S608 - quoted
+        f" {timestamp}, {status} FROM {found.table.quoted} WHERE rowid > ?"
+        f" ORDER BY rowid LIMIT {_ROWS}"
+    )
+    behind: float = float("-inf")
+    more = True
+    while more:
+        more = False
+        for values in connection.execute(statement, (longest, behind)):
+            row = Row(*values)
+            behind, more = row.number, True
+            yield row
+
+
+def data_of(connection: sqlite3.Connection, found: Found, number: int) -> list[Any]:
+    """Return the data of the row with this number; nothing if it is gone."""
+    statement = f"SELECT data FROM {found.table.quoted} WHERE rowid = ?"  # noqa: S608 - quoted
+    return [data for (data,) in connection.execute(statement, (number,)).fetchall()]
+
+
+def first_rows(connection: sqlite3.Connection, found: Found, most: int) -> list[tuple[Any, ...]]:
+    """Return the next rows in the order of their queue: data; of a dict data, key and its type."""
+    if isinstance(found.table, DictTable):
+        typed = "type" if "type" in columns(connection, found.table.name) else "NULL"
+        statement = f"SELECT data, key, {typed} FROM {found.table.quoted} ORDER BY rowid LIMIT ?"  # noqa: S608 - quoted
+        return connection.execute(statement, (most,)).fetchall()
+    return [row[1:2] for row in connection.execute(found.table.first, (most,)).fetchall()]
