@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 from crashdisk import contents, drain, in_child, watchdog
+from sqlite_objects import each_way, open_any
 
 from persistqueue import Queue, serializers
 
@@ -146,13 +149,13 @@ def test_opens_and_empties_without_room(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
+    """A file system of 256 KiB."""
     place = tmp_path / "small"
     place.mkdir()
     if os.name == "nt" or os.geteuid() != 0:
         pytest.skip("only root may mount a small tmpfs")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)],
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)],
         capture_output=True,
         check=False,
     )
@@ -175,6 +178,30 @@ def stuff(place: Path) -> Path:
             except OSError as error:
                 assert errno.ENOSPC == error.errno
     return ballast
+
+
+@each_way
+def test_a_read_only_file_system(kind: str, small: Path) -> None:
+    """An SQLite class says so, when it is opened or at the put; mounted for writing, all is well."""
+    q = open_any(kind, small)
+    q.put(1)
+    q.close()
+    remount(small, "ro")
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        open_any(kind, small).put(2)
+    assert isinstance(caught.value, OSError)
+    assert errno.EROFS == caught.value.errno
+    remount(small, "rw")
+    q = open_any(kind, small)
+    q.put(3)
+    assert 2 == q.qsize()
+    q.close()
+
+
+def remount(place: Path, how: str) -> None:
+    """Let a file system be written to or not, from now on."""
+    gc.collect()  # what did not open has closed its files
+    subprocess.run(["mount", "-o", f"remount,{how}", str(place)], check=True)
 
 
 @pytest.mark.parametrize("durability", ["power", "process"])

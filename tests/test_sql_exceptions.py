@@ -8,10 +8,12 @@ import inspect
 import json
 import pickle
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import interpreter
 import pytest
 from sqlite_objects import each_kind, each_way, open_any
 
@@ -132,7 +134,73 @@ def test_what_cannot_be_opened(path: Path) -> None:
     assert isinstance(error, sqlite3.OperationalError)
 
 
-# -- serializers -----------------------------------------------------------------------
+_FEW_DESCRIPTORS = """
+import os, pathlib, resource, sys
+sys.path.insert(0, sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+from sqlite_objects import FEW, open_any
+
+def with_few_left(number, call):
+    taken = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        for fd in taken[:number]:
+            os.close(fd)
+    try:
+        return call(), None
+    except OSError as error:
+        return None, error.errno
+    finally:
+        for fd in taken[number:]:
+            os.close(fd)
+
+said = set()
+for kind in FEW:
+    for left in range(8):
+        path = pathlib.Path(sys.argv[2], kind + str(left))
+        open_any(kind, path).close()
+        q, error = with_few_left(left, lambda: open_any(kind, path))
+        said.add(error)
+        q = q or open_any(kind, path)
+        put = 1
+        for number in range(3):
+            _, error = with_few_left(left, lambda: q.put(number))
+            said.add(error)
+            put += error is None
+        q.put("more")
+        assert put == q.qsize(), (kind, left, put)
+        q.close()
+print(said)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_too_many_open_files(tmp_path: Path) -> None:
+    """However few descriptors are left, that is what an error says; the object goes on."""
+    here = Path(__file__).parent
+    assert {None, errno.EMFILE} == interpreter.run(_FEW_DESCRIPTORS, here, tmp_path)
+
+
+@each_kind
+def test_a_header_that_forbids_to_write(kind: str, path: Path) -> None:
+    """One bit changed, and SQLite takes the database for a newer one's: it is damaged, and said so."""
+    q = open_any(kind, path)
+    q.put("a")
+    q.close()
+    header = bytearray((path / "data.db").read_bytes())
+    header[18] ^= 1
+    (path / "data.db").write_bytes(header)
+    q = open_any(kind, path)
+    with pytest.raises(sqlite3.DatabaseError, match="the header is damaged") as caught:
+        q.put("b")
+    assert isinstance(caught.value, QueueCorrupt)
+    assert 1 == q.qsize()
+    q.close()
+
+
+# -- serializers ---# -- serializers -----------------------------------------------------------------------
 
 
 class Hidden:

@@ -392,6 +392,19 @@ def test_a_look(call: str, path: Path) -> None:
         assert 1 == q.qsize()
 
 
+@each_way
+def test_a_look_opens_anew(kind: str, path: Path) -> None:
+    """Who only looks sees what is stored at the next call, as does who puts."""
+    q = open_any(kind, path)
+    q.put(0)
+    lose_locks(path)
+    stranger(path)
+    with pytest.raises(QueueFailed):
+        q.qsize()
+    assert 1 == q.qsize()
+    q.close()
+
+
 def test_a_database_in_memory_has_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not looked after."""
     monkeypatch.setattr(openfiles, "identity", pytest.fail)

@@ -445,8 +445,12 @@ def test_a_priority_of_another_program(path: Path, behind: Callable[..., Any]) -
     with PriorityQueue(path, auto_commit=False) as q:
         for priority, item in enumerate("abc"):
             q.put(item, 3 * priority)
-        behind(f"UPDATE {q._table_name} SET priority = NULL WHERE data = ?", q._rows.codec.encode("c"))
-        behind(f"UPDATE {q._table_name} SET priority = 'x' WHERE data = ?", q._rows.codec.encode("a"))
+        behind(
+            f"UPDATE {q._table_name} SET priority = NULL WHERE data = ?", q._rows.codec.encode("c")
+        )
+        behind(
+            f"UPDATE {q._table_name} SET priority = 'x' WHERE data = ?", q._rows.codec.encode("a")
+        )
         assert "c" == q.peek()
         q.put("d", 1)
         assert ["c", "d", "b", "a"] == [q.get() for _ in range(4)]
@@ -574,7 +578,9 @@ def test_what_comes_before_a_damaged_row_is_handed_out(
     for auto_commit in (True, False):
         with SQLiteQueue(path, name=str(auto_commit), auto_commit=auto_commit) as q:
             q.put_many("abcd")
-            behind(f"UPDATE {q._table_name} SET data = x'ff' WHERE data = ?", q._rows.codec.encode("c"))
+            behind(
+                f"UPDATE {q._table_name} SET data = x'ff' WHERE data = ?", q._rows.codec.encode("c")
+            )
             assert ["a", "b"] == q.get_many(9)
             with pytest.raises(QueueCorrupt):
                 q.get_many(9)

@@ -72,6 +72,7 @@ class BrokerQueues(SqliteTransactions):
         self._forget_queues()
         self.adopted = -1
         self._last_known = False
+        self._stored = self._last  # until the next id is given there is nothing to store
         self.ready.forget()
 
     def _forgotten(self) -> None:

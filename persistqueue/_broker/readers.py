@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from .._core.forks import follow
 from .._core.store import Stale
 from .._sql.sqlite.connection import Database
-from .._sql.sqlite.errors import TRANSLATED, SQLiteClosed
+from .._sql.sqlite.errors import TRANSLATED, SQLiteClosed, SQLiteFailed
 from .._sql.sqlite.forks import gate
 from . import statements as sql
 from .statements import BrokerTable, page_bounds
@@ -46,8 +46,9 @@ class BrokerDatabase(Database):
         connection.execute(f"PRAGMA cache_size={-1024 * self._cache}")
 
     def _choose_journal(self, connection: sqlite3.Connection) -> None:
-        # Of a new database only: unused space can be given back without a VACUUM.
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if not connection.execute("PRAGMA page_count").fetchone()[0]:
+            # Of a new database only: unused space can be given back without a VACUUM.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         super()._choose_journal(connection)
 
     def reader(self) -> sqlite3.Connection:
@@ -149,10 +150,14 @@ class Readers:
         give_back: Callable[[Reader], None],
     ) -> R:
         database = self._database
-        if self._store.adopted < 0:  # not opened yet
+        if self._store.adopted < 0 or self._store.failed:  # not opened yet, or to be opened anew
             raise Stale
         with gate.inside(database):
-            database.check()
+            try:
+                database.check()
+            except SQLiteFailed as error:
+                self._store.failed = str(error)
+                raise
             reader = borrow()
             try:
                 reader.connection.execute("BEGIN")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 from cases import Case, tortured
 from crashdisk import SCRIPT, random_script
 from failures import check_failures
-from syscalls import need_strace, traced
+from faults import counted
 from test_full_disk import stuff
 from test_power import async_on_disk, on_disk, on_files
 from test_power_sqlite import on_sqlite
-from workers import Item, Log, items_of
+from workers import Log
 from zygote import Zygote
 
 from persistqueue import serializers
@@ -47,69 +48,37 @@ def test_a_failing_call(case: Case, amount: int, memory: Path, figures: Any) -> 
 
 # -- the system below SQLite --------------------------------------------------------
 
-#: what fails, and by turns what the system says then
-SYSTEM = {
-    "pwrite64": ("EIO", "ENOSPC"), "fdatasync": ("EIO",), "fsync": ("EIO",),
-    "openat": ("EMFILE",), "ftruncate": ("EIO", "ENOSPC"), "unlink": ("EIO",),
-}  # fmt: skip
-RARE = 6  # so many of a kind are tried, even if nobody notices the first ones
 
-
-def met(case: Case, place: Path, call: str, error: str, number: int) -> tuple[bool, int]:
-    """Have a call fail for a worker, and see what is left.
-
-    Returns:
-        whether the worker noticed, and how many items it had put.
-    """
-    log, path = place / "log", place / "queue"
-    status = traced(
-        ["-o", os.devnull, "-P", str(path), *_watched(path), "-e", f"trace={call}", "-e",
-         f"inject={call}:error={error}:when={number}"],
-        "persevere", {"case": case.name, "path": str(path), "log": str(log)},
-    )  # fmt: skip
-    assert 0 == status, "an error that is not ours, see above"
-    lines = log.read_text().splitlines()
-    errors = [line for line in lines if line.startswith("error")]
-    kept = Log([line for line in lines if not line.startswith("error")])
-    left: list[Item] = case.contents(path)
-    there, put = set(left), set(kept.put)
-    unsure = {
-        item
-        for line in errors
-        if line.split()[3].startswith("QueueFailed")  # of an OSError, nothing is stored
-        for item in items_of("me", int(line.split()[2]))
-    }
-    assert len(left) == len(there)
-    gone = kept.taken if case.at_most_once else kept.finished
-    missing = put - there - gone
-    assert len(missing) <= (len(errors) if case.at_most_once else 0), f"lost {missing}"
-    assert there <= put | unsure, "an item that nobody put"
-    assert set() == there & gone, "finished, and comes again"
-    return bool(errors), len(put)
-
-
-def _watched(path: Path) -> list[str]:
-    names = ("data.db", "data.db-wal", "data.db-journal", "data.db-shm")
-    return [word for name in names for word in ("-P", str(path / name))]
-
-
-@tortured(["SQLiteQueue-get"], 1, 1000, on_sqlite)
+@tortured(
+    ["SQLiteQueue-get", "AsyncSQLiteQueue-task_done", "SQLiteAckQueue-ack", "PDict-get",
+     "AsyncBroker-get"], 11, 1, on_sqlite,
+)  # fmt: skip
 def test_a_failing_system(case: Case, amount: int, memory: Path, figures: Any) -> None:
-    """A call that the system fails raises an OSError, a QueueFailed; what was acknowledged stays."""
-    need_strace()
-    runs = noticed = acknowledged = 0
-    for call, errors in SYSTEM.items() if amount > 1 else [("fdatasync", ("EIO",))]:
-        unnoticed = 0
-        for number in range(1, amount + 1):
-            (place := memory / f"{call} {number}").mkdir()
-            hit, put = met(case, place, call, errors[number % len(errors)], number)
-            runs, noticed, acknowledged = runs + 1, noticed + hit, acknowledged + put
-            shutil.rmtree(place)
-            unnoticed = 0 if hit else unnoticed + 1
-            if unnoticed == RARE:  # there are no more of them
-                break
-    figures(faults=runs, noticed=noticed, acknowledged=acknowledged)
-    assert noticed
+    """A call that the system fails raises, and does nothing; when it works again, so does all."""
+    ways: list[dict[str, Any]] = [{"durability": "power"}]
+    if amount == 1 or case.kind == "PDict":
+        ways.append({"durability": "power", "log": False})
+    if amount == 1:
+        ways.append({"durability": "process"})
+    count: Counter[str] = Counter()
+    for way in ways:
+        count += counted("live_on", case.name, memory, every=amount, **way)
+    figures(**count)
+    assert count["noticed"] > 10
+
+
+@pytest.mark.parametrize("case", ["SQLiteQueue-get", "AsyncSQLiteAckQueue-ack", "Broker-get"])
+def test_when_a_trouble_is_over(case: str, memory: Path) -> None:
+    """While syncs fail every call says so; a second later at the most all is well, and logged."""
+    count = counted("wait_out", case, memory)
+    assert (3, 1) == (count["failed"], count["logged"])
+    assert count["tenths"] < 15
+
+
+@pytest.mark.parametrize("case", ["SQLiteQueue-get", "AsyncPDict-get", "Broker-get"])
+def test_a_sync_behind_one_that_failed(case: str, memory: Path) -> None:
+    """What a failed flush may have dropped is written again, and elsewhere."""
+    assert 2 == counted("distrust_the_log", case, memory)["left"]
 
 
 # -- a disk that is full, and has room again ----------------------------------------

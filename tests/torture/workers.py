@@ -164,46 +164,6 @@ def checkpoint(path: Path) -> None:
         connection.execute("PRAGMA wal_checkpoint").fetchall()
 
 
-def persevere(case: str, path: str, log: str) -> None:
-    """Put, take and finish; after an error that is ours or the system's, go on or open again."""
-    kind, note, number = CASES[case], Noted(log), 0
-    q: Any = None
-    for step in range(24):
-        if q is None or step % 8 == 7:
-            q = _reopened(kind, path, note, number, q)
-            if q is None:
-                continue
-        try:
-            if step % 3:
-                number += 1
-                for item in (items := items_of("me", number))[:1]:
-                    q.put(item) if len(items) == 1 else q.put_many(items)
-                note("put", "me", number)
-            elif q.qsize():
-                item = q.get(timeout=0)
-                note("got", "me", *item)
-                kind.finish(q, item)
-                note("done", "me", *item)
-        except QueueFailed as error:
-            note("error", "me", number, repr(error))
-            q = _reopened(kind, path, note, number, q)
-        except OSError as error:
-            note("error", "me", number, repr(error))
-    if q is not None:
-        q.close()
-
-
-def _reopened(kind: Any, path: str, note: Noted, number: int, q: Any) -> Any:
-    """Close and open again; None if that fails, too."""
-    try:
-        if q is not None:
-            q.close()
-        return kind.open(Path(path), "power")
-    except (OSError, QueueFailed) as error:
-        note("error", "me", number, repr(error))
-        return None
-
-
 def outgrow(case: str, path: str, log: str, size: int) -> None:
     """Put until no file may grow any more, and again when they may."""
     import resource  # not on Windows

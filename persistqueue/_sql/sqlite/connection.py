@@ -21,6 +21,7 @@ from ..._core.codec import as_text
 from ..._core.deadline import monotonic
 from ..._core.disk import Disk
 from ..._core.log import warn
+from ..._core.store import Stale
 from ...exceptions import PersistQueueError
 from .errors import (
     SQLITE_ERRORS,
@@ -28,6 +29,8 @@ from .errors import (
     SQLiteFailed,
     cannot_open,
     is_no_database,
+    is_read_only,
+    os_error,
     translate,
     why_not_opened,
 )
@@ -80,6 +83,7 @@ class Database:
         self.files: OpenFiles | None = None
         self.known: OpenFiles | None = None
         self._verified = float("-inf")  # when a commit was
+        self._doubtful = False  # a flush of the log failed: see ``settle``
 
     def locate(self) -> None:
         """Find the file by the path rule; the first time, its directory is made if need be.
@@ -217,6 +221,35 @@ class Database:
                 break
             time.sleep(_NAP)
 
+    def erase(self, connection: sqlite3.Connection) -> None:
+        """Overwrite what a commit that failed has left, with a commit that changes nothing.
+
+        All of it may be in the log, and only its flush have failed: who reads the log from its
+        beginning, after this process, would find it committed.
+
+        Raises:
+            SQLITE_ERRORS: it may still be there.
+        """
+        self._doubtful = True
+        connection.rollback()
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        connection.execute(f"PRAGMA user_version={version}")
+
+    def settle(self, connection: sqlite3.Connection) -> None:
+        """Put the log behind us after a failed flush.
+
+        What was not flushed looks as if it were, and no later flush writes it.  So all of it is
+        copied into the database, and the log begun anew.
+
+        Raises:
+            SQLITE_ERRORS: that failed, too.
+            Stale: others are reading or writing.
+        """
+        if self._doubtful:
+            if connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]:
+                raise Stale
+            self._doubtful = False
+
     def commit(self, connection: sqlite3.Connection) -> None:
         """Commit; where readers are in the way, wait for them, as nobody else can.
 
@@ -317,7 +350,11 @@ class Database:
             )
 
     def sync(self) -> None:
-        """Force what is committed to stable storage."""
+        """Force what is committed to stable storage.
+
+        Raises:
+            OSError: that failed.
+        """
         if self.power or self.files is None:
             return
         try:
@@ -326,11 +363,15 @@ class Database:
         except FileNotFoundError:
             return  # no log: everything is in the database, synced by the checkpoint
         except OSError as error:
-            raise SQLiteFailed(f"{self.path}: a sync failed ({error})") from error
+            self._doubtful = True
+            raise os_error(error.errno or errno.EIO, " (a sync failed)", self.path) from error
 
     def translate(self, error: SqliteError, table: str) -> Exception:
         """Return what an error of SQLite is called here."""
-        return translate(error, self.path, table)
+        version = None
+        if self.files is not None and is_read_only(error):
+            version = self.files.write_version()
+        return translate(error, self.path, table, version)
 
 
 def _file_of(path: str, file_name: str, *, makes_directory: bool) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 from pickle import PicklingError, UnpicklingError
 from typing import TYPE_CHECKING
 
@@ -183,11 +184,10 @@ _NO_DATABASE = ("file is not a database", "file is encrypted or is not a databas
 _MALFORMED = ("database disk image is malformed", "malformed database schema", "'utf-8' codec")
 _GONE = ("no such table", "no such column", "table ")
 _CANNOT_OPEN = ("unable to open database file",)
-_SYSTEM = {
-    "database or disk is full": errno.ENOSPC,
-    "attempt to write a readonly database": errno.EACCES,
-    "disk I/O error": errno.EIO,
-}
+_READ_ONLY = ("attempt to write a readonly database",)
+_SYSTEM = {"database or disk is full": errno.ENOSPC, "disk I/O error": errno.EIO}
+_NEWEST = 2  # version of SQLite's format that it writes
+_DESCRIPTORS = 4  # that SQLite needs at once: the database, its log and index, the directory
 
 
 def is_busy(error: SqliteError) -> bool:
@@ -210,20 +210,34 @@ def cannot_open(error: SqliteError) -> bool:
     return str(error).startswith(_CANNOT_OPEN)
 
 
-def translate(error: SqliteError, path: str, table: str) -> Exception:
-    """Return what an error of SQLite is called here."""
-    ours = _translated(error, path, table)
+def is_read_only(error: SqliteError) -> bool:
+    """Return whether a database could not be written to."""
+    return str(error).startswith(_READ_ONLY)
+
+
+def translate(
+    error: SqliteError, path: str, table: str, write_version: int | None = None
+) -> Exception:
+    """Return what an error of SQLite is called here.
+
+    Args:
+        write_version: what the header says, where that is known.
+    """
+    ours = _translated(error, path, table, write_version)
     for name in ("sqlite_errorcode", "sqlite_errorname"):  # from Python 3.11 on
         if isinstance(ours, sqlite3.Error) and hasattr(error, name):
             setattr(ours, name, getattr(error, name))
     return ours
 
 
-def _translated(error: SqliteError, path: str, table: str) -> Exception:
+def _translated(error: SqliteError, path: str, table: str, write_version: int | None) -> Exception:
     says = str(error)
     for begins, number in _SYSTEM.items():
         if says.startswith(begins):
-            return os_error(number, f" (SQLite: {says})", path)
+            why = errno.EROFS if _is_read_only(path) else number
+            return os_error(why, f" (SQLite: {says})", path)
+    if is_read_only(error):
+        return _why_read_only(path, table, says, write_version)
     if is_busy(error):
         return SQLiteLocked(f"{path}: another process holds the lock; nothing was done")
     if is_no_database(error):
@@ -254,4 +268,55 @@ def why_not_opened(path: str) -> OSError:
         return os_error(error.errno or errno.EACCES, "", path)
     if not os.path.isdir(path) and not os.path.isfile(path):
         return OSError(errno.EINVAL, "neither a directory nor a regular file", path)
-    return os_error(errno.EISDIR if os.path.isdir(path) else errno.EACCES, "", path)
+    if os.path.isdir(path):
+        return os_error(errno.EISDIR, "", path)
+    number = _refusal(path)
+    return os_error(number or errno.EIO, "" if number else " (SQLite cannot open it)", path)
+
+
+def _why_read_only(path: str, table: str, says: str, version: int | None) -> Exception:
+    """Return the error behind SQLite's "readonly"."""
+    if number := _refusal(path):
+        return os_error(number, f" (SQLite: {says})", path)
+    if version is None or version <= _NEWEST:  # there was no descriptor left, for a moment
+        return os_error(errno.EMFILE, " (SQLite could open a file for reading only)", path)
+    return SQLiteDamaged(
+        path,
+        table,
+        reason="the header of the database says that this SQLite must not write to it: the header "
+        f"is damaged, or a newer SQLite wrote it (SQLite: {says})",
+        advice="what is stored can be read: `python -m persistqueue copy` takes it elsewhere",
+    )
+
+
+def _refusal(path: str) -> int:
+    """Return the number of what keeps a database from being opened or written to; 0: not seen."""
+    found: list[int] = []
+    try:
+        while len(found) < _DESCRIPTORS:
+            found.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno or 0
+    finally:
+        for fd in found:
+            os.close(fd)
+    if _is_read_only(path):
+        return errno.EROFS
+    directory = os.path.dirname(path) or os.curdir
+    allowed = os.access(path, os.R_OK | os.W_OK) and os.access(directory, os.W_OK | os.X_OK)
+    return 0 if allowed else errno.EACCES
+
+
+if sys.platform == "win32":
+
+    def _is_read_only(path: str) -> bool:  # noqa: ARG001
+        return False  # it cannot be asked
+
+else:
+
+    def _is_read_only(path: str) -> bool:
+        """Return whether a file system may only be read."""
+        try:
+            return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        except OSError:
+            return False

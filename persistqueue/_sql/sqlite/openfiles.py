@@ -35,7 +35,8 @@ _File = tuple[str, "Identity | None"]  # its name, and what that led to
 # SQLite's lock: a process that uses a database shares it, the last one has it alone.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 _DESCRIPTORS = "/dev/fd"  # those of this process, where the system shows them
-_HEADER = 48  # bytes, of the index; a commit counts there
+_HEADER = 48  # bytes, of the index, where a commit counts
+_WRITE_VERSION = 18  # where it is in a database
 _CAN_SHARE: bool = sys.platform == "linux"
 _PATIENCE, _NAP = 1.0, 0.005  # s
 
@@ -189,6 +190,14 @@ class OpenFiles:
             return (fds[0], _start_of(fds[0])) if fds else None
         except OSError:
             return None
+
+    def write_version(self) -> int | None:
+        """Return which version of SQLite's format the header says it is; None if it is not seen."""
+        for fd in self._opened(self._database):
+            if identity_of(fd) == self._database[1]:
+                with contextlib.suppress(OSError, IndexError):
+                    return _start_of(fd)[_WRITE_VERSION]
+        return None
 
     # -- the log -------------------------------------------------------------------------
 

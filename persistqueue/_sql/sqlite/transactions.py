@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..._core.store import Stale, Undone
 from ..schema import prepare
 from ..transactions import Transactions
-from .errors import ERRORS, SQLITE_ERRORS, TRANSLATED, SQLiteFailed, is_busy, is_io_error
+from .errors import (
+    ERRORS,
+    SQLITE_ERRORS,
+    TRANSLATED,
+    SQLiteFailed,
+    is_busy,
+    is_io_error,
+    is_read_only,
+)
 from .forks import gate
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from .openfiles import OpenFiles
     from .spare import Spare
 
+E = TypeVar("E", bound=Exception)
 R = TypeVar("R")
 _BY_NAME = 8  # looks of the watcher: so often names are looked up as well
 _inherited: list[Any] = []  # connections of a parent process: never to be closed here
@@ -111,6 +120,7 @@ class SqliteTransactions(Transactions):
             if not gate.make_way(self, self._database):
                 return False
             connection = self._database.connect()
+            self._database.settle(connection)
             prepare(connection, self._table, self._database.path)
             self._connection, self._files = connection, self._database.files
             self._lent = False
@@ -121,7 +131,7 @@ class SqliteTransactions(Transactions):
             self._connection = None
             if connection is not None:
                 self._database.close(connection, self._database.files)
-            if isinstance(error, Stale):  # busy, while reading
+            if isinstance(error, Stale):  # busy
                 return False
             if not isinstance(error, SQLITE_ERRORS) or isinstance(error, TRANSLATED):
                 raise
@@ -204,7 +214,7 @@ class SqliteTransactions(Transactions):
                 if self._spare is not None:
                     self._spare.step_aside()
                 return False
-            raise self._database.translate(error, self._table.name) from error
+            raise self._translated(error) from error
         self._check(self._database.check_idle)
         self._writing = True
         if version != self._version:
@@ -237,7 +247,7 @@ class SqliteTransactions(Transactions):
             self._connection.rollback()
             raise
 
-    def _fail(self, error: SQLiteFailed) -> SQLiteFailed:
+    def _fail(self, error: E) -> E:
         """Vouch for nothing any more, until this is opened anew."""
         if not self._database.memory:
             self.failed = str(error)
@@ -264,18 +274,28 @@ class SqliteTransactions(Transactions):
             raise self._fail(error) from None
         except SQLITE_ERRORS as error:
             self._committing = False
-            raise self._commit_failed(error) from error
+            raise self._commit_failed(connection, error) from error
 
-    def _commit_failed(self, error: SqliteError) -> Exception:
+    def _commit_failed(self, connection: sqlite3.Connection, error: SqliteError) -> Exception:
+        ours = self._translated(error)
+        if is_io_error(error):
+            try:
+                self._database.erase(connection)
+            except SQLITE_ERRORS:
+                return self._fail(
+                    SQLiteFailed(
+                        f"{self._database.path}: a commit failed ({ours}): whether it is stored "
+                        "cannot be known before it is opened anew"
+                    )
+                )
+        return ours
+
+    def _translated(self, error: SqliteError) -> Exception:
+        """Return what an error of SQLite is called; of the system, it is the connection's end."""
         ours = self._database.translate(error, self._table.name)
-        if not is_io_error(error):
-            return ours
-        return self._fail(
-            SQLiteFailed(
-                f"{self._database.path}: a commit failed ({ours}): whether it is stored cannot be "
-                "known before it is opened anew"
-            )
-        )
+        if is_io_error(error) or (is_read_only(error) and isinstance(ours, OSError)):
+            self._fail(ours)
+        return ours
 
     def rollback(self) -> bool:
         try:
@@ -341,7 +361,7 @@ class SqliteTransactions(Transactions):
     def sync(self) -> None:
         try:
             self._database.sync()
-        except SQLiteFailed as error:
+        except OSError as error:
             raise self._fail(error) from error.__cause__
 
     # -- statements -----------------------------------------------------------------
@@ -379,7 +399,7 @@ class SqliteTransactions(Transactions):
         if isinstance(error, SQLITE_ERRORS):
             if not self._exclusive and is_busy(error):
                 return Stale()
-            ours = self._database.translate(error, self._table.name)
+            ours = self._translated(error)
         # A full disk, a failing one, no memory: SQLite has undone everything by itself.
         if self._writing and self._connection is not None and not self._connection.in_transaction:
             ours.__cause__ = error
