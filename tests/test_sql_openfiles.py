@@ -235,7 +235,8 @@ def test_a_connection_of_the_users_own(path: Path) -> None:
             q.put(2)
         own.close()
         until(lambda: put_until_it_fails(q, 3))
-    assert [0, *range(3, 23)] == contents(path)
+    # That one was not acknowledged.
+    assert [0, *range(3, 23)] == [number for number in contents(path) if number != 1]
 
 
 @pytest.mark.parametrize("end", ["close", "put", "drop", "exit"])
