@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from .._core.cursor import State
     from .._files.look import Place, Stretch
+    from .._sql.statements import DictTable, Table
     from .names import Known
 
 _STATUS = {HELD: "handed out", ACKED: "acked", FAILED: "failed"}
@@ -59,7 +60,7 @@ class BadRow(NamedTuple):
         check: raises that.
     """
 
-    found: look.Found
+    table: Table | DictTable
     number: int
     damaged: bool
     check: Callable[[Any], object]
@@ -274,16 +275,16 @@ def _check_rows(
     total = look.count(connection, table.quoted)
     serializer = how.serializer
     if serializer is None:
-        sample = islice(look.rows(connection, found, how.longest), SAMPLE)
+        sample = islice(look.rows(connection, table, how.longest), SAMPLE)
         serializer = writer_of([row.data for row in sample if row.data is not None])
     if serializer is None and total:
         report.damage.add(f"{table.name}: nothing here can be read: say --serializer")
     part.serializer = _name_of(serializer) if serializer else ""
     check = _row_check(serializer, how) if serializer else None
-    waiting = "waiting" if found.kind and found.kind.ack else "items" if found.kind else "keys"
+    waiting = "keys" if not table.kind else "waiting" if table.kind.ack else "items"
     counts, oldest = part.counts, inf
     counts.update({waiting: 0, "readable": 0})
-    for seen, row in enumerate(look.rows(connection, found, how.longest)):
+    for seen, row in enumerate(look.rows(connection, table, how.longest)):
         part.size += row.size
         live = not isinstance(row.status, int) or row.status < HELD
         name = waiting if live else _STATUS.get(row.status, "of another status")
@@ -293,7 +294,7 @@ def _check_rows(
         reason, damaged = _verdict(check, row, how.longest) if check else ("", False)
         counts["readable"] += check is not None and not reason
         if reason and check:
-            bad.append(BadRow(found, row.number, damaged, check))
+            bad.append(BadRow(table, row.number, damaged, check))
             report.damage.add(f"{table.name}, row {row.number}: {reason}")
         how.progress(seen + 1, total)
     if oldest < inf:

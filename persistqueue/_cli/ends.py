@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from .._core import call
+from .._core.store import Stale, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .._core.threads import ThreadShell
     from .._sql.statements import Kind
     from ..serializers import Serializer
+    from .names import Name
 
     Place: TypeAlias = dict[str, Any]  # where a batch stands in a source, in values of JSON
 
@@ -71,12 +73,10 @@ class End:
     identity: object = None
     key = ""
     directory: str | None = None
-    kind: Kind
-    serializer: Serializer | None
     _shell: ThreadShell | None = None
 
-    def __init__(self, shown: str) -> None:
-        self.shown = shown
+    def __init__(self, name: Name, kind: Kind, serializer: Serializer | None) -> None:
+        self.shown, self.kind, self.serializer = name.shown, kind, serializer
 
     def is_same(self, other: End) -> bool:
         """Return whether both ends are one queue."""
@@ -96,8 +96,9 @@ class End:
         return self._shell.run(wanted)
 
     def _do(self, act: Callable[[], R]) -> R:
-        """Call a function of the store in a transaction."""
-        return self._run(call.write(act))
+        """Call a function of the store in a transaction, all of it or nothing."""
+        assert self._shell is not None
+        return in_transaction(self._shell, act)
 
 
 class Source(End, ABC):
@@ -169,6 +170,20 @@ class Target(End, ABC, Generic[Stored]):
     @abstractmethod
     def has(self, mover: Mover, note: Place | None) -> bool:
         """Return whether a batch was stored."""
+
+
+def in_transaction(shell: ThreadShell, act: Callable[[], R]) -> R:
+    """Call a function of a store in a transaction: if it raises, nothing is stored."""
+
+    def whole() -> R:
+        try:
+            return act()
+        except (Stale, Undone):
+            raise
+        except Exception as error:
+            raise Undone(error) from error
+
+    return shell.run(call.write(whole))
 
 
 def digest(data: bytes | str) -> str:

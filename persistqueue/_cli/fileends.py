@@ -11,7 +11,6 @@ from .._core.cursor import Position
 from .._core.deadline import FOREVER
 from .._core.framing import framing_of
 from .._core.inflight import AT_TASK_DONE
-from .._core.store import Undone
 from .._core.threads import ThreadShell
 from .._files.look import serializer_of
 from .._files.options import chunk_store
@@ -37,13 +36,13 @@ from .names import named, usable
 from .places import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from ..engines import StorageEngine
     from ..serializers import Serializer
     from .ends import Place
+    from .names import Name
+    from .places import Candidate
 
-R = TypeVar("R")
 S = TypeVar("S", bound=ChunkFileStore | EngineStore)
 _MOST_MOVERS = 3  # moves into one file queue at the same time
 
@@ -55,27 +54,17 @@ class _FileEnd(End, Generic[S]):
         store: of it; made and opened if need be.  None where it is only looked at.
     """
 
-    kind = FIFO
-    serializer: Serializer
-
-    def __init__(self, shown: str, path: str, serializer: Serializer, store: S | None) -> None:
-        super().__init__(shown)
-        self.serializer, self._path = serializer, os.path.realpath(path)
+    def __init__(
+        self, name: Name, found: Candidate, serializer: Serializer, store: S | None
+    ) -> None:
+        super().__init__(name, FIFO, serializer)
+        self._path = os.path.realpath(found.path)
         self.directory, self.key = os.path.dirname(self._path), self._path
         if store is not None:
             self._store: S = store
             self._shell = ThreadShell(store, 0, AT_TASK_DONE)
-        found = os.stat(self._path)
-        self.identity = found.st_dev, found.st_ino
-
-    def _do(self, act: Callable[[], R]) -> R:
-        def whole() -> R:
-            try:
-                return act()
-            except Exception as error:
-                raise Undone(error) from error
-
-        return super()._do(whole)
+        status = os.stat(self._path)
+        self.identity = status.st_dev, status.st_ino
 
 
 def _store(path: str, serializer: Serializer) -> ChunkFileStore:
@@ -89,15 +78,13 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
     """A file queue that is read without its lock.
 
     Args:
-        serializer: that the user has named; None for that which is seen.
         moves: items that were read will be finished; else nothing is written.
     """
 
-    def __init__(
-        self, shown: str, path: str, serializer: Serializer | None, *, moves: bool
-    ) -> None:
-        serializer = serializer or usable(shown, named(serializer_of(path)))
-        super().__init__(shown, path, serializer, _store(path, serializer) if moves else None)
+    def __init__(self, name: Name, found: Candidate, *, moves: bool) -> None:
+        path = found.path
+        serializer = name.serializer or usable(name.shown, named(serializer_of(path)))
+        super().__init__(name, found, serializer, _store(path, serializer) if moves else None)
         self._moves = moves
         self._place = place_of(path, serializer, None)
         self._state = self._place.state()[1]
@@ -165,10 +152,10 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
 class _RecordTarget(_FileEnd[S], Target[bytes]):
     """A target of records."""
 
-    def __init__(self, shown: str, path: str, serializer: Serializer, store: S) -> None:
+    def __init__(self, name: Name, found: Candidate, serializer: Serializer, store: S) -> None:
         self._framing = framing_of(serializer)
         self._seal = Seal(self._framing, LONGEST)
-        super().__init__(shown, path, serializer, store)
+        super().__init__(name, found, serializer, store)
 
     def encode(self, carried: Carried) -> bytes:
         return self._framing.encode(carried.item)
@@ -178,20 +165,14 @@ class _RecordTarget(_FileEnd[S], Target[bytes]):
 
 
 class FileTarget(_RecordTarget[ChunkFileStore]):
-    """A file queue, whose ``info`` says which batch of a move it has; made if need be.
+    """A file queue, whose ``info`` says which batch of a move it has; made if need be."""
 
-    Args:
-        serializer: that the user has named, if any.
-        default: of a queue without items.
-    """
-
-    def __init__(
-        self, shown: str, path: str, serializer: Serializer | None, default: Serializer | None
-    ) -> None:
+    def __init__(self, name: Name, found: Candidate, source: Source) -> None:
+        path, serializer = found.path, name.serializer
         if serializer is None:
-            found = serializer_of(path, None) if os.path.isdir(path) else None
-            serializer = usable(shown, named(found) or default)
-        super().__init__(shown, path, serializer, _store(path, serializer))
+            seen = serializer_of(path, None) if os.path.isdir(path) else None
+            serializer = usable(name.shown, named(seen) or source.default)
+        super().__init__(name, found, serializer, _store(path, serializer))
 
     def put(self, stored: Sequence[bytes], mover: Mover) -> int:
         def act() -> None:
@@ -227,41 +208,33 @@ class FileTarget(_RecordTarget[ChunkFileStore]):
 
 
 def _engine_store(
-    shown: str,
-    path: str,
-    serializer: Serializer | None,
-    engine: type[StorageEngine],
-    default: Serializer | None,
+    name: Name, found: Candidate, default: Serializer | None
 ) -> tuple[Serializer, EngineStore]:
-    """Return a store, and its serializer: that which is named or seen, else the default."""
+    """Return the serializer that is named or seen, else the default; and a store with it."""
+    serializer = name.serializer
     if serializer is None:
-        _, store = _engine_store(shown, path, pickle, engine, None)
-        shell = ThreadShell(store, 0, AT_TASK_DONE)
+        shell = ThreadShell(store := _of_engine(found, pickle), 0, AT_TASK_DONE)
         try:
             first = shell.run(call.look(store.first))
         finally:
             shell.close()
-        serializer = usable(shown, default if first is None else named(writer_of(first)))
-    store = EngineStore(
-        path, framing_of(serializer), partial(engine, path),
+        serializer = usable(name.shown, default if first is None else named(writer_of(first)))
+    return serializer, _of_engine(found, serializer)
+
+
+def _of_engine(found: Candidate, serializer: Serializer) -> EngineStore:
+    assert found.engine is not None
+    return EngineStore(
+        found.path, framing_of(serializer), partial(found.engine, found.path),
         autosave=False, power=True, skip_corrupt=False, longest=LONGEST,
     )  # fmt: skip
-    return serializer, store
 
 
 class EngineSource(_FileEnd[EngineStore], Source):
     """A queue in an engine's file, which no other process may have open meanwhile."""
 
-    def __init__(
-        self,
-        shown: str,
-        path: str,
-        serializer: Serializer | None,
-        engine: type[StorageEngine],
-        *,
-        moves: bool,
-    ) -> None:
-        super().__init__(shown, path, *_engine_store(shown, path, serializer, engine, pickle))
+    def __init__(self, name: Name, found: Candidate, *, moves: bool) -> None:
+        super().__init__(name, found, *_engine_store(name, found, pickle))
         self._moves = moves
 
     def count(self) -> int:
@@ -309,15 +282,8 @@ class EngineSource(_FileEnd[EngineStore], Source):
 class EngineTarget(_RecordTarget[EngineStore]):
     """A queue in an engine's file: what it holds at a place says whether a batch is stored."""
 
-    def __init__(
-        self,
-        shown: str,
-        path: str,
-        serializer: Serializer | None,
-        engine: type[StorageEngine],
-        default: Serializer | None,
-    ) -> None:
-        super().__init__(shown, path, *_engine_store(shown, path, serializer, engine, default))
+    def __init__(self, name: Name, found: Candidate, source: Source) -> None:
+        super().__init__(name, found, *_engine_store(name, found, source.default))
 
     def note(self, stored: Sequence[bytes]) -> Place:
         records = map(self._seal.put, stored)

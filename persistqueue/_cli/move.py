@@ -23,7 +23,7 @@ from .._sql.statements import DictTable, Table
 from .ends import MOST_ITEMS
 from .fileends import EngineSource, EngineTarget, FileSource, FileTarget
 from .names import LOCAL, PASSWORD, TARGET_PASSWORD, counting_from, parsed
-from .places import NoQueue, candidates
+from .places import Candidate, NoQueue, candidates
 from .sqlends import SqliteSource, sqlite_source, sqlite_target
 from .transfer import Journal, Transfer, journal_of
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from .ends import Source, Target
     from .names import Name
-    from .places import Candidate
     from .transfer import Moved
 
 COPY = """copy all items of a queue into another one, of any kind, and leave the first as it is
@@ -145,10 +144,10 @@ def open_source(name: Name, *, moves: bool) -> Source:
     if name.scheme in LOCAL:
         found = _one(name, candidates(name.address))
         if found.engine is not None:
-            return EngineSource(name.shown, found.path, name.serializer, found.engine, moves=moves)
-        if isinstance(found.table, Table):
-            return sqlite_source(name.shown, found.path, found.table, name.serializer, moves=moves)
-        return FileSource(name.shown, found.path, name.serializer, moves=moves)
+            return EngineSource(name, found, moves=moves)
+        if found.table is not None:
+            return sqlite_source(name, found, moves=moves)
+        return FileSource(name, found, moves=moves)
     if name.scheme == "mysql":
         from . import mysqlends
 
@@ -162,7 +161,14 @@ def open_target(name: Name, source: Source) -> Target[Any]:
     """Open the queue that items go to; one that is not there is made, of the source's kind."""
     if name.scheme in LOCAL:
         found = _meant(name, candidates(name.address) if os.path.exists(name.address) else [])
-        return _local_target(name, found, source)
+        found = found or _to_be_made(name, source)
+        if found.engine is not None:
+            if source.key == found.path:  # it can be open once only
+                raise _one_queue(source, name)
+            return EngineTarget(name, found, source)
+        if found.table is not None:
+            return sqlite_target(name, found, source)
+        return FileTarget(name, found, source)
     if name.scheme == "mysql":
         from . import mysqlends
 
@@ -195,19 +201,13 @@ def _meant(name: Name, there: list[Candidate]) -> Candidate | None:
     return queues[0] if queues else None
 
 
-def _local_target(name: Name, found: Candidate | None, source: Source) -> Target[Any]:
-    serializer, default, path = name.serializer, source.default, os.path.realpath(name.address)
-    if found is not None and found.engine is not None:
-        if source.key == path:  # it can be open once only
-            raise _one_queue(source, name)
-        return EngineTarget(name.shown, found.path, serializer, found.engine, default)
-    table = found.table if found is not None else None
-    in_database = name.scheme == "sqlite" or os.path.isfile(path)
-    if found is None and (in_database or (not name.scheme and isinstance(source, SqliteSource))):
+def _to_be_made(name: Name, source: Source) -> Candidate:
+    """Return a queue in the file system that is not there."""
+    path = os.path.realpath(name.address)
+    as_source = not name.scheme and isinstance(source, SqliteSource)
+    if name.scheme == "sqlite" or os.path.isfile(path) or as_source:
         table = Table(source.kind, name.queue or "default")
-    if isinstance(table, Table):
-        path = found.path if found is not None else path
-        return sqlite_target(name.shown, path, table, serializer, default)
+        return Candidate("", table=table, path=path)
     if name.queue is not None:
         raise ValueError(f"{name.shown}: a file queue has no name beside its path")
-    return FileTarget(name.shown, path, serializer, default)
+    return Candidate("", path=path)

@@ -47,8 +47,8 @@ class MysqlSource(SqlSource):
 class MysqlTarget(SqlTarget):
     """A table on a server.
 
-    Args:
-        session: whose lock this server holds, and no other server.
+    Attributes:
+        session: its lock is held on this server, and on no other.
     """
 
     session: str
@@ -92,30 +92,29 @@ def candidates(name: Name) -> list[Candidate]:
 
 def mysql_source(name: Name, found: Candidate, *, moves: bool) -> MysqlSource:
     """Return a queue in a database."""
-    server, table = _server_of(name), found.table
-    assert isinstance(table, MysqlTable)
-    serializer = name.serializer or _seen(name, server, table) or pickle
-    store, snapshot = _store(server, table, serializer), None if moves else server.connect()
-    source = MysqlSource(name.shown, store, serializer, snapshot)
+    server = _server_of(name)
+    serializer = name.serializer or _seen(name, server, found) or pickle
+    snapshot = None if moves else server.connect()
+    source = MysqlSource(name, _store(server, found, serializer), serializer, snapshot)
     for statement in () if moves else _SNAPSHOT:
         source.rows(statement)
-    _locate(source, server, table)
+    _locate(source, server)
     return source
 
 
 def mysql_target(name: Name, found: Candidate | None, source: Source) -> MysqlTarget:
     """Return a queue in a database; one that is not there is made, of the source's kind."""
     server, seen = _server_of(name), None
-    if found is not None and isinstance(found.table, MysqlTable):
-        table = found.table
-        seen = _seen(name, server, table)
+    if found is not None:
+        seen = _seen(name, server, found)
     else:
-        table = MysqlTable(ACK_FIFO if source.kind.ack else FIFO, name.queue or _DEFAULT)
+        kind = ACK_FIFO if source.kind.ack else FIFO
+        found = Candidate("", table=MysqlTable(kind, name.queue or _DEFAULT))
     serializer = name.serializer or seen or usable(name.shown, source.default)
-    store = _store(server, table, serializer)
-    target = MysqlTarget(name.shown, store, serializer)
+    store = _store(server, found, serializer)
+    target = MysqlTarget(name, store, serializer)
     target.session = store._session  # noqa: SLF001 - no other end of a move asks for it
-    _locate(target, server, table)
+    _locate(target, server)
     return target
 
 
@@ -135,8 +134,9 @@ def _server_of(name: Name) -> Server:
 
 
 def _store(
-    server: Server, table: MysqlTable, serializer: Serializer
+    server: Server, found: Candidate, serializer: Serializer
 ) -> MysqlAckStore | MysqlDeletingStore:
+    table = _table(found)
     codec = RowCodec(serializer, ordered=False, longest=LONGEST)
     if table.kind.ack:
         return MysqlAckStore(
@@ -145,12 +145,18 @@ def _store(
     return MysqlDeletingStore(server, table, codec, skip_corrupt=False, bounded=False)
 
 
-def _locate(end: SqlEnd, server: Server, table: MysqlTable) -> None:
+def _table(found: Candidate) -> MysqlTable:
+    assert isinstance(found.table, MysqlTable)
+    return found.table
+
+
+def _locate(end: SqlEnd, server: Server) -> None:
     """Note where an end's table is."""
-    end.identity, end.key = (server.database, table.name), f"{server.path} {table.name}"
+    end.identity, end.key = (server.database, end.table.name), f"{server.path} {end.table.name}"
 
 
-def _seen(name: Name, server: Server, table: MysqlTable) -> Serializer | None:
+def _seen(name: Name, server: Server, found: Candidate) -> Serializer | None:
     """Return the serializer of a table's rows; None if it is empty."""
+    table = _table(found)
     statement = f"SELECT data FROM {table.in_text} ORDER BY _id LIMIT {SAMPLE}"  # noqa: S608 - quoted
-    return written_by(name.shown, server.rows_beside(statement, table.name))
+    return written_by(name, server.rows_beside(statement, table.name))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import argparse
     import sqlite3
 
+    from .._sql.statements import DictTable, Table
     from .names import Known
 
 _KEY_WANTED = "it is signed: give --serializer module:object (an object with the key), or --raw"
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         with look.opened(path) as connection:
             for table in look.contents(connection, path).found:
                 print(f"{shown(table.name)} ({table.cls})")
-                status |= _show_rows(connection, table, serializer, arguments)
+                status |= _show_rows(connection, table.table, serializer, arguments)
     return status
 
 
@@ -73,11 +74,11 @@ def _show_records(path: str, serializer: Known | None, arguments: argparse.Names
 
 def _show_rows(
     connection: sqlite3.Connection,
-    found: look.Found,
+    table: Table | DictTable,
     serializer: Known | None,
     arguments: argparse.Namespace,
 ) -> int:
-    rows = look.first_rows(connection, found, arguments.n)
+    rows = look.first_rows(connection, table, arguments.n)
     if serializer is None and not arguments.raw:
         serializer = writer_of([data for data, *_ in rows])
         if serializer is None and rows:

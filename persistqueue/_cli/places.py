@@ -171,7 +171,7 @@ def candidates(path: str) -> list[Candidate]:
 def _in_database(path: str) -> list[Candidate]:
     with look.opened(path) as connection:
         contents = look.contents(connection, path)
-        found = [Candidate(one.cls, one.name, one.table, path) for one in contents.found]
+        found = [Candidate(*one, path) for one in contents.found]
         if engine := _engine_of(connection, path):
             found.append(Candidate(engine.__name__, path=path, engine=engine))
     return found

@@ -51,27 +51,22 @@ class RedisEnd(End):
     """A queue's keys."""
 
     def __init__(self, name: Name, found: Found) -> None:
-        super().__init__(name.shown)
-        self.serializer = found.serializer
-        self.kind = UNIQUE if found.unique else FIFO
+        super().__init__(name, UNIQUE if found.unique else FIFO, found.serializer)
         settings = Settings(name.address)
-        self._link = Link(settings)
+        self._link, self._label = Link(settings), settings.label
         self._keys = Keys(_base_of(name, native=found.native), unique=found.unique)
         self._codec = codec_of(found.serializer, unique=found.unique, longest=LONGEST)
-        self.identity = self._server(settings.label), settings.db, self._keys.base
-        self.key = f"{settings.label} {self._keys.base}"
-        self._prepare(settings.label, self._codec.name if found.native else None)
+        self.identity = self._server(), settings.db, self._keys.base
+        self.key = f"{self._label} {self._keys.base}"
 
-    def _prepare(self, label: str, serializer: str | None) -> None:
-        """See to it that the keys can be used."""
-
-    def _server(self, label: str) -> object:
+    def _server(self) -> object:
         """Return what tells the server from others, by whatever name it is reached."""
         try:
             (info,) = self._ask(("INFO", "server"))
         except ServerRefused:  # this user may not ask
-            return label
-        return next((line for line in info.splitlines() if line.startswith(b"run_id:")), label)
+            return self._label
+        runs = (line for line in info.splitlines() if line.startswith(b"run_id:"))
+        return next(runs, self._label)
 
     def _ask(self, *commands: Command) -> list[Any]:
         return self._let_go_on(self._link.ask(*commands, again=True))
@@ -102,16 +97,10 @@ class RedisSource(RedisEnd, Source):
 
     def __init__(self, name: Name, found: Found, *, moves: bool) -> None:
         super().__init__(name, found)
-        if moves:
-            self._put_back_shown()
         keys = self._keys
-        self._lists = [keys.base] if moves else [*self._held(), keys.front, keys.base]
-
-    def _put_back_shown(self) -> None:
-        """Put items back that consumers were shown and have not taken: they may have died."""
-        keys = self._keys
-        while self._ask(("LLEN", keys.front))[0]:
+        while moves and self._ask(("LLEN", keys.front))[0]:  # shown to consumers that may be dead
             self._ask(("LMOVE", keys.front, keys.base, "LEFT", "RIGHT"))
+        self._lists = [keys.base] if moves else [*self._held(), keys.front, keys.base]
 
     def _held(self) -> list[str]:
         """Return the lists of what consumers hold, the oldest first."""
@@ -126,13 +115,15 @@ class RedisSource(RedisEnd, Source):
         return {"held": sum(self._ask(*(("LLEN", key) for key in lists))) if lists else 0}
 
     def read(self, most: int, behind: Place | None) -> Batch | None:
-        first, skip, last = behind["end"] if behind else (self._lists[0], 0, "")
-        if first not in self._lists:
-            raise self._taken_from()
-        for key in self._lists[self._lists.index(first) :]:
-            values = self._script(PAGE, (key,), (skip, most, BATCH_BYTES, last))
+        lists = self._lists
+        first, skip, last = behind["end"] if behind else (lists[0], 0, "")
+        for key in lists[lists.index(first) :] if first in lists else (None,):
+            values = key and self._script(PAGE, (key,), (skip, most, BATCH_BYTES, last))
             if values is None:
-                raise self._taken_from()
+                raise PersistQueueError(
+                    f"{self.shown}: consumers took items while it was copied, so the copy is not "
+                    "whole: stop them, empty the target, remove the journal, and begin anew"
+                )
             if values:
                 digests = [digest(value) for value in values]
                 end = (key, skip + len(values), digests[-1])
@@ -140,12 +131,6 @@ class RedisSource(RedisEnd, Source):
                 return Batch([Carried(self._decoded(value)) for value in values], place)
             skip, last = 0, ""
         return None
-
-    def _taken_from(self) -> PersistQueueError:
-        return PersistQueueError(
-            f"{self.shown}: consumers took items while it was copied, so the copy is not whole: "
-            "stop them, empty the target, remove the journal, and begin anew"
-        )
 
     def _decoded(self, value: bytes) -> Any:
         try:
@@ -162,10 +147,11 @@ class RedisSource(RedisEnd, Source):
 class RedisTarget(RedisEnd, Target[bytes]):
     """A list that items are pushed to."""
 
-    def _prepare(self, label: str, serializer: str | None) -> None:
-        check(self._link, label, self._keys.known)
-        if serializer is not None:
-            check_serializer(self._link, label, self._keys, serializer)
+    def __init__(self, name: Name, found: Found) -> None:
+        super().__init__(name, found)
+        check(self._link, self._label, self._keys.known)
+        if found.native:
+            check_serializer(self._link, self._label, self._keys, self._codec.name)
 
     def encode(self, carried: Carried) -> bytes:
         data = self._codec.encode(carried.item)

@@ -12,46 +12,38 @@ An item that is whole and cannot be loaded (its class is gone, say) is no damage
 
 from __future__ import annotations
 
-import sqlite3
-import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
-from itertools import groupby
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from itertools import groupby, takewhile
+from typing import TYPE_CHECKING
 
 from .._core.block import Damaged
-from .._core.codec import RowCodec
-from .._core.deadline import monotonic
 from .._core.disk import Disk
+from .._core.inflight import AT_TASK_DONE
+from .._core.threads import ThreadShell
 from .._files import salvage
 from .._files.options import chunk_store
+from .._sql.schema import prepare
 from .._sql.sqlite import look
 from .._sql.sqlite.connection import Database
-from .._sql.sqlite.dicts import DictStore
-from .._sql.sqlite.errors import TRANSLATED
-from .._sql.sqlite.stores import SqliteDeletingStore
 from .._sql.statements import DictTable, Table
-from ..exceptions import PersistQueueError, QueueLocked, SerializationError
-from ..serializers import pickle
+from ..exceptions import PersistQueueError, SerializationError
 from . import check
+from .ends import LONGEST, in_transaction
 from .names import add_path, counting_from, named
 from .places import candidates, place_of, places
 from .report import Progress, shown
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    import sqlite3
+    from collections.abc import Callable
 
-    from .._files.store import ChunkFileStore
     from .names import Known
     from .places import Candidate
     from .report import Report
 
-    TableStore: TypeAlias = SqliteDeletingStore | DictStore
-
-L = TypeVar("L", Table, DictTable)
 _PATIENCE = 10.0  # s to wait for a queue's lock
-_LONGEST = 1 << 62  # bytes of an item
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,8 +110,10 @@ def _mend_database(path: str, bad: list[check.BadRow], others: int) -> int:
         others: damage to the database that is not in a row.
     """
     damaged = [row for row in bad if row.damaged]
-    tables = groupby(damaged, key=lambda row: row.found)  # in this order they were found
-    moved = sum(_move_aside(path, found, list(rows)) for found, rows in tables)
+    tables = groupby(damaged, key=lambda row: row.table)  # in this order they were found
+    moved = sum(
+        _move_aside(path, table, partial(_still_damaged, list(rows))) for table, rows in tables
+    )
     print(f"{shown(path)}: moved {moved:,} rows aside")
     if left := len(bad) - len(damaged):
         print(f"{shown(path)}: {left:,} rows are whole and cannot be read here: they stay")
@@ -131,33 +125,42 @@ def _mend_database(path: str, bad: list[check.BadRow], others: int) -> int:
     return 0 if moved == len(bad) and not others else 1
 
 
-def _move_aside(path: str, found: look.Found, rows: list[check.BadRow]) -> int:
-    """Move those rows aside that are still damaged; returns how many."""
-    store: TableStore
-    if isinstance(found.table, DictTable):
-        store = DictStore(*_of_table(path, found.table))
-    else:
-        store = SqliteDeletingStore(*_of_table(path, found.table), skip_corrupt=True)
-    moved = 0
-    with _transaction(store, path):
-        for row in rows:
-            if _is_damaged(row, store):
-                store.move_aside(row.number)
-                moved += 1
-    return moved
+def _move_aside(
+    path: str, table: Table | DictTable, pick: Callable[[sqlite3.Connection], list[int]]
+) -> int:
+    """Move rows to the table for damaged ones, all or none; returns how many.
+
+    Args:
+        pick: returns their numbers, while no other process can write.
+    """
+    delete = table.delete_row if isinstance(table, DictTable) else table.delete
+
+    def move(connection: sqlite3.Connection) -> int:
+        prepare(connection, table, path)
+        connection.execute("BEGIN IMMEDIATE")  # undone if the connection is closed before COMMIT
+        numbers = pick(connection)
+        for number in numbers:
+            connection.execute(table.create_aside)
+            connection.execute(table.set_aside, (number,))
+            connection.execute(delete, (number,))
+        connection.execute("COMMIT")
+        return len(numbers)
+
+    return Database(path, power=True, patience=_PATIENCE).beside(move, table.name)
 
 
-def _is_damaged(row: check.BadRow, store: TableStore) -> bool:
-    """Return whether a row is still there and damaged, now that no other process can write."""
-    assert store.connection is not None
-    try:
-        for data in look.data_of(store.connection, row.found, row.number):
-            row.check(data)
-    except Damaged:
-        return True
-    except SerializationError:
-        pass
-    return False
+def _still_damaged(rows: list[check.BadRow], connection: sqlite3.Connection) -> list[int]:
+    """Return the numbers of those rows that are still there and damaged."""
+    damaged = []
+    for row in rows:
+        try:
+            for data in look.data_of(connection, row.table, row.number):
+                row.check(data)
+        except Damaged:
+            damaged.append(row.number)
+        except SerializationError:
+            pass
+    return damaged
 
 
 # -- items that are whole -----------------------------------------------------------------
@@ -182,55 +185,25 @@ def _set_aside(queue: Candidate, serializer: Known | None, most: int, *, dry_run
 
     Which of them cannot be loaded, only loading tells, and that runs their code.
     """
-    name, done = shown(queue.shown), 0
+    name = shown(queue.shown)
     if dry_run:
         print(f"{name}: would set aside the next {most:,} items; nothing was done")
         return 0
-    store: ChunkFileStore | SqliteDeletingStore
-    if not isinstance(queue.table, Table):
+    if isinstance(table := queue.table, Table):
+        done = _move_aside(queue.path, table, partial(_next_rows, table, most))
+    else:
         with closing(place_of(queue.path, serializer, None)) as place:
             framing = place.framing
         store = chunk_store(
             queue.path, framing,
-            chunksize=100, autosave=False, power=True, skip_corrupt=True, longest=_LONGEST,
+            chunksize=100, autosave=False, power=True, skip_corrupt=True, longest=LONGEST,
         )  # fmt: skip
-    else:
-        store = SqliteDeletingStore(*_of_table(queue.path, queue.table), skip_corrupt=True)
-    with _transaction(store, queue.path):
-        while done < most and store.set_aside(whatever=True):
-            done += 1
+        tries = (store.set_aside(whatever=True) for _ in range(most))
+        with closing(ThreadShell(store, 0, AT_TASK_DONE, _PATIENCE)) as shell:
+            done = in_transaction(shell, lambda: sum(takewhile(bool, tries)))
     print(f"{name}: set aside {done:,} items")
     return 0 if done == most else 1
 
 
-def _of_table(path: str, table: L) -> tuple[Database, L, RowCodec]:
-    """Return what a table's store is made of, for moving rows aside as they are."""
-    codec = RowCodec(pickle, ordered=False, longest=_LONGEST)
-    codec.shipped = None  # rows of any serializer may be there
-    return Database(path, power=True, patience=_PATIENCE), table, codec
-
-
-@contextmanager
-def _transaction(store: ChunkFileStore | TableStore, path: str) -> Iterator[None]:
-    """Do something to a queue's store, all or nothing, and close the store.
-
-    Raises:
-        QueueLocked: another process held the lock for 10 s.
-    """
-    deadline = monotonic() + _PATIENCE
-    with closing(store):
-        try:
-            while not store.begin(True):
-                if monotonic() > deadline:
-                    raise QueueLocked(f"{path}: another process holds the lock; nothing was done")
-                time.sleep(0.005)
-            try:
-                yield
-                store.commit()
-            except BaseException:
-                store.rollback()
-                raise
-        except TRANSLATED:
-            raise
-        except sqlite3.Error as error:
-            raise Database(path, power=True, patience=0).translate(error, "") from error
+def _next_rows(table: Table, most: int, connection: sqlite3.Connection) -> list[int]:
+    return [number for number, *_ in connection.execute(table.first, (most,)).fetchall()]

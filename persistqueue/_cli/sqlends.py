@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from contextlib import closing
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .._broker.statements import HELD as HELD_BY_BROKERS
 from .._broker.statements import QUEUES
@@ -27,19 +27,20 @@ from .ends import LONGEST, Batch, Carried, End, Mover, Source, Target, digest, w
 from .names import usable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore
     from .._sql.statements import Table
     from .._sql.store import Row
     from ..serializers import Serializer
     from .ends import Place
+    from .names import Name
+    from .places import Candidate
 
     TableStore: TypeAlias = (
         SqliteAckStore | SqliteDeletingStore | MysqlAckStore | MysqlDeletingStore
     )
 
-R = TypeVar("R")
 PATIENCE = 10.0  # s to wait for locks, and for a server
 _OF_BROKERS = f"FROM {HELD_BY_BROKERS} AS h JOIN {QUEUES} AS q ON q.id = h.queue"
 
@@ -54,32 +55,31 @@ class Connection(Protocol):
         """Close the connection."""
 
 
+def queue_table(found: Candidate) -> Table:
+    """Return the table of a queue; a dict is none."""
+    assert isinstance(found.table, sql.Table)
+    return found.table
+
+
 class SqlEnd(End):
     """A queue's table.
 
     Args:
         store: of the table; opened if there is no snapshot.
-        serializer: of its rows.
         snapshot: a connection for reading.
     """
 
-    serializer: Serializer
-
     def __init__(
         self,
-        shown: str,
+        name: Name,
         store: TableStore,
         serializer: Serializer,
         snapshot: Connection | None = None,
     ) -> None:
-        super().__init__(shown)
-        self.serializer, self._store, self._snapshot = serializer, store, snapshot
-        self._table, self.kind = store.table, store.table.kind
+        super().__init__(name, store.table.kind, serializer)
+        self._store, self.table, self._snapshot = store, store.table, snapshot
         if snapshot is None:
             self._shell = ThreadShell(store, 0, AT_TAKE, PATIENCE)
-
-    def _do(self, act: Callable[[], R]) -> R:
-        return super()._do(partial(self._store.guard, act))
 
     def close(self) -> None:
         if self._snapshot is not None:
@@ -88,14 +88,14 @@ class SqlEnd(End):
 
 
 class SqlSource(SqlEnd, Source):
-    """A table that is read on; of a copy, in one snapshot.
+    """A table that is read on; of a copy, in one snapshot."""
 
-    Attributes:
-        beside: selects further rows that are to be copied: those that brokers hold.
-    """
-
-    beside = ""
     _errors: Any = SQLITE_ERRORS
+
+    @cached_property
+    def beside(self) -> str:
+        """Selects further rows that are to be copied; empty if there are none."""
+        return ""
 
     def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
         """Return the rows of a query."""
@@ -107,23 +107,23 @@ class SqlSource(SqlEnd, Source):
                 cursor.execute(statement, tuple(values))
                 return list(cursor.fetchall())
         except self._errors as error:
-            raise store._database.translate(error, self._table.name) from error  # noqa: SLF001 - the same
+            raise store._database.translate(error, self.table.name) from error  # noqa: SLF001 - the same
 
     def count(self) -> int:
         copied = self.staying().get("held", 0) if self._snapshot is not None else 0
-        return int(self.rows(self._table.count)[0][0]) + copied
+        return int(self.rows(self.table.count)[0][0]) + copied
 
     def staying(self) -> dict[str, int]:
         if not self.kind.ack:
             return {}
         return {
-            "held": self.rows(self._table.count_held)[0][0],
-            "failed": self.rows(self._table.count_over, (sql.FAILED,))[0][0],
+            "held": self.rows(self.table.count_held)[0][0],
+            "failed": self.rows(self.table.count_over, (sql.FAILED,))[0][0],
         }
 
     def read(self, most: int, behind: Place | None) -> Batch | None:
         page = partial(
-            self._table.onward,
+            self.table.onward,
             by_age=self.by_age,
             behind=behind is not None,
             held_too=self._snapshot is not None,
@@ -157,7 +157,7 @@ class SqlSource(SqlEnd, Source):
 
     def _same(self, ids: list[int], digests: list[str]) -> list[int]:
         """Return those ids under which the items are that were moved."""
-        rows = (self._store._rows(self._table.by_id, (number,)) for number in ids)  # noqa: SLF001 - in its transaction
+        rows = (self._store._rows(self.table.by_id, (number,)) for number in ids)  # noqa: SLF001 - in its transaction
         return [
             number
             for number, found, known in zip(ids, rows, digests, strict=True)
@@ -216,13 +216,13 @@ class SqlTarget(SqlEnd, Target["Row"]):
         return self._store._rows(statement, values)  # noqa: SLF001 - in its transaction
 
 
-def written_by(shown: str, rows: Sequence[Row]) -> Serializer | None:
+def written_by(name: Name, rows: Sequence[Row]) -> Serializer | None:
     """Return the serializer of a table's first rows; None if there are none.
 
     Raises:
         ValueError: it cannot be seen, or needs a key.
     """
-    return usable(shown, writer_of([data for (data,) in rows])) if rows else None
+    return usable(name.shown, writer_of([data for (data,) in rows])) if rows else None
 
 
 # -- SQLite -------------------------------------------------------------------------------
@@ -231,51 +231,42 @@ def written_by(shown: str, rows: Sequence[Row]) -> Serializer | None:
 class SqliteSource(SqlSource):
     """A table in SQLite; what a broker's streams and process blocks hold is copied, too."""
 
-    def __init__(
-        self, shown: str, store: TableStore, serializer: Serializer, snapshot: Connection | None
-    ) -> None:
-        super().__init__(shown, store, serializer, snapshot)
-        self._queue = self._table.name.removeprefix("queue_")
-        if snapshot is not None and self.staying().get("held") and not self.kind.ack:
-            name = self._queue.replace("'", "''")
-            self.beside = f"SELECT h._id, h.data, h.timestamp {_OF_BROKERS} WHERE q.name = '{name}'"
+    @cached_property
+    def beside(self) -> str:
+        held = self._snapshot is not None and not self.kind.ack and self.staying().get("held")
+        return f"SELECT h._id, h.data, h.timestamp {self._of_brokers()}" if held else ""
 
     def staying(self) -> dict[str, int]:
         there = "SELECT COUNT(*) FROM sqlite_master WHERE name IN (?, ?)"
         if self.kind is not sql.FIFO or self.rows(there, (HELD_BY_BROKERS, QUEUES))[0][0] < 2:
             return super().staying()
-        held = f"SELECT COUNT(*) {_OF_BROKERS} WHERE q.name = ?"
-        return {"held": self.rows(held, (self._queue,))[0][0]}
+        return {"held": self.rows(f"SELECT COUNT(*) {self._of_brokers()}")[0][0]}
+
+    def _of_brokers(self) -> str:
+        queue = self.table.name.removeprefix("queue_").replace("'", "''")
+        return f"{_OF_BROKERS} WHERE q.name = '{queue}'"
 
 
-def sqlite_source(
-    shown: str, path: str, table: Table, serializer: Serializer | None, *, moves: bool
-) -> SqliteSource:
+def sqlite_source(name: Name, found: Candidate, *, moves: bool) -> SqliteSource:
     """Return a queue in a database."""
-    serializer = serializer or _seen(shown, path, table) or pickle
-    store = _store(path, table, serializer)
-    source = SqliteSource(shown, store, serializer, None if moves else look.snapshot(path))
-    _locate(source, path, table)
+    serializer = name.serializer or _seen(name, found) or pickle
+    snapshot = None if moves else look.snapshot(found.path)
+    source = SqliteSource(name, _store(found, serializer), serializer, snapshot)
+    _locate(source, found.path)
     return source
 
 
-def sqlite_target(
-    shown: str, path: str, table: Table, serializer: Serializer | None, default: Serializer | None
-) -> SqlTarget:
-    """Return a queue in a database, both made if need be.
-
-    Args:
-        serializer: that the user has named, if any.
-        default: of a queue without items.
-    """
-    serializer = serializer or _seen(shown, path, table) or usable(shown, default)
-    store = _store(path, table, serializer)
-    target = SqlTarget(shown, store, serializer)
-    _locate(target, store.database.path, table)
+def sqlite_target(name: Name, found: Candidate, source: Source) -> SqlTarget:
+    """Return a queue in a database, both made if need be."""
+    serializer = name.serializer or _seen(name, found) or usable(name.shown, source.default)
+    store = _store(found, serializer)
+    target = SqlTarget(name, store, serializer)
+    _locate(target, store.database.path)
     return target
 
 
-def _store(path: str, table: Table, serializer: Serializer) -> SqliteAckStore | SqliteDeletingStore:
+def _store(found: Candidate, serializer: Serializer) -> SqliteAckStore | SqliteDeletingStore:
+    path, table = found.path, queue_table(found)
     directory = not os.path.splitext(path)[1]
     database = Database(path, makes_directory=directory, power=True, patience=PATIENCE)
     codec = RowCodec(serializer, ordered=table.kind.unique, longest=LONGEST)
@@ -286,20 +277,21 @@ def _store(path: str, table: Table, serializer: Serializer) -> SqliteAckStore | 
     return SqliteDeletingStore(database, table, codec, skip_corrupt=False)
 
 
-def _locate(end: SqlEnd, path: str, table: Table) -> None:
+def _locate(end: SqlEnd, path: str) -> None:
     """Note where an end's table is."""
     path = os.path.realpath(path)
-    found, name = os.stat(path), folded(table.name)
-    end.identity, end.key = (found.st_dev, found.st_ino, name), f"{path} {name}"
+    found, table = os.stat(path), folded(end.table.name)
+    end.identity, end.key = (found.st_dev, found.st_ino, table), f"{path} {table}"
     end.directory = os.path.dirname(path)
 
 
-def _seen(shown: str, path: str, table: Table) -> Serializer | None:
+def _seen(name: Name, found: Candidate) -> Serializer | None:
     """Return the serializer of a table's rows; None if it is empty, or not there."""
-    if not os.path.isfile(path):
+    table = queue_table(found)
+    if not os.path.isfile(found.path):
         return None
-    with look.opened(path) as connection:
+    with look.opened(found.path) as connection:
         if not columns(connection, table.name):
             return None
         statement = f"SELECT data FROM {table.quoted} ORDER BY _id LIMIT {SAMPLE}"  # noqa: S608 - quoted
-        return written_by(shown, connection.execute(statement).fetchall())
+        return written_by(name, connection.execute(statement).fetchall())

@@ -367,6 +367,7 @@ class DictTable:
         prefix: of the table's name.
     """
 
+    kind = None  # of a queue
     columns = ("key", "data")
     old = ""
 

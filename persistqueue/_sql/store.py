@@ -305,26 +305,19 @@ class SqlStore(Transactions):
         except (SerializationError, ItemTooLarge) as error:
             raise type(error)(f"{self._table.name}, row {row[0]}: {error}") from error.__cause__
 
-    def set_aside(self, *, whatever: bool = False) -> bool:
-        """Set the next row aside if it cannot be loaded; returns whether it was.
-
-        Args:
-            whatever: also one that can; none is loaded.
-        """
+    def set_aside(self) -> bool:
+        """Set the next row aside if it cannot be loaded; returns whether it was."""
         rows = self._first_rows()
         if not rows:
             return False
-        reason = "it was to be set aside"
         try:
-            if not whatever:
-                self._codec.decode(rows[0][1])
-                return False
+            self._codec.decode(rows[0][1])
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
             if isinstance(error, Damaged):
                 self._refuse_others(skips=False)
-            reason = reason_of(error)
-        self._set_aside(rows[0], reason)
-        return True
+            self._set_aside(rows[0], reason_of(error))
+            return True
+        return False
 
     def _first_rows(self) -> Sequence[Row]:
         """Return the row that comes next."""

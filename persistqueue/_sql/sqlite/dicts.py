@@ -177,12 +177,6 @@ class DictStore(SqliteTransactions):
         """Take everything out."""
         self._execute(self._table.clear)
 
-    def move_aside(self, number: int) -> None:
-        """Move a row, by its number, to the table of its own in which damage is kept."""
-        self._execute(self._table.create_aside)
-        self._execute(self._table.set_aside, (number,))
-        self._execute(self._table.delete_row, (number,))
-
     def _decoded(self, text: Any, data: Any) -> Any:
         try:
             return self._codec.decode(data)

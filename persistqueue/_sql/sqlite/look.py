@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..._core.codec import as_text
 from ...exceptions import PersistQueueError
 from ..schema import VERSION_TABLE, columns, objects, refuse_newer
-from ..statements import KINDS, MOVES, OLD_ASYNC, DictTable, Kind, Table
+from ..statements import KINDS, MOVES, OLD_ASYNC, DictTable, Table
 from .connection import journal_of, uri_of
 
 if TYPE_CHECKING:
@@ -43,13 +43,11 @@ class Found(NamedTuple):
     Attributes:
         cls: the name of the class that uses it.
         name: of the queue or dict.
-        kind: of the queue; None for a dict.
     """
 
     cls: str
     name: str
     table: Table | DictTable
-    kind: Kind | None
 
 
 class Contents(NamedTuple):
@@ -186,13 +184,13 @@ def contents(connection: sqlite3.Connection, path: str) -> Contents:
 
 def _recognised(name: str, there: list[str]) -> Found | None:
     if name.startswith("dict_") and there[:2] == ["key", "data"]:
-        return Found("PDict", name[5:], DictTable(name[5:]), None)
+        return Found("PDict", name[5:], DictTable(name[5:]))
     for kind in KINDS:
         prefix = f"{kind.prefix}_"
         old = name == kind.prefix and name in OLD_ASYNC  # of persist-queue's async classes
         if tuple(there[: len(kind.columns)]) == kind.columns and (name.startswith(prefix) or old):
             table = Table(kind, name, whole_name=True)
-            return Found(_CLASSES[kind.prefix], name.removeprefix(prefix), table, kind)
+            return Found(_CLASSES[kind.prefix], name.removeprefix(prefix), table)
     return None
 
 
@@ -202,14 +200,14 @@ def count(connection: sqlite3.Connection, quoted: str) -> int:
     return rows
 
 
-def rows(connection: sqlite3.Connection, found: Found, longest: int) -> Iterator[Row]:
+def rows(connection: sqlite3.Connection, table: Table | DictTable, longest: int) -> Iterator[Row]:
     """Yield every row in order; those that are longer than ``longest`` without their data."""
-    timestamp = "timestamp" if found.kind else "NULL"
-    status = "status" if found.kind and found.kind.ack else "NULL"
+    timestamp = "timestamp" if table.kind else "NULL"
+    status = "status" if table.kind and table.kind.ack else "NULL"
     length = "LENGTH(CAST(data AS BLOB))"
     statement = (
         f"SELECT rowid, CASE WHEN {length} <= ? THEN data END, COALESCE({length}, 0),"  # noqa: S608 - quoted
-        f" {timestamp}, {status} FROM {found.table.quoted} WHERE rowid > ?"
+        f" {timestamp}, {status} FROM {table.quoted} WHERE rowid > ?"
         f" ORDER BY rowid LIMIT {_ROWS}"
     )
     behind: float = float("-inf")
@@ -222,16 +220,18 @@ def rows(connection: sqlite3.Connection, found: Found, longest: int) -> Iterator
             yield row
 
 
-def data_of(connection: sqlite3.Connection, found: Found, number: int) -> list[Any]:
+def data_of(connection: sqlite3.Connection, table: Table | DictTable, number: int) -> list[Any]:
     """Return the data of the row with this number; nothing if it is gone."""
-    statement = f"SELECT data FROM {found.table.quoted} WHERE rowid = ?"  # noqa: S608 - quoted
+    statement = f"SELECT data FROM {table.quoted} WHERE rowid = ?"  # noqa: S608 - quoted
     return [data for (data,) in connection.execute(statement, (number,)).fetchall()]
 
 
-def first_rows(connection: sqlite3.Connection, found: Found, most: int) -> list[tuple[Any, ...]]:
+def first_rows(
+    connection: sqlite3.Connection, table: Table | DictTable, most: int
+) -> list[tuple[Any, ...]]:
     """Return the next rows in the order of their queue: data; of a dict data, key and its type."""
-    if isinstance(found.table, DictTable):
-        typed = "type" if "type" in columns(connection, found.table.name) else "NULL"
-        statement = f"SELECT data, key, {typed} FROM {found.table.quoted} ORDER BY rowid LIMIT ?"  # noqa: S608 - quoted
+    if isinstance(table, DictTable):
+        typed = "type" if "type" in columns(connection, table.name) else "NULL"
+        statement = f"SELECT data, key, {typed} FROM {table.quoted} ORDER BY rowid LIMIT ?"  # noqa: S608 - quoted
         return connection.execute(statement, (most,)).fetchall()
-    return [row[1:2] for row in connection.execute(found.table.first, (most,)).fetchall()]
+    return [row[1:2] for row in connection.execute(table.first, (most,)).fetchall()]
