@@ -202,13 +202,14 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         count: int = await self._write(self._guarded(self._store.drop, queue_name(name)))
         return count
 
-    async def vacuum(self, *, compact: bool = False) -> None:
+    async def vacuum(self, *, compact: bool = False, force: bool = False) -> None:
         """Give unused space back, and put back what dead processes held.
 
         Args:
             compact: rebuild the database: smaller, and it takes a while.
+            force: put back what the living hold as well.  Such an item is worked on twice.
         """
-        await self._write(self._guarded(self._store.tidy))
+        await self._write(self._guarded(self._store.tidy, living_too=bool(force)))
         shrink = self._store.shrink if compact else self._store.trim
         await self._hops.run(shrink)
 

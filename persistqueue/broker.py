@@ -197,13 +197,14 @@ class Broker(BrokerFace, Opened):
         count: int = self._write(self._guarded(self._store.drop, queue_name(name)))
         return count
 
-    def vacuum(self, *, compact: bool = False) -> None:
+    def vacuum(self, *, compact: bool = False, force: bool = False) -> None:
         """Give unused space back, and put back what dead processes held.
 
         Args:
             compact: rebuild the database: smaller, and it takes a while.
+            force: put back what the living hold as well.  Such an item is worked on twice.
         """
-        self._write(self._guarded(self._store.tidy))
+        self._write(self._guarded(self._store.tidy, living_too=bool(force)))
         shrink = self._store.shrink if compact else self._store.trim
         shrink()
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from brokers import BROKERS
 from test_sql_processes import spawn
 from upstream import Upstream, upstream_fixture  # noqa: F401
 from waiting import Call, until
@@ -120,6 +121,23 @@ def test_a_get_that_waits_gets_what_a_dead_process_held(tmp_path: Path) -> None:
             call = Call(broker.queue("tasks").get)
             until(lambda: broker._shell._line._at)
         assert "only" == call.outcome()
+
+
+@pytest.mark.parametrize("family", sorted(BROKERS))
+def test_a_holder_whose_file_is_gone(family: str, tmp_path: Path) -> None:
+    """It may be alive, so what it holds stays held; vacuum(force=True) gives it back."""
+    path = tmp_path / "app.db"
+    with Broker(path, durability="process") as broker:
+        broker.queue("tasks").write("only")
+    with killed(_HOLD, path) as line:
+        assert "only\n" == line()
+        for file in tmp_path.glob("app.db-owner-*"):
+            file.unlink()
+    broker = BROKERS[family](path)
+    for force, waiting, held in ((False, 0, 1), (True, 1, 0)):
+        broker.vacuum(force=force)
+        assert (waiting, held) == broker.stats()[1:3]
+    broker.close()
 
 
 def test_a_killed_move_loses_and_doubles_nothing(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from interpreter import start
+from sqlite_objects import open_any
 from waiting import Call
 
 from persistqueue import (
     AckStatus,
+    Broker,
     Empty,
     FILOSQLiteAckQueue,
     QueueCorrupt,
@@ -400,6 +402,8 @@ def test_what_a_dead_worker_held_comes_again(path: Path) -> None:
         q.resume_unack_tasks()
         assert {"size": 3, "ready": 2, "active": 3} == counts(q)
         assert ["a", "b", "c"] == q.get_many(9)
+    with SQLiteAckQueue(path) as q:
+        assert 3 == q.ready_count()
     assert ["data.db"] == os.listdir(path)
 
 
@@ -443,14 +447,89 @@ def test_owners_that_held_nothing_are_swept_up(path: Path) -> None:
     with SQLiteAckQueue(path) as q:
         q.put("a")
         q.ack(q.get())
-        dead = path / f"data.db-owner-{'0' * 32}"
-        other = path / "data.db-owner-somebody"
-        dead.touch()
-        other.touch()
         living = q._store._owner.name
+        (path / f"data.db-owner-{living[:8]}{'0' * 24}").touch()
+        others = ["data.db-owner-somebody", f"data.db-owner-{'0' * 32}"]  # of another table, say
+        for name in others:
+            (path / name).touch()
         with SQLiteAckQueue(path):
             left = {name for name in os.listdir(path) if "owner" in name}
-        assert {other.name, f"data.db-owner-{living}"} == left
+        assert {*others, f"data.db-owner-{living}"} == left
+
+
+def owners_in(path: Path) -> list[Path]:
+    """Return the files that say who is alive."""
+    return list(path.glob("data.db-owner-*"))
+
+
+ack_ways = pytest.mark.parametrize(
+    "kind", [f"{twin}{kind.__name__}" for kind in KINDS for twin in ("", "Async")]
+)
+
+
+@ack_ways
+def test_the_file_of_a_living_worker_goes(kind: str, path: Path, caplog: Any) -> None:
+    """A worker whose file is removed keeps what it holds, and makes the file anew."""
+    a = open_any(kind, path)
+    a.put_many("abc")
+    held = a.get()
+    (file,) = owners_in(path)
+    file.unlink()
+    for _ in range(2):
+        b = open_any(kind, path)
+        b._queue.resume_unack_tasks()
+        assert (2, 1) == (b.qsize(), b._queue.unack_count())
+        b.close()
+    assert 2 == sum("may be alive" in message for message in caplog.messages)  # once an object
+    second = a.get()
+    assert [file] == owners_in(path)
+    b = open_any(kind, path)
+    assert (1, 2) == (b.qsize(), b._queue.unack_count())
+    for item in (held, second):
+        assert a._queue.ack(item) is not None
+    a.close()
+    b.close()
+
+
+@ack_ways
+@pytest.mark.parametrize("removed", [True, False])
+def test_what_a_closed_worker_held(kind: str, removed: bool, path: Path) -> None:
+    """Closing leaves what is in hand to the next one, whatever a cleaner has removed."""
+    a = open_any(kind, path)
+    a.put_many("ab")
+    a.get()
+    if removed:
+        owners_in(path)[0].unlink()
+    a.close()
+    b = open_any(kind, path)
+    assert 2 == b.qsize()
+    b.close()
+    assert [] == owners_in(path)
+
+
+def test_a_worker_that_is_gone_with_its_file(path: Path) -> None:
+    """What it held stays held until somebody says that it is to come again."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("abc")
+        start(_HOLD, path)
+        owners_in(path)[0].unlink()
+    with SQLiteAckQueue(path) as q:
+        q.resume_unack_tasks()
+        assert {"size": 1, "unack": 2, "active": 3} == counts(q)
+        q.resume_unack_tasks(force=True)
+        assert {"size": 3, "ready": 2, "active": 3} == counts(q)
+
+
+def test_another_table_leaves_the_dead_their_files(path: Path) -> None:
+    """A file goes when no row carries its name, and only the queue's own objects see that."""
+    with SQLiteAckQueue(path) as q:
+        q.put_many("abc")
+    start(_HOLD, path)
+    for kind, name in ((SQLiteAckQueue, "other"), (UniqueAckQ, "default")):
+        kind(path, name=name).close()
+    Broker(path / "data.db").close()
+    with SQLiteAckQueue(path) as q:
+        assert {"size": 3, "ready": 2, "active": 3} == counts(q)
 
 
 def test_an_owner_of_another_user_is_alive(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +539,7 @@ def test_an_owner_of_another_user_is_alive(path: Path, monkeypatch: pytest.Monke
         raise PermissionError
 
     with SQLiteQueue(path) as q:
-        owner = FileOwner(q._store.database)
+        owner = FileOwner(q._store.database, "table", "")
         with monkeypatch.context() as patches:
             patches.setattr("persistqueue._sql.sqlite.owners.os.open", refuse)
             assert not owner.is_dead("0" * 32)

@@ -76,7 +76,7 @@ class BrokerStore(BrokerRows):
         super().__init__(database, codec, skip_corrupt=skip_corrupt)
         self._upkeep = upkeep
         self._written = 0  # rows, since space was last looked after
-        self._owner = FileOwner(database)
+        self._owner = FileOwner(database, sql.HELD, "vacuum(force=True)")
         self._out: dict[int, Held] = {}  # what is held and not finished
         # What this transaction added there, and removed.
         self._before: tuple[list[int], list[Held]] = ([], [])
@@ -85,12 +85,19 @@ class BrokerStore(BrokerRows):
 
     # -- transactions ---------------------------------------------------------------
 
+    def _opened(self) -> None:
+        super()._opened()
+        self._alone(self._sweep)
+
+    def _sweep(self) -> None:
+        """Remove what dead owners left."""
+        self._owner.sweep([owner for (owner,) in self._rows(sql.OWNERS, (None,))])
+
     def _first_look(self) -> None:
         super()._first_look()
         self._void_strangers()
         self._recover(None)
         self.recover()
-        self._owner.sweep()
         self._ending()
 
     def _void_strangers(self) -> None:
@@ -141,8 +148,9 @@ class BrokerStore(BrokerRows):
         self.untake(list(self._out.values()))
 
     def close(self) -> None:
+        holds = bool(self._out)
         super().close()
-        self._owner.disappear()
+        self._owner.disappear(holds=holds)
 
     def forget(self) -> None:
         super().forget()
@@ -317,11 +325,15 @@ class BrokerStore(BrokerRows):
 
     # -- upkeep ---------------------------------------------------------------------
 
-    def recover(self) -> int:
-        """Give back what dead owners hold; returns how many items."""
+    def recover(self, *, living_too: bool = False) -> int:
+        """Give back what dead owners hold; returns how many items.
+
+        Args:
+            living_too: what other owners hold that are alive as well.
+        """
         recovered, self._others_hold = 0, False
         for (owner,) in self._rows(sql.OWNERS, (self._owner.name,)):
-            if owner is not None and self._owner.is_dead(owner):
+            if owner is not None and (living_too or self._owner.is_dead(owner)):
                 recovered += self._recover(owner)
             else:
                 self._others_hold = True
@@ -347,10 +359,10 @@ class BrokerStore(BrokerRows):
             for _ in range(min(unused, _MOST_GIVEN_BACK)):  # a page each: see _tidy_up
                 self._execute("PRAGMA incremental_vacuum")
 
-    def tidy(self) -> None:
-        """Give back what dead owners hold."""
-        self.recover()
-        self._owner.sweep()
+    def tidy(self, *, living_too: bool) -> None:
+        """Give back what dead owners hold (or, with ``living_too``, all others)."""
+        self._sweep()
+        self.recover(living_too=living_too)
 
     def trim(self) -> None:
         """Give back all unused space that can be given back; callable on any thread."""

@@ -218,17 +218,15 @@ class AckStore(SqlStore):
             living_too: what other owners hold that are alive as well.
         """
         resumed = 0
-        for (owner,) in self._rows(self._table.owners):
+        for owner in self._holders():
             mine = owner is not None and owner == self._owner.name
             if mine_too if mine else owner is None or living_too or self._owner.is_dead(owner):
                 resumed += self._execute(self._table.resume, (owner,)).rowcount
-        self._owner.sweep()
         self._more(resumed, 0)
         return resumed
 
-    def close(self) -> None:
-        super().close()
-        self._owner.disappear()
+    def _holders(self) -> list[str | None]:
+        return [owner for (owner,) in self._rows(self._table.owners)]
 
     def forget(self) -> None:
         super().forget()

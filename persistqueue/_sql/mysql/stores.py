@@ -301,11 +301,5 @@ class SessionOwner:
         free: int | None = self._store._one("SELECT IS_FREE_LOCK(%s)", (name,))  # noqa: SLF001
         return free == 1
 
-    def sweep(self) -> None:
-        """A server forgets the locks of the dead by itself."""
-
-    def disappear(self) -> None:
-        """The lock goes with the connection."""
-
     def forget(self) -> None:
         """The session gets another name."""

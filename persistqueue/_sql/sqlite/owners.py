@@ -1,7 +1,9 @@
 """Who is alive: an object that holds rows holds a lock on a file beside the database.
 
 The lock goes when its process does, however that ends, so a file that can be locked is a
-dead owner's.  Where the file system has no locks, nobody owns anything.
+dead owner's.  A file that is not there says nothing: no crash removes it, but a program that
+tidies up may.  So the file stays as long as a row carries its owner's name, and the owner
+makes it anew when it is gone.  Where the file system has no locks, nobody owns anything.
 """
 
 from __future__ import annotations
@@ -11,11 +13,17 @@ import os
 import re
 import stat
 import uuid
+import zlib
 from typing import TYPE_CHECKING, Protocol
 
 from ..._core.disk import try_lock
+from ..._core.log import warn
+from ..schema import folded
+from .openfiles import identity, identity_of
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from .connection import Database
 
 
@@ -32,12 +40,6 @@ class Owner(Protocol):
     def is_dead(self, name: str) -> bool:
         """Return whether the owner of that name is gone."""
 
-    def sweep(self) -> None:
-        """Remove what dead owners left, also those that hold nothing."""
-
-    def disappear(self) -> None:
-        """Let go of the name."""
-
     def forget(self) -> None:
         """Be nobody; the name is a parent process's."""
 
@@ -51,10 +53,16 @@ class FileOwner:
 
     Args:
         database: where it is, once it is opened; what is in memory nobody else can see.
+        table: where the rows are.  The first digits of a name say it: whose rows are elsewhere
+            cannot be seen, so that its file stays.
+        advice: how what a silent owner holds is taken from it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, table: str, advice: str) -> None:
         self._database = database
+        self._prefix = f"{zlib.crc32(folded(table).encode()):08x}"
+        self._advice = advice
+        self._silent: set[str] = set()  # owners of which that was said
         self._name: str | None = None
         self._fd = -1
         self._supported = not database.memory
@@ -65,23 +73,35 @@ class FileOwner:
         return self._name
 
     def appear(self) -> str | None:
-        """Take a name, and hold its lock from now on."""
-        if self._name is None and self._supported:
-            name = uuid.uuid4().hex
-            fd = os.open(self._file(name), _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                locked = try_lock(fd)
-            except OSError:
-                locked = self._supported = False
-            if locked:
-                self._name, self._fd = name, fd
-            else:
-                os.close(fd)
-                self._remove(name)
+        """Take a name, and hold its lock from now on.
+
+        Only where nobody sweeps meanwhile: under the database's lock.
+        """
+        if self._name is None:
+            if self._supported:
+                self._stand(self._prefix + uuid.uuid4().hex[len(self._prefix) :])
+        elif identity(self._file(self._name)) != identity_of(self._fd):  # somebody removed it
+            with contextlib.suppress(OSError):
+                self._stand(self._name)
         return self._name
 
+    def _stand(self, name: str) -> None:
+        """Make the file of a name, and lock it."""
+        fd = os.open(self._file(name), _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            locked = try_lock(fd)
+        except OSError:
+            locked = self._supported = False
+        if not locked:
+            os.close(fd)
+            self._remove(name)
+            return
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._name, self._fd = name, fd
+
     def is_dead(self, name: str) -> bool:
-        """Return whether the owner of that name is gone; removes what it left.
+        """Return whether the owner of that name is gone.
 
         A name that nobody was ever given is nobody's, and leads to no file: it may be a path.
         """
@@ -92,36 +112,48 @@ class FileOwner:
         try:
             fd = os.open(self._file(name), _FLAGS)
         except FileNotFoundError:
-            return True
+            self._say_silent(name)
+            return False
         except PermissionError:  # another user's; who knows
             return False
         try:
-            dead = try_lock(fd)
+            return try_lock(fd)
         finally:
             os.close(fd)
-        if dead:
-            self._remove(name)
-        return dead
 
-    def sweep(self) -> None:
-        """Remove what dead owners left, also those that hold nothing.
+    def _say_silent(self, name: str) -> None:
+        if name not in self._silent:
+            self._silent.add(name)
+            warn(
+                "%s is gone: what its owner holds stays so, since the owner may be alive; "
+                "if it has ended, %s gives back what it holds",
+                self._file(name), self._advice,
+            )  # fmt: skip
 
-        Only where nobody can appear meanwhile: under the database's lock.
+    def sweep(self, holders: Container[str | None]) -> None:
+        """Remove what dead owners left that are not among the holders of rows.
+
+        Only where nobody can appear meanwhile: under the database's lock; and where no row was
+        taken from an owner by a transaction that may come to nothing.
         """
         if self._database.memory:
             return
         directory, file = os.path.split(self._database.path)
-        owners = re.compile(re.escape(file) + "-owner-([0-9a-f]{32})")
+        owners = re.compile(f"{re.escape(file)}-owner-({self._prefix}[0-9a-f]{{24}})")
         with contextlib.suppress(OSError):  # a directory that may not be read; no locks
             for entry in os.listdir(directory):
-                if found := owners.fullmatch(entry):
-                    self.is_dead(found[1])
+                found = owners.fullmatch(entry)
+                if found and found[1] not in holders and self.is_dead(found[1]):
+                    self._remove(found[1])
 
-    def disappear(self) -> None:
-        """Let go of the lock and the name."""
+    def disappear(self, *, holds: bool) -> None:
+        """Let go of the lock and the name; the file stays if rows may still carry that."""
+        if holds and self._name is not None:
+            self.appear()
         name, fd, self._name, self._fd = self._name, self._fd, None, -1
         if fd >= 0 and name is not None:
-            self._remove(name)  # before the lock is free: nobody finds the file then
+            if not holds:
+                self._remove(name)  # before the lock is free: nobody finds the file then
             os.close(fd)
 
     def forget(self) -> None:

@@ -43,5 +43,23 @@ class SqliteReservingStore(_SqliteStore, ReservingStore):
 class SqliteAckStore(_SqliteStore, AckStore):
     """Marks rows; an owner holds a lock on a file beside the database."""
 
+    _owner: FileOwner
+
     def _new_owner(self) -> FileOwner:
-        return FileOwner(self._database)
+        return FileOwner(self._database, self._table.name, "resume_unack_tasks(force=True)")
+
+    def _opened(self) -> None:
+        super()._opened()
+        if self._resumes and not self._suspended:
+            self._alone(lambda: self._owner.sweep(self._holders()))
+
+    def close(self) -> None:
+        holds = self._owner.name is not None and self._still_holds()
+        super().close()
+        self._owner.disappear(holds=holds)
+
+    def _still_holds(self) -> bool:
+        try:
+            return self.connection is None or self._owner.name in self._holders()
+        except Exception:  # noqa: BLE001 - who knows
+            return True
