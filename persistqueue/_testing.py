@@ -1,4 +1,4 @@
-"""What the tests in ``testing`` are made with: a child that dies, calls that raise, damage."""
+"""Means of the tests in ``testing``: a child that dies, calls that raise, damage."""
 
 from __future__ import annotations
 

@@ -168,9 +168,9 @@ class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
 
         With ``commit_interval=1`` each item is taken, with a commit, before the loop gets it:
         at most once.  With more, that many items are held, and finished with one commit when
-        the loop body has had them: at least once.  Leaving the loop, in whatever way, gives
-        back what the body has not got through with; nobody else gets it before.  No lock and
-        no transaction is held meanwhile: the body may do whatever it likes.
+        the loop body has had them: at least once.  Leaving the loop, in any way, gives
+        back what the body has not got through with; no other consumer gets it before.  No lock and
+        no transaction is held meanwhile: the body may do anything.
 
         Args:
             commit_interval: items for one commit.
@@ -232,7 +232,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
         return messages
 
     async def size(self) -> int:
-        """Return how many items wait: exact, and at the same cost whatever it is."""
+        """Return how many items wait: exact, and at the same cost for any number."""
         return await self._broker._look(partial(brokerreads.size, name=self.name))
 
     qsize = size

@@ -52,7 +52,7 @@ class AsyncPDict(DictFace):
     Args:
         path: the database's file, which is created if it is missing (its directory is
             not); or a directory that is there, which holds ``data.db``.  ``":memory:"``
-            for a dict that nobody else sees and that ends with the object.
+            for a dict that no other object sees and that ends with the object.
         name: of the dict; any text.
         serializer: a module of ``persistqueue.serializers``, or any object with
             ``dumps(value)`` and ``loads(data)``.
@@ -256,7 +256,7 @@ class AsyncPDict(DictFace):
     def __del__(self) -> None:
         shell = getattr(self, "_shell", None)  # None: the constructor raised
         if shell is not None:
-            with suppress(Exception):  # nobody is there to hear of it
+            with suppress(Exception):  # a destructor has no caller to tell
                 shell.abandon()
 
     @property
@@ -281,7 +281,7 @@ class AsyncPDict(DictFace):
 
         try:
             return await self._write(act)
-        except CancelledError:  # in flight: nobody is left whom the value could reach
+        except CancelledError:  # in flight: the value cannot reach its caller any more
             if taken and taken[0] is not MISSING:
                 await self._put_back(*pair_of(taken[0]))
             raise

@@ -124,7 +124,7 @@ class AsyncRedisPool(PoolFace[T]):
         return await self._do(self._delete, await each(self._encode, items))
 
     async def clear_pool(self) -> int:
-        """Take all items out; returns how many it were."""
+        """Take all items out; returns the number of items."""
         return await self._do(self._clear)
 
     async def set_aside(self) -> bool:
@@ -161,7 +161,7 @@ class AsyncRedisPool(PoolFace[T]):
         *arguments: Any,
         undo: Callable[[R], None] | None = None,
     ) -> R:
-        """Do something on the pool's thread; ``undo`` it there if nobody waits for it any more."""
+        """Do something on the pool's thread; ``undo`` it there if the caller is gone."""
         hop = self._hops.submit(self._run, function, *arguments)
         try:
             return await asyncio.wrap_future(hop)

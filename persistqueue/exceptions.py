@@ -111,7 +111,7 @@ class QueueUnreachable(PersistQueueError, ConnectionError):
     """The server cannot be reached, or was lost in the middle of a call.
 
     Attributes:
-        stored: whether what the call was to store is stored; None: nobody can know before
+        stored: whether the items of the call are stored; None: that cannot be known before
             the server can be reached again.
     """
 
@@ -129,7 +129,7 @@ class ServerOutOfMemory(ServerRefused):
 
 
 class NotEnoughReplicas(PersistQueueError):
-    """What the call did is stored, but too few replicas have confirmed it in time.
+    """The call is done and stored, but too few replicas have confirmed it in time.
 
     To repeat the call would store it twice.
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 else:
 
     class _Mapping(MutableMapping, dict):  # type checkers take a dict for a MutableMapping already
-        """What people expect of a dict, as persist-queue's is one."""
+        """A mapping that is a ``dict``, as persist-queue's is one."""
 
 
 class PDict(DictNames, DictFace, _Mapping):
@@ -63,7 +63,7 @@ class PDict(DictNames, DictFace, _Mapping):
     Args:
         path: a directory, which holds the database ``data.db``, or the database's file.
             What does not exist becomes a directory.  ``":memory:"`` for a dict that
-            nobody else sees and that ends with the object.
+            no other object sees and that ends with the object.
         name: of the dict; any text.
         multithreading: accepted for persist-queue's sake: any thread may use any object.
         timeout: seconds to wait for the database's lock.
@@ -262,7 +262,7 @@ class PDict(DictNames, DictFace, _Mapping):
     def __del__(self) -> None:
         shell = getattr(self, "_shell", None)  # None: the constructor raised
         if shell is not None:
-            with suppress(Exception):  # nobody is there to hear of it
+            with suppress(Exception):  # a destructor has no caller to tell
                 shell.close()
 
     @property

@@ -115,7 +115,7 @@ class RedisPool(PoolFace[T]):
         return self._do(self._delete, each(self._encode, items))
 
     def clear_pool(self) -> int:
-        """Take all items out; returns how many it were."""
+        """Take all items out; returns the number of items."""
         return self._do(self._clear)
 
     def set_aside(self) -> bool:

@@ -42,11 +42,11 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
     What survives what: that is for the server to say (``appendonly``, ``appendfsync``); what
     it has acknowledged survives the death of any client.  An item that was taken is in the
     server until it is finished: with ``ack`` or ``task_done``, at the end of a ``process``
-    block or a loop's step.  What a consumer held when it died comes again, in its order, when
-    its ``lease`` is over; ``close`` gives it back at once.  Delivery is at least once.
+    block or a loop's step.  Items that a consumer held when it died are redelivered, in their
+    order, when its ``lease`` is over; ``close`` gives it back at once.  Delivery is at least once.
 
     When the connection is lost while a ``put`` waits for its answer, it raises
-    ``QueueUnreachable`` with ``stored=None``: nobody knows whether it is stored.  All other
+    ``QueueUnreachable`` with ``stored=None``: it is not known whether it is stored.  All other
     calls are repeated, which changes nothing that was done.
 
     Args:
@@ -194,7 +194,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         return done
 
     def nack(self, item: Any, *, to: str = "front") -> bool:
-        """Give an item back: somebody shall take it again.  Else as ``ack``.
+        """Give an item back, to be redelivered.  Otherwise as ``ack``.
 
         Args:
             item: as of ``ack``.
@@ -262,29 +262,29 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             raise
 
     def heartbeat(self) -> int:
-        """Let the lease of everything that this object holds begin now.
+        """Renew the leases of this consumer's items.
 
         Returns:
-            how many batches it holds.
+            the number of batches that it holds.
         """
         alive: int = self._shell.run(call.write(self._store.heartbeat))
         return alive
 
     def newest(self, count: int) -> list[T]:
-        """Return the last so many items that wait, and leave them there; the newest is last."""
+        """Return the newest ``count`` items that wait, and leave them there; the newest is last."""
         items: list[T] = self._shell.run(
             call.look(partial(self._store.newest, whole("count", count, 1)))
         )
         return items
 
     def recover(self, consumer: str) -> int:
-        """Put back what an object held that is gone.
+        """Put back the items of a consumer that is gone.
 
         Args:
             consumer: its attribute of this name.
 
         Returns:
-            how many batches it were.
+            the number of batches.
         """
         return self._do(self._store.sweep.recover, consumer)
 
@@ -334,7 +334,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         The oldest is next.  What aio-py-rq's consumers hold counts from their last get.
 
         Returns:
-            how many batches it were.
+            the number of batches.
         """
         return self._swept(self._store.sweep.reclaim, timeout)
 

@@ -42,15 +42,15 @@ __all__ = [
 class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
     """A first-in first-out queue whose items stay stored until they are acked, and after.
 
-    ``get`` hands an item out; ``ack`` says that it is done, ``nack`` puts it back,
-    ``ack_failed`` puts it away.  What a worker held when it died is handed out again:
+    ``get`` hands an item out; ``ack`` finishes it, ``nack`` puts it back,
+    ``ack_failed`` puts it away.  Items that a worker held when it died are redelivered:
     delivery is at least once.  Any number of workers may share a queue: each item is held
     by one of them.
 
     What survives what: when ``put``, ``ack``, ``nack`` or ``ack_failed`` has returned, it
     survives loss of power (``durability="power"``) or death of the process (``"process"``).
 
-    What is not among the arguments here is as of ``SQLiteQueue``.
+    Other arguments: see ``SQLiteQueue``.
 
     Args:
         auto_resume: make ready, when it is opened, what dead workers held.  What an object

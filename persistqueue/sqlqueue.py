@@ -27,17 +27,17 @@ class SQLiteQueue(SQLiteBase[T]):
     What survives what: when ``put`` has returned, the item survives loss of power
     (``durability="power"``) or death of the process (``"process"``).  By default an item
     is gone once ``get`` has returned it: at most once.  With ``auto_commit=False`` it is
-    gone when ``task_done`` has returned, and comes again if that never happens: at least
+    gone when ``task_done`` has returned, and is redelivered if that never happens: at least
     once.  Each of two objects that take then gets EVERY item, and the one that finds out
     logs a WARNING, once: use a ``SQLiteAckQueue`` for several.
 
     Args:
         path: the database's file, or a directory, which holds the database ``data.db``.  What
             does not exist becomes a file (of a queue for threads: a directory).
-            ``":memory:"`` for a queue that nobody else sees and that ends with the object.
+            ``":memory:"`` for a queue that no other object sees and that ends with the object.
         name: of the queue; any text.  Queues of several names share a database.
         auto_commit: finish an item when it is taken.  With False it is finished by
-            ``task_done``, and comes again after a restart if it was not.
+            ``task_done``, and is redelivered after a restart if it was not.
         serializer: a module of ``persistqueue.serializers``, or any object with
             ``dumps(value)`` and ``loads(data)``.
         timeout: seconds to wait for the database's lock.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class EngineContract:
-    """What a queue promises, whatever its engine.
+    """The promises of a queue, with any engine.
 
     Attributes:
         engine: the engine under test, as ``engine=`` takes it.
@@ -93,7 +93,7 @@ class EngineContract:
     # -- the engine by itself -------------------------------------------------------
 
     def test_records_are_read_by_their_place(self, tmp_path: Path) -> None:
-        """What was appended is read from any place, empty records too; removing moves places."""
+        """Appended records are read from any place, empty records too; removing moves places."""
         engine = self.made(tmp_path)
         if engine is None:
             return
@@ -198,7 +198,7 @@ class EngineContract:
             q.join()
 
     def test_every_serializer_works(self, tmp_path: Path) -> None:
-        """Records are bytes, whatever made them."""
+        """Records are bytes, with any serializer."""
         from .serializers import json as serializer  # noqa: PLC0415
 
         engine = self.made(tmp_path)
@@ -211,7 +211,7 @@ class EngineContract:
     # -- restart --------------------------------------------------------------------
 
     def test_reopening_finds_what_was_put(self, tmp_path: Path) -> None:
-        """What was put is there after close and open."""
+        """Items that were put are there after close and open."""
         if not self.persists(tmp_path):
             return
         with self.open(tmp_path) as q:

@@ -53,7 +53,7 @@ class Dump:
         self._now = 0
         self._given: set[int] = set()
         self._previous = 0  # the id of the last line, in the same queue
-        self.stopped = False  # whether nobody wants the rest any more
+        self.stopped = False  # whether the rest is not wanted any more
 
     def write(self, source: Source) -> int:
         """Write what is there, all of it as one snapshot shows it; returns how many items."""
@@ -88,7 +88,7 @@ class Dump:
         return count
 
     def _number(self, timestamp: float) -> int:
-        """Return an id: as the time says, behind the one before it, and nobody else's."""
+        """Return an id: as the time says, behind the one before it, and given once."""
         written = min(int((timestamp or 0) * _SECOND), self._now)
         number = max(written, self._previous + 1)
         while number in self._given:
@@ -113,7 +113,7 @@ def _body(data: Any, codec: RowCodec) -> dict[str, str]:
     try:
         item = codec.decode(data)
     except (Damaged, SerializationError, ItemTooLarge):
-        item = None  # as it is, whatever is wrong with it
+        item = None  # as it is, although it may be wrong
     if type(item) is str and _is_text(item):
         return {"body": item}
     if isinstance(data, str):

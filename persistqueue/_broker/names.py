@@ -1,4 +1,4 @@
-"""What names a queue of a broker, and what names an item: checked once."""
+"""Names of a broker's queues, and ids of its items: checked once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``Broker`` and ``AsyncBroker`` have in common: arguments, checks, what they show."""
+"""Arguments and checks that ``Broker`` and ``AsyncBroker`` share."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class QueueInfo(NamedTuple):
     Attributes:
         name: of the queue.
         waiting: items that could be taken.
-        held: items that streams and ``process`` blocks hold, in whatever process.
+        held: items that streams and ``process`` blocks hold, in any process.
         oldest_age: seconds since the next item was written; None when nothing waits.
     """
 

@@ -1,7 +1,7 @@
 """Which queues a broker's database holds, and the ids that their items get.
 
-What is known of a queue's table is kept while nobody changes the schema; ids are counted in
-memory while nobody else commits.  SQLite's ``data_version`` tells when to look again.
+Knowledge of a queue's table is kept while the schema stays the same; ids are counted in
+memory while no other process commits.  SQLite's ``data_version`` tells when to look again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BrokerQueues(SqliteTransactions):
         self._forget_queues()
         self._last = 0  # the highest id given so far; it never goes back
         self._stored = 0  # what the database says of that
-        self._last_known = False  # whether nobody else can have given a higher one
+        self._last_known = False  # whether no other process can have given a higher one
 
     def _forget_queues(self) -> None:
         self._found: dict[str, BrokerTable | None] = {}
@@ -94,7 +94,7 @@ class BrokerQueues(SqliteTransactions):
     # -- queues ---------------------------------------------------------------------
 
     def adopt(self) -> None:
-        """Know every queue's table, whoever made it; forget those that were dropped."""
+        """Know every queue's table, whichever program made it; forget those that were dropped."""
         self._adopt()
 
     def _adopt(self) -> None:
@@ -106,7 +106,7 @@ class BrokerQueues(SqliteTransactions):
             if tables.pop(key, None) is None:
                 self._execute(sql.DROP, (number,))
                 self._forget_queues()
-            elif key not in counted:  # somebody dropped the table and made it anew
+            elif key not in counted:  # another program dropped the table and made it anew
                 self._count(BrokerTable(name, number))
         for table in tables.values():
             if self._is_queue(table):
@@ -213,7 +213,7 @@ class BrokerQueues(SqliteTransactions):
         return self._rows(statement, values)
 
     def rows_of_others(self, statement: str, values: Sequence[Any]) -> list[Any]:
-        """Run a user's own statement; whatever it did, nothing is taken for known after it."""
+        """Run a user's own statement; nothing is taken for known after it."""
         try:
             return self._usable().execute(statement, values).fetchall()
         except sqlite3.Warning as error:  # before Python 3.12

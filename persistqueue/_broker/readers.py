@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .queues import BrokerQueues
 
 R = TypeVar("R")
-_NAP = 0.001  # s between two looks for a connection that nobody uses
+_NAP = 0.001  # s between two looks for a connection that is free
 Rows = list[tuple[Any, ...]]
 
 
@@ -66,7 +66,7 @@ class Reader(NamedTuple):
 
 
 class QueueRow(NamedTuple):
-    """What is known of one queue."""
+    """One queue, as its row says."""
 
     name: str
     waiting: int
@@ -75,7 +75,7 @@ class QueueRow(NamedTuple):
 
 
 class Source(Protocol):
-    """What a reading function reads from."""
+    """The source that a reading function reads from."""
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Rows:
         """Return every row of a statement."""
@@ -105,7 +105,7 @@ class Readers:
 
     @property
     def database(self) -> BrokerDatabase:
-        """What they are open on."""
+        """The database that they are open on."""
         return self._database
 
     def read(self, function: Callable[[Source], R]) -> R:
@@ -130,7 +130,7 @@ class Readers:
         return free
 
     def apart(self, function: Callable[[Source], R]) -> R:
-        """Do what ``read`` does, with a connection of its own: nobody waits for its end.
+        """Do what ``read`` does, with a connection of its own, so that no other read waits.
 
         When the broker is closed meanwhile, ``function`` is told so at its next look.
         """
@@ -200,7 +200,7 @@ class Readers:
         self._database.close(*reader)
 
     def suspend(self) -> None:
-        """Close what nobody uses: before a fork."""
+        """Close the connections that are not in use: before a fork."""
         with self._mutex:
             idle, self._idle = self._idle, []
         for reader in idle:

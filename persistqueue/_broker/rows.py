@@ -90,7 +90,7 @@ class BrokerRows(BrokerQueues):
             return False
         try:
             self._codec.decode(rows[0][1])
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
             if isinstance(error, Damaged):
                 self._refuse_others(table)
             self._set_aside(table, rows[0], reason_of(error))

@@ -1,11 +1,11 @@
-"""What a broker adds to a database, as SQL.
+"""The tables that a broker adds to a database, as SQL.
 
 Pure: nothing here opens or runs anything.  Each queue is the table that ``SQLiteQueue`` uses
-(``table.FIFO``).  What is added leaves it readable and writable by everybody else:
+(``table.FIFO``).  What is added leaves it readable and writable by all other programs:
 
 - ``persistqueue_broker``: which queues there are, and how many items wait in each.  Two
-  triggers on each queue's table keep it right, whoever writes there.
-- ``persistqueue_ids``: the last id that a broker gave to an item, of whatever queue.
+  triggers on each queue's table keep it right, whichever program writes there.
+- ``persistqueue_ids``: the last id that a broker gave to an item of any queue.
 - ``persistqueue_held``: items that a stream or a ``process`` block holds, and its owner.
 """
 
@@ -31,7 +31,7 @@ class BrokerLayout:
         f"CREATE TABLE {QUEUES} (id INTEGER PRIMARY KEY AUTOINCREMENT,"
         " name TEXT NOT NULL UNIQUE COLLATE NOCASE, waiting INTEGER NOT NULL, oldest FLOAT)"
     )
-    # Whatever else is to be there, by its name.
+    # All else that is to be there, by its name.
     indexes = {  # noqa: RUF012 - the same
         IDS: f"CREATE TABLE {IDS} (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL)",
         HELD: (

@@ -63,7 +63,7 @@ class Progress(Generic[T]):
         return Message(number, record.item, timestamp)
 
     def _enter(self) -> None:
-        """Begin to look for the next item; nobody else may until ``_turn`` is released."""
+        """Begin to look for the next item; no other caller may until ``_turn`` is released."""
         if not self._turn.acquire(blocking=False):
             raise RuntimeError(
                 "a stream is for one loop, and another thread or task is waiting in this one: "

@@ -1,4 +1,4 @@
-"""What a function gets that runs inside one transaction of a broker (``transact``)."""
+"""The object that a function gets which runs inside one transaction (``transact``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _REFUSED = frozenset(
     {"begin", "commit", "end", "rollback", "savepoint", "release", "vacuum", "attach", "detach"}
 )
-# What looks; any other PRAGMA may be a setting, of the connection that everybody shares.
+# What looks; any other PRAGMA may be a setting, of the connection that all calls share.
 _LOOKS = frozenset(
     {
         "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo",
@@ -37,7 +37,7 @@ _PRAGMA = re.compile(rf"{_GAP}(?:\w+{_GAP}\.{_GAP})?(\w*)", re.DOTALL)
 
 
 class Exited(Exception):
-    """A function left a transaction by ``SystemExit``, say: its caller's only, nobody else's."""
+    """A function left a transaction by ``SystemExit``, say: the error of its caller alone."""
 
 
 class Transaction:

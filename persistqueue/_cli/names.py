@@ -1,4 +1,4 @@
-"""What a user writes on the command line: names of queues and serializers, numbers."""
+"""Arguments of the command line: names of queues and serializers, numbers."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Report:
 
 
 def shown(name: str) -> str:
-    """Return a name that can be printed on one line, whatever is in it."""
+    """Return a name that can be printed on one line, with any characters in it."""
     return name if name.isprintable() else ascii(name)
 
 
@@ -106,7 +106,7 @@ def text_of(item: object) -> str:
     """Return an item as text; the item's own code makes that, and may fail."""
     try:
         return repr(item)
-    except Exception as error:  # noqa: BLE001 - whatever its code raises
+    except Exception as error:  # noqa: BLE001 - its code may raise anything
         return f"<{type(item).__name__}, which cannot be shown: {type(error).__name__}>"
 
 

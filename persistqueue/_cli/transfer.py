@@ -7,7 +7,8 @@ What is done with a batch, and what a killed process leaves behind:
 3. the target stores the batch and its number in one transaction;
 4. of a move: the source finishes what stands at that place.
 
-Whoever finds a journal asks the target for the number.  If it is there, step 4 is done, once more
+A move that finds a journal asks the target for the number.  If it is there, step 4 is done, once
+more
 perhaps, which changes nothing; if it is not, nothing of the batch was stored, and it is read again.
 """
 

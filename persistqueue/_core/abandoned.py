@@ -1,6 +1,6 @@
-"""What becomes of a call whose caller is gone: cancelled, destroyed, or its loop is closed.
+"""Calls whose caller is gone: cancelled, destroyed, or its loop is closed.
 
-An op that has not begun is withdrawn.  What one took, that nobody will see, is given back.
+A call whose batch has not begun is withdrawn.  Items that it took are given back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
 
 
 class Forsaking(Shell):
-    """The part of a ``TaskShell`` that sees to ops which nobody waits for."""
+    """The part of a ``TaskShell`` that sees to calls without a caller."""
 
     _lane: Lane
     _hops: Any
@@ -54,7 +54,7 @@ class Forsaking(Shell):
         self._forsake(op)
 
     async def _leave(self, op: Op, withdraws: bool) -> None:
-        """The caller was cancelled: see that nothing is lost and nobody waits for it."""
+        """The caller was cancelled: see that nothing is lost and that it holds no other call up."""
         if withdraws:
             op.waits, op.deadline = False, NOW  # in flight, it is the last try
             self._withdraw(op)
@@ -86,7 +86,7 @@ class Forsaking(Shell):
         return taken
 
     def _forsake(self, op: Op) -> None:
-        """Nobody waits for this op any more, and nobody can; callable on any thread."""
+        """Note that the caller of an op is gone; callable on any thread."""
         self._forsaken.append(op)
         loop = self._lane.loop
         if self._lane.gone:
@@ -112,7 +112,7 @@ class Forsaking(Shell):
         self._forsaken.extend(flying)
 
     def _send_back(self, taken: Sequence[Record], loop: asyncio.AbstractEventLoop) -> None:
-        """Give records back while nobody waits for it."""
+        """Give records back without a caller."""
         records: list[Record] = []
         self._takes.pick(taken, records, UNTAKE)
         op = Op(UNTAKE, records)

@@ -65,7 +65,7 @@ class Block:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why something cannot be loaded, for whoever sets it aside."""
+    """Return why something cannot be loaded, for the log."""
     cause = error.__cause__ if isinstance(error, SerializationError) else None
     return str(error) if cause is None else f"{type(cause).__name__}: {cause}"
 

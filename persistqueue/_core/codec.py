@@ -22,7 +22,7 @@ _NOT_DAMAGE = (*NOT_DAMAGE, ImportError, AttributeError)
 
 
 class NotText(bytes):
-    """What a row holds as text and is none: bytes that are not UTF-8."""
+    """A row's value that is stored as text and is none: bytes that are not UTF-8."""
 
     __slots__ = ()
 
@@ -140,7 +140,7 @@ class RowCodec:
             (check_of("signed") if self.shipped == "signed" else self._loads)(data)
         except (OSError, SerializationError):
             return True
-        except Exception as error:  # noqa: BLE001 - whatever it is
+        except Exception as error:  # noqa: BLE001 - it may be any error
             return self._is_whole(data, error)
         return True
 

@@ -60,7 +60,7 @@ class Deadline:
 
 
 def checked_timeout(timeout: float) -> float:
-    """Return a timeout in seconds; one that is longer than anybody waits is cut.
+    """Return a timeout in seconds; one that is longer than a lifetime is cut.
 
     Raises:
         ValueError: it is negative.

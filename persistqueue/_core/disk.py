@@ -104,7 +104,7 @@ class Disk:
             while done < len(data):
                 done += os.pwrite(file.fd, data[done:], offset + done)
 
-    else:  # Windows; the caller serialises, so the file position is nobody else's
+    else:  # Windows; calls are serialised, so no other one moves the file position
 
         def read(self, file: File, size: int, offset: int) -> bytes:
             """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
@@ -230,7 +230,7 @@ def _found(path: str, folder: Folder | None) -> tuple[str, int | None]:
 
 
 class ReadOnlyDisk(Disk):
-    """Opens files for reading only: the system refuses whatever would change one."""
+    """Opens files for reading only: the system refuses calls that would change one."""
 
     _access = os.O_RDONLY
 
@@ -272,7 +272,7 @@ class Window(io.RawIOBase):
 if sys.platform == "win32":
 
     def try_lock(fd: int) -> bool:
-        """Lock an open file unless somebody else holds its lock."""
+        """Lock an open file unless another descriptor holds its lock."""
         os.lseek(fd, 0, os.SEEK_SET)
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -292,7 +292,7 @@ else:
     _LOCK, _FREE = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 
     def try_lock(fd: int) -> bool:
-        """Lock an open file unless somebody else holds its lock."""
+        """Lock an open file unless another descriptor holds its lock."""
         try:
             fcntl.flock(fd, _LOCK)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What happens at a fork: the one place that asks Python to tell of it.
+"""The one place that asks Python to tell of a fork.
 
 A child process has the parent's memory, and shares its files, connections and locks.  So each
 object that holds one of these begins anew there.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Forked(Protocol):
-    """What begins anew in a child process."""
+    """An object that begins anew in a child process."""
 
     def after_fork(self) -> None:
         """Forget what belongs to the parent process: called in the child."""

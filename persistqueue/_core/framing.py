@@ -4,7 +4,7 @@ A framing turns an item into the bytes of a record and finds records in a block 
 a chunk.  Reading never runs past the block: ``Short`` says how much is needed.
 
 The four shipped serializers are *native*: their records can be delimited without
-running anybody's code, so ``info`` may be overwritten in place and rebuilt from
+running any item's code, so ``info`` may be overwritten in place and rebuilt from
 the chunks.  Any other serializer is *foreign*: its ``load`` alone knows where a
 record ends and may read as much as it likes.
 
@@ -140,7 +140,7 @@ class PickleFraming:
 
 
 class PlainFraming:
-    """What msgpack, cbor2 and json share: bytes from ``dumps``, a frame around them.
+    """The framing of msgpack, cbor2 and json: bytes from ``dumps``, a frame around them.
 
     Args:
         wrap: puts the frame around a payload.
@@ -292,7 +292,7 @@ def framing_of(serializer: Any) -> Framing:
 
     Raises:
         AttributeError: it has no ``dump`` or no ``load``.
-        TypeError: they are coroutine functions, and nobody drives them.
+        TypeError: they are coroutine functions, which nothing here drives.
     """
     for verb in ("dump", "load"):
         if not callable(getattr(serializer, verb, None)):
@@ -330,7 +330,7 @@ def recognise(raw: bytes) -> str | None:
 
 
 class _Inert(pickle.Unpickler):
-    """Reads plain values; whatever would call into a class is refused."""
+    """Reads plain values; a pickle that would call into a class is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")

@@ -1,4 +1,4 @@
-"""Who took what and has not finished it: decisions without I/O or waiting.
+"""The items in flight, and who took them: decisions without I/O or waiting.
 
 The shell's mutex (or its event loop) protects these objects.
 """
@@ -21,13 +21,13 @@ _TOO_MANY = "task_done() called too many times"
 
 
 class Takes:
-    """What was handed out and is not settled, and to whom.
+    """The items that were handed out and are not settled, and their owners.
 
     A bare ``task_done`` is a count, like the standard library's.  It settles the
     oldest item of all when the consumer that took it has ended (such an item would
     hold the tail for ever), else the caller's oldest, else the oldest of all.
 
-    What is picked is forgotten at once, so that nobody else picks it, and restored
+    Records that are picked are forgotten at once, so that they are picked once, and restored
     when settling it or giving it back fails.
 
     Args:
@@ -39,8 +39,8 @@ class Takes:
     def __init__(self, ended: Callable[[Any], bool]) -> None:
         self._ended = ended
         self._all: OrderedDict[Record, None] = OrderedDict()
-        # By owner and by item, each made when somebody first asks: while one thread alone
-        # takes and calls a bare task_done, nobody does (measured: 0.8 us a get and task_done).
+        # By owner and by item, each made when it is first needed: while one thread alone
+        # takes and calls a bare task_done, it is not (measured: 0.8 us a get and task_done).
         self._indexes: dict[_Key, dict[Any, OrderedDict[Record, None]]] = {}
 
     def add(self, records: Iterable[Record], owner: Any) -> None:
@@ -69,7 +69,7 @@ class Takes:
             self._discard(record)
 
     def pick_all(self, owner: Any, into: list[Record]) -> None:
-        """Pick all that ``owner`` took; else what nobody else can settle; else everything."""
+        """Pick all that ``owner`` took; else those whose owner has ended; else everything."""
         into += self._same(_owner_of, owner) or list(self._orphaned()) or self._all
         for record in into:
             self._discard(record)
@@ -95,7 +95,7 @@ class Takes:
         self._discard(record)
 
     def pick(self, records: Sequence[Record], into: list[Record], _verb: str) -> None:
-        """Pick those of ``records`` that nobody has settled or given back."""
+        """Pick those of ``records`` that are not settled or given back yet."""
         for record in records:
             if record in self._all:
                 into.append(record)
@@ -123,7 +123,7 @@ class Takes:
         return next(iter(self._same(_owner_of, owner)), first)
 
     def _orphaned(self) -> Iterator[Record]:
-        """Return what nobody alive can settle any more, oldest first."""
+        """Return the records whose owner has ended, oldest first."""
         if any(map(self._ended, self._index(_owner_of))):  # owners are few, records many
             yield from (record for record in self._all if self._ended(record.owner))
 
@@ -167,7 +167,7 @@ def item_of(record: Record) -> int:
 
 
 class RowTakes(Takes):
-    """The same where each item is settled by itself, and holds no other up.
+    """Records in flight where each is settled by itself, and holds no other up.
 
     The caller's own come first; then those whose consumer has ended; then the others'.
     """
@@ -177,7 +177,7 @@ class RowTakes(Takes):
 
 
 class Tally:
-    """The same for autosave: items are settled when taken, so their number is enough.
+    """Items in flight with autosave: they are settled when taken, so their number is enough.
 
     ``join`` waits for it; nothing is remembered of an item whose ``task_done`` never
     comes.  Only what a ``process`` block or a loop holds is known one by one, so that a
@@ -255,7 +255,7 @@ _ANY = Record(None, None, None)  # some item whose record is not known
 
 
 class Finished(Tally):
-    """The same where an item is finished when it is taken, and ``task_done`` is a courtesy.
+    """Items in flight where each is finished when it is taken, and ``task_done`` does nothing.
 
     ``join`` waits until nothing is stored.  A ``task_done`` inside a ``process`` block or
     a loop says that the item shall not be given back; any other does nothing.

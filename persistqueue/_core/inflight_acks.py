@@ -1,4 +1,4 @@
-"""What an ack queue has handed out: found by object, by equality, or by place.
+"""The items that an ack queue has handed out: found by object, by equality, or by place.
 
 No I/O, no waiting; the shell's mutex (or its event loop) protects these objects.
 """
@@ -126,7 +126,7 @@ class Leased(Unacked):
         self._lost = lost
 
     def add(self, records: Iterable[Record], owner: Any) -> None:
-        """Note who took records, and forget those that are nobody's any more."""
+        """Note who took records, and forget those that have been taken away."""
         while self._lost:
             for record in list(self._same(_list_of, self._lost.popleft())):
                 self._discard(record)

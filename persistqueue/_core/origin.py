@@ -32,7 +32,7 @@ class _Kind(type):
         return cls
 
     def __setitem__(cls, _key: Any, _value: Any) -> None:
-        """Take whatever is set."""
+        """Take any value."""
 
 
 class _Anything(metaclass=_Kind):
@@ -41,7 +41,7 @@ class _Anything(metaclass=_Kind):
 
     @staticmethod
     def append(*_: Any) -> None:
-        """Take whatever it is given."""
+        """Take any arguments."""
 
     __setstate__ = extend = add = append
 
@@ -57,7 +57,7 @@ class _Harmless(pickle.Unpickler):
 
 
 def check_pickle(data: Any) -> None:
-    """Raise ``Damaged`` unless this is one whole pickle, whatever becomes of its classes."""
+    """Raise ``Damaged`` unless this is one whole pickle; its classes are not looked at."""
     if not isinstance(data, bytes):
         raise Damaged("a pickle is bytes")
     stream = our_pickle.Stream(data)
@@ -70,7 +70,7 @@ def check_pickle(data: Any) -> None:
 
 
 def is_whole_pickle(data: Any) -> bool:
-    """Return whether this is one whole pickle, whatever becomes of its classes."""
+    """Return whether this is one whole pickle; its classes are not looked at."""
     try:
         check_pickle(data)
     except Damaged:
@@ -113,7 +113,7 @@ def refuse_others(codec: RowCodec, rows: Sequence[Any], where: str, *, skips: bo
     Args:
         rows: those that come next.
         where: what to call the place of them in the message.
-        skips: each of them is about to be set aside: all of them is too much, whoever wrote them.
+        skips: each of them is about to be set aside: all of them is too much.
 
     Raises:
         FormatError: says who wrote them, if that can be seen.
@@ -121,7 +121,7 @@ def refuse_others(codec: RowCodec, rows: Sequence[Any], where: str, *, skips: bo
     if not rows or any(map(codec.may_be_own, rows)):
         return
     name, fits = recognise(rows)
-    # A byte or two are something in msgpack and CBOR, whatever they are.
+    # Any byte or two are something in msgpack and CBOR.
     if name is not None and 2 * len(fits) >= len(rows) and sum(map(len, fits)) >= _EVIDENCE:
         refuse(where, f"the {name} serializer", codec.name)
     if skips and len(rows) > 1:
@@ -150,6 +150,6 @@ def _passes(check: Callable[[Any], Any], row: Any) -> bool:
         check(row)
     except SerializationError:
         return True
-    except Exception:  # noqa: BLE001 - whatever it is, it does not fit
+    except Exception:  # noqa: BLE001 - after any error: it does not fit
         return False
     return True

@@ -1,4 +1,4 @@
-"""What the queues for asyncio have in common, whatever they are stored in."""
+"""Methods of all queues for asyncio, for every backend."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AsyncOpened:
-    """What is opened by ``async with``, ``await`` or ``create``, and closed in the end."""
+    """Opened by ``async with``, ``await`` or ``create``, and closed in the end."""
 
     _shell: TaskShell
     __getstate__ = uncopied
@@ -70,7 +70,7 @@ class AsyncOpened:
 
 
 class TaskedProcess(Generic[T]):
-    """``process``, for whatever items are taken from."""
+    """``process``, for queues and for a broker's queues."""
 
     _shell: TaskShell
 

@@ -2,7 +2,7 @@
 
 A record's length and checksum can be seen without a key, so chunks are scanned and damage is
 told from forgery as with the other native framings.  ``info`` is JSON in a signed record
-with a purpose of its own, whatever encodes the items.
+with a purpose of its own, for any serializer of the items.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class SignedFraming:
     def load_info(self, raw: bytes) -> Any:
         """Return the value, if its signature is good.
 
-        A damaged one can be rebuilt; one that is whole and signed by nobody who is known
-        says that the keys are wrong, or somebody at work: then nothing is to be touched.
+        A damaged one can be rebuilt; one that is whole and signed with a key that is not known
+        says that the keys are wrong, or that it is forged: then nothing is to be touched.
         """
         try:
             record = unseal(raw[: size_of(raw[: HEAD.size])])
@@ -123,7 +123,7 @@ def refuse_tuples(raw: bytes) -> None:
         Damaged: it holds them.
     """
     if len(raw) - len(raw.translate(None, _TUPLES)) - raw.count(b"tail") <= _FEW:
-        return  # whatever these bytes stand for
+        return  # these bytes may stand for anything
     import pickletools  # 5 ms
 
     for opcode, _, _ in pickletools.genops(raw):

@@ -1,4 +1,4 @@
-"""Work on an event loop that may be long, with a turn for everybody else now and then."""
+"""Long work on an event loop, with a turn for the other tasks now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices what other processes commit, while somebody waits.
+"""Notices the commits of other processes, while calls wait.
 
 One daemon thread for the whole process looks at every store that has waiters: a
 hundred idle queues cost a hundred small reads every 25 ms, not a hundred threads
@@ -54,10 +54,10 @@ class Watched(Protocol):
     """A shell with waiters."""
 
     def look(self) -> bool:
-        """Wake waiters if the store changed.  False: nobody waits any more."""
+        """Wake waiting calls if the store changed.  False: none waits any more."""
 
     def probe(self) -> tuple[int, bytes] | int | None:
-        """Return a descriptor, and what stands at its start until somebody commits.
+        """Return a descriptor, and the bytes at its start, which the next commit changes.
 
         Or the descriptor of a socket that can be read when it is time to look.
         """
@@ -86,7 +86,7 @@ class _Entry:
     def is_quiet(self) -> bool:
         """Return whether a glance is enough: one small read, for a hundred idle queues.
 
-        Every eighth time it is not: names are looked up, and whether anybody still waits.
+        Every eighth time it is not: names are looked up, and whether any call still waits.
         """
         self.glances += 1
         if not isinstance(self.probe, tuple) or self.glances % 8 == 0:
@@ -205,7 +205,7 @@ class Watcher:
         except Exception:  # noqa: BLE001 - one queue's trouble must not stop the watch of all
             warn("watching a queue failed", traceback=True)
             return
-        # Whoever begins to wait between look() and here finds the entry still there and
+        # A call that begins to wait between look() and here finds the entry still there and
         # does not add it: so ask once more after removing it.
         with self._mutex:
             del self._entries[shell]
@@ -221,7 +221,7 @@ def watch(shell: Watched) -> None:
     try:
         _watcher.add(shell)
     except RuntimeError as error:  # no more threads: the next one who waits tries again
-        warn("nobody watches for the commits of other processes: %s", error)
+        warn("the commits of other processes are not noticed: %s", error)
 
 
 follow(_watcher)

@@ -1,6 +1,6 @@
 """The thread on which an async queue's store works: one of its own, so hops keep their order.
 
-A hop that carries a batch is *started*: it must come to its end even when nobody waits for
+A hop that carries a batch is *started*: it must come to its end even when no task waits for
 it any more, because ``asyncio.run`` cancels every task when it ends.  One that a single
 caller wants (opening) is *run*, and awaited as any coroutine is.
 """
@@ -24,10 +24,10 @@ _Jobs: TypeAlias = "SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | Non
 
 
 class Hops(Protocol):
-    """What the asyncio shell asks of a thread."""
+    """The methods that the session for asyncio asks of a thread."""
 
     def start(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have ``function`` called on the thread, after whatever was started before."""
+        """Have ``function`` called on the thread, after all that was started before."""
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Have it called on the thread, and return what it returns."""
@@ -115,7 +115,7 @@ def _work(jobs: _Jobs, before: threading.Thread | None) -> None:
         function, args = job
         try:
             function(*args)
-        except Exception:  # noqa: BLE001 - the next job is somebody else's
+        except Exception:  # noqa: BLE001 - the next job belongs to another caller
             warn("work on a queue's thread failed", traceback=True)
         del job, function, args
 

@@ -72,10 +72,10 @@ class ChunkDirectory:
         self._disk.unlink(self.chunk_path(chunk), self._folder)
 
     def remove(self, chunk: int) -> None:
-        """Remove a chunk that nobody needs; where that fails, opening tries again."""
+        """Remove a chunk that is not needed any more; where that fails, opening tries again."""
         try:
             self.unlink(chunk)
-        except (OSError, QueueFailed) as error:  # Windows, while somebody has it open
+        except (OSError, QueueFailed) as error:  # Windows, while another process has it open
             warn("%s: chunk %d is consumed but stays: %s", self.path, chunk, error)
 
     def look(self) -> None:

@@ -1,7 +1,7 @@
-"""What of a file queue is on stable storage, and how the rest gets there.
+"""Which parts of a file queue are on stable storage, and how the rest gets there.
 
-Names need a flush as well as bytes, whoever made them: an object of durability "process" may
-have made the directory, or the chunk that one of durability "power" goes on in.
+Names need a flush as well as bytes, whichever object made them: an object of durability "process"
+may have made the directory, or the chunk that one of durability "power" goes on in.
 
 A flush that failed may have dropped the bytes that it could not write, and a second one
 would report success.  So they are written again before that.  Names need no such thing: a
@@ -63,7 +63,7 @@ class Flushed:
             self._above.pop()
 
     def sync_itself(self) -> None:
-        """Make the directory's own name safe, once in the life of a queue, whoever made it."""
+        """Make the directory's own name safe, once in a queue's life, whichever object made it."""
         self._sync_directory(os.path.dirname(self._chunks.path))
 
     def _sync_directory(self, path: str) -> None:
@@ -114,7 +114,7 @@ class Flushed:
     def write_again(self, state: State, *, flush: bool) -> None:
         """Write again what a failed flush may have lost.
 
-        Without a flush it is as if nobody had tried one: that of another object then finds
+        Without a flush it is as if no flush had been tried: that of another object then finds
         what it has to write.
 
         Args:

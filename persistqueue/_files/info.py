@@ -71,7 +71,7 @@ class InfoFile:
     def read(self, now: float) -> bytes | None:
         """Return the bytes as they are now, or None when there is no ``info``.
 
-        The name is looked up again after 10 ms, or each time when whoever writes it
+        The name is looked up again after 10 ms, or each time when the program that writes it
         replaces the file: persist-queue does, and so do foreign serializers.
         """
         if now - self._checked >= RECHECK or not self._in_place:
@@ -133,7 +133,7 @@ class InfoFile:
             self._replace(raw, sync)
 
     def put(self, raw: bytes | None, *, sync: bool) -> None:
-        """Make ``raw`` the content, whatever is there, wherever that is; None: remove it."""
+        """Make ``raw`` the content, in place of any other; None: remove the file."""
         if raw is not None and self._in_place:
             self.write(raw, sync=sync)
         elif raw is not None:
@@ -211,7 +211,7 @@ class InfoFile:
 
     @property
     def name(self) -> tuple[int, int] | None:
-        """What its name leads to, where that stays the same from one commit to the next."""
+        """The file that its name leads to, where that stays the same over commits."""
         return self._identity if self._in_place else None
 
     def is_current(self) -> bool:

@@ -151,7 +151,7 @@ class _Condition(threading.Condition):
 
 
 class FileNames(Hooked):
-    """What every file queue has, for threads and for asyncio."""
+    """Names that every file queue has, for threads and for asyncio."""
 
     _HOOKS: ClassVar = _HOOKS
     update_info = True  # whether something is to be stored yet: a program may say so

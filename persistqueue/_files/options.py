@@ -1,4 +1,4 @@
-"""What ``Queue`` and ``AsyncQueue`` have in common: arguments, encoding, what can be read.
+"""Arguments, encoding and attributes that ``Queue`` and ``AsyncQueue`` share.
 
 Their methods are twins: they differ by ``await``, and their shells by how they wait.
 """
@@ -97,7 +97,7 @@ class FileQueue(FileNames, Generic[T]):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the file ``info`` holds, as of the last call that stored something.
+        """The content of the file ``info``, as of the last call that stored something.
 
         With ``engine=`` there is no such file: the numbers are those it would hold.  What a
         program sets is ignored.

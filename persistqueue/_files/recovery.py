@@ -1,7 +1,7 @@
-"""What opening a file queue repairs, and what skipping damage sets aside.
+"""Repairs a file queue when it is opened, and sets damaged records aside.
 
-Nothing here deletes bytes that may be somebody's item: what has to go is first
-written to ``<name>.corrupt-<time in ns>`` beside it.  Whatever is repaired is said
+Nothing here deletes bytes that may be an item: bytes that have to go are first
+written to ``<name>.corrupt-<time in ns>`` beside it.  Each repair is said
 in a WARNING.  The caller holds the directory's lock.
 """
 

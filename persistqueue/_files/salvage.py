@@ -23,7 +23,7 @@ _PATIENCE = 10.0  # s to wait for the queue's lock
 
 
 class Salvaged(NamedTuple):
-    """What became of a queue: items that were kept, and that the damage took."""
+    """The result of a repair: items that were kept, and items that the damage took."""
 
     kept: int
     damaged: int
@@ -40,7 +40,7 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
         progress: is told how many items of how many were looked at.
 
     Raises:
-        QueueLocked: somebody held the queue's lock for 10 s.
+        QueueLocked: another process held the queue's lock for 10 s.
         QueueCorrupt, FormatError: nothing can be read; nothing was touched.
         OSError: it could not be written; the queue is as it was.
     """
@@ -69,7 +69,9 @@ def _locked(folder: Folder) -> DirectoryLock:
     while not lock.try_acquire(now := monotonic()):
         if now > deadline:
             lock.close()
-            raise QueueLocked(f"{folder.path}: somebody holds the queue's lock; nothing was done")
+            raise QueueLocked(
+                f"{folder.path}: another process holds the queue's lock; nothing was done"
+            )
         time.sleep(0.005)
     return lock
 

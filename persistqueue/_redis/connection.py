@@ -154,7 +154,7 @@ class Link:
         return max(min(self._patience, self._until - monotonic()), 0.01)
 
     def readable(self) -> bool:
-        """Return whether something has come that nobody asked for: the end, mostly."""
+        """Return whether something has come without a request: mostly the connection's end."""
         return bool(self._stream.wait(0))
 
     def drop(self) -> None:
@@ -239,7 +239,7 @@ class Link:
                 stored=None,
             ) from error
         except BaseException:
-            self.drop()  # an answer that nobody reads may be on its way
+            self.drop()  # an answer that is not awaited any more may be on its way
             raise
 
     def _send(self, words: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a Redis server answers in place of a result, as an error of ours."""
+"""Error answers of a Redis server, as errors of this package."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def keep(held: Held) -> None:
     try:
         _keeper.add(held)
     except RuntimeError as error:  # no more threads: the next one that takes something tries again
-        warn("nobody renews the leases of what is held: %s", error)
+        warn("the leases of held items are not renewed: %s", error)
 
 
 follow(_keeper)

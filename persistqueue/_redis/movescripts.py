@@ -36,7 +36,7 @@ return items
 """)
 
 #: KEYS pending front note [unique]; ARGV the batch's number, values.  Answers what was new, or
-#: false if this batch was stored before, or nobody waits for it any more.
+#: false if this batch was stored before, or its caller is gone.
 PUT_MOVED = script(f"""
 local pending, front, note, unique = unpack(KEYS)
 local waiting = redis.call('llen', pending) + redis.call('llen', front)

@@ -1,4 +1,4 @@
-"""What the Redis queues of both families have in common: arguments, encoding, what a value is.
+"""Arguments and encoding that the Redis queues of both families share.
 
 The faces differ by ``await``, and their shells by how they wait.
 """
@@ -32,7 +32,7 @@ LOCAL = "redis://localhost:6379/0"
 LEASE = 60.0  # s
 AIO_PY_RQ_LEASE = 7200.0  # s; what its collectors count from
 LOST = (
-    "task_done(): its lease was over, or somebody put it back: it is another consumer's, or "
+    "task_done(): its lease was over, or it was put back: it is another consumer's, or "
     "comes again; nothing was finished"
 )
 LAYOUTS = ("shared", "native")
@@ -111,7 +111,7 @@ class RedisFace(Generic[T]):
 
     @property
     def consumer(self) -> str:
-        """What the names of the lists begin with that hold what this object has taken."""
+        """The beginning of the names of the lists that hold the items of this object."""
         return self._store.keys.consumer
 
     def __bool__(self) -> bool:
@@ -241,7 +241,7 @@ def replicas_of(settings: Settings, enabled: bool, count: int, timeout: int) -> 
 
     Raises:
         ValueError: it is enabled and no count is given, or the server would answer only when
-            nobody waits for its answer any more.
+            its answer is not awaited any more.
     """
     count = whole("synced_slaves_count", count, 0)
     timeout = whole("synced_slaves_timeout", timeout, 0)

@@ -1,6 +1,6 @@
-"""What the two Redis pools have in common: arguments, and every verb as one or more calls.
+"""Arguments of the two Redis pools, and every verb as one or more calls.
 
-A pool is no queue: nothing in it is ever finished, so nobody waits and there is no line.
+A pool is no queue: nothing in it is ever finished, so no call waits and there is no line.
 The methods here are for one thread at a time.
 """
 
@@ -111,7 +111,7 @@ class PoolFace(Generic[T]):
             for value in values:
                 try:
                     self._codec.decode(value)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
                     moves = (("LPUSH", dead, value), ("ZREM", self._key, value))
                     self._replicas.check(self._link.transaction(moves, *self._replicas.behind))
                     self.skipped += 1

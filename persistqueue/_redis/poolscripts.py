@@ -1,4 +1,4 @@
-"""What is done to a pool in Redis in one step.
+"""Scripts on a pool in Redis, each done in one step.
 
 Pure: Lua.  A pool is a sorted set, aio-py-rq's: an item -> when it is due, in seconds since
 1970 by the server's clock.  That of what is handed out has a fraction, of 0.1.

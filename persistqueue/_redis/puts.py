@@ -61,7 +61,7 @@ class Puts:
 
         Raises:
             Crowded: another process took the room that there was.
-            QueueUnreachable: with ``stored`` None, if nobody can know.
+            QueueUnreachable: with ``stored`` None, if that cannot be known.
         """
         self._number += 1
         self._name = b"%d" % self._number
@@ -92,7 +92,7 @@ class Puts:
                 time.sleep(_NAP)
 
     def _what_is_known(self) -> tuple[bool, list[int] | None] | None:
-        """Return whether the last put is stored, and what it returns; None if nobody knows.
+        """Return whether the last put is stored, and what it returns; None if that is not known.
 
         Raises:
             NotEnoughReplicas: it is stored, but too few have confirmed it.

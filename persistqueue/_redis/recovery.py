@@ -1,7 +1,7 @@
-"""What is done to a queue in Redis as a whole: recovery, deletion, and the retry window.
+"""Operations on a queue in Redis as a whole: recovery, deletion, and the retry window.
 
-The server does nothing else during a script, and nor does this object: so whatever may be much
-is done in slices.
+The server does nothing else during a script, and nor does this object: so everything that may be
+much is done in slices.
 """
 
 from __future__ import annotations

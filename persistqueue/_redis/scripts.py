@@ -30,7 +30,8 @@ A script that fails is not undone.  So what may fail comes first: a key of anoth
 by looking, before anything is changed; and a server without memory lets a script go on that has
 removed something before it adds anything.
 
-Where the list of a unique queue is empty nothing waits, whatever its set says: the set goes.
+Where the list of a unique queue is empty nothing waits, even if its set says otherwise: the set
+goes.
 """
 
 from __future__ import annotations

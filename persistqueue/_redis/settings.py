@@ -1,7 +1,7 @@
-"""How a Redis server is reached: from a URL, or what somebody has made with redis-py.
+"""How a Redis server is reached: from a URL, or a client or pool of redis-py.
 
 A connection is not borrowed from the user's pool, where a queue would hold it for ever; it
-is made with the pool's settings.  It is one without asyncio, whatever the pool is.
+is made with the pool's settings.  It is one without asyncio, also when the pool is asyncio's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A queue's keys in Redis as a store.
 
 There are no transactions here: each verb is one call of the server, done as a whole or not
-at all, and stays done whatever becomes of the next.  Each may be repeated when its answer was
+at all, and stays done when the next one fails.  Each may be repeated when its answer was
 lost, for the connection that it was lost with is ended first (``redislink``):
 
 - a put has a number (``redisputs``).
@@ -93,7 +93,7 @@ class RedisStore(Skips):
         # Overdue items are looked for now and then; by a waiting get as well.
         self._pause = min((lease or _LONGEST_PAUSE) / 4, _LONGEST_PAUSE)
         self._sweep_at = self._sweep_look = 0.0
-        self._restless = False  # somebody waits for what no list tells
+        self._restless = False  # a call waits for something that no list tells
         self._restless_look = 0.0
         self._opened = self._seen_through = False
         self._before = 0  # the last list when the batch under way began
@@ -131,7 +131,7 @@ class RedisStore(Skips):
                 self._held.doubtful.pop()
         except QueueUnreachable as error:
             self._lost = True
-            if self._link.silent:  # so it was waited for: nobody tries again
+            if self._link.silent:  # so it was waited for, and is not tried again
                 raise Apart(error) from error
             raise
         return True
@@ -149,7 +149,7 @@ class RedisStore(Skips):
     def rollback(self) -> bool:
         self._link.interrupt = None
         if not self._seen_through:
-            self._held.doubt_since(self._before)  # nobody gets what was taken
+            self._held.doubt_since(self._before)  # the taken items are not delivered
         return self._seen_through
 
     def abandon(self) -> None:
@@ -214,7 +214,7 @@ class RedisStore(Skips):
             if back := skipped + records[most:]:
                 self.untake(back)
         except BaseException:
-            self._held.doubt_since(before)  # nobody gets what was taken
+            self._held.doubt_since(before)  # the taken items are not delivered
             raise
         return records[:most]
 
@@ -233,7 +233,7 @@ class RedisStore(Skips):
                 if records:
                     break  # the error will come again, and these are taken
                 raise Apart(error) from error
-            except BaseException:  # Ctrl-C: nobody gets what these lists hold
+            except BaseException:  # Ctrl-C: the items in these lists are not delivered
                 for number in range(before, self._held.number):
                     self._held.doubt(number + 1)
                 raise
@@ -323,7 +323,7 @@ class RedisStore(Skips):
         return self._held.move(records, to_back=True)
 
     def flush(self) -> None:
-        """Give back what this object holds: whoever comes next need not wait for the lease."""
+        """Give back what this object holds: the next consumer need not wait for the lease."""
         held = self._held
         try:
             numbers = sorted([*held.lists, *held.doubtful], reverse=True)

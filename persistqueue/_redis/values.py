@@ -81,7 +81,7 @@ class Values:
         record = _bare(number, 0, value)
         try:
             self._codec.decode(value)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
             if isinstance(error, Damaged):
                 self._refuse_others((value,), skips=False)
             self._set_aside(record, reason_of(error))
@@ -90,7 +90,7 @@ class Values:
         return False
 
     def refuse(self, error: Exception) -> NoReturn:
-        """Raise what a value that cannot be decoded is for whoever asked for it."""
+        """Raise the error for a value that cannot be decoded."""
         if isinstance(error, (SerializationError, ItemTooLarge)):
             raise type(error)(f"{self._where}: {error}") from error.__cause__
         if isinstance(error, PersistQueueError):
@@ -111,7 +111,7 @@ class Values:
         """Raise ``FormatError`` if another serializer wrote these, and what comes behind them."""
         codec = self._codec
         if isinstance(codec, TextCodec):
-            return  # what is no text was put by nobody who shares these keys
+            return  # no program that shares these keys has put a value that is no text
         (behind,) = self._link.ask(("LRANGE", self._held.keys.base, -SAMPLE, -1), again=True)
         rows = [*values[:SAMPLE], *reversed(behind)][:SAMPLE]
         if len(rows) > 1 and all(map(_is_text, rows)) and not any(map(codec.may_be_own, rows)):

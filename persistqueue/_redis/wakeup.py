@@ -7,7 +7,7 @@ it puts the item back, which wakes the next.  One that dies in between leaves th
 waits looks for that every few seconds.
 
 Nothing is polled over the network; what is looked at is the socket.  Room in a full queue and the
-last finished item leave no such trace: whoever waits for these is let look again now and then.
+last finished item leave no such trace: calls that wait for these look again now and then.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Tripwire:
         """Let a get look, or else pass on what it was to have; then ask for more."""
         if self.rings > self.seen:
             if getting:
-                self._link.connect()  # first: where the server is away, nobody looks
+                self._link.connect()  # first: where the server is away, there is nothing to look at
                 return True
             self.seen = self.rings
             self._ask(self._pass_on)
@@ -118,7 +118,7 @@ class Tripwire:
         self._answer_by = monotonic() + 2 * self._wait
 
     def _lost(self, error: PersistQueueError) -> None:
-        """Try again later; whoever waits goes on waiting."""
+        """Try again later; calls that wait go on waiting."""
         if self._asked is not None:
             self.rings += 1  # the answer may have been on its way
         self._asked = None
@@ -131,7 +131,7 @@ class Tripwire:
     def close(self) -> list[Command]:
         """Let go of the connection; returns what has to be done over another one.
 
-        It sees to it that nobody else waits for what this one was shown.
+        It sees to it that no other connection waits for what this one was shown.
         """
         with self._mutex:
             asked, self._asked = self._asked, None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AsyncAckBase(AsyncSQLBase[T]):
-    """What is taken is acked, or comes again; a subclass says in which database."""
+    """Items that are taken are acked, or redelivered; a subclass says in which database."""
 
     _store: AckStore
     _calls: AckCalls
@@ -60,7 +60,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
 
         Args:
             item: what ``get`` returned; if that very object is not known, an equal one.
-            id: the row's, instead of ``item``; also of an item that nobody holds.
+            id: the row's, instead of ``item``; also of an item that no consumer holds.
 
         Returns:
             the row's id; None if it was acked before, or is not known: then nothing changed,
@@ -76,7 +76,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
         return await self._finish(FAILED, item, id)
 
     async def nack(self, item: Any = NO_ITEM, id: Any = None, *, to: str = "front") -> int | None:  # noqa: A002
-        """Put an item back: somebody shall take it again.  Else as ``ack``.
+        """Put an item back, to be redelivered.  Otherwise as ``ack``.
 
         Args:
             item: as of ``ack``.

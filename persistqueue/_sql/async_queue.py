@@ -181,7 +181,7 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
 
         Args:
             item: the new item, or what ``get(raw=True)`` returned with a new ``data``.
-            id: of the row; with it, ``item`` is the new item whatever it is.
+            id: of the row; with it, ``item`` is the new item, of any type.
 
         Returns:
             the id.

@@ -71,7 +71,7 @@ _STATEMENTS = [name for name in _HOOKS if name.startswith("_SQL_")]
 
 
 class AckStatus:
-    """What the column ``status`` holds."""
+    """The values of the column ``status``."""
 
     inited = "0"
     ready = "1"
@@ -122,7 +122,7 @@ class _PutEvent(threading.Event):
 
 
 class SqlNames(Hooked):
-    """What every object on a queue's table has, for threads and for asyncio."""
+    """Names that every object on a queue's table has, for threads and for asyncio."""
 
     _HOOKS: ClassVar = _HOOKS
     _TABLE_NAME: str  # in front of the queue's name; a subclass may have its own
@@ -135,7 +135,7 @@ class SqlNames(Hooked):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "_KIND" in vars(cls):  # each of these has a table of its own, whatever its base has
+        if "_KIND" in vars(cls):  # each of these has a table of its own, other than its base
             cls._TABLE_NAME = cls._KIND.prefix
 
     @property

@@ -175,7 +175,7 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
 
         Args:
             item: the new item, or what ``get(raw=True)`` returned with a new ``data``.
-            id: of the row; with it, ``item`` is the new item whatever it is.
+            id: of the row; with it, ``item`` is the new item, of any type.
 
         Returns:
             the id.

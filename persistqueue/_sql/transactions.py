@@ -1,4 +1,4 @@
-"""What a queue's table asks of the connection beneath it: the half that knows no dialect.
+"""The connection beneath a queue's table: the half that is the same for all dialects.
 
 ``sqlitetransactions`` and ``mysqltransactions`` are the other halves.  A store is made of
 three parts: how items are finished (``sqlways``, ``sqlacks``), what all of those share
@@ -27,7 +27,7 @@ class Place(Protocol):
 
 
 class Cursor(Protocol):
-    """What a statement came to."""
+    """The result of a statement."""
 
     @property
     def rowcount(self) -> int: ...
@@ -109,7 +109,7 @@ class Transactions(Skips):
         raise NotImplementedError
 
     def _rows_beside(self, statement: str) -> list[Any]:
-        """The same beside whatever is under way; callable on any thread."""
+        """Return the rows beside the transaction that is under way; callable on any thread."""
         raise NotImplementedError
 
     def _alone(self, function: Callable[[], Any]) -> None:
@@ -157,10 +157,10 @@ class Transactions(Skips):
     # -- the rest of a store --------------------------------------------------------
 
     def abandon(self) -> None:
-        """Nobody queues for a lock."""
+        """Do nothing: there is no queue for the lock."""
 
     def hurry(self) -> None:
-        """What is waited for is a lock of somebody who is at work."""
+        """Do nothing: the lock belongs to another process, which is at work."""
 
     def flush(self) -> None:
         """Nothing is in memory only."""

@@ -48,7 +48,7 @@ def stamp_of(message: Message[Any]) -> int:
 
 
 class PooledAsyncSQLiteRunner:
-    """What ``AsyncBrokerCore`` works on: a database, opened at the first call.
+    """The broker beneath ``AsyncBrokerCore``: a database, opened at the first call.
 
     Args:
         db_path: its file.
@@ -130,7 +130,7 @@ class AsyncBrokerCore:
             return
         async for message in _selected(source, exact_timestamp, since):
             if not peek and not await source.delete(message.id):
-                continue  # somebody else has it
+                continue  # another consumer has it
             yield message.item
             if not all_messages:
                 return
@@ -175,7 +175,7 @@ class AsyncBrokerCore:
         if number is None:
             return None
         page = await self.queue(destination).browse(after=number - 1, before=number + 1)
-        if not page:  # somebody has taken it there
+        if not page:  # another consumer has taken it there
             return {"id": number, "body": None, "ts": None}
         return {"id": number, "body": page[0].item, "ts": stamp_of(page[0])}
 

@@ -1,7 +1,7 @@
 """Brokers for SimpleBroker's names: they refuse a file of its own that holds messages.
 
-Its messages are in tables that no broker of ours looks at.  Whoever changes the import and
-keeps the file would find every queue empty.
+Its messages are in tables that this package's brokers do not look at.  A program that changes the
+import and keeps the file would find every queue empty.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class _Database(BrokerDatabase):
 
 
 class SyncBroker(broker.Broker):
-    """What ``Queue`` works on."""
+    """The broker beneath ``Queue``."""
 
     _databases = _Database
 
 
 class AsyncioBroker(async_broker.AsyncBroker):
-    """What the asynchronous classes work on."""
+    """The broker beneath the asynchronous classes."""
 
     _databases = _Database

@@ -42,7 +42,7 @@ class Watcher:
                         await asyncio.to_thread(self._handler, body, stamp_of(stream.message))
                     except Exception:  # noqa: BLE001 - the next message is another one
                         warn("the handler of a watcher failed", traceback=True)
-        except Exception:  # noqa: BLE001 - nobody awaits it
+        except Exception:  # noqa: BLE001 - it is not awaited
             warn("a watcher of %r has ended", self._queue, traceback=True)
         finally:
             self.stopped.set()

@@ -4,7 +4,7 @@ Records are numbered from 0 for the oldest that was there at opening.  An engine
 raised is closed and opened again, the same object: the count that it returns then says what
 came of the call.  If that says nothing clear, or a sync failed, ``failed`` says so, and the
 next call opens it once more.  Records of a put that raised and are there all the same are
-*disowned*: given to nobody, and removed when they have become the oldest.
+*disowned*: not handed out, and removed when they have become the oldest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class HeldEngine:
     Attributes:
         name, where: what messages call it, and its path.
         tail, stored: the number of the oldest record, and the one behind the newest.
-        disowned: numbers of records that are given to nobody.
+        disowned: numbers of records that are not handed out.
         failed: why it cannot be used before it is opened anew.
         in_doubt: whether it is not known what came of a call.
     """
@@ -66,7 +66,7 @@ class HeldEngine:
         """Open the engine, or open it anew.
 
         Returns:
-            whether numbers are what they were; None if somebody else holds its records.
+            whether numbers are what they were; None if another queue holds its records.
         """
         engine = self.engine or self._make()
         if not hasattr(engine, "path"):  # a subclass that has not called the base class
@@ -98,7 +98,7 @@ class HeldEngine:
         return count
 
     def _goes_on(self, engine: StorageEngine, count: int) -> bool:
-        """See which records are there by now; False: nobody can know, or they are others."""
+        """See which records are there by now; False: that cannot be known, or they are others."""
         more = count - (self.stored - self.tail)
         tail, stored = self.tail - min(more, 0), self.stored + max(more, 0)
         if (
@@ -131,7 +131,7 @@ class HeldEngine:
             if self._knows(engine, self.tail + max(before - count, 0)):
                 return count
             self.fail("it holds other records than before")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it cannot be used now
+        except Exception as error:  # noqa: BLE001 - after any error it cannot be used now
             self.fail(str(error))
         return before
 
@@ -203,7 +203,7 @@ class HeldEngine:
             raise
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the engine; whatever it raises is an error of ours or the system's."""
+        """Call the engine; its errors become errors of this package or of the system."""
         try:
             return function(*arguments)
         except _AS_THEY_ARE:

@@ -19,12 +19,12 @@ from ..exceptions import QueueLocked
 if TYPE_CHECKING:
     from .base import StorageEngine
 
-_CLOSING = 0.3  # s that an object which nobody closed may take to let go of its lock
+_CLOSING = 0.3  # s that an object which was not closed may take to let go of its lock
 _MARK = "_held_by"  # attribute of an engine: a weak reference to the lock of its queue
 
 
 class EngineLock:
-    """What a queue holds from before its engine is opened until it is closed."""
+    """The lock that a queue holds from before its engine is opened until it is closed."""
 
     def __init__(self) -> None:
         self._lock: DirectoryLock | None = None

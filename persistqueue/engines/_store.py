@@ -104,7 +104,7 @@ class EngineStore(Cursored):
         if same:
             self._cursor.follow(old, self.state)
             gone = [record for record in self._taken if record.start.records < held.tail]
-            self._cursor.untake(gone, self._era + 1)  # removed, and nobody has got them
+            self._cursor.untake(gone, self._era + 1)  # removed, and not delivered
         else:
             self._era += self._opened
             self._cursor = Cursor(self.state, self._autosave, lambda _: False, self._cursor)
@@ -114,7 +114,7 @@ class EngineStore(Cursored):
 
     # -- a transaction --------------------------------------------------------------
 
-    def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nobody else can write
+    def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - no other object can write
         if not self._opened and not self.open():
             return False
         self._reset()
@@ -160,7 +160,7 @@ class EngineStore(Cursored):
         return None
 
     def _next_number(self) -> int:
-        """Return the number of the next record to read that is somebody's."""
+        """Return the number of the next record to read that is not disowned."""
         cursor, disowned = self._cursor, self._held.disowned
         while disowned and cursor.read.records in disowned:
             cursor.skip(cursor.read, _place(cursor.read.records + 1))
@@ -222,7 +222,7 @@ class EngineStore(Cursored):
         self._remove()
 
     def _sync_new(self) -> None:
-        """Make what was appended safe; if that fails, it is nobody's."""
+        """Make the appended records safe; if that fails, they are disowned."""
         self._unflushed = True
         try:
             self._held.sync()
@@ -345,9 +345,9 @@ class EngineStore(Cursored):
         self._held.abandon()
 
     def hurry(self) -> None:
-        """What is waited for is a lock of somebody who is at work."""
+        """Do nothing: the lock belongs to another process, which is at work."""
 
-    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - all that wait are told
         return False
 
     def probe(self) -> tuple[int, bytes] | None:

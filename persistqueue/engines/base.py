@@ -32,7 +32,7 @@ class StorageEngine(ABC):
     process or another, raises ``QueueLocked``.  It is the engine's path that counts, if that
     is not the queue's.
 
-    Methods raise ``OSError`` or an error of ``persistqueue.exceptions``; whatever else they
+    Methods raise ``OSError`` or an error of ``persistqueue.exceptions``; any other error that they
     raise arrives at the queue's caller as ``EngineError``.
 
     Args:
@@ -112,7 +112,7 @@ class StorageEngine(ABC):
 def beside(path: str) -> str:
     """Return where a file is written that will replace the one at ``path``.
 
-    What a crash left there is thrown away, so it is no name that somebody gives a queue.
+    What a crash left there is thrown away, so it is no name for a queue.
     """
     return f"{path}.persistqueue-new"
 

@@ -32,7 +32,7 @@ _FAILURES = (Exception, asyncio.CancelledError)
 
 
 class CoroutineEngine(Protocol):
-    """What aiodiskqueue asks of an engine: ``FifoStorageEngine``."""
+    """The methods that aiodiskqueue asks of an engine: ``FifoStorageEngine``."""
 
     async def initialize(self) -> Any:
         """See that items can be stored."""
@@ -53,7 +53,7 @@ def from_coroutines(engine_class: Callable[[Path], CoroutineEngine]) -> Recipe:
     ``Queue(path, engine=from_coroutines(TheirEngine))``.  The queue's serializer must be
     pickle.  A call of the class that fails leaves nothing half done as long as this process
     lives; what the class itself does not promise (all items of a ``put_many`` or none, whole
-    files after a kill) nobody else can promise for it.
+    files after a kill) no other code can promise that.
 
     Args:
         engine_class: takes a ``pathlib.Path``; has the coroutines ``initialize``,
@@ -69,7 +69,7 @@ class Adapter(StorageEngine):
 
     Items can be added and removed one by one only, so several may get half of the way.  What
     came of a call that failed is looked up (``fetch_all``).  Items of an append that failed
-    are hidden: nobody is given them, and they are removed as soon as they are the oldest.
+    are hidden: they are never handed out, and are removed as soon as they are the oldest.
     Where a removal got half of the way the rest is hidden likewise.  What is hidden is known
     to this object alone: another one, after a crash, finds such items again.
     """
@@ -184,7 +184,7 @@ class Adapter(StorageEngine):
         same = len(stored) == self._next - self._first and all(
             stored[number - self._first] == record for number, record in self._hidden.items()
         )
-        if not same:  # somebody else was here
+        if not same:  # another program was here
             self._hidden = {}
         self._next = self._first + len(stored)
         shown = enumerate(stored, self._first)
@@ -244,7 +244,7 @@ class Adapter(StorageEngine):
             raise EngineError(f"{self.path} is not open; open the queue again")
         told = SimpleQueue[BaseException | None]()
         self._loop.call_soon_threadsafe(self._start, act, args, told)
-        error = told.get()  # whoever is interrupted here finds out by ``close`` and ``open``
+        error = told.get()  # a caller that is interrupted here finds out by ``close`` and ``open``
         if isinstance(error, asyncio.CancelledError):
             raise EngineError(f"{self.path}: {self._shown_as} cancelled itself") from error
         if error is not None:

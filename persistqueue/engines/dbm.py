@@ -39,7 +39,7 @@ _GNU = frozenset({0x13579ACE, 0x13579ACD, 0x13579ACF, 0x13579AD0, 0x13579AD1})
 
 
 class Mapping(Protocol):
-    """What the engine asks of a key-value file."""
+    """The methods that the engine asks of a key-value file."""
 
     def get(self, key: bytes) -> bytes | None: ...
 

@@ -1,6 +1,6 @@
-"""Unpickling of plain values: whatever would call into a class is refused.
+"""Unpickling of plain values: a pickle that would call into a class is refused.
 
-A file that somebody else could write must not run code when an engine opens it; what the
+A file that another user could write must not run code when an engine opens it; what the
 items in it may do is the serializer's affair.
 """
 

@@ -1,6 +1,6 @@
 """Serializers whose ``dump`` or ``load`` is a coroutine function.
 
-An item is encoded on the event loop of whoever puts it.  Everything else (``info``, and
+An item is encoded on the event loop of its caller.  Everything else (``info``, and
 decoding) happens on the store's thread, where each coroutine runs to its end in a loop of
 its own: it must not use anything that belongs to another loop.
 """
@@ -24,7 +24,7 @@ class Unawaited(TypeError):
 
 
 def refuse_coroutine(result: Any) -> None:
-    """Raise ``Unawaited`` for a coroutine that nobody would await."""
+    """Raise ``Unawaited`` for a coroutine that would not be awaited."""
     if isinstance(result, CoroutineType):
         result.close()
         raise Unawaited(

@@ -14,7 +14,7 @@ The HMAC is that of the purpose, a NUL, the id's length, the id and the payload.
 purpose is the inner serializer's name: bytes that were signed as JSON are not a pickle.
 
 The checksum tells rust from forgery without the key: what fits its checksum and was
-signed with a key that is not known here is somebody's whole item, and stays stored.
+signed with a key that is not known here is another program's whole item, and stays stored.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Signed:
 def signed(inner: Any, key: bytes | Mapping[str, bytes], *, current: str | None = None) -> Signed:
     """Return a serializer that signs each record, and decodes none without a good signature.
 
-    The signature is HMAC-SHA256.  Whoever has not the key can neither write items nor change
+    The signature is HMAC-SHA256.  Without the key, no program can write items or change
     them; he can still delete, repeat or move whole records, from one queue to
     another with the same key, too.
 

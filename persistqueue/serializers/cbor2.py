@@ -88,5 +88,5 @@ def _length(data: bytes) -> int:
 
 
 _PAIR = b"\x82"
-_MARK = b"\x48" + os.urandom(8)  # eight bytes that nobody else writes
+_MARK = b"\x48" + os.urandom(8)  # eight bytes that no other program writes
 _BEHIND = "bytes are left behind the value"

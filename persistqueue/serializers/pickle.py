@@ -47,7 +47,7 @@ def load_all(bytes_value: bytes) -> Any:
 class Stream:
     """Bytes as a stream in which an unpickler can look ahead: then it tells where it stopped.
 
-    ``pickle.loads`` does not say so, and takes whatever stands behind the pickle.
+    ``pickle.loads`` does not say so, and ignores bytes behind the pickle.
     """
 
     __slots__ = ("_data", "at")

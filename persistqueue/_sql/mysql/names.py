@@ -64,11 +64,11 @@ class MySQLConn:
 
 
 class AsyncMysqlQueueNames(AsyncSqlQueueNames):
-    """What MySQL queues for asyncio have."""
+    """Names that MySQL queues for asyncio have."""
 
 
 class MysqlQueueNames(SqlQueueNames):
-    """What MySQL queues for threads have."""
+    """Names that MySQL queues for threads have."""
 
     _HOOKS: ClassVar = {**SqlQueueNames._HOOKS, "_new_db_connection": "Pass connect_options=."}
 

@@ -168,7 +168,7 @@ class Database:
         )
         return SQLiteFailed(
             f"{name} was removed or replaced while it was in use: what this call was to store is "
-            f"in a file that nobody else reads, or nowhere{why}"
+            f"in a file that no other process reads, or nowhere{why}"
         )
 
     def beside(self, function: Callable[[sqlite3.Connection], R], table: str) -> R:
@@ -214,8 +214,8 @@ class Database:
         while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             if monotonic() >= until:
                 warn(
-                    "%s: shrunk, but somebody is still reading what was there before: the space "
-                    "is free when he is done and somebody writes, or shrinks it again",
+                    "%s: shrunk, but another connection still reads the old content: the space "
+                    "is free when that has ended and the database is written or shrunk again",
                     self.path,
                 )
                 break
@@ -251,7 +251,7 @@ class Database:
             self._doubtful = False
 
     def commit(self, connection: sqlite3.Connection) -> None:
-        """Commit; where readers are in the way, wait for them, as nobody else can.
+        """Commit; where readers are in the way, wait for them: no other place can.
 
         Raises:
             SQLITE_ERRORS: the transaction is still there, or was undone.
@@ -316,7 +316,7 @@ class Database:
     def _check_length(self, connection: sqlite3.Connection) -> None:
         """See that the last page is whole: SQLite would read what is missing as zeros.
 
-        What somebody else is just writing may look like that, but once.
+        A page that another process is just writing may look like that, but only once.
 
         Raises:
             QueueCorrupt: it is not.
@@ -402,8 +402,8 @@ def _create_private(path: str) -> None:
 def refuse_no_file(path: str) -> None:
     """Refuse what is no regular file in the place of one of the database's files.
 
-    SQLite would wait for ever for somebody to open the other end of a pipe, and follow a
-    link to somebody's file.
+    SQLite would wait for ever for another process to open the other end of a pipe, and follow a
+    link to another file.
 
     Raises:
         OSError: that.
@@ -422,11 +422,12 @@ def refuse_no_file(path: str) -> None:
 def _save_log(connection: sqlite3.Connection, path: str) -> None:
     """Copy what is in a log whose name is gone into the database.
 
-    Only where everybody who has the database open uses this log: nobody else has written.
+    Only where all processes that have the database open use this log: then no other one has
+    written.
     """
     connection.execute("PRAGMA busy_timeout=1000")
     if connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
-        warn("%s: somebody is reading: what is in the log that is gone stays there", path)
+        warn("%s: another connection is reading: the content of the removed log stays there", path)
         return
     with contextlib.suppress(OSError):  # of that log; those who have it open notice
         os.unlink(f"{path}-shm")
@@ -462,7 +463,7 @@ def uri_of(path: str, how: str) -> str:
 
 
 def close_quietly(connection: Any) -> None:
-    """Close a connection; what SQLite still has to say interests nobody."""
+    """Close a connection, and ignore the errors of closing."""
     try:
         connection.close()
     except SQLITE_ERRORS as error:

@@ -21,7 +21,7 @@ _READ = "Override __getitem__, __contains__, keys, values and items."
 
 
 class DictNames(SqliteNames):
-    """What a dict in an SQLite database has of a queue.  There is no order to take from."""
+    """Names of queues that a dict in an SQLite database has, too; it has no order to take from."""
 
     _TABLE_NAME = "dict"
     _KEY_COLUMN = "key"

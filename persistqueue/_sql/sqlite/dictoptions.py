@@ -1,4 +1,4 @@
-"""What ``PDict`` and ``AsyncPDict`` have in common: arguments and encoding."""
+"""Arguments and encoding that ``PDict`` and ``AsyncPDict`` share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the SQLite classes raise: our errors, which are ``sqlite3``'s or a serializer's, too.
+"""Errors of the SQLite classes: the package's own, which are ``sqlite3``'s or a serializer's, too.
 
 persist-queue lets the errors of ``sqlite3`` and of the serializer through, and programs catch
 them.  So each error here has two bases: ours, which says what to do, and the one that
@@ -191,7 +191,7 @@ _DESCRIPTORS = 4  # that SQLite needs at once: the database, its log and index, 
 
 
 def is_busy(error: SqliteError) -> bool:
-    """Return whether somebody else held a lock."""
+    """Return whether another connection held a lock."""
     return str(error).startswith(_BUSY)
 
 

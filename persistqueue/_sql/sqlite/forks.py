@@ -2,7 +2,7 @@
 
 SQLite keeps its locks in the process's memory, where a child would take them for its own.
 So the gate holds a fork up until nothing is under way, closes every connection, and lets
-nobody begin before it is over.  Both sides open again at their next call.  What was in the
+no call begins before it is over.  Both sides open again at their next call.  What was in the
 middle of a call all the same (the thread that forks, or one that takes too long) is refused
 to the child for good.
 """
@@ -31,14 +31,14 @@ _NAP = 0.001  # s between two looks whether a fork may begin, or is over
 
 
 class Suspended(Protocol):
-    """What has connections open."""
+    """A store that has connections open."""
 
     @property
     def database(self) -> Database:
-        """What they are open on."""
+        """The database that they are open on."""
 
     def suspend(self) -> None:
-        """Close what nobody is using."""
+        """Close the connections that are not in use."""
 
 
 class Gate:
@@ -100,7 +100,7 @@ class Gate:
         """Close what this process has open of a database whose files are gone; False: it is in use.
 
         SQLite shares what it knows of a log among all connections of a process.  One that is
-        opened beside another whose log is gone would write where nobody else reads.
+        opened beside another whose log is gone would write where no other process reads.
         """
 
         def is_gone(other: Database) -> bool:
@@ -116,7 +116,7 @@ class Gate:
         return True
 
     def before_fork(self) -> None:
-        """Wait until nobody is at work, and close what is open."""
+        """Wait until no call is under way, and close the connections."""
         me, end = threading.get_ident(), monotonic() + _FORK_PATIENCE
         with self._mutex:
             self._forking.add(me)
@@ -136,7 +136,7 @@ class Gate:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Let everybody go on."""
+        """Let all calls go on."""
         with self._mutex:
             self._forking.discard(threading.get_ident())
 

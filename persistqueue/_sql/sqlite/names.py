@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class AsyncSqliteNames(AsyncSqlQueueNames):
-    """What objects in an SQLite database have, for asyncio."""
+    """Names that objects in an SQLite database have, for asyncio."""
 
     _hops: SqliteHops
 
@@ -29,7 +29,7 @@ class AsyncSqliteNames(AsyncSqlQueueNames):
 
 
 class SqliteNames(SqlQueueNames):
-    """What objects in an SQLite database have, for threads.
+    """Names that objects in an SQLite database have, for threads.
 
     Any thread may use any object, whatever the argument ``multithreading`` says.
     """

@@ -5,9 +5,9 @@ A backup that copies the file does that, or a look at its header, in the process
 Another process that then closes the database takes itself for the last one: it copies the log
 into the database and removes it, and what is committed to it from then on is nowhere.
 
-So the names are looked up after each commit, before anybody is told of it.  That is not all:
+So the names are looked up after each commit, before a caller is answered.  That is not all:
 what is committed while the other process copies the log would be lost, too, and the name is
-still there.  But as long as that takes it holds the lock that nobody can have beside others;
+still there.  But as long as that takes it holds the lock that excludes all others;
 where the system can be asked who holds a lock, it is asked, and that closes the gap.
 
 No file of a database is opened here, nor anywhere else beside SQLite, while this process may
@@ -151,7 +151,7 @@ class OpenFiles:
         return self.moved() or log
 
     def only_log_is_gone(self) -> bool:
-        """Return whether everybody who has the database open still writes to the same log."""
+        """Return whether all processes that have the database open still write to the same log."""
         return bool(self._elsewhere(self._log)) and not self.lost()
 
     @staticmethod
@@ -163,7 +163,7 @@ class OpenFiles:
     def left_alone(self, connection: sqlite3.Connection) -> Iterator[None]:
         """Keep SQLite from tidying up when a connection is closed whose log is gone.
 
-        If nobody else had the database open, it would copy that log into it, over what others
+        If no other process had the database open, it would copy that log into it, over what others
         have written meanwhile, and remove the log that the name leads to now: a dead process's,
         say, with all that was committed to it.  (Where the database itself was replaced, SQLite
         sees that.)
@@ -175,7 +175,7 @@ class OpenFiles:
             fd = os.open(self._database[0], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
             try:
                 until = monotonic() + _PATIENCE
-                while not _share(fd) and monotonic() < until:  # somebody tidies up just now
+                while not _share(fd) and monotonic() < until:  # another process tidies up just now
                     time.sleep(_NAP)
                 yield
             finally:
@@ -184,7 +184,7 @@ class OpenFiles:
         yield
 
     def glance(self) -> tuple[int, bytes] | None:
-        """Return a descriptor, and what stands at its start until somebody commits."""
+        """Return a descriptor, and the bytes at its start, which the next commit changes."""
         fds = self._opened(self._index) if self._index is not self._database else []
         try:
             return (fds[0], _start_of(fds[0])) if fds else None

@@ -87,7 +87,7 @@ class Spare:
     def step_aside(self) -> None:
         """Commit what its own thread has left open, when this very thread wants the lock.
 
-        persist-queue's objects have one connection, unless several threads use them: whatever
+        persist-queue's objects have one connection, unless several threads use them: anything that
         a call of the queue commits is committed with it.
         """
         connection = self._connection

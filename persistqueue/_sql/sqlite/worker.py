@@ -2,7 +2,7 @@
 
 aiosqlite runs one function at a time on a thread of its own, each for a future, and its
 thread dies when it answers a future whose loop is closed.  So it never gets a loop's
-future: whoever waits for a function is told by the function itself.  The thread is made a
+future: a function tells its own caller that it is over.  The thread is made a
 daemon, so that a program that forgets to close its queue ends as if it had not; with
 aiosqlite 0.22 it would hang.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class _Nobody:
-    """Stands where aiosqlite expects a future: whatever becomes of it, nobody hears."""
+    """Stands where aiosqlite expects a future, and ignores the result."""
 
     def get_loop(self) -> _Nobody:
         """Return what is called in place of an event loop."""
@@ -135,7 +135,7 @@ def _work(job: list[Callable[[], Any]]) -> None:
     """Do a job and hold on to nothing: aiosqlite keeps what it ran until the next one."""
     try:
         job.pop()()
-    except Exception:  # noqa: BLE001 - the next job is somebody else's
+    except Exception:  # noqa: BLE001 - the next job belongs to another caller
         warn("work on a queue's thread failed", traceback=True)
 
 
@@ -147,7 +147,7 @@ def _answer(future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
         outcome = function()
     except BaseException as error:  # noqa: BLE001 - its caller raises it
         outcome, failed = error, True
-    with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the loop was closed, and the caller is gone
         future.get_loop().call_soon_threadsafe(_settle, future, outcome, failed)
     del outcome, future  # a cycle, if it is an error
 

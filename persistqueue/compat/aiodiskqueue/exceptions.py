@@ -1,4 +1,4 @@
-"""What aiodiskqueue's ``Queue`` raises; each is an error of this package and of asyncio too."""
+"""Errors of aiodiskqueue's ``Queue``; each is an error of this package and of asyncio too."""
 
 from __future__ import annotations
 

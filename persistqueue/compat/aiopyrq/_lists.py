@@ -1,4 +1,4 @@
-"""What ``Queue`` and ``UniqueQueue`` have in common: their consumers' lists."""
+"""The consumers' lists that ``Queue`` and ``UniqueQueue`` share."""
 
 from __future__ import annotations
 

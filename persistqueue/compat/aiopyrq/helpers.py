@@ -1,4 +1,4 @@
-"""What aio-py-rq has under this name."""
+"""Classes that aio-py-rq has under this name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class NotEnoughSyncedSlavesError(NotEnoughReplicas):
-    """What the call did is stored, but too few replicas have confirmed it in time."""
+    """The call is done and stored, but too few replicas have confirmed it in time."""
 
 
 async def wait_for_synced_slaves(redis: Any, count: int, timeout: int) -> None:

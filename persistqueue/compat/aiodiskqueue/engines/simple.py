@@ -17,7 +17,7 @@ from .base import ReadyMade
 class _ItemsInAList(_PickledList):
     """Reads a pickled list of items, too; writes it as its base does, at the first change.
 
-    Such a list is one pickle, so reading it makes the items, whatever they do.
+    Such a list is one pickle, so reading it makes the items, and runs their code.
     """
 
     def _parse(self, data: bytes) -> list[bytes]:
@@ -56,7 +56,7 @@ class _PickleSequence(_PickledList):
             try:
                 for _ in pickletools.genops(stream):  # runs nothing of it
                     pass
-            except Exception:  # noqa: BLE001 - whatever it says, no pickle is here
+            except Exception:  # noqa: BLE001 - after any error: no pickle is here
                 self._keep(start, len(records))
                 break
             records.append(data[start : stream.tell()])
