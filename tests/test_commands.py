@@ -201,6 +201,23 @@ def test_check_knows_no_engine_and_says_so(path: Path, capsys: pytest.CaptureFix
     assert (1, True) == (status, "no queue or dict is in it" in text)
 
 
+@pytest.mark.parametrize("name", ["check", "repair", "peek"])
+def test_a_database_of_a_newer_version_is_left_alone(
+    name: str, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its rows may mean something else."""
+    with SQLiteQueue(path) as q:
+        q.put("item")
+    with closing(sqlite3.connect(path / "data.db")) as connection, connection:
+        connection.execute("CREATE TABLE persistqueue_format (version)")
+        connection.execute("INSERT INTO persistqueue_format VALUES (2)")
+        connection.execute("UPDATE queue_default SET data = x'80'")
+    before = everything(path)
+    status, text = command(capsys, name, path)
+    assert (1, True, False) == (status, "newer version" in text, "row 1" in text)
+    assert before == everything(path)
+
+
 def test_check_of_an_endless_age(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A time that no clock has shown is no age, and never makes JSON that is none."""
     with SQLiteQueue(path) as q:
@@ -586,6 +603,14 @@ def test_peek_stops_at_damage(path: Path, capsys: pytest.CaptureFixture[str]) ->
     damage(path / "q00001", 30)
     status, text = command(capsys, "peek", path, "-n", 99)
     assert (1, True) == (status, "q00001, byte 0" in text)
+
+
+def test_peek_says_that_info_is_missing(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Items without it are no empty queue."""
+    fill(path)
+    (path / "info").unlink()
+    status, text = command(capsys, "peek", path)
+    assert (1, True) == (status, "info: it is missing" in text)
 
 
 def test_peek_of_a_database_that_is_none(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -241,6 +241,24 @@ def test_a_new_target_is_of_the_kind_of_the_source(cls: Any, wanted: str, tmp_pa
         assert list(wanted) == q.get_many(9, timeout=0)
 
 
+@pytest.mark.parametrize("name", ["json", "msgpack", "cbor2"])
+@pytest.mark.parametrize(
+    "cls", [engines.SQLiteEngine, engines.DbmEngine, engines.PickledListEngine]
+)
+def test_the_serializer_of_an_engines_file_is_recognised(
+    cls: Any, name: str, tmp_path: Path
+) -> None:
+    """And a new target has the same one; a target that is there is written with its own."""
+    serializer = getattr(serializers, name)
+    for place in "src", "dst":
+        with Queue(tmp_path / place, engine=cls, serializer=serializer) as q:
+            q.put(place)
+    assert 0 == command("move", tmp_path / "src", tmp_path / "dst")[0]
+    assert 0 == command("move", tmp_path / "dst", f"file:{tmp_path}/new")[0]
+    with Queue(tmp_path / "new", serializer=serializer) as q:
+        assert ["dst", "src"] == q.get_many(9)
+
+
 @pytest.mark.parametrize("cls", [SQLiteAckQueue, MySQLAckQueue])
 def test_held_and_failed_items_stay_and_are_counted(
     cls: Any, place: Callable[..., Place], tmp_path: Path

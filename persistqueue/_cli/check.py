@@ -1,9 +1,9 @@
-"""see whether a queue is whole: what is in it, how much, how old, and what is damaged
+"""see whether a queue is whole: its items, their number and age, and all damage
 
 Takes no lock, changes nothing and runs no item's pickle; a writer may go on. Works on a
 file queue's directory, on an SQLite database of queues and dicts, and on a
 directory that holds one. Records of pickle with a checksum are checked against it; others
-are walked through. Whether what is whole can be loaded here (its classes may be gone), only
+are walked through. Whether a whole item can be loaded here (its class may be gone), only
 --load tries, which runs the code of pickles. Exit status: 0 if everything can be read, 1 if not.
 """
 
@@ -49,7 +49,7 @@ _NOT_LOADED = (
     "whole, but it cannot be loaded here ({}); it is no damage: when it is next, set_aside() or "
     "repair --set-aside 1 gets past it"
 )
-_IN_USE = "somebody uses it: this is how it was a moment ago"
+_IN_USE = "another process uses it: this is how it was a moment ago"
 
 
 class BadRow(NamedTuple):
@@ -67,7 +67,7 @@ class BadRow(NamedTuple):
 
 
 class Check(NamedTuple):
-    """How thorough a check is, and with what.
+    """How thorough a check is.
 
     Attributes:
         serializer: None: recognised by what is stored.
@@ -160,7 +160,7 @@ def _load(place: Place, stretch: Stretch) -> str:
     chunk, _, offset = stretch.start
     try:
         place.reader.decode(chunk, offset, None)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
         return reason_of(error)
     return ""
 

@@ -1,8 +1,8 @@
-"""The two ends of a move or a copy, whatever they are stored in.
+"""The two ends of a move or a copy: what every backend has to do for it.
 
-A source is read batch by batch and finishes batches by their *place*; a place names the very
-items, so that what is put or taken meanwhile changes nothing.  A target stores a batch and, in
-the same transaction, its number: so it is known what became of a batch whose mover was killed.
+A source is read batch by batch and finishes batches by their *place*.  A place names the very
+items of a batch, so other puts and gets meanwhile change nothing.  A target stores a batch and its
+number in one transaction: after a kill, the number says whether the batch is stored.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 Stored = TypeVar("Stored")  # an item as a target stores it
 BATCH_BYTES = 8 * 1024 * 1024  # of the items of a batch, as they are stored
-MOST_ITEMS = 1000  # in a batch: what one call of Redis takes
-LONGEST = 1 << 62  # bytes of an item: whatever could be put can be moved
+MOST_ITEMS = 1000  # in a batch: as many as one call of Redis takes
+LONGEST = 1 << 62  # bytes of an item: any item that was put can be moved
 
 
 class Carried(NamedTuple):
@@ -64,9 +64,9 @@ class End:
     Attributes:
         shown: its name, for messages.
         identity: equal for two names of one queue.
-        key: what a journal calls it.
+        key: its name in a journal.
         directory: where a journal may be; None for a server.
-        kind: what the queue promises: order, priority, uniqueness.
+        kind: order, priority and uniqueness of the queue.
         serializer: of its items; None for text in Redis.
     """
 
@@ -86,7 +86,7 @@ class End:
         """Remove the notes of a move."""
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the queue."""
         if self._shell is not None:
             self._shell.close()
 
@@ -105,7 +105,7 @@ class Source(End, ABC):
     """The end that items come from.
 
     Attributes:
-        by_age: read in the order of the puts, whatever the order of the queue is.
+        by_age: read in the order of the puts, not in that of the queue.
     """
 
     by_age = False
@@ -149,14 +149,14 @@ class Target(End, ABC, Generic[Stored]):
 
     @abstractmethod
     def encode(self, carried: Carried) -> Stored:
-        """Return an item as it is stored, with what stands beside it."""
+        """Return an item as it is stored, with the other columns of its row."""
 
     @abstractmethod
     def decode(self, stored: Stored) -> Any:
         """Return the item that comes out again."""
 
     def note(self, stored: Sequence[Stored]) -> Place | None:  # noqa: ARG002 - few need one
-        """Return what the journal is to keep, so that ``has`` can tell."""
+        """Return a note for the journal, if ``has`` needs one."""
         return None
 
     @abstractmethod
@@ -187,7 +187,7 @@ def in_transaction(shell: ThreadShell, act: Callable[[], R]) -> R:
 
 
 def digest(data: bytes | str) -> str:
-    """Return what tells an item's stored bytes (or text) from others."""
+    """Return a digest of an item's stored bytes (or text)."""
     raw = data if isinstance(data, bytes) else str(data).encode("utf-8", "surrogatepass")
     return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
 
@@ -206,7 +206,7 @@ def within(sizes: Iterable[int]) -> int:
 def still_there(expected: Sequence[str], found: Sequence[str]) -> int:
     """Return how many items of a batch stand at the front of a queue.
 
-    Consumers take from the front: what is left of a batch is its end.
+    Consumers take from the front, so the end of a batch is left.
     """
     for gone in range(len(expected)):
         left = expected[gone:]

@@ -130,7 +130,9 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
             return max(gone, 0) if state.tail < end or not resumed else 0
 
         gone = self._do(act)
-        self._run(call.sync())  # a loss of power could bring back what the journal forgets
+        self._run(
+            call.sync()
+        )  # else a loss of power could bring items back that the journal forgets
         return gone
 
     def _same(self, regions: list[list[Any]], tail: Position) -> bool:
@@ -165,7 +167,7 @@ class _RecordTarget(_FileEnd[S], Target[bytes]):
 
 
 class FileTarget(_RecordTarget[ChunkFileStore]):
-    """A file queue, whose ``info`` says which batch of a move it has; made if need be."""
+    """A file queue, whose ``info`` names the last batch of a move; made if need be."""
 
     def __init__(self, name: Name, found: Candidate, source: Source) -> None:
         path, serializer = found.path, name.serializer
@@ -280,7 +282,7 @@ class EngineSource(_FileEnd[EngineStore], Source):
 
 
 class EngineTarget(_RecordTarget[EngineStore]):
-    """A queue in an engine's file: what it holds at a place says whether a batch is stored."""
+    """A queue in an engine's file: its records say whether a batch is stored."""
 
     def __init__(self, name: Name, found: Candidate, source: Source) -> None:
         super().__init__(name, found, *_engine_store(name, found, source.default))

@@ -1,15 +1,15 @@
 """move all items of a queue into another one, of any kind
 
 SRC and DST are paths, or file:DIRECTORY, sqlite:PATH?name=NAME, redis://HOST/DB?name=NAME or
-mysql://USER@HOST/DATABASE?name=NAME; what kinds of queues they are is looked at. SRC has to be
-there. A DST that is not there is made, of the kind of SRC where there is one. A URL may end with
+mysql://USER@HOST/DATABASE?name=NAME. The kind of each queue is recognised. SRC has to be there.
+A DST that is not there is made, of the kind of SRC where possible. A URL may end with
 ?serializer=pickle, json, msgpack, cbor2 or module:object. A password that is not in the URL is
 taken from PERSISTQUEUE_PASSWORD, of DST from PERSISTQUEUE_TARGET_PASSWORD if that is set.
 
-An item is in DST before it leaves SRC, so at every moment it is in one of them, at least. What
-was interrupted, however hard, goes on when the same command is given again, and no item is moved
-twice, whatever was put into SRC or taken from DST meanwhile. Stop the consumers of SRC first.
-What they hold stays there, as what has failed does: the last line says how much that is.
+An item is in DST before it leaves SRC, so at every moment it is in one of them, at least. After an
+interruption (kill -9, too) the same command goes on, and no item is moved twice, even if others
+put into SRC or took from DST meanwhile. Stop the consumers of SRC first. Items that they hold stay
+there, and failed items too: the last line counts them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 COPY = """copy all items of a queue into another one, of any kind, and leave the first as it is
 
-Everything is as of move, but SRC keeps its items, and nothing is written there. What consumers
-hold is copied, too: nobody holds it in DST. What has failed is not. A queue in a database is
-copied as it was at one moment. (Until version 2.0 this command emptied SRC: that is move now.)
+It works like move, but SRC keeps its items, and nothing is written there. Items that consumers
+hold are copied, too, and wait in DST; failed items are not. A queue in a database is copied as it
+was at one moment. (Until version 2.0 this command emptied SRC: that is move now.)
 """
 _BATCH = 500
 
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, *, moves: bool) -> int:
         target = stack.enter_context(closing(open_target(name, source)))
         if target.is_same(source):
             raise _one_queue(source, name)
-        source.by_age = target.kind.newest_first  # what was put last is to be taken first
+        source.by_age = target.kind.newest_first  # the newest item is to be taken first
         path = arguments.journal or journal_of(source, target, moves=moves)
         journal = stack.enter_context(closing(Journal(path)))
         most = min(arguments.batch, MOST_ITEMS)
@@ -93,7 +93,7 @@ def _one_queue(source: Source, name: Name) -> ValueError:
 
 
 def _say_what_changes(source: Source, target: Target[Any]) -> None:
-    """Print what the target does not keep."""
+    """Print which properties of the source are lost."""
     kept, lost = target.kind, []
     if source.kind.priority and not kept.priority:
         lost.append("the priorities, but for the order")

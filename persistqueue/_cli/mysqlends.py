@@ -54,7 +54,7 @@ class MysqlTarget(SqlTarget):
     session: str
 
     def is_same(self, other: End) -> bool:
-        """Return whether a source is this table, by whatever name its server is reached."""
+        """Return whether a source is this table, also under another name of the server."""
         if not isinstance(other, MysqlSource):
             return False
         (holder,) = other.rows("SELECT IS_USED_LOCK(%s)", (self.session,))[0]

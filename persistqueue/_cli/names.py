@@ -1,4 +1,4 @@
-"""Arguments of the command line: names of queues and serializers, numbers."""
+"""Names of queues and serializers, as users write them on the command line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def add_path(parser: argparse.ArgumentParser) -> None:
         "--serializer",
         metavar="NAME",
         help="pickle, json, msgpack, cbor2, signed, or module:object for one of your own, which "
-        "is imported and called; without it, it is recognised by what is stored",
+        "is imported and called; by default it is recognised by the stored items",
     )
     parser.add_argument(
         "--max-item-bytes",
@@ -55,7 +55,7 @@ def add_path(parser: argparse.ArgumentParser) -> None:
 
 
 def counting_from(least: int) -> Callable[[str], int]:
-    """Return what makes a whole number of an argument, ``least`` or more."""
+    """Return a function that reads a whole number, ``least`` or more, from an argument."""
 
     def number(text: str) -> int:
         if (value := int(text)) < least:
@@ -98,7 +98,7 @@ def _imported(name: str) -> Serializer:
 
 
 def usable(shown: str, found: Known | None) -> Serializer:
-    """Return a serializer that was recognised by what is stored.
+    """Return a serializer that was recognised by the stored items.
 
     Raises:
         ValueError: none was, or it needs a key.
@@ -173,7 +173,7 @@ def parsed(text: str, passwords: Sequence[str] = (PASSWORD,)) -> Name:
 
 
 def _server(text: str, url: str, passwords: Sequence[str]) -> tuple[str, str | None, str]:
-    """Return a server's URL with its password, the name of a queue, and what to show."""
+    """Return a server's URL with its password, the name of a queue, and the URL to show."""
     scheme, netloc, path, _, _ = urlsplit(url)
     parts, queue = path.strip("/").split("/"), None
     if scheme == "unix":

@@ -1,7 +1,7 @@
 """show the next items without taking them
 
 Items are decoded to be shown. A pickle may run any code while it is decoded: use --raw for a
-queue from somebody you do not trust. Takes no lock and changes nothing; items that a
+queue that you do not trust. Takes no lock and changes nothing; items that a
 consumer has in hand at this moment are shown, too, if they are not finished.
 """
 

@@ -95,7 +95,7 @@ def place_of(
 
 
 def _framing_of(serializer: Known) -> Framing:
-    """Return what finds records in chunks; signatures are checked where there is a key."""
+    """Return the framing of a queue's chunks; it checks signatures where there is a key."""
     if serializer == "signed":
         return SignedFraming(None)
     if isinstance(serializer, Signed):

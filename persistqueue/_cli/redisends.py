@@ -60,7 +60,7 @@ class RedisEnd(End):
         self.key = f"{self._label} {self._keys.base}"
 
     def _server(self) -> object:
-        """Return what tells the server from others, by whatever name it is reached."""
+        """Return the identity of the server, which is the same under each of its names."""
         try:
             (info,) = self._ask(("INFO", "server"))
         except ServerRefused:  # this user may not ask
@@ -91,9 +91,9 @@ class RedisEnd(End):
 
 
 class RedisSource(RedisEnd, Source):
-    """A list that is read from its old end; of a copy, behind the lists of what is held."""
+    """A list that is read from its old end; of a copy, behind the lists of held items."""
 
-    default = pickle  # text in Redis says nothing of what a program puts elsewhere
+    default = pickle  # text in Redis does not say how a program stores items elsewhere
 
     def __init__(self, name: Name, found: Found, *, moves: bool) -> None:
         super().__init__(name, found)
@@ -103,7 +103,7 @@ class RedisSource(RedisEnd, Source):
         self._lists = [keys.base] if moves else [*self._held(), keys.front, keys.base]
 
     def _held(self) -> list[str]:
-        """Return the lists of what consumers hold, the oldest first."""
+        """Return the lists of items that consumers hold, the oldest first."""
         (flat,) = self._ask(("HGETALL", self._keys.timeouts))
         return [name.decode() for _, name in sorted(zip(flat[1::2], flat[::2], strict=True))]
 
@@ -239,7 +239,7 @@ def _found(name: Name) -> list[Found]:
 
 
 def _base_of(name: Name, *, native: bool) -> str:
-    """Return what a queue's keys begin with."""
+    """Return the beginning of all keys of a queue."""
     assert name.queue is not None
     return native_base(name.queue) if native else name.queue
 

@@ -1,13 +1,13 @@
-"""save what can be read, and put the rest aside
+"""save all whole items, and put the rest aside
 
 Deletes nothing: damaged bytes of a file queue are copied to files named *.corrupt-<time>,
 damaged rows of a database are moved to the table corrupt:<table>. The order of the items
 stays. Takes the queue's lock; stop the programs that use the queue first, or items that
 they have in hand may come twice. Run it as the user whose queue it is: new files are its
-own. Runs no item's pickle. See what it would do with --dry-run.
+own. Runs no item's pickle. With --dry-run it only says which damage it would put aside.
 
 An item that is whole and cannot be loaded (its class is gone, say) is no damage and stays.
---set-aside N gets past it: it puts aside the next N items of a queue, whatever they are.
+--set-aside N gets past it: it puts aside the next N items of a queue, without a look at them.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _PATIENCE = 10.0  # s to wait for a queue's lock
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_path(parser)
-    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be")
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, only say it")
     parser.add_argument(
         "--set-aside",
         metavar="N",
         type=counting_from(1),
-        help="only this: set the next N items aside, whatever they are: for those that are whole "
-        "and cannot be loaded (SerializationError)",
+        help="only this: set the next N items aside, for those that are whole and cannot be loaded "
+        "(SerializationError)",
     )
     parser.add_argument(
         "--table", metavar="NAME", help="with --set-aside: which of several queues in a database"
@@ -119,7 +119,7 @@ def _mend_database(path: str, bad: list[check.BadRow], others: int) -> int:
         print(f"{shown(path)}: {left:,} rows are whole and cannot be read here: they stay")
     if others:
         print(
-            f"{shown(path)}: what is wrong beside rows stays; if SQLite itself finds damage, its "
+            f"{shown(path)}: other damage than rows stays; if SQLite itself finds damage, its "
             "own tool saves what can be saved (sqlite3 data.db .recover | sqlite3 new.db)"
         )
     return 0 if moved == len(bad) and not others else 1

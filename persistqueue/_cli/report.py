@@ -36,7 +36,7 @@ class Part:
         counts: by name: items, readable ones, acked ones and so on.
         size: bytes of its items.
         oldest: seconds since the oldest item came, if that is known.
-        oldest_is: what that age was taken from.
+        oldest_is: the origin of that age.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Report:
 
 
 def shown(name: str) -> str:
-    """Return a name that can be printed on one line, with any characters in it."""
+    """Return a name so that it can be printed on one line."""
     return name if name.isprintable() else ascii(name)
 
 

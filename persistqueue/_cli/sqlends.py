@@ -229,7 +229,7 @@ def written_by(name: Name, rows: Sequence[Row]) -> Serializer | None:
 
 
 class SqliteSource(SqlSource):
-    """A table in SQLite; what a broker's streams and process blocks hold is copied, too."""
+    """A table in SQLite; items that a broker holds are copied, too."""
 
     @cached_property
     def beside(self) -> str:

@@ -1,15 +1,14 @@
 """Takes items from one queue to another, batch by batch, however often it is killed.
 
-What is done with a batch, and what a killed process leaves behind:
+The steps of a batch, each of which a kill may cut short:
 
 1. it is read from the source, which changes nothing;
 2. the journal notes the number of the batch, and where in the source it stands;
 3. the target stores the batch and its number in one transaction;
-4. of a move: the source finishes what stands at that place.
+4. of a move: the source finishes the items at that place.
 
-A move that finds a journal asks the target for the number.  If it is there, step 4 is done, once
-more
-perhaps, which changes nothing; if it is not, nothing of the batch was stored, and it is read again.
+The next process finds the journal and asks the target for the number.  If it is there, step 4 is
+done, maybe once more, which changes nothing; else nothing was stored: the batch is read again.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from .ends import Batch, Place, Source, Target
 
 _LONGEST_SHOWN = 60  # characters of an item in a message
-_CHECKSUM = 40  # characters in front of what a journal holds
+_CHECKSUM = 40  # characters in front of a journal's entry
 
 
 @dataclass
@@ -125,7 +124,7 @@ class Transfer:
     ) -> None:
         self._source, self._target = source, target
         self._moves, self._most = moves, most
-        # Pickle keeps everything, and a serializer what it has made itself.
+        # Pickle keeps every item, and a serializer each item that it has made itself.
         alike = target.serializer is pickle or target.serializer is source.serializer
         self._converts = converts or alike
         self._mover = Mover(uuid.uuid4().hex[:8], 0)
@@ -151,7 +150,7 @@ class Transfer:
         try:
             self._go_on(journal)
         except BaseException:
-            # What is left of a move is another move; a copy has to know where it was.
+            # The rest of a move is another move; a copy has to know where it was.
             if not self._in_doubt and (self._moves or not self._mover.number):
                 with suppress(Exception):
                     self._end(journal)

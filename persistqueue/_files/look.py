@@ -1,6 +1,6 @@
 """Looks at a file queue without its lock: nothing is changed, and no writer has to wait.
 
-A writer may be at work meanwhile, so what looks torn is read again before it is called damage.
+A writer may be at work meanwhile, so bytes that look torn are read again before they are damage.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SET_ASIDE = re.compile(r".*\.corrupt-[0-9]+", re.DOTALL)  # names of files with damage
 _PARTS = re.compile(rf"info|q[0-9]{{5,}}|\.lock|{SET_ASIDE.pattern}", re.DOTALL)
-_TRIES = 20  # times that what looks torn is read
+_TRIES = 20  # times that bytes are read which look torn
 _NAP = 0.005  # s between two of them
 _BEGINNING = 4096  # bytes of a file that tell its serializer
 
@@ -47,7 +47,7 @@ class Stretch(NamedTuple):
 
 
 class Place:
-    """A queue's directory and what reads it.
+    """A queue's directory and its readers.
 
     Args:
         longest: longer records than this are not read; an ``ItemTooLarge``.  None for no bound.
@@ -62,7 +62,7 @@ class Place:
         self.recovery = Recovery(disk, self.chunks, framing, longest)
 
     def state(self) -> tuple[bytes | None, State]:
-        """Return the bytes of ``info`` and what they say; no bytes before the first put.
+        """Return the bytes of ``info`` and their state; no bytes before the first put.
 
         Raises:
             QueueCorrupt: ``info`` is damaged, or missing though there are items.
@@ -92,7 +92,7 @@ class Place:
         return QueueCorrupt(self.path, "info", reason=reason, advice=advice)
 
     def walk(self, state: State) -> Iterator[Stretch]:
-        """Yield what stands between tail and head, in order."""
+        """Yield all records and damage between tail and head, in order."""
         place, head = state.tail, state.head
         while place < head:
             limit = head.offset if place.chunk == head.chunk else None
@@ -152,7 +152,7 @@ def serializer_of(path: str, unused: str | None = "pickle") -> str | None:
     """Return the name of the shipped serializer that wrote a queue; None for any other.
 
     Args:
-        unused: what to return for a queue into which nothing was put.
+        unused: returned for a queue into which nothing was put.
     """
     chunks = _chunks_of(path)
     for _ in range(_TRIES):  # the very first item may be on its way

@@ -66,7 +66,7 @@ class Contents(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row as it is stored; no data if it is longer than what is read."""
+    """A row as it is stored; without its data if that is too long."""
 
     number: int
     data: Any
@@ -89,7 +89,7 @@ def is_beside(path: str) -> bool:
 
 
 def stamp(path: str) -> tuple[int, ...]:
-    """Return what changes when another process opens or writes a database."""
+    """Return a value that changes when another process opens or writes a database."""
     found = os.stat(path)
     there = [os.path.exists(path + suffix) for suffix in SUFFIXES[1:]]
     return (found.st_ino, found.st_size, found.st_mtime_ns, *there)
@@ -101,7 +101,7 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
 
     Raises:
         OSError: it is no regular file, or its log cannot be read here.
-        PersistQueueError: it is no database; or what SQLite says meanwhile.
+        PersistQueueError: it is no database, or SQLite finds it damaged.
     """
     try:
         with contextlib.closing(_opened(os.path.realpath(path))) as connection:
