@@ -203,15 +203,15 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
     delivery is at least once.  Any number of workers on any number of machines may share a
     queue: each item is held by one of them.
 
-    A worker is alive while its connection is.  After a restart of the server a worker that
-    has not called it since counts as dead for those that are opened meanwhile.
+    A worker is alive while its connection is, and for a minute after its last sign of life,
+    which a thread gives while the worker holds anything.
 
     Its table is ``ack_queue_<name>``.  What is not among the arguments here is as of
     ``AsyncMySQLQueue``.
 
     Args:
-        auto_resume: make ready, when it is opened, what dead workers held.  What an object
-            holds that is alive is left to it.
+        auto_resume: make ready what dead workers held: when it is opened, and once a minute
+            when it takes.  What an object holds that is alive is left to it.
         keep_acked: how many acked items stay stored, about; None for all of them, until
             ``clear_acked_data``.
 

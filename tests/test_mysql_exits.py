@@ -180,7 +180,10 @@ def test_parent_and_child_go_on(options: Any, where: dict[str, Any]) -> None:
 
 
 @needs_fork
-def test_the_child_of_an_ack_queue_is_another_worker(where: dict[str, Any]) -> None:
+def test_the_child_of_an_ack_queue_is_another_worker(
+    mysql: MysqlServer,
+    where: dict[str, Any],
+) -> None:
     """It does not hold what its parent holds, and what it holds comes back when it is gone."""
     with MySQLAckQueue[int](**where) as q:
         q.put_many(range(3))
@@ -192,6 +195,7 @@ def test_the_child_of_an_ack_queue_is_another_worker(where: dict[str, Any]) -> N
             assert 2 == q.get()  # and dies
 
         child(work)
+        mysql.minute_later(where["db_name"])
         with MySQLAckQueue[int](**where) as other:
             assert 2 == other.get()
             assert other.empty()

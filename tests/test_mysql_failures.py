@@ -276,7 +276,7 @@ def test_the_server_is_gone_again_while_it_is_found_out(
 
     def attempt(skip: int) -> bool:
         with Proxy(mysql.port) as proxy:
-            with MySQLQueue[str](**proxy.login(where), name=f"{second}{skip}", timeout=1) as q:
+            with MySQLQueue[str](**proxy.login(where), name=f"{second}{skip}", timeout=3) as q:
                 q.put_many("ab")
                 proxy.cut_at(COMMIT, AFTER, down=True)
                 with pytest.raises(QueueUnreachable):

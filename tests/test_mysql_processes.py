@@ -188,7 +188,10 @@ def mortal() -> Iterator[MysqlServer]:
     server.stop()
 
 
-def test_what_a_killed_worker_held_comes_again(where: dict[str, Any]) -> None:
+def test_what_a_killed_worker_held_comes_again(
+    mysql: MysqlServer,
+    where: dict[str, Any],
+) -> None:
     """It had finished one item, and had another in hand: that one, and no other."""
     with MySQLAckQueue[str](**where) as q:
         q.put("a")
@@ -196,6 +199,8 @@ def test_what_a_killed_worker_held_comes_again(where: dict[str, Any]) -> None:
             assert is_ready(worker)
             assert q.empty()
             worker.kill()
+        assert not comes_again(q)  # its connection may have been cut, and nothing else
+        mysql.minute_later(where["db_name"])
         until(partial(comes_again, q), "the item")
         assert "b" == q.get()
         assert q.empty()

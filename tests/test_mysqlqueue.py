@@ -342,6 +342,7 @@ def test_what_somebody_else_holds_now(mysql: MysqlServer, where: dict[str, Any])
         q.put_many("ab")
         late = q.get_many(2)
         mysql.run(f"KILL {q._store.connection.thread_id()}")
+        mysql.minute_later(where["db_name"])
         with MySQLAckQueue[str](**where) as heir:
             held = heir.get_many(2)
             assert held == ["a", "b"]

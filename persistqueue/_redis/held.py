@@ -14,16 +14,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .._core.deadline import monotonic
+from .._core.leases import PATIENCE, SHARE, keep
 from .._core.log import warn
 from ..exceptions import QueueUnreachable
-from .leases import keep
+from .connection import Link
 from .scripts import MOVE, RENEW, SETTLE, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from .._core.store import Record
-    from .connection import Link, Replicas
+    from .connection import Replicas
     from .resp import Word
     from .scripts import Keys
     from .settings import Settings
@@ -83,6 +84,7 @@ class Held:
         self.missed: deque[int] = deque()
         self.lost: deque[int] = deque()
         self.kept = False  # the lists are renewed
+        self._ripe = 0  # the number of the last list that was there at the last turn
 
     def took(self, number: int, count: int, began: float) -> None:
         """Note that a list holds so many items.
@@ -93,6 +95,7 @@ class Held:
         lease = self.lease
         self.lists[number] = Batch(count, began if lease is None else began + lease)
         if not self.kept and lease is not None:
+            self._ripe = self.number
             keep(self)
 
     def doubt(self, number: int) -> None:
@@ -118,6 +121,29 @@ class Held:
         self.kept = False
 
     # -- leases ---------------------------------------------------------------------
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two turns."""
+        assert self.lease is not None
+        return self.lease / SHARE
+
+    @property
+    def place(self) -> str:
+        """Which server it is."""
+        return self.settings.identity
+
+    def line(self) -> Link:
+        """Return a connection for the thread that renews."""
+        return Link(self.settings, PATIENCE)
+
+    def prolong(self, link: Link) -> bool:
+        """Renew the lists that were there at the last turn; returns whether there are any."""
+        ripe = [number for number in list(self.lists) if number <= self._ripe]
+        if ripe:
+            self.missed.extend(self.renew(link, ripe))
+        self._ripe = self.number
+        return bool(self.lists)
 
     def renew(self, link: Link, numbers: Sequence[int]) -> list[int]:
         """Let the lease of lists begin now; returns those that are not there any more.

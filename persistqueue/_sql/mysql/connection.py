@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...exceptions import (
     FormatError,
@@ -30,11 +30,16 @@ except ImportError as error:
         'pip install "persist-queue[extra]"'
     ) from error
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}  # they skip locked rows
 _LONGEST_CONNECT = 10.0  # s
-_LEAST_SILENCE = 2.0  # s; a server may say nothing for so long while it waits 1 s for a lock
+LEAST_SILENCE = 2.0  # s; a server may say nothing for so long while it waits 1 s for a lock
 _WHOLE_TABLE = 60.0  # s more without a byte from the server, where it reads a whole table
-_LONGEST_IDLE = 2_147_483  # s; the most that a server on Windows takes
+# s after which the server ends an idle connection: there may be no machine at its other end any
+# more.  A store replaces one that was only idle.
+_LONGEST_IDLE = 300
 # When the system asks whether the server is there.  A firewall drops what is idle for longer.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # s, s, times
 _PIECE = 2**16  # bytes that are sent within one timeout
@@ -140,8 +145,8 @@ class Server:
             "charset": charset,
             "autocommit": False,
             "connect_timeout": min(max(patience, 1.0), _LONGEST_CONNECT),
-            "read_timeout": max(patience, _LEAST_SILENCE),
-            "write_timeout": max(patience, _LEAST_SILENCE),
+            "read_timeout": max(patience, LEAST_SILENCE),
+            "write_timeout": max(patience, LEAST_SILENCE),
             **options,
         }
         #: Seconds to wait for an answer, and for one that takes a look at a whole table.
@@ -150,6 +155,11 @@ class Server:
         self._pool: Any = None
         self._mutex = threading.Lock()  # protects the making of the pool
         self.limits = Limits(0, False, 1)
+
+    @property
+    def identity(self) -> str:
+        """What is equal for all who may share a connection."""
+        return repr(sorted(self._arguments.items()))
 
     def connect(self, within: float = _LONGEST_CONNECT) -> Connection:
         """Open a connection of a store's own.
@@ -289,6 +299,54 @@ class Server:
                 self.path, table, reason=f"the table was dropped or altered while in use: {says}"
             )
         return PersistQueueError(f"{where}the server says: {says}")
+
+
+class Line:
+    """A connection beside those of the stores; opened when it is needed, and again when it is lost.
+
+    Args:
+        patience: seconds to wait for each answer.
+    """
+
+    def __init__(self, server: Server, patience: float) -> None:
+        self._server = server
+        self._patience = patience
+        self._connection: Connection | None = None
+
+    def rows(self, statement: str, values: Sequence[Any], table: str) -> list[Any]:
+        """Run a statement, and commit; returns its rows.
+
+        Args:
+            table: for messages.
+        """
+        idle = self._connection is not None
+        try:
+            if self._connection is None:
+                self._connection = self._server.connect(self._patience)
+                self._connection.expect(self._patience)
+            with self._connection.cursor() as cursor:
+                cursor.execute(statement, values)
+                rows = list(cursor.fetchall())
+            self._connection.commit()
+        except ERRORS as error:
+            self.forget()
+            if idle:  # for too long, it may be
+                return self.rows(statement, values, table)
+            raise self._server.translate(error, table) from error
+        return rows
+
+    def drop(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*ERRORS):
+                connection.close()
+
+    def forget(self) -> None:
+        """Close it without a word: it is lost, or a parent process's."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            discard(connection)
 
 
 def check_charset(name: str, *texts: str) -> None:

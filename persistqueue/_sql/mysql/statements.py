@@ -14,7 +14,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from ..statements import ACKED, NEW, Table
+from ..statements import ACKED, HELD, NEW, Table
 
 if TYPE_CHECKING:
     from ..statements import Kind
@@ -42,6 +42,12 @@ COMMIT = (
 )
 COMMITTED = f"SELECT number FROM {SESSIONS} WHERE id = %s FOR UPDATE"
 LEAVE = f"DELETE FROM {SESSIONS} WHERE id = %s"
+# Whether a session is alive: it has a connection, or was about a moment ago (see ``stores``).
+SIGN = f"UPDATE {SESSIONS} SET used = CURRENT_TIMESTAMP WHERE id = %s"
+LIFE = (
+    "SELECT IS_FREE_LOCK(%s), EXISTS (SELECT 1 FROM"
+    f" {SESSIONS} WHERE id = %s AND UNIX_TIMESTAMP(used) > UNIX_TIMESTAMP() - %s)"
+)
 SWEEP = f"DELETE FROM {SESSIONS} WHERE used < NOW() - INTERVAL 30 DAY LIMIT 100"
 # Held until the end of the transaction by whoever counts before he puts.
 ONE_AT_A_TIME = (
@@ -106,6 +112,7 @@ class MysqlTable(Table):
         self.state += " FOR UPDATE"
         # Who counts and then puts, one at a time.
         self.turn = f"put:{_short(self.name)}"
+        self.held_by = f"SELECT 1 FROM {table} WHERE status = {HELD} AND owner = %s LIMIT 1"
         self.finish_mine = (
             f"UPDATE {table} SET status = %s, owner = NULL"
             " WHERE _id = %s AND status = %s AND owner = %s"

@@ -16,13 +16,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..._core.deadline import monotonic
+from ..._core.leases import PATIENCE, SHARE, keep
 from ...exceptions import ItemTooLarge
 from ..acks import AckStore
 from ..finishing import DeletingStore, ReservingStore
 from ..statements import ACKED, HELD, READY
 from ..store import SqlStore
-from .connection import DUPLICATE, number_of
-from .statements import ONE_AT_A_TIME
+from .connection import DUPLICATE, Line, number_of
+from .statements import LIFE, ONE_AT_A_TIME, SIGN
 from .transactions import MysqlTransactions
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _LONGEST_STATEMENT = 2**20  # bytes of items that are inserted together
 _MOST_ROWS = 500  # rows in one statement
 _FRONT_PAUSE = 1.0  # s between two looks in front
+LEASE = 60.0  # s for which a session without a connection holds what it has
 
 
 class _MysqlStore(SqlStore, MysqlTransactions):
@@ -230,10 +232,66 @@ class MysqlReservingStore(_MysqlStore, ReservingStore):
 
 
 class MysqlAckStore(_MysqlStore, AckStore):
-    """Marks rows; an owner is a session, which holds a named lock on the server."""
+    """Marks rows; an owner is a session, which holds a named lock on the server.
+
+    It is alive while it does, and for ``LEASE`` seconds after its last commit or sign of life: a
+    network may cut its connection while it works.  The signs are given over another connection
+    while it holds rows (``_core.leases``).  What dead ones hold is looked for as often.
+    """
+
+    interval = LEASE / SHARE
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.kept = False  # signs of life are given
+        self._resume_due = inf  # on the monotonic clock
 
     def _new_owner(self) -> SessionOwner:
         return SessionOwner(self)
+
+    # -- signs of life ----------------------------------------------------------------
+
+    @property
+    def place(self) -> str:
+        """Which server it is."""
+        return self._database.identity
+
+    def line(self) -> Line:
+        """Return a connection for the thread that gives signs of life."""
+        return Line(self._database, PATIENCE)
+
+    def prolong(self, line: Line) -> bool:
+        """Give a sign of life, if no commit has done so; returns whether anything is held."""
+        if self._closed:
+            return False
+        if monotonic() - self._committed < self.interval:
+            return True
+        table, mine = self._table, (self._session,)
+        holds = bool(line.rows(table.held_by, mine, table.name))
+        if holds:
+            line.rows(SIGN, mine, table.name)
+        return holds
+
+    def commit(self) -> None:
+        super().commit()
+        if self._handed and not self.kept:
+            keep(self)
+
+    def forget(self) -> None:
+        super().forget()
+        self.kept = False
+
+    def _opened(self) -> None:
+        super()._opened()
+        self._resume_due = monotonic() + LEASE
+
+    def take(self, most: int) -> list[Record]:
+        if self._resumes and monotonic() >= self._resume_due:
+            self._resume_due = monotonic() + LEASE
+            self.resume(mine_too=False)
+        return super().take(most)
+
+    # -- verbs ------------------------------------------------------------------------
 
     def finish(
         self,
@@ -298,8 +356,8 @@ class SessionOwner:
     def is_dead(self, name: str) -> bool:
         if name == self.name:
             return False
-        free: int | None = self._store._one("SELECT IS_FREE_LOCK(%s)", (name,))  # noqa: SLF001
-        return free == 1
+        ((free, was_there),) = self._store._rows(LIFE, (name, name, LEASE))  # noqa: SLF001
+        return bool(free) and not was_there
 
     def forget(self) -> None:
         """The session gets another name."""

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..._core.deadline import monotonic
@@ -37,6 +36,7 @@ from ...exceptions import QueueLocked, QueueUnreachable
 from ..transactions import Transactions
 from .connection import (
     ERRORS,
+    LEAST_SILENCE,
     READ_ONLY,
     discard,
     is_conflict,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 _LOSSES = 3  # times in a row that a connection may be lost before a call fails
 _LEAST_PATIENCE = 1.0  # s for the server to answer
-_LEAST_CONNECT = 0.75  # s to connect anew when the patience is at its end
+_LEAST_CONNECT = 1.0  # s to connect anew when the patience is at its end
 _GOODBYE = 1.5  # s for the server to take note that a queue is closed
 _NAP = 0.05  # s between two tries to reach the server
 _LEAST_GAP, _LONGEST_GAP = 0.005, 0.05  # s between two looks for what others put
@@ -84,7 +84,9 @@ class MysqlTransactions(Transactions):
         self._patience = max(server.patience, _LEAST_PATIENCE)
         self._losses = 0
         self._until: float | None = None  # when the patience is over; a connection was lost
-        self._asked = self._began = 0.0  # the last statement, this transaction; monotonic
+        # The last statement, this transaction, the last commit; on the monotonic clock.
+        self._asked = self._began = self._committed = 0.0
+        self._closed = False
         self._next_look = 0.0
         self._gap = _LEAST_GAP
         self.longest = 0  # bytes of the longest item that the table holds
@@ -117,7 +119,7 @@ class MysqlTransactions(Transactions):
             connection = self._database.connect(self._within())
             self._take_over(connection)
             self.longest = prepare(connection, self._table, self._database)
-            self._connection, self._proven = connection, False
+            self._connection, self._proven, self._closed = connection, False, False
             self._clear_doubt(connection)
             self._opened()
             connection.commit()
@@ -141,8 +143,9 @@ class MysqlTransactions(Transactions):
 
     def _within(self) -> float:
         """Return how many seconds to wait for the server when connecting to it."""
-        left = inf if self._until is None else self._until - monotonic()
-        return max(min(self._patience, left), _LEAST_CONNECT)
+        if self._until is None:
+            return max(self._patience, LEAST_SILENCE)
+        return max(self._until - monotonic(), _LEAST_CONNECT)
 
     def abandon(self) -> None:
         """Nobody tries to connect any more."""
@@ -184,7 +187,7 @@ class MysqlTransactions(Transactions):
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
-        self._suspended = False
+        self._suspended, self._closed = False, True
         if connection is not None:
             connection.expect(_GOODBYE)
             try:
@@ -241,6 +244,7 @@ class MysqlTransactions(Transactions):
         connection.query(COMMIT % (self._session, self._number, self._number))
         while connection._result.has_next:  # noqa: SLF001 - what its cursors look at
             connection.next_result()
+        self._committed = self._asked
 
     def _end_look(self, connection: Any) -> None:
         """End a transaction that stores nothing: others may alter the table now."""

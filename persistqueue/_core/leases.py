@@ -1,0 +1,168 @@
+"""Renews the leases of what this process holds on servers: each sixth of a lease.
+
+One daemon thread for the whole process, over connections of its own, one a server: so a handler
+that blocks its event loop, or the queue's thread, loses nothing.  What was taken since the last
+turn is left to the next one: a consumer that is quick costs nothing.  Where nothing is held there
+is no connection, and the thread sleeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+
+from ..exceptions import PersistQueueError
+from .deadline import monotonic
+from .forks import follow
+from .log import warn
+
+SHARE = 6  # turns in a lease
+PATIENCE = 2.0  # s to wait for one server, while others wait for their turn
+_PAUSE = 0.5  # s, or a part of a lease, until a server that failed is tried again
+
+
+class Line(Protocol):
+    """A connection to a server; opened when it is needed, and again when it was lost."""
+
+    def drop(self) -> None:
+        """Close it."""
+
+    def forget(self) -> None:
+        """Close what is a parent process's, without its noticing."""
+
+
+class Holder(Protocol):
+    """An object that holds something.
+
+    Attributes:
+        kept: it is renewed from time to time.
+        interval: seconds between two turns.
+        place: which server it is; objects with equal ones share a connection.
+    """
+
+    kept: bool
+
+    @property
+    def interval(self) -> float: ...
+
+    @property
+    def place(self) -> str: ...
+
+    def line(self) -> Any:
+        """Return a ``Line`` to the server."""
+
+    def prolong(self, line: Any) -> bool:
+        """Renew what was held at the last turn; returns whether anything is held now.
+
+        Raises:
+            PersistQueueError: it cannot be renewed; the next turn comes soon.
+        """
+
+
+class _Entry:
+    """When an object's turn is.
+
+    Attributes:
+        due: on the monotonic clock.
+        failed: a warning has been given.
+    """
+
+    __slots__ = ("due", "failed")
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.failed = False
+
+
+class Keeper:
+    """Has a turn for each object that holds anything, until it holds nothing."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._mutex = threading.Lock()  # protects _entries and _thread
+        self._entries: dict[Holder, _Entry] = {}
+        self._thread: threading.Thread | None = None
+        self._stir: SimpleQueue[None] = SimpleQueue()  # None: an object is new
+        self._lines: dict[str, Line] = {}  # of the thread alone
+
+    def add(self, holder: Holder) -> None:
+        """Renew what an object holds from now on; on any thread."""
+        with self._mutex:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="persistqueue-leases", daemon=True)
+                thread.start()  # may raise, and then the next one tries again
+                self._thread = thread
+            holder.kept = True
+            self._entries.setdefault(holder, _Entry(monotonic() + holder.interval))
+        self._stir.put(None)
+
+    def _run(self) -> None:
+        while True:
+            soonest = self._round()
+            with contextlib.suppress(Empty):
+                self._stir.get(timeout=None if soonest is None else max(soonest - monotonic(), 0))
+            while not self._stir.empty():
+                self._stir.get()
+
+    def _round(self) -> float | None:
+        """Renew what is due; returns when the next turn is."""
+        with self._mutex:
+            entries = list(self._entries.items())
+        away: set[str] = set()  # one try a round for a server that is away
+        for holder, entry in entries:
+            if entry.due <= monotonic():
+                entry.due = monotonic() + holder.interval
+                self._turn(holder, entry, away)
+        with self._mutex:
+            served = {holder.place for holder in self._entries}
+            soonest = min((entry.due for entry in self._entries.values()), default=None)
+        for place in [place for place in self._lines if place not in served]:
+            self._lines.pop(place).drop()
+        return soonest
+
+    def _turn(self, holder: Holder, entry: _Entry, away: set[str]) -> None:
+        holds, place = True, holder.place
+        holder.kept = False  # an object that takes something from now on asks to be kept
+        try:
+            if place not in away:
+                if place not in self._lines:
+                    self._lines[place] = holder.line()
+                holds = holder.prolong(self._lines[place])
+        except PersistQueueError as error:
+            away.add(place)
+            if not entry.failed:
+                warn("the leases of what is held cannot be renewed: %s", error)
+            entry.failed = True
+        if place in away:
+            entry.due = monotonic() + min(_PAUSE, holder.interval)
+        else:
+            entry.failed = False
+        with self._mutex:
+            if holds:
+                holder.kept = True
+            elif not holder.kept:
+                del self._entries[holder]
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process: close the connections that are the parent's."""
+        for line in list(self._lines.values()):
+            line.forget()
+        self._begin()
+
+
+_keeper = Keeper()
+
+
+def keep(holder: Holder) -> None:
+    """Renew the leases of what an object holds, until it holds nothing."""
+    try:
+        _keeper.add(holder)
+    except RuntimeError as error:  # no more threads: the next one that takes something tries again
+        warn("the leases of held items are not renewed: %s", error)
+
+
+follow(_keeper)
