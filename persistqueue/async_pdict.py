@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, get_running_loop, wait
+from asyncio import CancelledError, wait
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +13,7 @@ from ._core.inflight import AT_TAKE
 from ._core.log import warn
 from ._core.tasks import TaskShell
 from ._core.waiters import CALL, Op
+from ._core.worker import running_loop
 from ._sql.sqlite.dictoptions import NO_DEFAULT, DictFace, missing
 from ._sql.sqlite.dicts import MISSING, stored_key
 from ._sql.sqlite.worker import SqliteHops
@@ -233,7 +234,7 @@ class AsyncPDict(DictFace):
 
     async def close(self) -> None:
         """Let go of the database; a second call does nothing, others raise ``QueueClosed``."""
-        loop = get_running_loop()
+        loop = running_loop()
         while own := [over for over in self._popping if over.get_loop() is loop]:
             await wait(own)  # one that is cancelled may have something to put back
         await self._shell.close()
@@ -272,7 +273,7 @@ class AsyncPDict(DictFace):
     async def _take_out(self, function: Callable[[], Any], pair_of: Callable[[Any], Any]) -> Any:
         """Call what takes a key out; ``pair_of`` says which key and value its result is."""
         taken: list[Any] = []
-        over = get_running_loop().create_future()
+        over = running_loop().create_future()
         self._popping.add(over)
 
         def act() -> Any:

@@ -25,10 +25,10 @@ from .serializers._coroutines import Driven, is_coroutine_function
 # async only
 try:
     import aiofiles.os
-except ImportError as error:
+except ModuleNotFoundError:
     raise ImportError(
         'AsyncQueue needs the package aiofiles: pip install "persist-queue[async]"'
-    ) from error
+    ) from None
 # end
 
 if TYPE_CHECKING:

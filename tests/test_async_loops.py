@@ -66,6 +66,42 @@ def on(disk: Disk) -> type[AsyncQueue[Any]]:
     return type("OnDisk", (AsyncQueue,), {"_disk": disk})
 
 
+class _Trio:
+    """A loop that is not asyncio's: it takes the steps of a coroutine."""
+
+    @staticmethod
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            main.send(None)
+        finally:
+            main.close()
+
+
+_FIRST_CALLS: dict[str, Callable[[Path], Coroutine[Any, Any, Any]]] = {
+    "open": AsyncQueue.create,
+    "put": lambda path: AsyncQueue[int](path).put(1),
+    "get": lambda path: AsyncQueue[int](path).get(),
+    "close": lambda path: AsyncQueue[int](path).close(),
+    "put in SQLite": lambda path: AsyncSQLiteQueue[int](path).put(1),
+    "get in SQLite": lambda path: AsyncSQLiteQueue[int](path).get(),
+    "get to ack": lambda path: persistqueue.AsyncSQLiteAckQueue[int](path).get(),
+    "set": lambda path: persistqueue.AsyncPDict(path, "d").set("k", 1),
+    "pop": lambda path: persistqueue.AsyncPDict(path, "d").pop("k"),
+    "close a dict": lambda path: persistqueue.AsyncPDict(path, "d").close(),
+    "write": lambda path: persistqueue.AsyncBroker(path).queue("q").write(1),
+    "read": lambda path: persistqueue.AsyncBroker(path).queue("q").read(),
+    "size": lambda path: persistqueue.AsyncBroker(path).queue("q").size(),
+}
+
+
+@pytest.mark.parametrize("call", _FIRST_CALLS)
+def test_under_another_loop(path: Path, call: str) -> None:
+    """Under trio, say, the error names asyncio, and no file is made."""
+    with pytest.raises(RuntimeError, match="no event loop of asyncio is running"):
+        _Trio.run(_FIRST_CALLS[call](path))
+    assert not path.exists()
+
+
 # -- opening ------------------------------------------------------------------------
 
 

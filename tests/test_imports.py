@@ -142,6 +142,27 @@ def test_without_aiofiles_the_error_names_the_extra(code: str, without: str) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "package"),
+    [
+        ("persistqueue.AsyncQueue", "aiofiles"),
+        ("persistqueue.AsyncSQLiteQueue", "aiosqlite"),
+        ("persistqueue.AsyncBroker", "aiosqlite"),
+        ("persistqueue.RedisQueue", "redis"),
+        ("persistqueue.MySQLQueue", "pymysql"),
+        ("persistqueue.serializers.msgpack", "msgpack"),
+        ("persistqueue.serializers.cbor2", "cbor2"),
+        ("import persistqueue.compat.aiopyrq", "redis"),
+    ],
+)
+def test_a_missing_extra_is_one_traceback(code: str, package: str) -> None:
+    """What pip has to install is said once, without the error behind it."""
+    done = start(f"import persistqueue\n{code}", without=(package,))
+    assert 1 == done.stderr.count("Traceback")
+    assert "ImportError: " in done.stderr
+    assert "pip install" in done.stderr.splitlines()[-1]
+
+
 def test_without_aiofiles_the_rest_is_there(path: Path) -> None:
     """The sync half and every error work without aiofiles, those of asyncio included."""
     code = """

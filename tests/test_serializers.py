@@ -14,7 +14,7 @@ import pytest
 from interpreter import run, start
 
 import persistqueue
-from persistqueue import Queue, QueueCorrupt, SerializationError, serializers
+from persistqueue import FormatError, Queue, QueueCorrupt, SerializationError, serializers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -299,6 +299,28 @@ def test_a_users_object_serves_as_serializer(path: Path, serializer: Any, chunks
         queue.task_done(5)
     with Queue[Any](path, serializer=serializer) as queue:
         assert queue.empty()
+
+
+@pytest.mark.parametrize("trailer", [True, False], ids=["ours", "as persist-queue wrote it"])
+@pytest.mark.parametrize(
+    "serializer", [Zipped(), Lines, Seeking()], ids=["Zipped", "Lines", "Seeking"]
+)
+def test_a_users_serializer_on_a_pickled_queue(
+    open_queue: Any, path: Path, serializer: Any, trailer: bool
+) -> None:
+    """A whole queue is not called damaged: the error says who wrote it, and nothing is touched."""
+    with Queue[str](path) as queue:
+        queue.put("a")
+    info = path / "info"
+    if not trailer:
+        info.write_bytes(info.read_bytes().partition(b"pqI")[0])
+    before = {file: file.read_bytes() for file in path.iterdir()}
+    with pytest.raises(FormatError, match=r"written with the pickle serializer, .* opened with"):
+        open_queue(path, serializer=serializer)
+    assert before == {file: file.read_bytes() for file in path.iterdir()}
+    info.write_bytes(b"\x80\x04rust")
+    with pytest.raises(QueueCorrupt, match=r"cannot be rebuilt for the serializer (Z|L|S)"):
+        open_queue(path, serializer=serializer)
 
 
 def test_a_load_that_reads_everything_sees_one_items_bytes(path: Path) -> None:

@@ -27,7 +27,6 @@ import io
 import operator
 import pickle
 from struct import Struct
-from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
@@ -107,8 +106,7 @@ class PickleFraming:
         return pickle.dumps(value, 4)
 
     def load_info(self, raw: bytes) -> Any:
-        refuse_tuples(raw)
-        return _Inert(io.BytesIO(raw)).load()
+        return plain_pickle(raw)
 
     def _payload(self, block: Block, at: int) -> tuple[bytes, int]:
         """Return the pickle behind a no-op, which is whole, and where it ends."""
@@ -329,6 +327,12 @@ def recognise(raw: bytes) -> str | None:
     return {b"\x84": "msgpack", b"\xa4": "cbor2"}.get(raw[4:5])
 
 
+def plain_pickle(raw: bytes) -> Any:
+    """Return the value of a pickle, running no code that it names."""
+    refuse_tuples(raw)
+    return _Inert(io.BytesIO(raw)).load()
+
+
 class _Inert(pickle.Unpickler):
     """Reads plain values; a pickle that would call into a class is refused."""
 
@@ -339,9 +343,8 @@ class _Inert(pickle.Unpickler):
 def _name_of(serializer: Any) -> str:
     if isinstance(serializer, Driven):
         serializer = serializer.inner
-    if isinstance(serializer, ModuleType):
-        return serializer.__name__
-    return type(serializer).__qualname__
+    name: str = getattr(serializer, "__name__", type(serializer).__qualname__)
+    return name
 
 
 def _length_of_pickle(stream: IO[bytes]) -> int:

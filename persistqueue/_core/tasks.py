@@ -40,6 +40,7 @@ from .waiters import (
     Op,
 )
 from .watcher import watch
+from .worker import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -132,7 +133,7 @@ class TaskShell(Forsaking):
     @staticmethod
     def caller() -> weakref.ref[asyncio.Task[Any]] | None:
         """Return a reference to the task, which must not live on for what it took."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(running_loop())
         if task is None:
             return None
         owner = weakref.ref(task)
@@ -243,9 +244,9 @@ class TaskShell(Forsaking):
         """Return the running loop, and make it this object's.
 
         Raises:
-            RuntimeError: another loop that this object serves is running.
+            RuntimeError: none is running, or another one that this object serves.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if loop is not self._lane.loop:
             self._move_to(loop)
         return loop

@@ -42,11 +42,26 @@ class Hops(Protocol):
         """Forget the thread: it is a parent process's."""
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return asyncio's running loop.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "no event loop of asyncio is running in this thread, and the async classes need one "
+            "(a loop of trio is none)"
+        ) from None
+
+
 def in_executor(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """Do what ``aiofiles.os.wrap`` does, for a store of no files."""
 
     async def hop(*args: Any, executor: Executor) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
+        return await running_loop().run_in_executor(executor, function, *args)
 
     return hop
 
@@ -152,7 +167,7 @@ class ReadHops:
         if self._pool is None or self._process != os.getpid():
             self._pool = ThreadPoolExecutor(self._most, "persistqueue-read")
             self._process = os.getpid()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        return await running_loop().run_in_executor(self._pool, function)
 
     def stop(self) -> None:
         """Let the threads end when they are through."""

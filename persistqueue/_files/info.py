@@ -24,7 +24,7 @@ from zlib import crc32
 
 from .._core.block import Damaged, Short
 from .._core.cursor import State, parse
-from .._core.framing import recognise
+from .._core.framing import plain_pickle, recognise
 from ..exceptions import FormatError, QueueFailed, SerializationError
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ class InfoFile:
             raise
         except Exception as error:
             other = recognise(value)
-            if self._framing.native and other is not None and other != self._framing.name:
+            ours = self._framing.native or _is_ours(raw)
+            if ours and other is not None and other != self._framing.name:
                 raise FormatError(
                     f"{self.path} was written with the {other} serializer, "
                     f"this queue was opened with {self._framing.name}; nothing was touched"
@@ -277,3 +278,16 @@ class InfoFile:
         if identity is not None:
             self._file = self._disk.open(self.path, folder=self._folder)
             self._identity = identity
+
+
+def _is_ours(raw: bytes) -> bool:
+    """Return whether a shipped serializer, or persist-queue, wrote this, and it is whole."""
+    at = raw.rfind(_MAGIC)
+    if 0 <= at <= len(raw) - _TRAILER.size:
+        checksum: int = _TRAILER.unpack_from(raw, at)[3]
+        return crc32(raw[:at]) == checksum
+    try:
+        parse(plain_pickle(raw))
+    except Exception:  # noqa: BLE001 - whatever a few bytes make of it
+        return False
+    return True

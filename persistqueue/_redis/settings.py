@@ -14,10 +14,10 @@ try:
     import redis.asyncio
     import redis.asyncio.sentinel
     import redis.sentinel
-except ImportError as error:
+except ModuleNotFoundError:
     raise ImportError(
         'the Redis classes need the package redis: pip install "persist-queue[redis]"'
-    ) from error
+    ) from None
 
 __all__ = ["Settings", "redis"]
 

@@ -198,11 +198,11 @@ class _StandardFile:
     def __init__(self, name: str, path: str) -> None:
         try:
             module: Any = importlib.import_module(f"dbm.{name}")
-        except ImportError as error:
+        except ModuleNotFoundError:
             raise ImportError(
                 f"{path} needs the module dbm.{name}, which this Python has not: "
                 "on Debian install python3-gdbm, or use DbmEngine's own file format"
-            ) from error
+            ) from None
         self._path = path
         # dbm.dumb parses its index as Python.
         self._error: Any = (module.error, SyntaxError, TypeError, ValueError)

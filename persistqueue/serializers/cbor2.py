@@ -14,10 +14,10 @@ from ._sorting import by_key
 
 try:
     import cbor2
-except ImportError as error:
+except ModuleNotFoundError:
     raise ImportError(
         'the cbor2 serializer needs the package cbor2: pip install "persist-queue[extra]"'
-    ) from error
+    ) from None
 
 
 def dump(value: Any, fp: IO[bytes], sort_keys: bool = False) -> None:

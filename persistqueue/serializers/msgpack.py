@@ -12,10 +12,10 @@ from ._sorting import by_key
 
 try:
     import msgpack
-except ImportError as error:
+except ModuleNotFoundError:
     raise ImportError(
         'the msgpack serializer needs the package msgpack: pip install "persist-queue[extra]"'
-    ) from error
+    ) from None
 
 
 def dump(value: Any, fp: IO[bytes], sort_keys: bool = False) -> None:

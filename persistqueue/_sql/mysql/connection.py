@@ -24,11 +24,11 @@ try:
     from pymysql.charset import charset_by_name
     from pymysql.connections import Connection as DriversConnection
     from pymysql.constants import CLIENT, CR, ER
-except ImportError as error:
+except ModuleNotFoundError:
     raise ImportError(
         "the MySQL classes need the packages PyMySQL and DBUtils: "
         'pip install "persist-queue[extra]"'
-    ) from error
+    ) from None
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,24 +9,25 @@ aiosqlite 0.22 it would hang.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..._core.log import warn
+from ..._core.worker import running_loop
 
 try:
     import aiosqlite
     from aiosqlite.core import _STOP_RUNNING_SENTINEL as _STOP
-except ImportError as error:
+except ImportError:
     raise ImportError(
         "the async SQLite classes need the package aiosqlite (0.20 or newer): "
         'pip install "persist-queue[async]"'
-    ) from error
+    ) from None
 
 if TYPE_CHECKING:
+    import asyncio
     import sqlite3
     from collections.abc import Callable
 
@@ -54,7 +55,7 @@ class _Connection(aiosqlite.Connection):
 
     async def ask(self, function: Callable[[], Any]) -> Any:
         """Do so, and return what it returns."""
-        future = asyncio.get_running_loop().create_future()
+        future = running_loop().create_future()
         self.do(partial(_work, [partial(_answer, future, function)]))
         return await future
 

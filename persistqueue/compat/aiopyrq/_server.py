@@ -17,10 +17,10 @@ try:
     from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
     from redis.asyncio.connection import AbstractConnection
     from redis.exceptions import NoScriptError
-except ImportError as error:
+except ModuleNotFoundError:
     raise ImportError(
         'persistqueue.compat.aiopyrq needs the package redis: pip install "persist-queue[redis]"'
-    ) from error
+    ) from None
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
