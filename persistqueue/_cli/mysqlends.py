@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from .._core.codec import RowCodec
 from .._core.origin import SAMPLE
 from .._sql.mysql.connection import ERRORS, Server
-from .._sql.mysql.statements import COMMITTED, LEAVE, SESSIONS, MysqlTable
+from .._sql.mysql.schema import queues
+from .._sql.mysql.statements import MysqlTable
 from .._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore
 from .._sql.statements import ACK_FIFO, FIFO
 from ..serializers import pickle
-from .ends import LONGEST
 from .names import usable
 from .places import Candidate
-from .sqlends import PATIENCE, SqlSource, SqlTarget, written_by
+from .sqlends import PATIENCE, SqlSource, SqlTarget, codec_of, written_by
 
 if TYPE_CHECKING:
     from ..serializers import Serializer
-    from .ends import End, Mover, Source
+    from .ends import End, Source
     from .names import Name
     from .sqlends import SqlEnd
 
 _DEFAULT = "sql"  # the name that MySQLQueue has without one
-_COLUMNS = (
-    "SELECT table_name, column_name FROM information_schema.columns"
-    " WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position"
-)
-_SNAPSHOT = (
-    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-    "START TRANSACTION WITH CONSISTENT SNAPSHOT",
-)
-# Which batch of a move a table has stands among the numbers of sessions.
-_MOVED = f"INSERT INTO {SESSIONS} (id, number) VALUES (%s, %s) ON DUPLICATE KEY UPDATE number = %s"  # noqa: S608 - a constant
-_NOT_MOVED = f"INSERT IGNORE INTO {SESSIONS} (id, number) VALUES (%s, 0)"  # noqa: S608 - a constant
 
 
 class MysqlSource(SqlSource):
@@ -62,42 +49,21 @@ class MysqlTarget(SqlTarget):
         one, two = str(other.identity), str(self.identity)
         return holder is not None and (one.lower() == two.lower() if folds else one == two)
 
-    def _mark(self, mover: Mover) -> None:
-        self._execute(_MOVED, (*mover, mover.number))
-
-    def _last(self, run: str) -> int:
-        self._execute(_NOT_MOVED, (run,))  # waits for a commit that is still on its way
-        number: int = self._rows(COMMITTED, (run,))[0][0]
-        return number
-
-    def _clear(self, run: str) -> None:
-        self._execute(LEAVE, (run,))
-
 
 def candidates(name: Name) -> list[Candidate]:
     """Return the queues of a database."""
-    found = []
-    rows = _server_of(name).rows_beside(_COLUMNS, "")
-    for table, columns in groupby(rows, key=lambda row: row[0]):
-        there = tuple(column for _, column in columns)
-        kind = ACK_FIFO if there[:4] == ACK_FIFO.columns else FIFO
-        if table == SESSIONS or table.startswith("corrupt:"):
-            continue
-        if there[: len(kind.columns)] == kind.columns:
-            cls = "MySQLAckQueue" if kind.ack else "MySQLQueue"
-            queue = table.removeprefix(f"{kind.prefix}_")
-            found.append(Candidate(cls, queue, MysqlTable(kind, table, whole_name=True)))
-    return found
+    return [
+        Candidate("MySQLAckQueue" if table.kind.ack else "MySQLQueue", queue, table)
+        for queue, table in queues(_server_of(name))
+    ]
 
 
 def mysql_source(name: Name, found: Candidate, *, moves: bool) -> MysqlSource:
     """Return a queue in a database."""
     server = _server_of(name)
     serializer = name.serializer or _seen(name, server, found) or pickle
-    snapshot = None if moves else server.connect()
+    snapshot = None if moves else server.snapshot()
     source = MysqlSource(name, _store(server, found, serializer), serializer, snapshot)
-    for statement in () if moves else _SNAPSHOT:
-        source.rows(statement)
     _locate(source, server)
     return source
 
@@ -137,7 +103,7 @@ def _store(
     server: Server, found: Candidate, serializer: Serializer
 ) -> MysqlAckStore | MysqlDeletingStore:
     table = _table(found)
-    codec = RowCodec(serializer, ordered=False, longest=LONGEST)
+    codec = codec_of(table.kind, serializer)
     if table.kind.ack:
         return MysqlAckStore(
             server, table, codec, skip_corrupt=False, bounded=False, keep_acked=None, resumes=True
@@ -159,4 +125,4 @@ def _seen(name: Name, server: Server, found: Candidate) -> Serializer | None:
     """Return the serializer of a table's rows; None if it is empty."""
     table = _table(found)
     statement = f"SELECT data FROM {table.in_text} ORDER BY _id LIMIT {SAMPLE}"  # noqa: S608 - quoted
-    return written_by(name, server.rows_beside(statement, table.name))
+    return written_by(name, [data for (data,) in server.rows_beside(statement, table.name)])

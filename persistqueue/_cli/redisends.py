@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._core.block import Damaged
 from .._redis.check import check, check_serializer
 from .._redis.connection import Link
+from .._redis.look import names, queues
 from .._redis.movescripts import FINISH_MOVED, HAS_MOVED, PAGE, PUT_MOVED
 from .._redis.options import checked_layout, codec_of, native_base
 from .._redis.scripts import Keys
@@ -21,26 +20,16 @@ from .names import named, usable
 from .places import NoQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .._redis.resp import Command, Word
     from ..serializers import Serializer
     from .ends import Place
     from .names import Name
 
-_SCAN = 1000  # keys in one answer
-_PATIENCE = 2.0  # s to look for the queues of a server
-_NATIVE = "persistqueue:{"
 
-
-class Found(NamedTuple):
-    """A queue on a server.
-
-    Attributes:
-        native: its keys are not shared with aio-py-rq.
-        serializer: None for text.
-        unique: no two equal items wait.
-    """
+class Meant(NamedTuple):
+    """A queue on a server, and its serializer; None for text."""
 
     native: bool
     serializer: Serializer | None
@@ -50,11 +39,12 @@ class Found(NamedTuple):
 class RedisEnd(End):
     """A queue's keys."""
 
-    def __init__(self, name: Name, found: Found) -> None:
+    def __init__(self, name: Name, found: Meant) -> None:
         super().__init__(name, UNIQUE if found.unique else FIFO, found.serializer)
         settings = Settings(name.address)
         self._link, self._label = Link(settings), settings.label
-        self._keys = Keys(_base_of(name, native=found.native), unique=found.unique)
+        base = native_base(name.queue or "") if found.native else name.queue or ""
+        self._keys = Keys(base, unique=found.unique)
         self._codec = codec_of(found.serializer, unique=found.unique, longest=LONGEST)
         self.identity = self._server(), settings.db, self._keys.base
         self.key = f"{self._label} {self._keys.base}"
@@ -95,7 +85,7 @@ class RedisSource(RedisEnd, Source):
 
     default = pickle  # text in Redis does not say how a program stores items elsewhere
 
-    def __init__(self, name: Name, found: Found, *, moves: bool) -> None:
+    def __init__(self, name: Name, found: Meant, *, moves: bool) -> None:
         super().__init__(name, found)
         keys = self._keys
         while moves and self._ask(("LLEN", keys.front))[0]:  # shown to consumers that may be dead
@@ -147,7 +137,7 @@ class RedisSource(RedisEnd, Source):
 class RedisTarget(RedisEnd, Target[bytes]):
     """A list that items are pushed to."""
 
-    def __init__(self, name: Name, found: Found) -> None:
+    def __init__(self, name: Name, found: Meant) -> None:
         super().__init__(name, found)
         check(self._link, self._label, self._keys.known)
         if found.native:
@@ -179,7 +169,7 @@ def redis_source(name: Name, *, moves: bool) -> RedisSource:
     found = _found(name)
     if not found:
         raise NoQueue(
-            f"{name.shown}: there is no such queue, or it is empty; here are: {_others(name)}"
+            f"{name.shown}: there is no such queue, or it is empty; here are: {_all(name)}"
         )
     if len(found) > 1:
         raise ValueError(
@@ -198,50 +188,25 @@ def redis_target(name: Name, source: Source) -> RedisTarget:
         return RedisTarget(name, found[0])
     serializer = name.serializer or (json if source.serializer is json else None)
     unique = name.unique or source.kind.unique
-    return RedisTarget(name, Found(_is_native(serializer), serializer, unique))
+    return RedisTarget(name, Meant(_is_native(serializer), serializer, unique))
 
 
-@contextmanager
-def _linked(name: Name) -> Iterator[Link]:
-    link = Link(Settings(name.address))
-    try:
-        yield link
-    finally:
-        link.drop()
-
-
-def _found(name: Name) -> list[Found]:
-    """Return the queues of a name: one at the most on shared keys, and one on native keys."""
+def _found(name: Name) -> list[Meant]:
+    """Return the queues that a URL may mean: with shared keys, with native keys, or both."""
     if name.queue is None:
-        raise ValueError(
-            f"{name.shown}: say the queue's name: ?name=NAME; here are: {_others(name)}"
-        )
-    found = []
-    with _linked(name) as link:
-        for native in (False, True):
-            keys = Keys(_base_of(name, native=native))
-            kind, shown, pool, unique, written = link.ask(
-                ("TYPE", keys.base),
-                ("TYPE", keys.front),
-                ("TYPE", f"{keys.base}-pool"),
-                ("EXISTS", keys.unique),
-                ("GET", keys.meta),
-                again=True,
-            )
-            if b"zset" in (kind, pool):
-                raise ValueError(f"{name.shown}: it is a pool, and pools are not moved")
-            serializer = name.serializer
-            if b"list" in (kind, shown) and (not serializer or native == _is_native(serializer)):
-                if native and written and not serializer:
-                    serializer = usable(name.shown, named(_short(written.decode())))
-                found.append(Found(native, serializer, bool(unique) or name.unique))
-    return found
-
-
-def _base_of(name: Name, *, native: bool) -> str:
-    """Return the beginning of all keys of a queue."""
-    assert name.queue is not None
-    return native_base(name.queue) if native else name.queue
+        raise ValueError(f"{name.shown}: say the queue's name: ?name=NAME; here are: {_all(name)}")
+    meant, wanted = [], name.serializer
+    try:
+        there = queues(Settings(name.address), name.queue)
+    except ValueError as error:
+        raise ValueError(f"{name.shown}: {error}, and pools are not moved") from error
+    for found in there:
+        serializer = wanted
+        if found.serializer and not wanted:
+            serializer = usable(name.shown, named(_short(found.serializer)))
+        if wanted is None or found.native == _is_native(wanted):
+            meant.append(Meant(found.native, serializer, found.unique or name.unique))
+    return meant
 
 
 def _is_native(serializer: Serializer | None) -> bool:
@@ -254,17 +219,6 @@ def _short(serializer: object) -> str:
     return name.removeprefix("persistqueue.serializers.")
 
 
-def _others(name: Name) -> str:
-    """Return the names of a server's queues, as far as they are found in a moment."""
-    found, cursor, end = set[str](), b"0", time.monotonic() + _PATIENCE
-    with _linked(name) as link:
-        while time.monotonic() < end:
-            scan = ("SCAN", cursor, "COUNT", _SCAN, "TYPE", "list")
-            ((cursor, keys),) = link.ask(scan, again=True)
-            for key in (key.decode(errors="replace") for key in keys):
-                if "-processing-" not in key and not key.endswith(("-front", "-dead")):
-                    native = key.startswith(_NATIVE)
-                    found.add(key.removeprefix(_NATIVE).removesuffix("}") if native else key)
-            if cursor == b"0":
-                break
-    return ", ".join(sorted(found)) or "none"
+def _all(name: Name) -> str:
+    """Return the names of all queues of a server, as far as they are found in a moment."""
+    return ", ".join(sorted(names(Settings(name.address)))) or "none"

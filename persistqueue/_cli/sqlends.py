@@ -13,7 +13,6 @@ from .._broker.statements import QUEUES
 from .._core import call
 from .._core.codec import RowCodec
 from .._core.inflight import AT_TAKE
-from .._core.origin import SAMPLE
 from .._core.threads import ThreadShell
 from .._sql import statements as sql
 from .._sql.schema import columns, folded
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore
-    from .._sql.statements import Table
+    from .._sql.statements import Kind, Table
     from .._sql.store import Row
     from ..serializers import Serializer
     from .ends import Place
@@ -53,6 +52,11 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+def codec_of(kind: Kind, serializer: Serializer) -> RowCodec:
+    """Return the codec of a table's rows."""
+    return RowCodec(serializer, ordered=kind.unique, longest=LONGEST)
 
 
 def queue_table(found: Candidate) -> Table:
@@ -78,6 +82,7 @@ class SqlEnd(End):
     ) -> None:
         super().__init__(name, store.table.kind, serializer)
         self._store, self.table, self._snapshot = store, store.table, snapshot
+        self._codec = codec_of(self.kind, serializer)
         if snapshot is None:
             self._shell = ThreadShell(store, 0, AT_TAKE, PATIENCE)
 
@@ -172,57 +177,34 @@ class SqlTarget(SqlEnd, Target["Row"]):
         timestamp = carried.timestamp
         if not isinstance(timestamp, (int, float)):
             timestamp = time.time()
-        row = (self._store._codec.encode(carried.item), timestamp)  # noqa: SLF001 - the same rows
+        row = (self._codec.encode(carried.item), timestamp)
         return (*row, carried.priority or 0) if self.kind.priority else row
 
     def decode(self, stored: Row) -> Any:
-        return self._store._codec.decode(stored[0])  # noqa: SLF001 - the same rows
+        return self._codec.decode(stored[0])
 
     def put(self, stored: Sequence[Row], mover: Mover) -> int:
         def act() -> int:
             ids = self._store.append(stored)
-            self._mark(mover)
+            self._store.mark_moved(*mover)
             return list(ids).count(None)
 
         return self._do(act)
 
     def has(self, mover: Mover, note: Place | None) -> bool:  # noqa: ARG002 - the table tells
-        return self._do(partial(self._last, mover.run)) >= mover.number
+        return self._do(partial(self._store.last_moved, mover.run)) >= mover.number
 
     def forget(self, run: str) -> None:
-        self._do(partial(self._clear, run))
-
-    # -- in another dialect, other statements ---------------------------------------
-
-    def _mark(self, mover: Mover) -> None:
-        self._execute(sql.CREATE_MOVES)
-        self._execute(sql.MOVED, mover)
-
-    def _last(self, run: str) -> int:
-        self._execute(sql.CREATE_MOVES)
-        rows = self._rows(sql.LAST_MOVED, (run,))
-        return rows[0][0] if rows else 0
-
-    def _clear(self, run: str) -> None:
-        self._execute(sql.CREATE_MOVES)
-        self._execute(sql.FORGET_MOVE, (run,))
-        if not self._rows(f"SELECT 1 FROM {sql.MOVES} LIMIT 1"):  # noqa: S608 - a constant
-            self._execute(f"DROP TABLE {sql.MOVES}")
-
-    def _execute(self, statement: str, values: Sequence[object] = ()) -> None:
-        self._store._execute(statement, values)  # noqa: SLF001 - in its transaction
-
-    def _rows(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
-        return self._store._rows(statement, values)  # noqa: SLF001 - in its transaction
+        self._do(partial(self._store.forget_move, run))
 
 
-def written_by(name: Name, rows: Sequence[Row]) -> Serializer | None:
-    """Return the serializer of a table's first rows; None if there are none.
+def written_by(name: Name, sample: Sequence[Any]) -> Serializer | None:
+    """Return the serializer of some rows' data; None if there are none.
 
     Raises:
         ValueError: it cannot be seen, or needs a key.
     """
-    return usable(name.shown, writer_of([data for (data,) in rows])) if rows else None
+    return usable(name.shown, writer_of(sample)) if sample else None
 
 
 # -- SQLite -------------------------------------------------------------------------------
@@ -269,7 +251,7 @@ def _store(found: Candidate, serializer: Serializer) -> SqliteAckStore | SqliteD
     path, table = found.path, queue_table(found)
     directory = not os.path.splitext(path)[1]
     database = Database(path, makes_directory=directory, power=True, patience=PATIENCE)
-    codec = RowCodec(serializer, ordered=table.kind.unique, longest=LONGEST)
+    codec = codec_of(table.kind, serializer)
     if table.kind.ack:
         return SqliteAckStore(
             database, table, codec, skip_corrupt=False, keep_acked=None, resumes=True
@@ -293,5 +275,4 @@ def _seen(name: Name, found: Candidate) -> Serializer | None:
     with look.opened(found.path) as connection:
         if not columns(connection, table.name):
             return None
-        statement = f"SELECT data FROM {table.quoted} ORDER BY _id LIMIT {SAMPLE}"  # noqa: S608 - quoted
-        return written_by(name, connection.execute(statement).fetchall())
+        return written_by(name, look.sample(connection, table))

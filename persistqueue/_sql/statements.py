@@ -32,6 +32,8 @@ MOVED = (
 )
 LAST_MOVED = f"SELECT number FROM {MOVES} WHERE id = ?"
 FORGET_MOVE = f"DELETE FROM {MOVES} WHERE id = ?"
+ANY_MOVE = f"SELECT 1 FROM {MOVES} LIMIT 1"
+DROP_MOVES = f"DROP TABLE {MOVES}"
 
 MOST_COUNTED = 64  # rows that an inexact count looks at
 ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers

@@ -47,6 +47,11 @@ _OVERHEAD = 1024  # bytes of a statement beside its items
 # What is stored is stored whole or not at all, and a backslash escapes.
 _MODE = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
 
+_SNAPSHOT = (
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+)
+
 _LOST = {
     CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR,
     CR.CR_UNKNOWN_HOST, CR.CR_IPSOCK_ERROR, CR.CR_SOCKET_CREATE_ERROR, CR.CR_MALFORMED_PACKET,
@@ -183,6 +188,21 @@ class Server:
             raise
         connection.expect(self.silence)
         connection.allow(self._arguments["write_timeout"])
+        return connection
+
+    def snapshot(self) -> Connection:
+        """Open a connection that reads the present state, however long that takes."""
+        try:
+            connection = self.connect()
+            try:
+                with connection.cursor() as cursor:
+                    for statement in _SNAPSHOT:
+                        cursor.execute(statement)
+            except BaseException:
+                discard(connection)
+                raise
+        except ERRORS as error:
+            raise self.translate(error, "") from error
         return connection
 
     def _prepare(self, connection: Connection) -> None:

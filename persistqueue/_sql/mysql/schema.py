@@ -7,17 +7,22 @@ before anything is written, and ``upgrade()`` widens them.  Anything else is ref
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ..._core.log import warn
 from ...exceptions import FormatError
+from ..statements import ACK_FIFO, FIFO
 from .connection import ERRORS, MISSING, READ_ONLY, number_of
-from .statements import CREATE_SESSIONS, SESSIONS, SWEEP
+from .statements import CREATE_SESSIONS, SESSIONS, SWEEP, MysqlTable
 
 if TYPE_CHECKING:
     from .connection import Server
-    from .statements import MysqlTable
 
+_COLUMNS = (
+    "SELECT table_name, column_name FROM information_schema.columns"
+    " WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position"
+)
 LONGEST = 2**32 - 1  # bytes of the longest item in a new table
 # Bytes that a column holds at the most.
 _LONGEST = {
@@ -53,6 +58,19 @@ def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
             "take back what was committed in the last second", server.path
         )  # fmt: skip
     return _longest(found["data"], table, server)
+
+
+def queues(server: Server) -> list[tuple[str, MysqlTable]]:
+    """Return the names of the queues of a database, and their tables."""
+    found = []
+    for name, rows in groupby(server.rows_beside(_COLUMNS, ""), key=lambda row: str(row[0])):
+        there = tuple(column for _, column in rows)
+        kind = ACK_FIFO if there[:4] == ACK_FIFO.columns else FIFO
+        ours = there[: len(kind.columns)] == kind.columns
+        if ours and name != SESSIONS and not name.startswith("corrupt:"):
+            table = MysqlTable(kind, name, whole_name=True)
+            found.append((name.removeprefix(f"{kind.prefix}_"), table))
+    return found
 
 
 def _prepare_sessions(cursor: Any) -> None:

@@ -49,6 +49,9 @@ LIFE = (
     f" {SESSIONS} WHERE id = %s AND UNIX_TIMESTAMP(used) > UNIX_TIMESTAMP() - %s)"
 )
 SWEEP = f"DELETE FROM {SESSIONS} WHERE used < NOW() - INTERVAL 30 DAY LIMIT 100"
+# Which batch of a move was stored last.
+MOVED = f"INSERT INTO {SESSIONS} (id, number) VALUES (%s, %s) ON DUPLICATE KEY UPDATE number = %s"
+NOT_MOVED = f"INSERT IGNORE INTO {SESSIONS} (id, number) VALUES (%s, 0)"
 # Held until the end of the transaction by whoever counts before he puts.
 ONE_AT_A_TIME = (
     f"INSERT INTO {SESSIONS} (id, number) VALUES (%s, 0) ON DUPLICATE KEY UPDATE number = 0"

@@ -23,7 +23,7 @@ from ..finishing import DeletingStore, ReservingStore
 from ..statements import ACKED, HELD, READY
 from ..store import SqlStore
 from .connection import DUPLICATE, Line, number_of
-from .statements import LIFE, ONE_AT_A_TIME, SIGN
+from .statements import COMMITTED, LEAVE, LIFE, MOVED, NOT_MOVED, ONE_AT_A_TIME, SIGN
 from .transactions import MysqlTransactions
 
 if TYPE_CHECKING:
@@ -193,6 +193,22 @@ class _MysqlStore(SqlStore, MysqlTransactions):
         self._rows_beside(self._table.create_aside)  # it would commit the transaction
         self._execute(self._table.set_aside, (number,))
         self._execute(self._table.delete, (number,))
+
+    # -- for a move: which of its batches a table has, among the numbers of sessions ----
+
+    def mark_moved(self, run: str, number: int) -> None:
+        """Note, in this transaction, the last batch of a move."""
+        self._execute(MOVED, (run, number, number))
+
+    def last_moved(self, run: str) -> int:
+        """Return the last batch of a move; 0 if there is none."""
+        self._execute(NOT_MOVED, (run,))  # waits for a commit that is still on its way
+        number: int = self._one(COMMITTED, (run,))
+        return number
+
+    def forget_move(self, run: str) -> None:
+        """Remove the note of a move."""
+        self._execute(LEAVE, (run,))
 
 
 class MysqlDeletingStore(_MysqlStore, DeletingStore):

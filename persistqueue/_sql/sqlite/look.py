@@ -13,6 +13,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..._core.codec import as_text
+from ..._core.origin import SAMPLE
 from ...exceptions import PersistQueueError
 from ..schema import VERSION_TABLE, columns, objects, refuse_newer
 from ..statements import KINDS, MOVES, OLD_ASYNC, DictTable, Table
@@ -218,6 +219,12 @@ def rows(connection: sqlite3.Connection, table: Table | DictTable, longest: int)
             row = Row(*values)
             behind, more = row.number, True
             yield row
+
+
+def sample(connection: sqlite3.Connection, table: Table | DictTable) -> list[Any]:
+    """Return the data of the first rows, which tell their serializer."""
+    statement = f"SELECT data FROM {table.quoted} ORDER BY rowid LIMIT {SAMPLE}"  # noqa: S608 - quoted
+    return [data for (data,) in connection.execute(statement).fetchall()]
 
 
 def data_of(connection: sqlite3.Connection, table: Table | DictTable, number: int) -> list[Any]:

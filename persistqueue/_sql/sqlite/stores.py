@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..acks import AckStore
 from ..finishing import DeletingStore, ReservingStore
+from ..statements import ANY_MOVE, CREATE_MOVES, DROP_MOVES, FORGET_MOVE, LAST_MOVED, MOVED
 from ..store import SqlStore
 from .errors import bad_row
 from .owners import FileOwner
@@ -30,6 +31,26 @@ class _SqliteStore(SqlStore, SqliteTransactions):
             if most <= maxsize - wanted:
                 return maxsize - most
         return super().room(maxsize, wanted)
+
+    # -- for a move: which of its batches the database has ------------------------------
+
+    def mark_moved(self, run: str, number: int) -> None:
+        """Note, in this transaction, the last batch of a move."""
+        self._execute(CREATE_MOVES)
+        self._execute(MOVED, (run, number))
+
+    def last_moved(self, run: str) -> int:
+        """Return the last batch of a move; 0 if there is none."""
+        self._execute(CREATE_MOVES)
+        rows = self._rows(LAST_MOVED, (run,))
+        return rows[0][0] if rows else 0
+
+    def forget_move(self, run: str) -> None:
+        """Remove the note of a move, and the table with the last one."""
+        self._execute(CREATE_MOVES)
+        self._execute(FORGET_MOVE, (run,))
+        if not self._rows(ANY_MOVE):
+            self._execute(DROP_MOVES)
 
 
 class SqliteDeletingStore(_SqliteStore, DeletingStore):
