@@ -155,7 +155,7 @@ class Target(End, ABC, Generic[Stored]):
     def decode(self, stored: Stored) -> Any:
         """Return the item that comes out again."""
 
-    def note(self, stored: Sequence[Stored]) -> Place | None:  # noqa: ARG002 - few need one
+    def note(self, stored: Sequence[Stored]) -> Place | None:
         """Return a note for the journal, if ``has`` needs one."""
         return None
 

@@ -116,7 +116,7 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
             region.append(digest(self._place.chunks.read(*region)))
         return Batch(items, {"start": start, "end": at, "regions": regions})
 
-    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
+    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
         start, end = Position(*place["start"]), Position(*place["end"])
 
         def act() -> int:
@@ -184,7 +184,7 @@ class FileTarget(_RecordTarget[ChunkFileStore]):
         self._do(act)
         return 0
 
-    def has(self, mover: Mover, note: Place | None) -> bool:  # noqa: ARG002 - info tells
+    def has(self, mover: Mover, note: Place | None) -> bool:
         return int(self._do(self._numbers).get(mover.run, "0")) >= mover.number
 
     def forget(self, run: str) -> None:
@@ -265,7 +265,7 @@ class EngineSource(_FileEnd[EngineStore], Source):
             found.append((record, item))
         return found
 
-    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
+    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
         expected = place["digests"]
 
         def act() -> int:
@@ -291,11 +291,11 @@ class EngineTarget(_RecordTarget[EngineStore]):
         records = map(self._seal.put, stored)
         return {"before": self._store.state.size, "digests": list(map(digest, records))}
 
-    def put(self, stored: Sequence[bytes], mover: Mover) -> int:  # noqa: ARG002
+    def put(self, stored: Sequence[bytes], mover: Mover) -> int:
         self._run(call.append(list(stored), FOREVER))
         return 0
 
-    def has(self, mover: Mover, note: Place | None) -> bool:  # noqa: ARG002 - the note tells
+    def has(self, mover: Mover, note: Place | None) -> bool:
         assert note is not None
         expected, before = note["digests"], note["before"]
 

@@ -128,7 +128,7 @@ class RedisSource(RedisEnd, Source):
         except Damaged as damage:
             raise QueueCorrupt(self.shown, self._keys.base, reason=str(damage)) from damage
 
-    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
+    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
         keys = (self._keys.base, self._keys.note(mover.run), *self._keys.set)
         gone: int = self._script(FINISH_MOVED, keys, (mover.number, *place["digests"]))
         return gone
@@ -155,7 +155,7 @@ class RedisTarget(RedisEnd, Target[bytes]):
         new = self._script(PUT_MOVED, keys, (mover.number, *stored))
         return 0 if new is None else len(stored) - new
 
-    def has(self, mover: Mover, note: Place | None) -> bool:  # noqa: ARG002 - a key tells
+    def has(self, mover: Mover, note: Place | None) -> bool:
         return bool(self._script(HAS_MOVED, (self._keys.note(mover.run),), (mover.number,)))
 
 

@@ -151,7 +151,7 @@ class SqlSource(SqlEnd, Source):
             "digests": [digest(row[1]) for row in rows],
         })  # fmt: skip
 
-    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:  # noqa: ARG002
+    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
         ids: list[int] = place["ids"]
 
         def act() -> int:
@@ -191,7 +191,7 @@ class SqlTarget(SqlEnd, Target["Row"]):
 
         return self._do(act)
 
-    def has(self, mover: Mover, note: Place | None) -> bool:  # noqa: ARG002 - the table tells
+    def has(self, mover: Mover, note: Place | None) -> bool:
         return self._do(partial(self._store.last_moved, mover.run)) >= mover.number
 
     def forget(self, run: str) -> None:
