@@ -175,7 +175,7 @@ def flown(line: policy.Line, unmet: bool = True) -> list[policy.Op]:
             op.result = policy.NO_ROOM if op.verb == policy.APPEND else policy.NOTHING_THERE
         else:
             op.result = []
-    line.finish(batch, (0, 0))
+    line.finish((0, 0))
     return batch
 
 
@@ -189,7 +189,7 @@ def test_the_line_keeps_the_order_of_arrival(verb: str) -> None:
     line.enter(second)
     assert policy.PENDING == second.where
     first.result = policy.NOTHING_THERE if verb == policy.TAKE else policy.NO_ROOM
-    line.finish([first], (0 if verb == policy.TAKE else 1, 1))
+    line.finish((0 if verb == policy.TAKE else 1, 1))
     line.enter(third)
     assert [policy.PARKED] * 3 == [op.where for op in (first, second, third)]
     assert [first, second, third] == list(line._parking(first))

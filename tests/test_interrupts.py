@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
+import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from waiting import Call, until
 from waiting import Interrupt as StopWork
 
 import persistqueue
-from persistqueue import Broker, Queue, SQLiteQueue
+from persistqueue import Broker, Queue, SQLiteAckQueue, SQLiteQueue
 
 _PACKAGE = str(Path(persistqueue.__file__).parent)
 
@@ -31,11 +34,13 @@ class Interrupt:
 
     Args:
         where: the folders of the code whose moments count.
+        again: seconds until a signal raises it once more; 0: none does.
     """
 
-    def __init__(self, k: int, *where: str) -> None:
+    def __init__(self, k: int, *where: str, again: float = 0) -> None:
         self._left = k
         self._where = where
+        self._again = again
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
@@ -43,18 +48,22 @@ class Interrupt:
             return  # Python would swallow it there
         if event == "call" and frame.f_lasti >= 0 and sys.version_info < (3, 11):
             return  # a generator goes on: what a profiler raises then passes its own handlers
+        if code.co_flags & inspect.CO_GENERATOR and sys.exc_info()[0] is not None:
+            return  # it is thrown into: no signal is handled then
         if event in ("call", "c_return") and code.co_filename.startswith(self._where):
             self._left -= 1
             if self._left == 0:
                 sys.setprofile(None)
+                if self._again:
+                    signal.setitimer(signal.ITIMER_REAL, self._again)
                 raise KeyboardInterrupt
 
 
-def interrupted(k: int, call: Callable[[], Any], *where: str) -> tuple[bool, Any]:
+def interrupted(k: int, call: Callable[[], Any], *where: str, again: float = 0) -> tuple[bool, Any]:
     """Run ``call`` and interrupt it at moment ``k``: whether it was, and what it returned."""
     gc.collect()
     gc.disable()  # an interrupt inside somebody's __del__ would be swallowed
-    sys.setprofile(Interrupt(k, _PACKAGE, *where))
+    sys.setprofile(Interrupt(k, _PACKAGE, *where, again=again))
     try:
         return False, call()
     except KeyboardInterrupt:
@@ -62,6 +71,22 @@ def interrupted(k: int, call: Callable[[], Any], *where: str) -> tuple[bool, Any
     finally:
         sys.setprofile(None)
         gc.enable()
+
+
+@contextlib.contextmanager
+def alarms() -> Iterator[list[int]]:
+    """SIGALRM raises KeyboardInterrupt meanwhile; yields the signals that came."""
+    came: list[int] = []
+
+    def ring(number: int, _: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def every_moment(tmp_path: Path, prepare: Any, call: Any, check: Any, **arguments: Any) -> int:
@@ -223,6 +248,7 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
     "put": lambda q: q.put("c"),
     "get": lambda q: q.get(),
     "look": lambda q: q.qsize(),
+    "wait": lambda q: q.get(timeout=0.001) and q.get(timeout=0.001),
 }
 
 
@@ -249,3 +275,100 @@ def suppressed(call: Callable[[Any], Any], q: Any) -> None:
     """Call it, whether or not there is an item."""
     with suppress(persistqueue.Empty):
         call(q)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that signals")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in __del__
+@pytest.mark.parametrize("verb", ["put", "get", "process"])
+@pytest.mark.parametrize("family", ["autosave", "Queue", "SQLiteAckQueue", "SQLiteQueue"])
+def test_two_interrupts_one_behind_the_other(tmp_path: Path, family: str, verb: str) -> None:
+    """A second Ctrl-C, just behind the first one, loses nothing and holds nobody up."""
+    opens: dict[str, Callable[[Path], Any]] = {
+        "autosave": lambda path: Queue[str](path, durability="process", autosave=True),
+        "Queue": lambda path: Queue[str](path, durability="process"),
+        "SQLiteAckQueue": lambda path: SQLiteAckQueue(path, durability="process"),
+        "SQLiteQueue": lambda path: SQLiteQueue(path, durability="process"),
+    }
+
+    def process(q: Any) -> None:
+        with q.process():
+            raise ValueError
+
+    calls = _CALLS | {"process": process}
+    hit, k = True, 0
+    while hit:
+        k += 1
+        with opens[family](tmp_path / f"q{k}") as q, alarms() as came:
+            q.put_many("ab")
+            hit, got = False, None
+            try:
+                hit, got = interrupted(
+                    k, lambda q=q: calls[verb](q), contextlib.__file__, again=1e-5 * (1 + k % 9)
+                )
+                while hit and not came:
+                    time.sleep(1e-5)
+            except KeyboardInterrupt:
+                hit = True
+            except ValueError:
+                pass
+            gc.collect()
+            assert q.put("after") in (None, 3, 4), k  # this thread may go on
+            assert Call(q.put, "last").outcome() in (None, 4, 5), k  # and so may others
+            until(lambda q=q, got=got: q.qsize() + (got == "a") >= 4, "an item given back")
+            found = [got] if got == "a" else []
+            while len(found) < 4:
+                found += [item for item in q.get_many(9, timeout=20) if item != "c"]
+            if verb == "process":
+                found.sort(key=["a", "b", "after", "last"].index)  # the first may be held back
+            assert found == ["a", "b", "after", "last"], k
+    assert k > 40
+
+
+class Slow:
+    """An item that cannot be loaded before ``event`` is set."""
+
+    events: ClassVar[dict[str, threading.Event]] = {}
+
+    def __init__(self, event: str) -> None:
+        self.event = event
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.event = state["event"]
+        self.events[self.event].wait(20)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to a thread")
+@pytest.mark.parametrize("family", ["autosave", "Queue", "SQLiteQueue"])
+def test_two_interrupts_of_a_get_in_the_batch_of_another_thread(
+    tmp_path: Path, family: str
+) -> None:
+    """What another thread takes for a get that gave up is given back when it is there."""
+    Slow.events = {name: threading.Event() for name in "abc"}
+    with (
+        SQLiteQueue(tmp_path, durability="process")
+        if family == "SQLiteQueue"
+        else Queue[Any](tmp_path, durability="process", autosave=family == "autosave")
+    ) as q:
+        q.put_many([Slow("a"), Slow("b"), Slow("c")])
+        others = [Call(q.get) for _ in range(2)]
+        until(lambda: len(q._shell._line.pending) == 1, "a batch and another get")
+
+        def twice() -> None:
+            until(lambda: len(q._shell._line.pending) == 2, "this thread's get")
+            Slow.events["a"].set()
+            until(lambda: not q._shell._line.pending, "a batch of two")
+            for _ in range(2):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                time.sleep(0.2)
+            Slow.events["b"].set()
+            Slow.events["c"].set()
+
+        interrupting = Call(twice)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                q.get()
+        except KeyboardInterrupt:  # the second one came behind the call
+            pass
+        interrupting.outcome()
+        got = sorted(other.outcome().event for other in others)
+        assert [*got, q.get(timeout=5).event] == ["a", "b", "c"]

@@ -226,8 +226,8 @@ class BrokerStore(BrokerRows):
         starts = range(last - len(held) + 1, last + 1)
         for one, start in zip(held, starts, strict=True):
             one.start = start
+        self._before[0].extend(starts)  # noted first: an interrupt may come
         self._out.update(zip(starts, held, strict=True))
-        self._before[0].extend(starts)
         return held
 
     def see(self, name: str, after: int, most: int) -> list[Seen]:
@@ -264,8 +264,9 @@ class BrokerStore(BrokerRows):
 
     def _let_go(self, held: Iterable[Held]) -> None:
         for one in held:
-            if self._out.pop(one.start, None) is not None:
-                self._before[1].append(one)
+            if one.start in self._out:
+                self._before[1].append(one)  # noted first: an interrupt may come
+                del self._out[one.start]
 
     def _put_back(self, table: BrokerTable, row: Sequence[Any]) -> int:
         """Insert a row under its id, or a new one if that is taken; returns the id."""

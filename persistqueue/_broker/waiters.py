@@ -8,14 +8,12 @@ finds something lets the next one look.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from .._core.waiters import PENDING, TAKE, Line, Op
+from .._core.waiters import TAKE, Line, Op, Ops
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..exceptions import QueueClosed, QueueShutDown
 
 
@@ -29,7 +27,7 @@ class Lines(Line):
     def __init__(self, ready: Ready, closed: type[QueueClosed]) -> None:
         super().__init__(0, closed)
         self._ready = ready
-        self._at: dict[Any, deque[Op]] = {}  # gets that wait, by queue; no deque is empty
+        self._at: dict[Any, Ops] = {}  # gets that wait, by queue; none of these is empty
 
     @property
     def waiting(self) -> bool:
@@ -48,8 +46,8 @@ class Lines(Line):
         self.enter(op)
         return self.batch()
 
-    def finish(self, batch: Sequence[Op], counts: tuple[int, int] | None) -> list[Op]:
-        answered = super().finish(batch, counts)
+    def finish(self, counts: tuple[int, int] | None) -> None:
+        super().finish(counts)
         if counts is not None:
             ready = self._ready
             stirred = self._at if ready.unsure else self._at.keys() & ready.stirred
@@ -57,7 +55,6 @@ class Lines(Line):
             ready.stirred.clear()
             for queue in list(stirred):
                 self._promote_at(queue)
-        return answered
 
     def withdraw(self, op: Op) -> bool:
         found = super().withdraw(op)
@@ -71,23 +68,27 @@ class Lines(Line):
 
     def poke(self) -> bool:
         for queue in list(self._at):
-            self._to_pending(self._at[queue].popleft())
+            self._first_to_pending(self._at[queue])
             self._tidy(queue)
         return bool(self.pending)
 
-    def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> list[Op]:
-        answered = super().stop(error, immediate)
-        lines, self._at = list(self._at.values()), {}
-        for line in lines:
-            answered += self._answer(line, error=True)
-        return answered
+    def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> None:
+        super().stop(error, immediate)
+        for line in self._at.values():
+            self._answer(line, error=True)
+        self._at.clear()
 
-    def _parking(self, op: Op) -> deque[Op]:
-        return self._at.setdefault(op.at, deque()) if op.verb == TAKE else super()._parking(op)
+    def _empty(self) -> None:
+        super()._empty()
+        self._at.clear()
+
+    def _parking(self, op: Op) -> Ops:
+        return (
+            self._at.setdefault(op.at, OrderedDict()) if op.verb == TAKE else super()._parking(op)
+        )
 
     def _waits_behind(self, op: Op) -> bool:
-        line = self._at.get(op.at)
-        return line is not None and line[0].number < op.number
+        return op.at in self._at and super()._waits_behind(op)
 
     def _promote_at(self, queue: Any) -> None:
         """Let as many go on as there may be something for."""
@@ -97,10 +98,7 @@ class Lines(Line):
         count = self._ready.in_queue(queue)
         count -= sum(op.load for op in self.pending if op.verb == TAKE and op.at == queue)
         while line and count > 0:
-            op = line.popleft()
-            count -= op.load
-            op.where = PENDING
-            self.pending.append(op)
+            count -= self._first_to_pending(line).load
         self._tidy(queue)
 
     def _tidy(self, queue: Any) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .store import Record, Store
 
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
+_OVER, _BEGINS, _RUNS = range(3)  # how far a transaction is
 _LET_GO = (SETTLE, UNTAKE, CALL)  # what is done with items that nobody holds any more then
 
 
@@ -60,7 +61,6 @@ class Runner:
         ops: the last batch.
         happened: whether its ops carry results or errors; False: the
             batch was interrupted before it was stored, and may be run again.
-        interrupt: what stopped it from outside (Ctrl-C), if anything did.
         counts: items that could be taken, and items not settled, when it was over;
             None when the store could not be asked.
         barren: whether its last take found nothing but what is held back.
@@ -87,8 +87,9 @@ class Runner:
         self._taken = 0  # items that this batch took and tallies, less those given back
         self.ops: Sequence[Op] = ()
         self.happened = False
-        self.interrupt: BaseException | None = None
         self.counts: tuple[int, int] | None = None
+        self._stage = _OVER
+        self._alone: tuple[Op, Exception] | None = None  # which op runs by itself, and why
         self.barren = self._closing = False
 
     def hurry(self) -> None:
@@ -97,9 +98,12 @@ class Runner:
         self._store.hurry()
 
     def run(self, ops: Sequence[Op]) -> None:
-        """Run one batch; errors go to its ops."""
+        """Run one batch; errors go to its ops.
+
+        Any other exception (Ctrl-C) goes through, and ``recover`` has to follow.
+        """
         self.ops, self.happened = ops, False
-        self.interrupt = self.counts = None
+        self.counts = self._alone = None
         self._taken, self.barren = 0, False
         if self._back_off.busy:
             self._store.skip, self._store.barren = self._back_off.keys(), False
@@ -116,19 +120,33 @@ class Runner:
                 looking = False  # anything looked odd: again, with the lock
         except Exception as error:
             if not self.happened:
-                self.happened = True
                 cause = _cause(error)
                 if len(ops) == 1 or _is_everybodys(error, cause):
                     _fail(ops, cause)
+                    self.happened = True
                     return
                 self._one_by_one(ops, cause)
             else:
                 warn("stored, but cleaning up behind it failed", traceback=True)
-        except BaseException as interrupt:
-            self.interrupt = interrupt
-            if not self.happened:
-                return
         self._look_back()
+
+    def recover(self) -> None:
+        """Bring a batch to an end in which an exception has gone through ``run``.
+
+        Afterwards ``happened`` is right.  It is never interrupted itself.
+        """
+        stage, self._stage = self._stage, _OVER
+        if stage == _BEGINS:
+            self._store.abandon()
+        elif stage == _RUNS:
+            self.happened = self._store.rollback() or self.happened
+        if self._alone is not None:
+            op, error = self._alone
+            if not self.happened:
+                _fail((op,), error)
+            self.happened = True
+        if self.happened:
+            self._look_back()
 
     def _look_back(self) -> None:
         """Note what is left when a batch is over."""
@@ -141,7 +159,7 @@ class Runner:
     def conclude(self, ops: Sequence[Op]) -> None:
         """Let ``ops``, which carry results or errors, be the last batch."""
         self.ops, self.happened = ops, True
-        self.interrupt = self.counts = None
+        self.counts = None
 
     def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
         """Run ops apart that failed together: somebody's put that does not fit is his own.
@@ -150,7 +168,7 @@ class Runner:
         """
         _fail(ops, error)
         for op in ops:
-            op.error, self.happened = None, False
+            self._alone, self.happened, op.error = (op, error), False, None
             try:
                 looking = op.verb in self._looks
                 while not self._transaction((op,), looking):
@@ -158,17 +176,13 @@ class Runner:
             except Exception as own:
                 if not self.happened:
                     _fail((op,), _cause(own))
-            except BaseException as interrupt:
-                self.interrupt = interrupt
-                if not self.happened:
-                    _fail((op,), error)
-                break
-        self.happened = True
+        self.happened, self._alone = True, None
 
     def _transaction(self, ops: Sequence[Op], looking: bool) -> bool:
         """Run all verbs and commit.  False: begin again, with the lock."""
         store, taken = self._store, self._taken
         began, unreachable = monotonic(), None
+        self._stage = _BEGINS
         try:
             try:
                 begun = not store.failed and store.begin(not looking)
@@ -185,9 +199,11 @@ class Runner:
                     began,
                     unreachable,
                 )
-        except BaseException:
+        except Exception:
             store.abandon()
+            self._stage = _OVER
             raise
+        self._stage = _RUNS
         try:
             if len(ops) == 1:
                 _VERBS[ops[0].verb](self, ops)
@@ -198,15 +214,17 @@ class Runner:
             self.happened = True
         except Stale:
             store.rollback()
-            self._taken = taken
+            self._stage, self._taken = _OVER, taken
             for op in ops:  # what one came to is undone, and may be another thing next time
                 op.error = None
             return False
-        except BaseException:
+        except Exception:
             self.happened = store.rollback()
+            self._stage = _OVER
             if not self.happened:
                 self._taken = taken
             raise
+        self._stage = _OVER
         return True
 
     def _begun(self, exclusive: bool) -> bool:
@@ -252,7 +270,7 @@ class Runner:
                 op.result, places = places[: len(op.load)], places[len(op.load) :]
 
     def _take(self, ops: Sequence[Op]) -> None:
-        """Share out what is there.  An error is the takers' own, not the batch's."""
+        """Share out what is there.  An item that cannot be had is the takers' own trouble."""
         first, lone = ops[0], len(ops) == 1
         if not lone and any(op.act for op in ops):
             for op in ops:
@@ -263,9 +281,7 @@ class Runner:
                 taken = first.act()
             else:
                 taken = self._store.take(first.load if lone else sum(op.load for op in ops))
-        except (Stale, Undone):
-            raise
-        except Exception as error:
+        except (PersistQueueError, Apart) as error:  # any other undoes the batch
             _fail(ops, error)
             return
         if self._counted:
@@ -280,9 +296,7 @@ class Runner:
     def _peek(self, ops: Sequence[Op]) -> None:
         try:
             record = self._store.peek()
-        except (Stale, Undone):
-            raise
-        except Exception as error:
+        except (PersistQueueError, Apart) as error:  # any other undoes the batch
             _fail(ops, error)
             return
         for op in ops:

@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
-from .store import Skips, Stale
+from .store import Record, Skips, Stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
-
-    from .store import Record
 
     _List = tuple[Record, "_List", int] | None  # the first, those behind it, how many in all
 
@@ -199,7 +197,8 @@ class Cursor:
         else:
             assert self.front is not None
             record, self.front, _ = self.front
-        return record
+        # One of its own: who had it before may yet give it back, and that must do nothing.
+        return Record(record.start, record.end, record.item, record.era)
 
     def untake(self, records: Iterable[Record], era: int = 0) -> None:
         """Take back what was handed out, to the same places.

@@ -135,7 +135,7 @@ class DirectoryLock:
         folder.hold()
         self._folder = folder
         self._fd, self._next = folder.lock_fd, folder.fd  # less than 0: no turnstile
-        self._in_turnstile = False
+        self.in_turnstile = False
         self._looked = 0.0
         self._barred = 0.0  # since when the turnstile has been taken
         self.supported = True
@@ -160,24 +160,24 @@ class DirectoryLock:
         if not taken:
             self._looked = 0.0  # next time, queue up
             return False
-        if self._in_turnstile:
+        if self.in_turnstile:
             self._looked = now
             self.stand_back()
         return True
 
     def _pass_turnstile(self) -> bool:
         """Stand in the turnstile, unless somebody else does."""
-        if not self._in_turnstile and self._next >= 0 and self.supported:
+        if not self.in_turnstile and self._next >= 0 and self.supported:
             try:
-                self._in_turnstile = try_lock(self._next)
+                self.in_turnstile = try_lock(self._next)
             except OSError:  # no locks on directories here: go without manners
                 self._next = -1
-        return self._in_turnstile or self._next < 0
+        return self.in_turnstile or self._next < 0
 
     def stand_back(self) -> None:
         """Leave the turnstile: the lock was taken, or the caller gave up."""
-        if self._in_turnstile:
-            self._in_turnstile = False
+        if self.in_turnstile:
+            self.in_turnstile = False
             unlock(self._next)
 
     def release(self) -> None:
@@ -186,9 +186,9 @@ class DirectoryLock:
             unlock(self._fd)
 
     def drop(self) -> None:
-        """Let go of both, whether or not they are held: Ctrl-C may hide which."""
+        """Let go of both, whether or not they are held: an interrupt may hide which."""
         self.release()
-        self._in_turnstile = self._next >= 0
+        self.in_turnstile = self._next >= 0
         self.stand_back()
 
     def close(self) -> None:

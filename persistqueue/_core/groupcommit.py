@@ -30,7 +30,7 @@ class Lane:
     """Carries the batches of one line.
 
     Args:
-        deliver: called on the loop with a batch that is over, before the next one goes;
+        deliver: called on the loop when a batch is over, before the next one goes;
             with True when it was interrupted (Ctrl-C) and is called again.
     """
 
@@ -40,7 +40,7 @@ class Lane:
         runner: Runner,
         store: Store,
         hops: Hops,
-        deliver: Callable[[list[Op], bool], None],
+        deliver: Callable[[bool], None],
     ) -> None:
         self._line = line
         self._runner = runner
@@ -95,7 +95,7 @@ class Lane:
         """Run a batch; on the store's thread."""
         runner = self._runner
         try:
-            runner.run(batch)
+            self._run(batch)
             if not runner.happened:
                 self._run_apart(batch)
             if batch[-1].verb == FLUSH:
@@ -112,12 +112,21 @@ class Lane:
         """
         runner = self._runner
         for op in batch:
-            runner.run([op])
+            stop = self._run([op])
             if not runner.happened:
-                kind = type(runner.interrupt).__name__
+                kind = type(stop).__name__
                 op.error = SerializationError(f"an item's own code raised {kind}; it stays stored")
-                op.error.__cause__ = runner.interrupt
+                op.error.__cause__ = stop
         runner.conclude(batch)
+
+    def _run(self, batch: list[Op]) -> BaseException | None:
+        """Run a batch; returns what has stopped it, if it is no ``Exception``."""
+        try:
+            self._runner.run(batch)
+        except BaseException as stop:
+            self._runner.recover()
+            return stop
+        return None
 
     def _fail(self, batch: list[Op], error: BaseException | None) -> None:
         for op in batch:
@@ -138,7 +147,7 @@ class Lane:
         if batch is None or self.gone:
             return
         try:
-            self._deliver(batch, again)
+            self._deliver(again)
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C, before Python 3.11
             if self.loop is not None:
                 self.loop.call_soon(self._land, True)

@@ -64,14 +64,15 @@ def begin(
                 nap = _RECONNECT_NAP
                 allowed = min(allowed, away()) if away is not None else 0.0
             if monotonic() - began >= allowed:
-                raise unreachable or locked(
+                raise unreachable or locked(  # noqa: TRY301 - an interrupt ends it as well
                     f"another process has held the queue's lock for {allowed:.3g} s; "
                     "nothing was done: is it stopped in the middle of a call?"
                 )
             time.sleep(nap)
             nap, unreachable = min(nap * 1.1, _LONGEST_NAP), None
-    finally:
+    except BaseException:
         abandon()
+        raise
 
 
 def how_long_away(closing: bool) -> float:

@@ -85,21 +85,22 @@ class ThreadedProcess(Generic[T]):
             yield records[0].item
             working = False
             self._shell.run(call.settle(records))
-        except GeneratorExit:
-            self._shell.give_back_soon(records)
-            raise
         except BaseException as error:
-            self._give_back(records, working and isinstance(error, Exception))
+            if records:  # at once: a second interrupt finds it there
+                self._shell.strays.append((records, working and isinstance(error, Exception)))
+                self._give_back(error)
             raise
 
     def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
         """Return the call that takes an item for a block."""
         return call.take(1, deadline, holds=True)
 
-    def _give_back(self, records: list[Record], failed: bool = False) -> None:
+    def _give_back(self, why: BaseException) -> None:
         try:
-            if records:
-                self._shell.give_back(records, failed)
+            if isinstance(why, GeneratorExit):
+                self._shell.collect_soon()
+            else:
+                self._shell.collect_strays()
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%s: an item could not be given back", repr(self), traceback=True)
         self._shell.back_off.say(self)
@@ -152,14 +153,14 @@ class ThreadedQueue(Opened, ThreadedProcess[T]):
                 records = self._shell.run(call.take(1, FOREVER, holds=True))
                 yield records[0].item
                 self._shell.run(call.settle(records))
-            except GeneratorExit:
-                self._shell.back_off.left(records)
-                self._shell.give_back_soon(records)
-                raise
             except BaseException as error:
-                if not records and isinstance(error, _ENDS):
+                if records:
+                    if isinstance(error, GeneratorExit):
+                        self._shell.back_off.left(records)
+                    self._shell.strays.append((records, False))
+                    self._give_back(error)
+                elif isinstance(error, _ENDS):
                     return
-                self._give_back(records)
                 raise
 
     def set_aside(self) -> bool:

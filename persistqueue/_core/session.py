@@ -14,7 +14,6 @@ from .backoff import BackOff
 from .batch import Runner
 from .forks import follow
 from .waiters import (
-    ANSWERED,
     APPEND,
     CALL,
     COUNT,
@@ -32,7 +31,7 @@ from .waiters import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from .call import Call
     from .deadline import Deadline
@@ -260,45 +259,45 @@ class Shell:
 
     def _wake(self, op: Op) -> None:
         """Let the caller of ``op`` look at it; to do it twice is harmless."""
-        gate, op.gate = op.gate, None
-        if gate is not None:
-            gate.release()
+        raise NotImplementedError
 
-    def _finish(self, batch: list[Op], dropped: Op | None) -> None:
-        """Deliver what a batch came to.
+    def _finish(self, dropped: Op | None = None) -> None:
+        """Deliver what the batch that was under way came to.
 
         Args:
             dropped: an op that shall not be tried again if the batch never happened.
         """
-        runner = self._runner
-        if runner.ops is not batch or not runner.happened:
-            self._line.again(op for op in batch if op is not dropped)
-            if dropped is not None:
-                dropped.where, dropped.result, dropped.noted = ANSWERED, None, True
-            return
-        counts = runner.counts
-        if counts is not None:
-            self.ready, self.unfinished = counts
-        self._line.weigh(batch, runner.barren)
-        self._deliver(self._line.finish(batch, counts))
+        runner, line = self._runner, self._line
+        if runner.ops is line.going and runner.happened:
+            counts = runner.counts
+            if counts is not None:
+                self.ready, self.unfinished = counts
+            line.weigh(runner.barren)
+            line.finish(counts)
+        else:
+            line.again(dropped)
+        self._deliver()
 
-    def _deliver(self, ops: Iterable[Op]) -> None:
+    def _deliver(self) -> None:
         """Let the callers of answered ops go on; to do it twice is harmless."""
-        for op in ops:
-            if op.verb in _NOTED and not op.noted and op.error is None:
+        answered = self._line.answered
+        while answered:
+            op = answered[0]
+            if op.verb in _NOTED and op.result is not None and not op.noted and op.error is None:
                 self._note(op)
             if op.gate is not None:
                 self._wake(op)
+            answered.popleft()
 
     def _note(self, op: Op) -> None:
         """Remember who took what, and what was given back."""
         if op.verb == UNTAKE:
             self._takes.returned(op.load)
         elif op.result is not NOTHING_THERE:
-            self._takes.add(op.result, op.owner)
             if op.holds:
                 self._takes.hold(op.result, op.owner)
-        op.noted = True
+            self._takes.add(op.result, op.owner)
+        op.noted = True  # at once: to count twice what was taken would not be harmless
 
 
 def outcome_of(op: Op, empty: type[Empty] = Empty, full: type[Full] = Full) -> Any:

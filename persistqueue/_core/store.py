@@ -198,10 +198,13 @@ class Store(Protocol):
         """Make the transaction durable and end it; on an error nothing of it is stored."""
 
     def rollback(self) -> bool:
-        """End the transaction.  True: it had been committed before it was interrupted."""
+        """End the transaction.  True: it had been committed before it was interrupted.
+
+        Until the next one begins it may be called again, and says the same.
+        """
 
     def abandon(self) -> None:
-        """Stop queueing for the lock."""
+        """Let go of what ``begin`` may have got: it failed, was interrupted, or is given up."""
 
     def hurry(self) -> None:
         """Somebody closes: wait for no server longer than must be; callable on any thread."""

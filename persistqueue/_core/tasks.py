@@ -27,7 +27,6 @@ from .groupcommit import Lane
 from .patience import begin
 from .session import outcome_of
 from .waiters import (
-    ANSWERED,
     APPEND,
     COUNT,
     FLUSH,
@@ -43,7 +42,7 @@ from .watcher import watch
 from .worker import running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from .call import Call, R
     from .inflight import Finish
@@ -199,7 +198,7 @@ class TaskShell(Forsaking):
         self._lane.hop_soon()
 
     def _wake(self, op: Op) -> None:
-        gate, op.gate = op.gate, None
+        gate = op.gate
         if gate is None:
             return
         if gate.get_loop().is_closed():  # with the call still in it
@@ -228,11 +227,11 @@ class TaskShell(Forsaking):
             op.result = NO_ROOM if op.verb == APPEND else NOTHING_THERE
             self._wake(op)
 
-    def _deliver_batch(self, batch: list[Op], again: bool) -> None:
+    def _deliver_batch(self, again: bool) -> None:
         """Let the callers of a batch that is over go on."""
-        self._finish(batch, None)
         if again:
-            self._deliver([op for op in batch if op.where == ANSWERED])
+            self._line.mend()
+        self._finish()
         if self._forsaken:
             self._tidy()
         if self._line.parked:
@@ -291,7 +290,8 @@ class TaskShell(Forsaking):
     def shutdown(self, immediate: bool) -> None:
         """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
         self._bind()
-        self._wake_all(self._line.stop(AsyncQueueShutDown, immediate))
+        self._line.stop(AsyncQueueShutDown, immediate)
+        self._deliver()
         self._lane.hop_soon()
 
     async def close(self) -> None:
@@ -324,7 +324,8 @@ class TaskShell(Forsaking):
     def _stop(self) -> None:
         self._closed = True
         self._runner.hurry()
-        self._wake_all(self._line.stop(QueueClosed, immediate=True))
+        self._line.stop(QueueClosed, immediate=True)
+        self._deliver()
 
     def abandon(self) -> None:
         """The same for a finaliser, without waiting: nobody uses this object any more."""
@@ -369,10 +370,6 @@ class TaskShell(Forsaking):
     def _used(self) -> bool:
         """Whether the store was opened, or may have been."""
         return self._opened or self._lane.used
-
-    def _wake_all(self, ops: Iterable[Op]) -> None:
-        for op in ops:
-            self._wake(op)
 
     def after_fork(self) -> None:
         """In a child process: no loop, no thread, new descriptors, and nothing taken."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from _thread import start_new_thread
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..exceptions import PersistQueueError, QueueClosed, QueueShutDown
 from .deadline import FOREVER, Deadline
+from .log import warn
 from .patience import begin
 from .session import Shell, outcome_of
 from .store import Reentry
@@ -23,12 +26,14 @@ from .waiters import (
     APPEND,
     FLUSH,
     FLYING,
+    NEW,
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
     TAKE,
     UNTAKE,
     Op,
+    Unmet,
 )
 from .watcher import watch
 
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from .store import Record, Store
 
 _LONGEST_SLEEP = threading.TIMEOUT_MAX  # s; a longer timeout sleeps again
+_NAP = 0.001  # s between two looks whether another thread is through
 
 
 class ThreadShell(Shell):
@@ -70,54 +76,58 @@ class ThreadShell(Shell):
         self._mutex = threading.Lock()
         self._leader: Op | None = None  # who runs batches; at most one
         self._leading = 0  # the thread that does, while it does
-        # Given back by finalisers; a deque needs no lock.
-        self._strays: deque[Sequence[Record]] = deque()
-        self._let_go = threading.Event()  # the store is closed
+        # What is to be given back; finalisers add to it, and a deque needs no lock.
+        self.strays: deque[tuple[Sequence[Record], bool]] = deque()
+        self._disorder = False  # an interrupted call is not cleaned up yet
+        self._gone = False  # the store is closed, and not used any more
 
     # -- giving back ----------------------------------------------------------------
 
     def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
         """Return records to their places, those that nobody has settled.
 
-        Ctrl-C does not stop it half-way: it is seen through, then the interrupt goes on.
+        If an interrupt comes in the middle, the next call sees it through.
 
         Args:
             failed: working on them did; they are held back.
         """
-        pick = self._picking(records, failed)
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                self._resolve(UNTAKE, pick)
-            except QueueClosed:
-                self._give_back_closed(records)
-                break
-            except Exception:
-                raise
-            except BaseException as error:
-                interrupt = error
-            else:
-                break
-        if interrupt is not None:
-            raise interrupt
+        self.strays.append((records, failed))
+        self.collect_strays()
 
     def give_back_soon(self, records: Sequence[Record]) -> None:
-        """The same for a finaliser, which may run in the middle of a call of its thread."""
-        self._strays.append(records)
-        if self._leading != threading.get_ident() and self._mutex.acquire(blocking=False):
-            self._mutex.release()
-            self._collect_strays()
+        """Do so from a finaliser."""
+        self.strays.append((records, False))
+        self.collect_soon()
 
-    def _collect_strays(self) -> None:
-        while self._strays:
-            with contextlib.suppress(IndexError):  # another thread was quicker
-                self.give_back(self._strays.popleft())
+    def collect_soon(self) -> None:
+        """Give back what is to be given back; in a finaliser, in the middle of any call."""
+        if self._leading != threading.get_ident() and not self._mutex.locked():
+            self.collect_strays()
 
-    def _give_back_closed(self, records: Sequence[Record]) -> None:
-        """Return records after ``close``: under autosave they are stored nowhere else."""
-        if not self._autosave:
-            return
-        self._let_go.wait()
+    def collect_strays(self) -> None:
+        """Give back what is to be given back."""
+        strays = self.strays
+        while strays:
+            with contextlib.suppress(IndexError, ValueError):  # another thread was quicker
+                stray = strays[0]
+                try:
+                    self._return(*stray)
+                except Exception:
+                    strays.remove(stray)
+                    raise
+                strays.remove(stray)
+
+    def _return(self, records: Sequence[Record], failed: bool) -> None:
+        """Return records; what is back already stays so."""
+        try:
+            self._resolve(UNTAKE, self._picking(records, failed))
+        except QueueClosed:
+            if self._autosave:  # they are stored nowhere else
+                self._return_closed(records)
+
+    def _return_closed(self, records: Sequence[Record]) -> None:
+        while not self._gone:
+            time.sleep(_NAP)
         with self._mutex:
             mine: list[Record] = []
             self._takes.pick(records, mine, UNTAKE)
@@ -139,13 +149,7 @@ class ThreadShell(Shell):
     def _see_through(self, op: Op, pick: Callable[[list[Record]], None]) -> Any:
         if self._closed and self._is_settled(op.verb):
             return None
-        try:
-            return self.call(op, pick)
-        except BaseException:  # Ctrl-C may come when it is stored already
-            if op.result is None:
-                with self._mutex:
-                    self._takes.restore(op.load, op.verb)
-            raise
+        return self.call(op, pick)
 
     def taken(self) -> list[Record]:
         """Return what this object has handed out and is not finished, oldest first."""
@@ -164,73 +168,99 @@ class ThreadShell(Shell):
         result: R = self.call(call) if pick is None else self._see_through(call, pick)
         return result
 
-    def call(self, op: Op, pick: Callable[[list[Record]], None] | None = None) -> Any:
+    def call(  # noqa: C901 - in the handler no function may be called
+        self, op: Op, pick: Callable[[list[Record]], None] | None = None
+    ) -> Any:
         """See one op through and return its result.
 
-        Args:
-            pick: fills the op's load, under the mutex.
+        An exception of a signal handler (Ctrl-C) may come anywhere in here.  What it leaves is
+        put in order by ``_leave``, on a thread of its own, where no signal handler runs.
 
-        When the call is interrupted (Ctrl-C) before its batch, it is withdrawn; after
-        that its outcome is awaited and what it took is given back.
+        Args:
+            pick: fills the op's load, under the mutex; if the op fails, that is undone.
         """
-        batch: list[Op] = []
-        if self._strays and op.verb != UNTAKE:
-            self._collect_strays()
+        if self.strays and op.verb != UNTAKE:
+            self.collect_strays()
         try:
-            with self._mutex:
-                if pick is not None:
-                    pick(op.load)
-                if self._leader is None:
-                    self._leader, self._leading = op, threading.get_ident()
-                    batch = self._line.start(op)
-                elif self._leading == threading.get_ident():
-                    _refuse_reentry()
-                else:
-                    self._line.enter(op)
-            if batch:
-                self._lead(op, batch)
+            if batch := self._enter(op, pick):
+                self._lead(batch)
             while op.where != ANSWERED:
                 self._sleep(op, op.deadline)
                 if self._leader is op:
-                    with self._mutex:
-                        self._leading = threading.get_ident()
-                        batch = self._line.batch()
-                    self._lead(op, batch)
-            return outcome_of(op)
+                    self._lead_again()
+            result = op.result
+            if op.error is None and type(result) is not Unmet:
+                return result  # no call behind the look: interrupts come with calls
+            if pick is not None:
+                with self._mutex:
+                    self._undo_pick(op)
         except BaseException:
-            self._leave(op, batch)
+            if op.where == NEW and self._leader is not op and not (pick and op.load):
+                raise  # it was refused
+            # There is no call in front of this one, so no second interrupt comes before it.
+            left: list[bool] = []
+            self._disorder = True
+            if self._leader is op:
+                self._leading = 0  # this thread may call again before the other one is through
+            try:
+                start_new_thread(self._leave, (op, pick is not None, left))
+            except RuntimeError:  # no more threads
+                self._leave(op, pick is not None, left)
+            while not left:
+                time.sleep(_NAP)
             raise
+        return outcome_of(op)
 
-    def _lead(self, op: Op, batch: list[Op]) -> None:
-        """Run a batch for everybody in it, then hand the leadership on."""
-        runner, line = self._runner, self._line
-        try:
-            if batch:
-                runner.run(batch)
-        finally:
-            interrupt = runner.interrupt
-            with self._mutex:
-                if batch:
-                    self._finish(batch, op)
-                waits = line.parked
-                if line.pending:
-                    self._hand_on()
-                else:
-                    self._leader, self._leading = None, 0
+    def _enter(self, op: Op, pick: Callable[[list[Record]], None] | None) -> list[Op]:
+        """Let an op into the line; returns the batch that this thread has to run now."""
+        while self._disorder:
+            time.sleep(_NAP)
+        with self._mutex:
+            if self._line.stopped is not None:
+                self._line.admit(op)
+            if pick is not None:
+                pick(op.load)
+            if self._leader is None:
+                self._leader, self._leading = op, threading.get_ident()
+                return self._line.start(op)
+            if self._leading == threading.get_ident():
+                _refuse_reentry()
+            self._line.enter(op)
+        return []
+
+    def _undo_pick(self, op: Op) -> None:
+        """Let what was picked for an op be as before, if it was not stored; once."""
+        if op.result is None and not op.noted:
+            self._takes.restore(op.load, op.verb)
+            op.noted = True
+
+    def _lead_again(self) -> None:
+        with self._mutex:
+            self._leading = threading.get_ident()
+            batch = self._line.batch()
+        self._lead(batch)
+
+    def _lead(self, batch: list[Op]) -> None:
+        """Run a batch for all that are in it, then hand the leadership on."""
+        if batch:
+            self._runner.run(batch)
+        with self._mutex:
+            self._finish()
+            waits = self._line.parked
+            self._hand_on()
         if waits:
             watch(self)  # here, not where its caller sleeps: he went to sleep before it
-        if interrupt is not None:
-            raise interrupt
 
     def _hand_on(self) -> None:
         """Make the first pending op's thread the leader; the mutex is held."""
         self._leading = 0
-        pending = self._line.pending
-        if pending:
-            self._leader = pending[0]
-            self._wake(pending[0])
-        else:
-            self._leader = None
+        first = self._leader = next(iter(self._line.pending), None)
+        if first is not None:
+            self._wake(first)
+
+    def _wake(self, op: Op) -> None:
+        if op.gate is not None and op.gate.locked():
+            op.gate.release()
 
     def _sleep(self, op: Op, deadline: Deadline) -> None:
         """Wait until the op is answered, is made the leader, or runs out of time."""
@@ -263,37 +293,56 @@ class ThreadShell(Shell):
         if self._leader is None:
             self._hand_on()
 
-    def _leave(self, op: Op, batch: list[Op]) -> None:
-        """The caller was interrupted: see that nothing is lost and nobody waits for it.
+    def _leave(self, op: Op, picked: bool, left: list[bool]) -> None:
+        """Do what is left of a call that was interrupted.
 
-        Ctrl-C may come between any two steps of ``call`` and ``_lead``: a leader that
-        has not handed on yet still answers for its batch.
+        An op whose batch has not begun is withdrawn.  Else its outcome is awaited, and what it
+        took is given back.  Nobody waits for it any longer than that.
+
+        Args:
+            left: gets an element at the end.
         """
-        with self._mutex:
+        try:
             if self._leader is op:
-                self._line.recall(batch)
-                if any(other.where == FLYING for other in batch):
-                    self._finish(batch, op)
-                self._deliver([other for other in batch if other.where == ANSWERED])
-                self._hand_on()
-            elif self._leader is not None:  # it may have been made so and not been woken
-                self._wake(self._leader)
-            self._withdraw(op)
-            if self._leader is op:  # it was pending, so that it was to lead again
-                self._hand_on()
-        while op.where == FLYING:
-            self._sleep(op, FOREVER)
-        if op.verb == TAKE and op.error is None and isinstance(op.result, list):
+                self._runner.recover()
             with self._mutex:
-                self._takes.hold(op.result, op.owner)
-            self.give_back(op.result)
+                self._line.mend()
+                if self._leader is op:
+                    self._finish(op)
+                self._deliver()
+                self._line.withdraw(op)
+                if picked and op.where != FLYING:
+                    self._undo_pick(op)
+                self._disorder = False
+                self._line.poke()  # an op may have missed what it waits for
+                if self._leader is op or self._leader is None:
+                    self._hand_on()
+                else:  # it may have been made so and not been woken
+                    self._wake(self._leader)
+            while op.where == FLYING:
+                self._sleep(op, FOREVER)
+            if picked:
+                with self._mutex:
+                    self._undo_pick(op)
+            if op.verb == TAKE and op.error is None and isinstance(op.result, list):
+                with self._mutex:
+                    self._takes.hold(op.result, op.owner)
+                self.strays.append((op.result, False))
+            elif op.verb == UNTAKE and op.result is None:
+                self.strays.append((op.load, False))
+            self.collect_strays()
+        except Exception:
+            warn("what an interrupted call took could not be given back", traceback=True)
+        finally:
+            self._disorder = False
+            left.append(True)
 
     # -- the rest -------------------------------------------------------------------
 
     def look(self) -> bool:
         """Called by the watcher: let waiters try again if somebody else committed."""
-        if self._strays:
-            self._collect_strays()
+        if self.strays:
+            self.collect_strays()
         if not self._line.waiting:
             return self._rests()
         if self._leader is None and self._changed():
@@ -305,27 +354,58 @@ class ThreadShell(Shell):
     def shutdown(self, immediate: bool) -> None:
         """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
         with self._mutex:
-            for op in self._line.stop(QueueShutDown, immediate):
-                self._wake(op)
+            self._line.stop(QueueShutDown, immediate)
+            self._deliver()
             if self._leader is None:
                 self._hand_on()
 
     def close(self) -> None:
         """Finish what is under way, wake every waiter, let go of the files."""
-        self._collect_strays()
+        begun: list[bool] = []
+        try:
+            self.collect_strays()
+            with self._mutex:
+                if self._closed:
+                    return
+                begun += (True,)
+                self._closed = True
+            self._wind_up()
+        except Exception:
+            raise
+        except BaseException:  # as in ``call``
+            left: list[bool] = []
+            try:
+                start_new_thread(self._wind_up_again, (begun, left))
+            except RuntimeError:
+                self._wind_up_again(begun, left)
+            while not left:
+                time.sleep(_NAP)
+            raise
+
+    def _wind_up_again(self, begun: list[bool], left: list[bool]) -> None:
+        """Close what ``close`` had begun to close when it was interrupted."""
+        try:
+            if begun and not self._gone:
+                self._closed = True
+                self._wind_up()
+        except Exception:
+            warn("closing a queue failed", traceback=True)
+        finally:
+            left.append(True)
+
+    def _wind_up(self) -> None:
+        """Close; this may be repeated."""
+        self._runner.hurry()
         with self._mutex:
-            if self._closed:
-                return
-            self._closed = True
-            self._runner.hurry()
-            for op in self._line.stop(QueueClosed, immediate=True):
-                self._wake(op)
+            self._line.mend()
+            self._line.stop(QueueClosed, immediate=True)
+            self._deliver()
         try:
             self._drain()
         finally:
             self._store.close()
             self._let_store_go()
-            self._let_go.set()
+            self._gone = True
 
     def _drain(self) -> None:
         """Wait for what is under way, and store what is in memory only."""
@@ -339,7 +419,7 @@ class ThreadShell(Shell):
         """In a child process: new locks, new descriptors, and nothing taken."""
         super().after_fork()
         if self._closed:
-            self._let_go.set()
+            self._gone = True
 
 
 def _refuse_reentry() -> NoReturn:

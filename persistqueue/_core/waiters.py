@@ -19,14 +19,14 @@ Whoever waits (a thread, a task) does it in the shell around this.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..exceptions import QueueClosed, QueueLocked, QueueShutDown, QueueUnreachable
 from .deadline import FOREVER, Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
 # Verbs of an op.
 APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH, CALL, LOOK = (
@@ -99,8 +99,15 @@ class Op:
         self.where = NEW
 
 
+Ops: TypeAlias = "OrderedDict[Op, None]"  # in order; one in the middle leaves at once
+
+
 class Line:
     """The ops of one queue object.  The shell's mutex protects it.
+
+    An op is put into its next place before it is taken out of the last one, and ``where`` says
+    which of the two holds.  So ``mend`` can put all in order again, wherever an exception of a
+    signal handler came.
 
     Args:
         maxsize: 0 for no bound.
@@ -115,12 +122,13 @@ class Line:
         self.parked = False  # whether the last batch left anybody waiting
         # Whether all that is there is held back (see ``backoff``), as far as is known.
         self._barren = False
-        self.pending: deque[Op] = deque()
-        self._going: Sequence[Op] = ()  # the batch that is handed over or under way
-        self._getters: deque[Op] = deque()
-        self._putters: deque[Op] = deque()
-        self._joiners: deque[Op] = deque()
-        self._stopped: type[QueueShutDown | QueueClosed] | None = None
+        self.pending: Ops = OrderedDict()
+        self.going: Sequence[Op] = ()  # the batch that is handed over or under way
+        self.answered: deque[Op] = deque()  # whose callers are to be woken yet
+        self._getters: Ops = OrderedDict()
+        self._putters: Ops = OrderedDict()
+        self._joiners: Ops = OrderedDict()
+        self.stopped: type[QueueShutDown | QueueClosed] | None = None
         self._immediate = False
 
     @property
@@ -139,23 +147,23 @@ class Line:
         Raises:
             QueueShutDown, QueueClosed: the line was stopped for such ops.
         """
-        if self._stopped is not None:
+        if self.stopped is not None:
             self.admit(op)
         self._arrivals += 1
         op.number = self._arrivals
         ahead = self._getters if op.verb == TAKE else self._putters if op.verb == APPEND else None
         if op.waits and ahead:
             op.where, op.waited = PARKED, True
-            ahead.append(op)
+            ahead[op] = None
         else:
             self._to_pending(op)
 
     def admit(self, op: Op) -> None:
         """Raise what ``enter`` would if the line was stopped for such ops."""
-        if self._stopped is QueueClosed:
+        if self.stopped is QueueClosed:
             if op.verb != FLUSH:
                 raise self._stopped_error()
-        elif self._stopped is not None and (
+        elif self.stopped is not None and (
             op.verb == APPEND or (op.verb in (TAKE, PEEK) and self._immediate)
         ):
             raise self._stopped_error()
@@ -165,77 +173,78 @@ class Line:
 
         It is empty when the op has to wait behind others of its kind.
         """
-        if not (self.pending or self._getters or self._putters or self._stopped):
+        if not (self.pending or self._getters or self._putters or self.stopped):
             op.where, op.number = FLYING, self._arrivals  # less than whoever comes later
-            return [op]
+            self.going = batch = [op]
+            return batch
         self.enter(op)
         return self.batch()
 
     def batch(self) -> list[Op]:
         """Return what goes with the next batch."""
-        self._going = batch = list(self.pending)
+        self.going = batch = list(self.pending)
         for op in batch:
             op.where = FLYING
         self.pending.clear()
         return batch
 
-    def recall(self, batch: Sequence[Op]) -> None:
-        """Put a batch back that its leader never got: Ctrl-C came while it was handed over.
+    def mend(self) -> None:
+        """Put each op where it says that it is, and nowhere else: an interrupt may have come."""
+        ops = dict.fromkeys((*self.going, *self.everybody(), *self.answered))
+        self._empty()
+        self.pending.clear()
+        self.answered.clear()
+        for op in ops:
+            if op.where == PENDING:
+                self.pending[op] = None
+            elif op.where == PARKED:
+                self._line_up(op)
+            elif op.where == ANSWERED:
+                self.answered.append(op)
 
-        Args:
-            batch: what the leader got last.
-        """
-        if self._going is batch:
-            return
-        lost = [op for op in self._going if op.where == FLYING]
-        self._going = ()
-        if lost:
-            self.pending = deque([*lost, *(op for op in self.pending if op.where != FLYING)])
-            for op in lost:
-                op.where = PENDING
+    def _empty(self) -> None:
+        for line in (self._getters, self._putters, self._joiners):
+            line.clear()
 
-    def finish(self, batch: Sequence[Op], counts: tuple[int, int] | None) -> list[Op]:
-        """Say what a batch came to: returns the ops that are answered now.
+    def finish(self, counts: tuple[int, int] | None) -> None:
+        """Sort the ops of a batch that is over: each is answered now, or parked.
 
         Args:
             counts: items that could be taken, and items not settled, when the batch
                 was over.  None: the store could not be asked.
         """
-        answered, parked = [], []
-        away = any(isinstance(op.error, QueueUnreachable) for op in batch)
-        self._going = ()
+        batch, parked = self.going, []
         for op in batch:
-            if op.where != FLYING:  # answered before an interrupt
+            if op.where != FLYING:  # sorted before an interrupt
                 continue
             if op.waits and (_is_unmet(op) or _waits_for_a_server(op)):
-                op.error = None
                 parked.append(op)
             else:
-                if self._stopped is not None and op.result is NOTHING_THERE and not self._goes_on:
+                if self.stopped is not None and op.result is NOTHING_THERE and not self._goes_on:
                     op.error = self._stopped_error()
                 op.where = ANSWERED
-                answered.append(op)
+                self.answered.append(op)
+        away = any(isinstance(op.error, QueueUnreachable) for op in batch)
         self.parked = bool(parked)
         if parked:
-            answered += self._park(parked)
-        if counts is None:
-            if not away and not any(isinstance(op.error, QueueLocked) for op in batch):
-                self.poke()  # a store that failed for good shall say so to whoever waits
-            return answered
-        self.count, unsettled = counts
-        while self._joiners and unsettled == 0:
-            self._to_pending(self._joiners.popleft())
-        if self._getters or self._putters:
-            self._promote()
-        return answered
+            self._park(parked)
+        if counts is not None:
+            self.count, unsettled = counts
+            if self._joiners and unsettled == 0:
+                self._all_to_pending(self._joiners)
+            if self._getters or self._putters:
+                self._promote()
+        elif not away and not any(isinstance(op.error, QueueLocked) for op in batch):
+            self.poke()  # a store that failed for good shall say so to those that wait
+        self.going = ()
 
-    def weigh(self, batch: Sequence[Op], barren: bool) -> None:
+    def weigh(self, barren: bool) -> None:
         """Before ``finish``: find out whether all that is left by a batch is held back.
 
         Args:
             barren: whether its last take found nothing else.
         """
-        for op in batch if barren or self._barren else ():
+        for op in self.going if barren or self._barren else ():
             if op.verb == TAKE and op.act is None:
                 self._barren = barren and op.result is NOTHING_THERE
             elif op.verb in _BRING:
@@ -244,23 +253,32 @@ class Line:
     @property
     def _goes_on(self) -> bool:
         """Whether gets go on after a shutdown: what is held back is there all the same."""
-        return self._barren and self._stopped is not QueueClosed and not self._immediate
+        return self._barren and self.stopped is not QueueClosed and not self._immediate
 
-    def again(self, ops: Iterable[Op]) -> None:
-        """Put ops of a batch that never happened back to the front."""
-        for op in reversed(list(ops)):
-            op.where, op.result, op.error = PENDING, None, None
-            self.pending.appendleft(op)
+    def again(self, dropped: Op | None) -> None:
+        """Put ops of a batch that never happened back to the front.
+
+        Args:
+            dropped: one that shall not be tried again.
+        """
+        for op in reversed(self.going):
+            if op.where == FLYING:
+                op.result, op.error = None, None
+                if op is dropped:
+                    op.where = ANSWERED
+                else:
+                    op.where = PENDING
+                    self.pending[op] = None
+                    self.pending.move_to_end(op, last=False)
+        self.going = ()
 
     def withdraw(self, op: Op) -> bool:
         """Take an op out; False when it is not in the line."""
-        if op.where == PENDING:
-            self.pending.remove(op)
-        elif op.where == PARKED:
-            self._parking(op).remove(op)
-        else:
+        if op.where not in (PENDING, PARKED):
             return False
+        line = self.pending if op.where == PENDING else self._parking(op)
         op.where = ANSWERED
+        line.pop(op, None)
         if self._getters or self._putters:
             self._promote()  # what was meant for it goes to the next
         return True
@@ -273,100 +291,101 @@ class Line:
         """Somebody else committed: let the first of each kind look again."""
         for line in (self._getters, self._putters, self._joiners):
             if line:
-                self._to_pending(line.popleft())
+                self._first_to_pending(line)
         return bool(self.pending)
 
-    def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> list[Op]:
-        """Shut down or close: returns the parked ops that are answered by it.
+    def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> None:
+        """Shut down or close: answer the parked ops for which it is the end.
 
         After a shutdown that is not immediate, gets go on until nothing is there: those
         that wait become pending, for another object may have put something.
         """
-        if self._stopped is not QueueClosed:
-            self._stopped = error
+        if self.stopped is not QueueClosed:
+            self.stopped = error
         self._immediate = self._immediate or immediate
-        answered = self._answer(self._putters, error=True)
+        self._answer(self._putters, error=True)
         if error is QueueClosed or immediate:
-            answered += self._answer(self._getters, error=True)
-            answered += self._answer(self._joiners, error=error is QueueClosed)
-        while self._getters:
-            self._to_pending(self._getters.popleft())
-        return answered
+            self._answer(self._getters, error=True)
+            self._answer(self._joiners, error=error is QueueClosed)
+        self._all_to_pending(self._getters)
 
     def _stopped_error(self) -> QueueShutDown | QueueClosed:
-        if self._stopped is QueueClosed:
+        if self.stopped is QueueClosed:
             return self._closed(
                 "the queue is closed; what is stored is there when it is opened again"
             )
-        assert self._stopped is not None
-        return self._stopped("the queue was shut down")
+        assert self.stopped is not None
+        return self.stopped("the queue was shut down")
 
-    def _parking(self, op: Op) -> deque[Op]:
+    def _parking(self, op: Op) -> Ops:
         return {TAKE: self._getters, APPEND: self._putters, JOIN: self._joiners}[op.verb]
 
-    def _park(self, ops: list[Op]) -> list[Op]:
-        """Park ops, each where its arrival puts it; whoever came later waits behind them.
+    def _park(self, ops: list[Op]) -> None:
+        """Park ops, each where its arrival puts it; a later one waits behind them.
 
-        Returns:
-            those that must not wait, because the line was stopped; they are answered.
+        Those that must not wait, because the line was stopped, are answered.
         """
-        refused: list[Op] = []
         for op in ops:
             waits = self._goes_on if op.verb == TAKE else op.verb == JOIN and not self._immediate
-            if self._stopped is None or waits:
+            if self.stopped is None or waits:
                 self._line_up(op)
             else:
                 op.result = None
-                refused.append(op)
+                self._answer((op,), error=op.verb != JOIN)
         for op in [op for op in self.pending if op.waits and self._waits_behind(op)]:
-            self.pending.remove(op)
             self._line_up(op)
-        joiners = deque(op for op in refused if op.verb == JOIN)
-        others = deque(op for op in refused if op.verb != JOIN)
-        return self._answer(joiners) + self._answer(others, error=True)
+            del self.pending[op]
 
     def _waits_behind(self, op: Op) -> bool:
         """Return whether an op of the same kind that came earlier is parked."""
-        line = self._parking(op)
-        return bool(line) and line[0].number < op.number
+        first = next(iter(self._parking(op)), None)
+        return first is not None and first.number < op.number
 
     def _line_up(self, op: Op) -> None:
         """Park one op in the order of arrival; its place is nearly always at an end."""
-        op.where, op.waited, op.result = PARKED, True, None
+        op.where, op.waited, op.result, op.error = PARKED, True, None, None
         line = self._parking(op)
-        place = len(line)
-        while place and line[place - 1].number > op.number:
-            place -= 1
-        line.insert(place, op)
+        last = next(reversed(line), None)
+        line[op] = None
+        if last is not None and last.number > op.number:
+            for later in [other for other in line if other.number > op.number]:
+                line.move_to_end(later)
 
-    def _answer(self, line: deque[Op], error: bool = False) -> list[Op]:
-        """Answer everybody in ``line``: with nothing, or with why the line was stopped."""
-        answered = list(line)
-        line.clear()
-        for op in answered:
-            op.where = ANSWERED
+    def _answer(self, line: Ops | tuple[Op, ...], error: bool = False) -> None:
+        """Answer every op in ``line``: with nothing, or with why the line was stopped."""
+        for op in line:
             op.error = self._stopped_error() if error else None
-        return answered
+            op.where = ANSWERED
+            self.answered.append(op)
+        if isinstance(line, OrderedDict):
+            line.clear()
 
     def _promote(self) -> None:
         """Let as many go on as there is something for."""
-        count = self.count - sum(op.verb == TAKE for op in self.pending)
-        while self._getters and count > 0 and not self._barren:
-            op = self._getters.popleft()
-            count -= op.load
-            self._to_pending(op)
+        if self._getters and self.count > 0 and not self._barren:
+            count = self.count - sum(op.verb == TAKE for op in self.pending)
+            while self._getters and count > 0:
+                count -= self._first_to_pending(self._getters).load
         room = self.maxsize - self.count
-        while self._putters and len(self._putters[0].load) <= room:
-            op = self._putters.popleft()
-            room -= len(op.load)
+        while self._putters and len(next(iter(self._putters)).load) <= room:
+            room -= len(self._first_to_pending(self._putters).load)
+
+    def _first_to_pending(self, line: Ops) -> Op:
+        op = next(iter(line))
+        self._to_pending(op)
+        del line[op]
+        return op
+
+    def _all_to_pending(self, line: Ops) -> None:
+        for op in line:
             self._to_pending(op)
+        line.clear()
 
     def _to_pending(self, op: Op) -> None:
         op.where = PENDING
+        self.pending[op] = None
         if op.verb == UNTAKE:  # before the gets that wait: what is given back is older
-            self.pending.appendleft(op)
-        else:
-            self.pending.append(op)
+            self.pending.move_to_end(op, last=False)
 
 
 def _is_unmet(op: Op) -> bool:

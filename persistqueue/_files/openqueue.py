@@ -96,6 +96,7 @@ class QueueFiles:
         self._moved: str | None = None  # what info is to say of a move, if that changes
         self._intended: bytes | None = None  # what info holds once it is stored
         self._unflushed = False  # whether that must be flushed yet
+        self._stored = False  # whether it has come to its end
 
     @property
     def headf(self) -> File | None:

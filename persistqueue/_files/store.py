@@ -74,23 +74,23 @@ class ChunkFileStore(Cursored, QueueFiles):
             return False
         lock, now = self._lock, monotonic()
         assert lock is not None
+        if self._stored:
+            self._intended = None
+        self._stored = False
         if now - self._looked >= RECHECK:
             self._look_around(now)
         if not exclusive and self._info.read(now) == self._seen:
             self._reset()
+            if lock.in_turnstile:
+                lock.stand_back()
             return True
-        try:
-            if not lock.try_acquire(now):
-                return False
-            self._reset()
-            self._exclusive = True
-            raw = self._info.read(now)
-            if raw != self._seen:
-                self._refresh(raw)
-        except BaseException:  # Ctrl-C, too: it may come right behind the lock
-            lock.drop()
-            self._exclusive = False
-            raise
+        if not lock.try_acquire(now):
+            return False
+        self._reset()
+        raw = self._info.read(now)
+        if raw != self._seen:
+            self._refresh(raw)
+        self._exclusive = True
         return True
 
     def _end(self) -> None:
@@ -99,8 +99,9 @@ class ChunkFileStore(Cursored, QueueFiles):
             self._exclusive = False
 
     def abandon(self) -> None:
+        self._exclusive = False
         if self._lock is not None:
-            self._lock.stand_back()
+            self._lock.drop()
 
     def hurry(self) -> None:
         """What is waited for is a lock of somebody who is at work."""
@@ -316,6 +317,7 @@ class ChunkFileStore(Cursored, QueueFiles):
         if self._unflushed:
             self._flushed.landed(new.head)
             self._unflushed = False
+        self._stored = True
 
     def _take_back(self, error: BaseException | None) -> None:
         """Put the old ``info`` back; where that cannot be vouched for, trust nothing.
@@ -330,7 +332,7 @@ class ChunkFileStore(Cursored, QueueFiles):
 
     def rollback(self) -> bool:
         try:
-            if self._intended is not None and self._is_stored(self._intended):
+            if self._stored or (self._intended is not None and self._is_stored(self._intended)):
                 return True
             if self._intended is not None and not self.failed:
                 self._take_back(None)

@@ -209,16 +209,20 @@ class ReservingStore(SqlStore):
     def untake(self, records: Sequence[Record]) -> None:
         for record in records:
             if record.start in self._out:
-                self._before[1][record.start] = self._out.pop(record.start)
+                self._let_go(record.start)
                 self._floor = min(self._floor, self._below(record.start))
                 self._more(1, 0)
         self._close_window()
+
+    def _let_go(self, number: int) -> None:
+        self._before[1][number] = self._out[number]  # noted first: an interrupt may come
+        del self._out[number]
 
     def settle(self, records: Sequence[Record]) -> None:
         ids = {record.start for record in records} - {VOID}
         deleted = self._delete(list(ids)) if ids else 0
         for number in ids & self._out.keys():
-            self._before[1][number] = self._out.pop(number)
+            self._let_go(number)
         self._more(0, -deleted)
         if deleted != len(ids):
             self._known = False

@@ -182,14 +182,19 @@ class SqliteTransactions(Transactions):
     # -- a transaction --------------------------------------------------------------
 
     def begin(self, exclusive: bool) -> bool:
-        begun = False
+        self._committing = False
+        self._enter()  # left at the end of the transaction
+        if self._begin(exclusive):
+            return True
+        self._leave()
+        return False
+
+    def abandon(self) -> None:
         try:
-            self._enter()  # left at the end of the transaction
-            begun = self._begin(exclusive)
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.rollback()
         finally:
-            if not begun:
-                self._leave()
-        return begun
+            self._leave()
 
     def _begin(self, exclusive: bool) -> bool:
         self._writing = False
@@ -198,9 +203,7 @@ class SqliteTransactions(Transactions):
         if self._connection is None and not self._open():
             return False
         assert self._connection is not None
-        if self._connection.in_transaction:  # Ctrl-C came just behind a BEGIN
-            self._connection.rollback()
-        self._exclusive, self._committing = exclusive, False
+        self._exclusive = exclusive
         if self._lent:
             self._see_writes()
         if not exclusive:
@@ -311,6 +314,7 @@ class SqliteTransactions(Transactions):
             return False
         if self._committing and not connection.in_transaction and self._is_stored():
             return True
+        self._committing = False
         try:
             connection.rollback()
         finally:
