@@ -13,6 +13,7 @@ from ._broker.options import BrokerFace, BrokerStats, Message, QueueInfo, a_patt
 from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
 from ._core import call
+from ._core.arguments import absolute
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
 from ._core.queue_tasks import AsyncOpened
@@ -212,6 +213,26 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         await self._write(self._guarded(self._store.tidy, living_too=bool(force)))
         shrink = self._store.shrink if compact else self._store.trim
         await self._hops.run(shrink)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the whole database, as it is at one moment, to a new file.
+
+        Others go on meanwhile.  What is handed out and not finished comes again where the copy is
+        opened.  Never copy the files of an open database by other means (see "How to back up").
+
+        Args:
+            path: of the copy; nothing may be there.
+
+        Raises:
+            FileExistsError: something is.
+            OSError: the copy cannot be written; then nothing of it is left.
+        """
+        backup = partial(self._store.backup, absolute(path))
+        if self._memory:
+            await self._shell.run(call.look(backup))
+            return
+        await self._shell.run(call.count())  # opens it; raises if it is closed
+        await self._hops.run(backup)
 
     async def transact(self, function: Callable[[Transaction], R]) -> R:
         """Run a function as one transaction, with one commit.

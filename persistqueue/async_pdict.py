@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ._core import call
-from ._core.arguments import MAX_ITEM_BYTES
+from ._core.arguments import MAX_ITEM_BYTES, absolute
 from ._core.inflight import AT_TAKE
 from ._core.log import warn
 from ._core.tasks import TaskShell
@@ -222,6 +222,26 @@ class AsyncPDict(DictFace):
             yield key
 
     # -- the whole ------------------------------------------------------------------
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the whole database, as it is at one moment, to a new file.
+
+        Others go on meanwhile.  What is handed out and not finished comes again where the copy is
+        opened.  Never copy the files of an open database by other means (see "How to back up").
+
+        Args:
+            path: of the copy; nothing may be there.
+
+        Raises:
+            FileExistsError: something is.
+            OSError: the copy cannot be written; then nothing of it is left.
+        """
+        backup = partial(self._store.backup, absolute(path))
+        if self._store.database.memory:
+            await self._shell.run(call.look(backup))
+            return
+        await self.size()  # opens it; raises if it is closed
+        await self._hops.run(backup)
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of what was deleted back to the file system; takes a while."""

@@ -64,6 +64,7 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
     """
 
     _KIND = ACK_FIFO
+    _store: SqliteAckStore
 
     def __init__(
         self,

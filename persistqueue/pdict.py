@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._core import call
-from ._core.arguments import MAX_ITEM_BYTES
+from ._core.arguments import MAX_ITEM_BYTES, absolute
 from ._sql.sqlite.dictnames import DictNames
 from ._sql.sqlite.dictoptions import NO_DEFAULT, DictFace, missing
 from ._sql.sqlite.dicts import MISSING, stored_key
@@ -234,6 +234,26 @@ class PDict(DictNames, DictFace, _Mapping):
         return self
 
     # -- the whole ------------------------------------------------------------------
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the whole database, as it is at one moment, to a new file.
+
+        Others go on meanwhile.  What is handed out and not finished comes again where the copy is
+        opened.  Never copy the files of an open database by other means (see "How to back up").
+
+        Args:
+            path: of the copy; nothing may be there.
+
+        Raises:
+            FileExistsError: something is.
+            OSError: the copy cannot be written; then nothing of it is left.
+        """
+        backup = partial(self._store.backup, absolute(path))
+        if self._store.database.memory:
+            self._shell.run(call.look(backup))
+            return
+        len(self)  # raises if it is closed
+        backup()
 
     def shrink_disk_usage(self) -> None:
         """Give the space of what was deleted back to the file system; takes a while."""

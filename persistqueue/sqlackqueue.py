@@ -63,6 +63,7 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
     """
 
     _KIND = ACK_FIFO
+    _store: SqliteAckStore
 
     def __init__(
         self,

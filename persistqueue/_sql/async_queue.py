@@ -204,9 +204,9 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
         """
         return await self._look_at(lambda: self._rows.listed(self._store))
 
-    async def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    async def _look_at(self, look: Callable[[], R]) -> R:
         await self._shell.run(call.count())  # opens it; raises if it is closed
-        found: list[dict[str, Any]] = await self._hops.run(rows)
+        found: R = await self._hops.run(look)
         return found
 
     async def _write(self, function: Callable[[], R]) -> R:

@@ -198,9 +198,9 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
         """
         return self._look_at(lambda: self._rows.listed(self._store))
 
-    def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def _look_at(self, look: Callable[[], R]) -> R:
         self._shell.run(call.count())  # opens it; raises if it is closed
-        found: list[dict[str, Any]] = rows()
+        found: R = look()
         return found
 
     def _write(self, function: Callable[[], R]) -> R:

@@ -25,6 +25,7 @@ from ..._core.store import Stale
 from ...exceptions import PersistQueueError
 from .errors import (
     SQLITE_ERRORS,
+    TRANSLATED,
     SQLiteDamaged,
     SQLiteFailed,
     cannot_open,
@@ -178,6 +179,8 @@ class Database:
             with contextlib.closing(self._connect(self.patience)) as connection:
                 connection.execute("PRAGMA wal_autocheckpoint=0")
                 return function(connection)
+        except TRANSLATED:
+            raise
         except SQLITE_ERRORS as error:
             raise self.translate(error, table) from error
 

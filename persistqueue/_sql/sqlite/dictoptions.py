@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+import os
+from typing import Any, NoReturn
 
 from ..._core.arguments import DURABILITIES, absolute, one_of, whole
 from ..._core.deadline import checked_timeout
@@ -11,9 +12,6 @@ from ..statements import DictTable
 from .connection import MEMORY, Database
 from .dicts import DictStore, Stored, stored_key
 from .errors import SqliteRowCodec
-
-if TYPE_CHECKING:
-    import os
 
 NO_DEFAULT: Any = object()
 
@@ -38,7 +36,7 @@ class DictFace(Hooked):
     ) -> None:
         """Check the arguments and make the store; nothing is opened."""
         table = DictTable(str(name), self._TABLE_NAME)
-        self.path = MEMORY if path == MEMORY else absolute(path)
+        self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
         self.name = name
         self.timeout = checked_timeout(timeout)
         self._serializer = serializer

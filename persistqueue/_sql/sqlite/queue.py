@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..._core import call
@@ -18,14 +19,18 @@ from ..statements import Table
 from .connection import MEMORY, Database
 from .errors import SqliteRowCodec
 from .names import SqliteNames
-from .stores import SqliteDeletingStore, SqliteReservingStore
+from .stores import SqliteDeletingStore, SqliteReservingStore, SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..._core.call import R
+
 
 class SQLiteBase(SqliteNames, SQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``SQLiteQueue``'s."""
+
+    _store: SqliteStore
 
     def __init__(
         self,
@@ -77,11 +82,25 @@ class SQLiteBase(SqliteNames, SQLBase[T]):
         self._store = way(database, table, self._rows.codec, skip_corrupt=self._skips)
         self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
 
-    def _look_at(self, rows: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def _look_at(self, look: Callable[[], R]) -> R:
         if not self.memory_sql:
-            return super()._look_at(rows)
-        found: list[dict[str, Any]] = self._shell.run(call.look(rows))
-        return found
+            return super()._look_at(look)
+        return self._shell.run(call.look(look))
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the whole database, as it is at one moment, to a new file.
+
+        Others go on meanwhile.  What is handed out and not finished comes again where the copy is
+        opened.  Never copy the files of an open database by other means (see "How to back up").
+
+        Args:
+            path: of the copy; nothing may be there.
+
+        Raises:
+            FileExistsError: something is.
+            OSError: the copy cannot be written; then nothing of it is left.
+        """
+        self._look_at(partial(self._store.backup, absolute(path)))
 
     def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the file system; takes a while."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..store import Row
 
 
-class _SqliteStore(SqlStore, SqliteTransactions):
+class SqliteStore(SqlStore, SqliteTransactions):
     """What the three have in common."""
 
     def _corrupt(self, row: Row, error: Damaged) -> QueueCorrupt:
@@ -53,15 +53,15 @@ class _SqliteStore(SqlStore, SqliteTransactions):
             self._execute(DROP_MOVES)
 
 
-class SqliteDeletingStore(_SqliteStore, DeletingStore):
+class SqliteDeletingStore(SqliteStore, DeletingStore):
     """Deletes a row when it is handed out."""
 
 
-class SqliteReservingStore(_SqliteStore, ReservingStore):
+class SqliteReservingStore(SqliteStore, ReservingStore):
     """Deletes a row when it is settled."""
 
 
-class SqliteAckStore(_SqliteStore, AckStore):
+class SqliteAckStore(SqliteStore, AckStore):
     """Marks rows; an owner holds a lock on a file beside the database."""
 
     _owner: FileOwner

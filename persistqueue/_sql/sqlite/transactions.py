@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..._core.store import Stale, Undone
 from ..schema import prepare
 from ..transactions import Transactions
+from .backup import write_copy
 from .errors import (
     ERRORS,
     SQLITE_ERRORS,
@@ -451,6 +452,20 @@ class SqliteTransactions(Transactions):
         function()
         self._connection.execute("COMMIT")
         self._exclusive = False
+
+    def backup(self, path: str) -> None:
+        """Write a copy of the database to a new file; callable on any thread.
+
+        Of one in memory, only as a call of the store.
+        """
+        patience = self._database.patience
+        if self._database.memory:
+            write_copy(self._usable(), path, patience)
+            return
+        with gate.inside(self._database):
+            self._database.beside(
+                lambda connection: write_copy(connection, path, patience), self._table.name
+            )
 
     def shrink(self) -> None:
         """Rebuild the database without what was deleted, and give the space back."""
