@@ -55,11 +55,12 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
     it has acknowledged survives the death of any client.  An item that was taken is in the
     server until it is finished: with ``ack`` or ``task_done``, at the end of a ``process``
     block or a loop's step.  Items that a consumer held when it died are redelivered, in their
-    order, when its ``lease`` is over; ``close`` gives it back at once.  Delivery is at least once.
+    order, when its ``lease`` is over; ``close`` gives them back at once.  While a consumer lives,
+    its leases are renewed.  Delivery is at least once.
 
-    When the connection is lost while a ``put`` waits for its answer, it raises
-    ``QueueUnreachable`` with ``stored=None``: it is not known whether it is stored.  All other
-    calls are repeated, which changes nothing that was done.
+    A call whose answer was lost is made again and done once: the server knows the number of
+    the last ``put``.  When the server stays away, that raises ``QueueUnreachable`` with
+    ``stored=None``: it is not known whether it is stored.
 
     Args:
         name: of the queue; its keys begin with it.  For a Cluster: ``"{jobs}"``.
@@ -69,8 +70,8 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         serializer: None for text; else as of ``SQLiteQueue``.
         layout: ``"shared"`` with aio-py-rq, ``"native"`` for keys of our own; None for what
             the serializer needs.
-        lease: seconds after which what a consumer of ours took is given to others; None: only
-            by ``re_enqueue_timeout_items``.
+        lease: seconds after which what this consumer took is given to others, unless it is
+            renewed, as it is while its process lives; None: only by ``re_enqueue_timeout_items``.
         synced_slaves_enabled: wait for replicas after each write.
         synced_slaves_count: how many have to confirm it.
         synced_slaves_timeout: milliseconds to wait for them.

@@ -1,8 +1,9 @@
 """A TCP proxy before a server, for what a network does to connections.
 
-It ends them (``cut``, ``down``), lets bytes vanish (``swallow``) or come late (``hold``), in one
-direction or in both.  While it swallows or holds, nobody is told of an end either: no FIN, no
-RST, as behind a firewall that forgot a connection, or beside a machine without power.
+It ends them (``cut``, ``down``), lets bytes vanish (``swallow``) or come late (``hold``), or takes none
+(``stall``), in one direction or in both.  While it does one of the last three, nobody is told of an
+end either: no FIN, no RST, as behind a firewall that forgot a connection, or beside a machine
+without power.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from math import inf
 from typing import Any, ClassVar
 
 TO_SERVER, TO_CLIENT = "to the server", "to the client"
 BOTH = (TO_SERVER, TO_CLIENT)
 _OTHER = {TO_SERVER: TO_CLIENT, TO_CLIENT: TO_SERVER}
-_PASS, _SWALLOW, _HOLD = "pass", "swallow", "hold"
+_PASS, _SWALLOW, _HOLD, _STALL = "pass", "swallow", "hold", "stall"
 
 
 class Link:
@@ -25,7 +27,7 @@ class Link:
     def __init__(self, proxy: Any, client: socket.socket, server: socket.socket) -> None:
         self.proxy = proxy
         self._ends = {TO_SERVER: server, TO_CLIENT: client}  # by where bytes go
-        self._mutex = threading.Lock()  # protects what follows
+        self._mutex = threading.Condition()  # protects what follows, and tells of new fates
         self._fates = dict.fromkeys(BOTH, _PASS)
         self._held = {direction: bytearray() for direction in BOTH}
         self._left: dict[str, float] = {}  # bytes that may pass yet
@@ -52,6 +54,7 @@ class Link:
                     held, self._held[direction] = self._held[direction], bytearray()
                     with contextlib.suppress(OSError):
                         self._ends[direction].sendall(held)
+            self._mutex.notify_all()
             over = self._over and set(self._fates.values()) == {_PASS}
         if over:
             self.end()
@@ -81,7 +84,9 @@ class Link:
 
     def carry(self, direction: str, data: bytes) -> None:
         """Have bytes go on, or whatever is their fate."""
+        time.sleep(self.proxy.pause * len(data) / 65536)
         with self._mutex:
+            self._mutex.wait_for(lambda: self._fates[direction] != _STALL)
             fate = self._fates[direction]
             if fate == _HOLD:
                 self._held[direction] += data
@@ -102,6 +107,7 @@ class Proxy:
 
     Attributes:
         port: of the proxy.
+        pause: seconds to rest behind each 64 KiB, in which no more are taken.
     """
 
     link: ClassVar[type[Link]] = Link
@@ -111,7 +117,10 @@ class Proxy:
         self._down = self._deaf = False
         self._mutex = threading.Lock()  # protects links
         self.links: list[Link] = []
+        self.pause = 0.0
         self._listener = socket.create_server(("127.0.0.1", 0))
+        # Small, so that a sender soon notices that nothing is taken.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -157,6 +166,13 @@ class Proxy:
     def hold(self, *directions: str) -> None:
         """Keep bytes of the connections that there are back, until ``release``."""
         self._all(directions or BOTH, _HOLD)
+
+    def stall(self, *directions: str) -> None:
+        """Take no bytes any more from the connections that there are, until ``release``.
+
+        Their senders have to wait as soon as the system's buffers are full.
+        """
+        self._all(directions or BOTH, _STALL)
 
     def release(self) -> None:
         """Send what was kept back, to whoever is there; ends come behind it."""

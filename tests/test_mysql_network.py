@@ -14,6 +14,7 @@ from families import BlockingAsyncQueue, run
 from mysql_proxy import SILENT, Proxy
 from mysql_server import MysqlServer, mysql, new_server, where  # noqa: F401
 from proxy import BOTH, TO_CLIENT, TO_SERVER
+from proxy import Proxy as AnyProxy
 from waiting import Call, until
 
 from persistqueue import (
@@ -184,6 +185,44 @@ def test_a_statement_that_comes_late_does_nothing(proxy: Proxy, where: dict[str,
         q.put("c")
         proxy.release()
         assert ["b", "c"] == [row["data"] for row in q.queue()]
+
+
+@pytest.mark.parametrize("name", ["sync", "async ack"])
+def test_a_long_item_stalls_on_its_way(
+    name: str, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """No more of it is taken: it goes over a new connection, and what had gone does nothing."""
+    item = "x" * 7_000_000
+    with (
+        AnyProxy(mysql.port) as proxy,
+        opened(KINDS[name], **{**where, "port": proxy.port}, timeout=PATIENCE) as q,
+    ):
+        proxy.stall(TO_SERVER)
+        q.put(item)
+        proxy.stall(TO_SERVER)
+        in_time(q.put, "y")
+        proxy.release()
+        assert [item, "y"] == q.get_many(9)
+
+
+def test_a_long_item_may_take_longer_than_an_answer(
+    mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """It is the rest without progress that has a bound, not the whole way."""
+    mysql.run("SET GLOBAL max_allowed_packet = 64 * 1024 * 1024")
+    try:
+        with (
+            AnyProxy(mysql.port) as proxy,
+            MySQLQueue[str](**{**where, "port": proxy.port}, timeout=2 * PATIENCE) as q,
+        ):
+            proxy.pause = 0.016
+            began = time.monotonic()
+            q.put("x" * 24_000_000)
+            assert time.monotonic() - began > 2 * PATIENCE
+            proxy.pause = 0.0
+            assert 24_000_000 == len(q.get())
+    finally:
+        mysql.run("SET GLOBAL max_allowed_packet = 16 * 1024 * 1024")
 
 
 def test_waiting_for_a_lock_is_no_silence(where: dict[str, Any], mysql: MysqlServer) -> None:

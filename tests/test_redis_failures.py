@@ -176,6 +176,8 @@ def test_closing_ends_the_wait_for_a_server(open_queue: Open, server: Server) ->
     """A put that cannot begin says so: nothing of it is stored."""
     q = open_queue("jobs", server.url)
     server.kill()
+    # A connection that has just answered is not looked at again: the put would be on its way.
+    until(lambda: time.monotonic() - q._store._link._heard > 0.1)
     put = Call(q.put, "a")
     until(lambda: q._store._lost)
     assert closed_after(q) < MOMENT

@@ -162,6 +162,39 @@ def test_pools_end_in_time(pool_class: Any, proxy: Proxy, tmp_path: Path) -> Non
     in_time(pool.close)
 
 
+# -- what is long ---------------------------------------------------------------------------
+
+
+def test_a_long_item_stalls_on_its_way(
+    open_queue: Open, proxy: Proxy, client: Any, tmp_path: Path
+) -> None:
+    """No more of it is taken: it goes over a new connection, and what had gone does nothing."""
+    name, item = str(tmp_path), "x" * 12_000_000
+    with open_queue(name, f"redis://127.0.0.1:{proxy.port}/0?socket_timeout=1") as q:
+        proxy.stall(TO_SERVER)
+        q.put(item)
+        q.put(item)
+        proxy.stall(TO_SERVER)
+        assert 1 == q.delete_item(item, count=1)  # which is not done twice
+        proxy.stall(TO_SERVER)
+        q.put("y")
+        proxy.release()
+        assert 2 == client.llen(name)
+        assert [item, "y"] == q.get_items(9)
+
+
+def test_a_long_item_may_take_longer_than_an_answer(
+    open_queue: Open, proxy: Proxy, client: Any, tmp_path: Path
+) -> None:
+    """It is the rest without progress that has a bound, not the whole way."""
+    proxy.pause = 0.006
+    with open_queue(str(tmp_path), f"redis://127.0.0.1:{proxy.port}/0?socket_timeout=1") as q:
+        began = time.monotonic()
+        q.put("x" * 24_000_000)
+        assert time.monotonic() - began > 1
+        assert [24_000_000] == [len(item) for item in client.lrange(str(tmp_path), 0, -1)]
+
+
 # -- what comes late ------------------------------------------------------------------------
 
 
@@ -263,7 +296,7 @@ def test_a_connection_cut_at_each_byte(
 ) -> None:
     """Of a put and a get, or of their answers: each item is stored once, and comes once."""
     name = str(tmp_path)
-    with kind(name, through(proxy)) as q:
+    with kind(name, f"redis://127.0.0.1:{proxy.port}/0") as q:
         q.put("warm")
         assert "warm" == q.get()
         assert q.ack("warm")

@@ -2,7 +2,7 @@
 
 A ``Link`` is one connection, used by one thread at a time.  Nothing is sent twice unless the
 caller says that twice is as good as once: redis-py's own retries would store an item again
-whose answer was lost.
+whose answer was lost.  A command that did not go whole was not done, and is sent again.
 
 A connection that was lost before an answer came may be alive at the server, and a command on its
 way: what it does would come behind what is sent again.  So the next connection has the server
@@ -58,6 +58,7 @@ class Link:
         self._fresh = False  # looked at, and nothing was sent since
         self._heard = 0.0  # when the last answer came
         self._owed = False  # an answer has not come
+        self._unsent = False  # the last commands did not go whole
         self._end: Command | None = None  # what ends this connection, sent over another one
         self._ends: list[Command] = []  # the same of those that were lost in a command
         self._suspect = False
@@ -212,13 +213,14 @@ class Link:
     def answers(self, *commands: Command, again: bool = False) -> list[Any]:
         """Do the same, with errors among the answers as they are."""
         words = packed(commands[0]) if len(commands) == 1 else b"".join(map(packed, commands))
-        self.repeated = False
+        self.repeated = self._unsent = False
         try:
             return self._exchange(words, len(commands))
         except QueueUnreachable as error:
-            if not again or error.stored is False or self._hurried:
+            undone = self._unsent and len(commands) == 1
+            if self._hurried or (not undone and (not again or error.stored is False)):
                 raise
-        self.repeated = True
+        self.repeated = not undone
         with self.within(ONCE_MORE):
             return self._exchange(words, len(commands))
 
@@ -226,13 +228,17 @@ class Link:
         if not self._fresh:
             self.connect()
         try:
+            self._unsent = True
             self._send(words)
+            self._unsent = False
             return self._receive(count)
         except QueueUnreachable:
             raise
         except _LOST as error:
             self.silent = isinstance(error, _SILENT)
             self.drop()
+            if self._unsent and count == 1:
+                raise QueueUnreachable(f"{self._settings.label} was lost: {error}") from error
             raise QueueUnreachable(
                 f"{self._settings.label}: the connection was lost before the answer came "
                 f"({error}); what the call was to store may be stored or not",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Word: TypeAlias = "bytes | str | int"
 Command: TypeAlias = "tuple[Word, ...]"
 
-_CHUNK = 65_536  # bytes
+_CHUNK = 65_536  # bytes that are sent within one patience, or received at a time
 
 
 def packed(command: Command) -> bytes:
@@ -75,7 +75,8 @@ class Stream:
             if sent == len(data):
                 return
         self._socket.settimeout(self._patience)
-        self._socket.sendall(data[sent:])
+        for at in range(sent, len(data), _CHUNK):
+            self._socket.sendall(data[at : at + _CHUNK])
         if not self._waits:
             self._socket.settimeout(0)
 
