@@ -36,7 +36,7 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     try:
         _complete(connection, table, path)
     except BaseException:
-        connection.execute("ROLLBACK")
+        connection.rollback()  # which does nothing where SQLite has done it
         raise
     connection.execute("COMMIT")
 

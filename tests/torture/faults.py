@@ -16,8 +16,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -272,10 +274,12 @@ class Life:
 
 def wait_out(system: System, case: str, place: str) -> None:
     """Count what is said while all syncs fail, and how long it takes until all is well."""
-    q, path, count = None, Path(place, "queue"), Counter(logged=0)
+    path, count = Path(place, "queue"), Counter(logged=0)
     logging.getLogger("persistqueue").addFilter(lambda _: count.update(logged=1) or False)
-    q = CASES[case].open(path, "power")
-    q.put("before")
+    q, got = CASES[case].open(path, "power"), []
+    waiting = threading.Thread(target=lambda: got.append(_persisting(lambda: q.get(timeout=20))))
+    waiting.start()
+    time.sleep(0.05)
     system.fail(path, "sync", 1, True)
     for number in range(3):
         try:
@@ -284,16 +288,21 @@ def wait_out(system: System, case: str, place: str) -> None:
             count["failed"] += 1
     system.work()
     began = time.monotonic()
+    _persisting(lambda: q.put_many(["one", "two"]))
+    count["tenths"] = int((time.monotonic() - began) * 10)
+    waiting.join()
+    q.close()
+    assert {"one", "two"} == {*got, *CASES[case].contents(path)}
+    print(json.dumps(count))
+
+
+def _persisting(call: Callable[[], Any]) -> Any:
+    """Call again until the trouble is over."""
     while True:
         try:
-            q.put("after")
-            break
+            return call()
         except QueueFailed:
             time.sleep(0.01)
-    count["tenths"] = int((time.monotonic() - began) * 10)
-    q.close()
-    assert {"before", "after"} == set(CASES[case].contents(path))
-    print(json.dumps(count))
 
 
 def distrust_the_log(system: System, case: str, place: str) -> None:
