@@ -437,7 +437,7 @@ def test_shrinking_in_vain_is_said(path: Path, caplog: pytest.LogCaptureFixture)
         q.get_many(20)
         with reading(path):
             q.shrink_disk_usage()
-        assert ["still reading" in record.getMessage() for record in caplog.records] == [True]
+        assert ["still reads" in record.getMessage() for record in caplog.records] == [True]
 
 
 # -- loss of power ----------------------------------------------------------------------
