@@ -14,16 +14,10 @@ from .backoff import BackOff
 from .batch import Runner
 from .forks import follow
 from .waiters import (
-    APPEND,
-    CALL,
-    COUNT,
-    JOIN,
     LOOK,
     NO_ROOM,
     NOTHING_THERE,
-    PEEK,
     SETTLE,
-    SYNC,
     TAKE,
     UNTAKE,
     Line,
@@ -34,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .call import Call
-    from .deadline import Deadline
     from .inflight import Book, Finish
     from .store import Record, Store
 
@@ -101,121 +94,27 @@ class Shell:
             self.back_off,
         )
 
-    # -- verbs: each returns what ``call`` does, a result or an awaitable of one ------
-
-    def append(self, records: list[Any], deadline: Deadline) -> Any:
-        """Store encoded items, all or none, when there is room; give what the store returns."""
-        return self.call(Op(APPEND, records, deadline.waits, None, False, deadline))
-
-    def take(
-        self,
-        most: int,
-        deadline: Deadline,
-        holds: bool = False,
-        act: Callable[[], list[Record]] | None = None,
-        at: Any = None,
-    ) -> Any:
-        """Wait for an item, then take up to ``most`` of what is there: a list of records.
-
-        Args:
-            holds: the caller settles or gives back each record.
-            act: the store's function that hands out certain records, not the next ones.
-            at: of many queues, the one that they are taken from.
-        """
-        # By position: keywords cost 0.2 us here.
-        return self.call(Op(TAKE, most, deadline.waits, self.caller(), holds, deadline, act, at))
-
-    def peek(self) -> Any:
-        """Look at the next record without taking it: a list of one."""
-        return self.call(Op(PEEK))
+    # -- calls ----------------------------------------------------------------------
 
     def check_open(self) -> None:
         """Raise what a call would if the queue is closed; waits for nothing."""
         self._line.admit(Op(LOOK))
 
-    def count(self) -> Any:
-        """Count the items that could be taken now."""
-        return self.call(Op(COUNT))
-
-    def join(self) -> Any:
-        """Wait until every item is settled."""
-        return self.call(Op(JOIN, waits=True))
-
-    def sync(self) -> Any:
-        """Make what is stored safe against loss of power."""
-        return self.call(Op(SYNC))
-
-    def task_done(self, count: int) -> Any:
-        """Settle ``count`` items, the caller's oldest first (see ``takes.Takes``)."""
-        owner = self.caller()
-        return self._resolve(SETTLE, lambda into: self._takes.pick_oldest(count, owner, into))
-
-    def all_done(self) -> Any:
-        """Settle everything that the caller took; if that is nothing, everybody's."""
-        owner = self.caller()
-        return self._resolve(SETTLE, lambda into: self._takes.pick_all(owner, into))
-
-    def request(self, act: Callable[[], Any], *, writes: bool) -> Any:
-        """Have a function of the store called in a transaction: gives what it returns."""
-        return self.call(Op(CALL if writes else LOOK, act=act))
-
-    def finish(
-        self, act: Callable[[Sequence[Record]], Any], pick: Callable[[list[Record]], None]
-    ) -> Any:
-        """Finish what ``pick`` picks in a way of the store's own: gives what ``act`` returns."""
-        return self._resolve(CALL, pick, act)
-
-    def settle_picked(self, pick: Callable[[list[Record]], None]) -> Any:
-        """Settle what ``pick`` picks."""
-        return self._resolve(SETTLE, pick)
-
-    def return_picked(self, pick: Callable[[list[Record]], None]) -> Any:
-        """Give back what ``pick`` picks."""
-        return self._resolve(UNTAKE, pick)
-
-    def item_done(self, item: Any) -> Any:
-        """Settle the record of an item that was handed out."""
-        owner = self.caller()
-        return self._resolve(SETTLE, lambda into: self._takes.pick_item(item, owner, into))
-
-    def settle(self, records: Sequence[Record]) -> Any:
-        """Settle those of ``records`` that nobody has settled yet."""
-        return self._resolve(SETTLE, lambda into: self._takes.pick(records, into, SETTLE))
-
     def passed(self, records: Sequence[Record]) -> None:
         """Forget records that a function of the store has finished."""
         self._takes.pick(records, [], SETTLE)
 
-    def call(self, op: Op) -> Any:
-        """See one op through and return its result."""
-        raise NotImplementedError
-
-    def _bound(self, call: Call[Any]) -> Callable[[list[Record]], None] | None:
+    def _bound(self, call: Call[Any], caller: object) -> Callable[[list[Record]], None] | None:
         """Note whose call it is; returns what fills its load."""
         pick = call.pick
         if pick is None:
-            if call.verb == TAKE:
-                call.owner = self.caller()
+            call.owner = caller
             return None
-        return partial(pick, self._takes, self.caller())
-
-    def _resolve(
-        self,
-        verb: str,
-        pick: Callable[[list[Record]], None],
-        act: Callable[[Sequence[Record]], Any] | None = None,
-    ) -> Any:
-        """Settle or give back what ``pick`` picks; if that fails, it is as before."""
-        raise NotImplementedError
+        return partial(pick, self._takes, caller)
 
     def _is_settled(self, verb: str) -> bool:
-        """Return whether a call has nothing to store: settled is what was taken."""
+        """Return whether a call has nothing to store: taken items are settled already."""
         return self._autosave and verb == SETTLE
-
-    @staticmethod
-    def caller() -> Any:
-        """Return the thread or task that calls."""
-        raise NotImplementedError
 
     # -- what becomes of an op ------------------------------------------------------
 

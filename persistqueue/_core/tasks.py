@@ -33,7 +33,6 @@ from .waiters import (
     NO_ROOM,
     NOTHING_THERE,
     PARKED,
-    SETTLE,
     TAKE,
     UNTAKE,
     Op,
@@ -42,7 +41,7 @@ from .watcher import watch
 from .worker import running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from .call import Call, R
     from .inflight import Finish
@@ -99,12 +98,6 @@ class TaskShell(Forsaking):
         self.ready, stored = self._store.counts(exact=False)
         self.unfinished = stored + self._takes.unanswered
 
-    async def settle(self, records: Sequence[Record]) -> None:
-        """Settle those of ``records`` that nobody has settled yet, even if cancelled."""
-        await self._resolve(
-            SETTLE, lambda into: self._takes.pick(records, into, SETTLE), withdraws=False
-        )
-
     async def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
         """Return records to their places, those that nobody has settled, even if cancelled.
 
@@ -113,37 +106,17 @@ class TaskShell(Forsaking):
         """
         pick = self._picking(records, failed)
         try:
-            await self._resolve(UNTAKE, pick, withdraws=False)
+            await self.call(Op(UNTAKE, []), pick, False)
         except QueueClosed:
             if self._autosave:  # they are stored nowhere else
-                await self._resolve(FLUSH, pick, withdraws=False)
+                await self.call(Op(FLUSH, []), pick, False)
                 self._hops.stop()
-
-    def _resolve(
-        self,
-        verb: str,
-        pick: Callable[[list[Record]], None],
-        act: Callable[[Sequence[Record]], Any] | None = None,
-        *,
-        withdraws: bool = True,
-    ) -> Coroutine[Any, Any, Any]:
-        return self.call(Op(verb, [], act=act), pick, withdraws)
-
-    @staticmethod
-    def caller() -> weakref.ref[asyncio.Task[Any]] | None:
-        """Return a reference to the task, which must not live on for what it took."""
-        task = asyncio.current_task(running_loop())
-        if task is None:
-            return None
-        owner = weakref.ref(task)
-        hash(owner)  # now: it cannot be done any more when the task is gone
-        return owner
 
     # -- one call -------------------------------------------------------------------
 
     async def run(self, call: Call[R]) -> R:
         """See a call through; gives its result, or raises its error."""
-        result: R = await self.call(call, self._bound(call), call.withdraws)
+        result: R = await self.call(call, self._bound(call, _caller()), call.withdraws)
         return result
 
     async def call(
@@ -202,6 +175,7 @@ class TaskShell(Forsaking):
         if gate is None:
             return
         if gate.get_loop().is_closed():  # with the call still in it
+            op.gate = None  # else it would be woken again and again
             self._forsake(op)
         elif not gate.done():
             gate.set_result(None)
@@ -375,6 +349,16 @@ class TaskShell(Forsaking):
         """In a child process: no loop, no thread, new descriptors, and nothing taken."""
         self._hops.forget()
         super().after_fork()
+
+
+def _caller() -> weakref.ref[asyncio.Task[Any]] | None:
+    """Return a reference to the task, which must not live on for what it took."""
+    task = asyncio.current_task(running_loop())
+    if task is None:
+        return None
+    owner = weakref.ref(task)
+    hash(owner)  # now: it cannot be done any more when the task is gone
+    return owner
 
 
 def _task_ended(owner: weakref.ref[asyncio.Task[Any]] | None) -> bool:

@@ -55,8 +55,6 @@ class ThreadShell(Shell):
         store: opened here.
     """
 
-    caller = staticmethod(threading.current_thread)
-
     def __init__(
         self, store: Store, maxsize: int, finish: Finish, patience: float | None = None
     ) -> None:
@@ -120,7 +118,7 @@ class ThreadShell(Shell):
     def _return(self, records: Sequence[Record], failed: bool) -> None:
         """Return records; what is back already stays so."""
         try:
-            self._resolve(UNTAKE, self._picking(records, failed))
+            self.call(Op(UNTAKE, []), self._picking(records, failed))
         except QueueClosed:
             if self._autosave:  # they are stored nowhere else
                 self._return_closed(records)
@@ -137,20 +135,6 @@ class ThreadShell(Shell):
         if ops[0].error is not None:
             raise ops[0].error
 
-    def _resolve(
-        self,
-        verb: str,
-        pick: Callable[[list[Record]], None],
-        act: Callable[[Sequence[Record]], Any] | None = None,
-    ) -> Any:
-        """Settle or give back what ``pick`` picks; if that fails, it is as before."""
-        return self._see_through(Op(verb, [], act=act), pick)
-
-    def _see_through(self, op: Op, pick: Callable[[list[Record]], None]) -> Any:
-        if self._closed and self._is_settled(op.verb):
-            return None
-        return self.call(op, pick)
-
     def taken(self) -> list[Record]:
         """Return what this object has handed out and is not finished, oldest first."""
         with self._mutex:
@@ -164,8 +148,7 @@ class ThreadShell(Shell):
 
     def run(self, call: Call[R]) -> R:
         """See a call through; returns its result, or raises its error."""
-        pick = self._bound(call)
-        result: R = self.call(call) if pick is None else self._see_through(call, pick)
+        result: R = self.call(call, self._bound(call, threading.current_thread()))
         return result
 
     def call(  # noqa: C901 - in the handler no function may be called
@@ -179,6 +162,8 @@ class ThreadShell(Shell):
         Args:
             pick: fills the op's load, under the mutex; if the op fails, that is undone.
         """
+        if self._closed and self._is_settled(op.verb):
+            return None
         if self.strays and op.verb != UNTAKE:
             self.collect_strays()
         try:
