@@ -484,9 +484,21 @@ def test_what_was_given_back_comes_next(plain: Any, where: dict[str, Any]) -> No
         assert ["b", "c"] == q.get_many(9)
 
 
-def fail_in_a_block(q: Any) -> Any:
-    with pytest.raises(ZeroDivisionError), q.process() as item:
-        1 / 0  # noqa: B018
+def test_what_was_held_back_comes_next_afterwards(any_kind: Any, where: dict[str, Any]) -> None:
+    """While working on it may not be tried again, others come; then it is in front of them."""
+    with any_kind(**where) as q:
+        q.put(0)
+        assert [0] * 3 == [fail_in_a_block(q, ValueError) for _ in range(3)]
+        q.put_many([1, 2, 3, 4])
+        assert [1, 2] == [q.get(), q.get()]
+        time.sleep(0.41)
+        assert [0, 3] == q.get_many(2)
+
+
+def fail_in_a_block(q: Any, error: type[BaseException] = Interrupt) -> Any:
+    """Return the item of a block that is left; only for an ``Exception`` it is held back."""
+    with pytest.raises(error), q.process() as item:
+        raise error
     return item
 
 
