@@ -196,6 +196,8 @@ def test_a_header_that_forbids_to_write(kind: str, path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError, match="the header is damaged") as caught:
         q.put("b")
     assert isinstance(caught.value, QueueCorrupt)
+    with pytest.raises(QueueCorrupt, match="the header is damaged"):
+        q.backup(path / "copy.db")
     assert 1 == q.qsize()
     q.close()
 

@@ -17,7 +17,7 @@ from ..._core.deadline import monotonic
 from ..._core.disk import Disk
 from ..schema import columns, objects
 from ..statements import identifier
-from .errors import SQLITE_ERRORS, TRANSLATED, SQLiteLocked, translate
+from .errors import SQLITE_ERRORS, TRANSLATED, SQLiteLocked, is_read_only, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,9 @@ def write_copy(source: sqlite3.Connection, path: str, patience: float) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
-        if isinstance(error, SQLITE_ERRORS) and not isinstance(error, TRANSLATED):
+        if isinstance(error, TRANSLATED) or not isinstance(error, SQLITE_ERRORS):
+            raise
+        if not is_read_only(error):  # which is said of the copy, and true of the original's header
             raise translate(error, path, "") from error
         raise
 
