@@ -77,6 +77,9 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
     it is at most once: what ``get`` has returned is gone (a loss of power may bring
     the last ones back).
 
+    What is taken and not finished is remembered, the item itself: 20,000 items of 1 kB that are
+    never finished keep 22 MiB of memory.
+
     Args:
         path: the directory; created (0700) with its parents.
         maxsize: items that may wait before ``put`` does; 0 or less for no bound.  What
