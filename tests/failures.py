@@ -117,9 +117,9 @@ class Failing:
             self._go_on(step)
 
     def _go_on(self, step: Step) -> None:
-        """Use the object on, or another one, and see that nothing of the step is stored.
+        """Use the object on, or close it and open another, and see that the step did nothing.
 
-        A new object cannot know what a flush that failed has left, nor anybody an interrupt.
+        What an interrupted one did, nobody can know.
         """
         driver = self._driver
         if self._anew:
@@ -127,7 +127,7 @@ class Failing:
         else:
             assert driver.queue is not None
             driver.queue.qsize()
-        done = self._follow(step, either=self._anew or self._interrupt)
+        done = self._follow(step, either=self._interrupt)
         if self._anew:
             driver.run(Step("open"))
         elif step.verb == "task_done" and not done:

@@ -5,6 +5,7 @@ is followed by a loss of power; see ``crashdisk`` for the disks and the script.
 from __future__ import annotations
 
 import ast
+import errno
 import itertools
 import logging
 import os
@@ -27,6 +28,7 @@ from crashdisk import (
     NumberedDisk,
     Step,
     UnsyncedDisk,
+    async_on_disk,
     contents,
     erased,
     files_of,
@@ -41,9 +43,11 @@ from failures import FailingBesideAnother, calls_of, check_failures
 from powercuts import check_lives, check_power, check_process, crashes_of, moments_of, twice
 
 from persistqueue import Queue, QueueFailed, serializers
+from persistqueue._core import folder
 from persistqueue._core import patience as reopening
 from persistqueue._core.disk import SyncError
 from persistqueue._core.framing import framing_of
+from persistqueue._files import info
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 forks = pytest.mark.filterwarnings(
@@ -114,6 +118,30 @@ def test_failed_call(tmp_path: Path, how: str, autosave: bool, durability: str) 
     check_failures(
         tmp_path, SCRIPT, (how,), autosave, durability=durability, serializer=serializers.pickle
     )
+
+
+@pytest.mark.parametrize("how", ["instead", "half alike", "rest"])
+def test_failed_call_async(tmp_path: Path, how: str) -> None:
+    """So it is for an ``AsyncQueue``."""
+    options = {"family": async_on_disk, "serializer": serializers.pickle}
+    check_failures(tmp_path, SHORT_SCRIPT, (how,), False, **options)
+
+
+@pytest.mark.parametrize("family", ON_DISK)
+def test_failed_call_on_a_system_that_can_do_less(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are found by their paths, nothing is read at an offset or reserved ahead."""
+    monkeypatch.setattr(folder, "RELATIVE", False)
+    monkeypatch.setattr(info, "_READS_AT", False)
+    if hasattr(os, "posix_fallocate"):
+        monkeypatch.setattr(os, "posix_fallocate", unable)
+    options = {"family": ON_DISK[family], "serializer": serializers.pickle}
+    check_failures(tmp_path, SHORT_SCRIPT, ("instead", "half"), False, **options)
+
+
+def unable(*_: object) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 @pytest.mark.parametrize("name", SERIALIZERS)
@@ -239,18 +267,35 @@ class ToTheEnd:
         return ast.literal_eval(fp.read().decode())
 
 
+class AwaitedToTheEnd:
+    """The same with coroutine functions."""
+
+    @staticmethod
+    async def dump(value: Any, fp: Any) -> None:
+        await fp.write(repr(value).encode())
+
+    @staticmethod
+    async def load(fp: Any) -> Any:
+        return ast.literal_eval((await fp.read()).decode())
+
+
 @needs_fork
 @forks
-@pytest.mark.parametrize("name", ["to the end", "pickle", "json"])
+@pytest.mark.parametrize("name", ["to the end", "awaited", "signed", "pickle", "json"])
 @pytest.mark.parametrize("family", ON_DISK)
 def test_what_a_death_in_a_put_leaves_is_no_part_of_others_items(
     tmp_path: Path, family: str, name: str
 ) -> None:
     """An object that is open all the time writes over it, in the same places, and reads its own."""
-    serializer: Any = ToTheEnd() if name == "to the end" else serializer_of(name)
-    options: dict[str, Any] = {"chunksize": 1, "serializer": serializer}
+    serializer: Any = ToTheEnd() if name in ("to the end", "awaited") else None
+    if name == "signed":
+        serializer = serializers.signed(ToTheEnd(), b"k" * 32)
+    options: dict[str, Any] = {"chunksize": 1, "serializer": serializer or serializer_of(name)}
+    own: Any = AwaitedToTheEnd() if name == "awaited" else options["serializer"]
+    if name == "awaited" and family == "Queue":
+        pytest.skip("coroutine functions are for AsyncQueue")
     for at in itertools.count(1):
-        queue = ON_DISK[family](UnsyncedDisk())(tmp_path / str(at), **options)
+        queue = ON_DISK[family](UnsyncedDisk())(tmp_path / str(at), chunksize=1, serializer=own)
         queue.put("first")
 
         def die_in_a_put(acknowledge: Any, at: int = at, path: Path = tmp_path) -> None:

@@ -10,12 +10,25 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from crashdisk import SCRIPT, Driver, Model, drain
+from crashdisk import SCRIPT, Driver, Fault, FaultyDisk, Model, drain
+from families import FILE_FAMILIES
 from waiting import Call, until
 
-from persistqueue import EngineError, PersistQueueError, Queue, QueueFailed, QueueLocked
+from persistqueue import (
+    EngineError,
+    PersistQueueError,
+    Queue,
+    QueueFailed,
+    QueueLocked,
+    engines,
+)
 from persistqueue._core import patience as reopening
-from persistqueue.engines import MemoryEngine, SQLiteEngine, StorageEngine
+from persistqueue.engines import (
+    MemoryEngine,
+    PickledListEngine,
+    SQLiteEngine,
+    StorageEngine,
+)
 from persistqueue.engines._readahead import ReadAhead
 
 
@@ -272,12 +285,45 @@ ONE_OBJECT = [*(step for step in SCRIPT[:-1] if step.verb != "close"), SCRIPT[-1
 ONE_OBJECT = [ONE_OBJECT[0], *(step for step in ONE_OBJECT[1:] if step.verb != "open")]
 
 
-def run_script(place: Path, inner: type[StorageEngine], at: int, how: str, **options: Any) -> int:
-    """Run a script in which one call of the engine goes wrong; return how many there were."""
+class OnFaultyDisk(PickledListEngine):
+    """Writes its file anew at each change, on a disk of whose calls one goes wrong."""
+
+    def __init__(self, path: Any, _: Any, at: int, how: str) -> None:
+        super().__init__(path)
+        self._disk = self._faulty = FaultyDisk(Fault(at, how, errno.ENOSPC))
+
+    @property
+    def calls(self) -> int:
+        return self._faulty.calls
+
+    @property
+    def healed(self) -> bool:
+        return self._faulty._healed
+
+    @healed.setter
+    def healed(self, _: bool) -> None:
+        self._faulty.heal()
+
+
+def run_script(
+    place: Path,
+    inner: Callable[[Path], StorageEngine],
+    at: int,
+    how: str,
+    family: Callable[..., Any] = Queue,
+    faulty: Any = Faulty,
+    **options: Any,
+) -> int:
+    """Run a script in which one call goes wrong, and use the object on; return how many it made.
+
+    Args:
+        family: opens the queue.
+        faulty: makes the engine that fails of another one.
+    """
     place.mkdir(parents=True)
-    engine = Faulty(place / "q", inner(place / "q"), at, how)
+    engine = faulty(place / "q", inner(place / "q"), at, how)
     model = Model(options.pop("autosave"))
-    driver = Driver(partial(Queue, engine=engine, **options), place / "q", model)
+    driver = Driver(partial(family, engine=engine, **options), place / "q", model)
     driver.short = lambda: engine.calls >= at
     refused: set[str] = set()
     for step in ONE_OBJECT:
@@ -301,7 +347,22 @@ def run_script(place: Path, inner: type[StorageEngine], at: int, how: str, **opt
         stored = drain(q)
     assert sorted(model.stored) == sorted(item for item in stored if item not in refused)
     assert len(stored) == len(set(stored))
-    return engine.calls
+    return int(engine.calls)
+
+
+def check_each(place: Path, inner: Any, hows: Sequence[str], **options: Any) -> int:
+    """Run the script once for each call, in which that goes wrong; return how many times."""
+    problems, runs = [], 0
+    calls = run_script(place / "clean", inner, -1, hows[0], **options)
+    for how in hows:
+        for at in range(1, calls + 1):
+            runs += 1
+            try:
+                run_script(place / f"{how} {at}", inner, at, how, **options)
+            except Exception as error:  # noqa: BLE001 - goes into the report
+                problems.append((how, at, repr(error)[:300]))
+    assert not problems, "\n".join(map(str, problems))
+    return runs
 
 
 @pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
@@ -313,15 +374,47 @@ def test_each_call_of_an_engine_fails_once(
     tmp_path: Path, how: str, durability: str, autosave: bool
 ) -> None:
     """When the trouble is over the same object goes on: nothing is lost, and nothing comes twice."""
+    check_each(tmp_path, Kept, (how,), durability=durability, autosave=autosave)
+
+
+VERBS = ("before", "before rest", "behind", "behind rest", "half", "half rest")
+CALLS = ("instead", "rest", "behind", "behind alike", "half", "half rest", "instead alike")
+ENGINES = ("SQLiteEngine", "DbmEngine", "PickledListEngine")
+
+
+@pytest.mark.parametrize("family", FILE_FAMILIES)
+def test_each_call_of_an_engine_fails_in_both_families(tmp_path: Path, family: str) -> None:
+    """It does not depend on how callers wait."""
+    options = {"family": FILE_FAMILIES[family], "durability": "power", "autosave": False}
+    check_each(tmp_path, Kept, ("behind", "half rest"), **options)
+
+
+@pytest.mark.parametrize("family", FILE_FAMILIES)
+@pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
+def test_each_call_to_the_disk_below_an_engine_fails(
+    tmp_path: Path, autosave: bool, family: str
+) -> None:
+    """An engine that writes a file of its own raises, and nothing is lost, or comes twice."""
+    options = {"family": FILE_FAMILIES[family], "durability": "power", "autosave": autosave}
+    hows = ("behind alike",) if autosave else ("instead",)  # all of them under the marker
+    check_each(tmp_path, MemoryEngine, hows, faulty=OnFaultyDisk, **options)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("family", FILE_FAMILIES)
+@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_fails_in_every_way(
+    memory: Path, name: str, autosave: bool, durability: str, family: str
+) -> None:
+    """Its calls, and for one that goes through ``Disk`` those to the disk: once, and for ever."""
     options: dict[str, Any] = {"durability": durability, "autosave": autosave}
-    calls = run_script(tmp_path / "clean", Kept, -1, how, **options)
-    problems = []
-    for at in range(1, calls + 1):
-        try:
-            run_script(tmp_path / str(at), Kept, at, how, **options)
-        except Exception as error:  # noqa: BLE001 - goes into the report
-            problems.append((at, repr(error)[:300]))
-    assert not problems, "\n".join(map(str, problems))
+    options["family"] = FILE_FAMILIES[family]
+    check_each(memory / "verbs", getattr(engines, name), VERBS, **options)
+    if name == "PickledListEngine":
+        options["faulty"] = OnFaultyDisk
+        check_each(memory / "calls", MemoryEngine, CALLS, **options)
 
 
 def test_power_syncs_behind_every_append_and_process_never(engine: Failing, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from .._core.disk import Disk, File, SyncError
 from .._core.folder import EXCHANGED, DirectoryLock, Folder
 from .._core.log import warn
 from .._core.store import Errors
-from ..exceptions import QueueFailed
+from ..exceptions import PersistQueueError, QueueFailed
 from .directory import ChunkDirectory
 from .flushed import Flushed
 from .info import InfoFile
@@ -234,7 +234,9 @@ class QueueFiles:
 
     def close(self) -> None:
         try:
-            with contextlib.suppress(OSError, QueueFailed):
+            with contextlib.suppress(OSError, PersistQueueError):
+                if self.failed and self._intended is not None:
+                    self.open()  # the last chance to undo what failed; who comes next cannot
                 self._give_reserve_back()
         finally:
             self.forget()

@@ -25,7 +25,7 @@ from mysql_server import shared_server
 from redis_server import shared
 
 import persistqueue
-from persistqueue import Empty, serializers
+from persistqueue import Empty, engines, serializers
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,26 @@ class ServerCase(Case):
         return {**_database(), "name": name, **plain}
 
 
+@dataclass(frozen=True)
+class EngineCase(Case):
+    """A file queue whose items are kept by an engine, in a file in the directory."""
+
+    engine: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{super().name}-{self.engine}"
+
+    def open(self, path: Path, durability: str = "process", **options: Any) -> Any:
+        path.mkdir(parents=True, exist_ok=True)
+        options["engine"] = getattr(engines, self.engine)
+        return super().open(path / "queue", durability, **options)
+
+    @property
+    def makes_directory(self) -> bool:
+        return True
+
+
 @cache
 def _database() -> dict[str, Any]:
     """Return where the tables of all tests are."""
@@ -268,6 +288,13 @@ _SYNC = [
 CASES = {
     case.name: case for case in [*_SYNC, *(replace(case, twin=True) for case in _SYNC)]
 }  # fmt: skip
+ENGINES = {
+    case.name: case
+    for name in ("SQLiteEngine", "DbmEngine", "PickledListEngine")
+    for done in ("task_done", "get")
+    for twin in (False, True)
+    for case in (EngineCase("Queue", done, twin=twin, engine=name),)
+}
 SERVED = {
     case.name: case
     for case in (

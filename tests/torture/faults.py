@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import CASES, Case
+from cases import CASES, ENGINES, Case
 
 import persistqueue
 from persistqueue import Empty, QueueFailed
@@ -130,9 +130,10 @@ def live_on(
     for what, lasting in itertools.product(KINDS, (False, True)):
         for turn, at in enumerate(itertools.count(1, every)):
             path = Path(place, f"{what} {at} {lasting}")
-            life = Life(CASES[case], path, durability, system, bool(turn % 2))
+            life = Life((CASES | ENGINES)[case], path, durability, system, bool(turn % 2))
             try:
-                life.live(what, at, lasting, turn, beside=bool(turn // 2 % 2))
+                beside = bool(turn // 2 % 2) and case not in ENGINES  # which have one object
+                life.live(what, at, lasting, turn, beside=beside)
             except BaseException:
                 print(path, *life.told, sep="\n", file=sys.stderr)
                 raise
@@ -226,8 +227,10 @@ class Life:
         items = items or [("me", self._number, 0)]
         try:
             self._q.put(items[0]) if len(items) == 1 else self._q.put_many(items)
-        except QueueFailed:
-            self._unsure.update(items)
+        except (OSError, QueueFailed) as error:
+            # Else nothing is stored; what an engine has of it, this object alone knows.
+            if isinstance(error, QueueFailed) or self._case in ENGINES.values():
+                self._unsure.update(items)
             raise
         self.put.update(items)
 
@@ -262,7 +265,9 @@ class Life:
             self._q.shrink_disk_usage()
 
     def _again(self) -> None:
-        self._close()
+        # What a call that failed has left in a directory, its object alone knows and can undo.
+        if not (self.told and self._patience and self._case.on_files):
+            self._close()
 
     def _check(self, left: list[Any]) -> None:
         there = set(left)

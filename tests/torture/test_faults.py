@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import Case, tortured
+from cases import CASES, ENGINES, Case, tortured
 from crashdisk import SCRIPT, random_script
 from failures import check_failures
 from faults import counted
@@ -23,6 +23,9 @@ from zygote import Zygote
 from persistqueue import serializers
 
 DISK_SAYS = (errno.EIO, errno.ENOSPC, errno.EMFILE)
+HOWS = (
+    "instead", "half", "behind", "rest", "instead alike", "half alike", "half rest", "behind alike",
+)  # fmt: skip
 
 # -- the seam below a file queue ----------------------------------------------------
 
@@ -30,7 +33,7 @@ DISK_SAYS = (errno.EIO, errno.ENOSPC, errno.EMFILE)
 @tortured(["AsyncQueue-task_done"], 1, 8, on_files)
 def test_a_failing_call(case: Case, amount: int, memory: Path, figures: Any) -> None:
     """A call that the disk fails raises, leaves what was there, and the next one works."""
-    hows = ("instead", "half", "behind", "rest") if amount > 1 else ("instead",)
+    hows = HOWS if amount > 1 else ("instead",)
     runs = 0
     for seed in range(amount):
         script = random_script(f"faults {seed}") if seed else SCRIPT[: 3 if amount == 1 else None]
@@ -65,6 +68,22 @@ def test_a_failing_system(case: Case, amount: int, memory: Path, figures: Any) -
         count += counted("live_on", case.name, memory, every=amount, **way)
     figures(**count)
     assert count["noticed"] > 10
+
+
+@tortured(
+    ["Queue-get", "AsyncQueue-task_done", "Queue-task_done-SQLiteEngine",
+     "AsyncQueue-get-PickledListEngine"], 11, 1,
+    among={name: case for name, case in (CASES | ENGINES).items() if on_files(case)},
+)  # fmt: skip
+def test_a_failing_system_below_a_file_queue(
+    case: Case, amount: int, memory: Path, figures: Any
+) -> None:
+    """So it is below chunk files and engines, while the object that met it is there."""
+    count: Counter[str] = Counter()
+    for durability in ("power", "process")[: 2 if amount == 1 else 1]:
+        count += counted("live_on", case.name, memory, every=amount, durability=durability)
+    figures(**count)
+    assert count["noticed"]
 
 
 @pytest.mark.parametrize("case", ["SQLiteQueue-get", "AsyncSQLiteAckQueue-ack", "Broker-get"])
