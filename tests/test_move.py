@@ -456,6 +456,9 @@ def test_a_queue_is_not_moved_onto_itself(
         monkeypatch.chdir(tmp_path)
         name = "?name=JOBS" if "name=" in src.url else ""
         paths = (str(tmp_path / "link"), f"./{os.path.basename(path)}", f"{path}/data.db")
+        for file in filter(os.path.isfile, (path, f"{path}/data.db")):
+            os.link(file, tmp_path / "hard.db")
+            paths += (str(tmp_path / "hard.db"),)
         others += [f"{other}{name}" for other in paths if os.path.exists(other)]
     for other in others:
         for verb in "move", "copy":
@@ -516,7 +519,11 @@ def test_passwords_come_from_the_environment(
         monkeypatch.setenv(names.TARGET_PASSWORD, "p@ss/w")
         assert (0, "1 items moved\n", "") == command("move", source, target)
         monkeypatch.setenv(names.PASSWORD, "p@ss/w")
-        assert (0, "1 items moved\n", "") == command("move", target, f"file:{tmp_path}/dst")
+        monkeypatch.setenv(names.TARGET_PASSWORD, "")  # it needs none
+        open_one = f"redis://127.0.0.1:{redis_server.port}/0/open-{tmp_path.name}"
+        assert (0, "1 items moved\n", "") == command("move", target, open_one)
+        monkeypatch.delenv(names.PASSWORD)
+        assert (0, "1 items moved\n", "") == command("move", open_one, f"file:{tmp_path}/dst")
     finally:
         admin.execute_command("ACL", "DELUSER", user)
 

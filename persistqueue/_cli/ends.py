@@ -144,6 +144,13 @@ class Source(End, ABC):
         """
 
 
+class OneQueue(ValueError):
+    """A queue is to be moved onto itself."""
+
+    def __init__(self, source: Source, target: Name) -> None:
+        super().__init__(f"{source.shown} and {target.shown} are one queue")
+
+
 class Target(End, ABC, Generic[Stored]):
     """The end that items go to."""
 

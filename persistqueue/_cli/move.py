@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from .._sql.statements import DictTable, Table
-from .ends import MOST_ITEMS
+from .ends import MOST_ITEMS, OneQueue
 from .fileends import EngineSource, EngineTarget, FileSource, FileTarget
 from .names import LOCAL, PASSWORD, TARGET_PASSWORD, counting_from, parsed
 from .places import Candidate, NoQueue, candidates
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, *, moves: bool) -> int:
         name = parsed(arguments.target, (TARGET_PASSWORD, PASSWORD))
         target = stack.enter_context(closing(open_target(name, source)))
         if target.is_same(source):
-            raise _one_queue(source, name)
+            raise OneQueue(source, name)
         source.by_age = target.kind.newest_first  # the newest item is to be taken first
         path = arguments.journal or journal_of(source, target, moves=moves)
         journal = stack.enter_context(closing(Journal(path)))
@@ -86,10 +86,6 @@ def run(arguments: argparse.Namespace, *, moves: bool) -> int:
             raise
         _say_what_changes(source, target)
         return _say(work.moved, source.staying(), moves=moves)
-
-
-def _one_queue(source: Source, name: Name) -> ValueError:
-    return ValueError(f"{source.shown} and {name.shown} are one queue")
 
 
 def _say_what_changes(source: Source, target: Target[Any]) -> None:
@@ -160,11 +156,14 @@ def open_source(name: Name, *, moves: bool) -> Source:
 def open_target(name: Name, source: Source) -> Target[Any]:
     """Open the queue that items go to; one that is not there is made, of the source's kind."""
     if name.scheme in LOCAL:
-        found = _meant(name, candidates(name.address) if os.path.exists(name.address) else [])
-        found = found or _to_be_made(name, source)
+        there = []
+        if os.path.exists(name.address):
+            status = os.stat(name.address)
+            if source.identity == (status.st_dev, status.st_ino):  # it can be open once only
+                raise OneQueue(source, name)
+            there = candidates(name.address)
+        found = _meant(name, there) or _to_be_made(name, source)
         if found.engine is not None:
-            if source.key == found.path:  # it can be open once only
-                raise _one_queue(source, name)
             return EngineTarget(name, found, source)
         if found.table is not None:
             return sqlite_target(name, found, source)
@@ -192,9 +191,10 @@ def _meant(name: Name, there: list[Candidate]) -> Candidate | None:
     fitting = [found for found in there if found.fits(name.scheme, name.queue)]
     queues = [found for found in fitting if not isinstance(found.table, DictTable)]
     if len(queues) > 1:
+        how = "file:PATH or sqlite:PATH?name=" if name.scheme in LOCAL else "?name="
         raise ValueError(
-            f"{name.shown}: say which queue is meant, with file:PATH or sqlite:PATH?name=; here "
-            f"are: {', '.join(map(str, queues))}"
+            f"{name.shown}: say which queue is meant, with {how}; here are: "
+            f"{', '.join(map(str, queues))}"
         )
     if fitting and not queues and name.queue is not None:
         raise ValueError(f"{name.shown}: it is a dict, and dicts are not moved")

@@ -139,7 +139,7 @@ def parsed(text: str, passwords: Sequence[str] = (PASSWORD,)) -> Name:
 
     Args:
         passwords: environment variables for a URL without a password; the first that is set
-            counts.
+            counts, also one that is empty.
 
     Raises:
         ValueError: it is neither.
@@ -185,7 +185,7 @@ def _server(text: str, url: str, passwords: Sequence[str]) -> tuple[str, str | N
     if len(parts) == 2 or (scheme != "mysql" and parts[0] and not parts[0].isdigit()):
         queue = unquote(parts.pop()) or None
     user, _, host = netloc.rpartition("@")
-    found = next(filter(None, map(os.environ.get, passwords)), None)
+    found = next((os.environ[one] for one in passwords if one in os.environ), "")
     if found and ":" not in user:
         netloc = f"{user}:{quote(found, safe='')}@{host}"
     return urlunsplit((scheme, netloc, "/" + "/".join(parts), "", "")), queue, shown

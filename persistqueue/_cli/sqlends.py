@@ -22,7 +22,7 @@ from .._sql.sqlite.errors import SQLITE_ERRORS
 from .._sql.sqlite.stores import SqliteAckStore, SqliteDeletingStore
 from ..serializers import pickle
 from .check import writer_of
-from .ends import LONGEST, Batch, Carried, End, Mover, Source, Target, digest, within
+from .ends import LONGEST, Batch, Carried, End, Mover, OneQueue, Source, Target, digest, within
 from .names import usable
 
 if TYPE_CHECKING:
@@ -239,7 +239,13 @@ def sqlite_source(name: Name, found: Candidate, *, moves: bool) -> SqliteSource:
 
 
 def sqlite_target(name: Name, found: Candidate, source: Source) -> SqlTarget:
-    """Return a queue in a database, both made if need be."""
+    """Return a queue in a database, both made if need be.
+
+    Raises:
+        OneQueue: it is the source; found out before the file is opened by another name.
+    """
+    if os.path.isfile(found.path) and _identity(found.path, queue_table(found)) == source.identity:
+        raise OneQueue(source, name)
     serializer = name.serializer or _seen(name, found) or usable(name.shown, source.default)
     store = _store(found, serializer)
     target = SqlTarget(name, store, serializer)
@@ -262,9 +268,14 @@ def _store(found: Candidate, serializer: Serializer) -> SqliteAckStore | SqliteD
 def _locate(end: SqlEnd, path: str) -> None:
     """Note where an end's table is."""
     path = os.path.realpath(path)
-    found, table = os.stat(path), folded(end.table.name)
-    end.identity, end.key = (found.st_dev, found.st_ino, table), f"{path} {table}"
+    end.identity, end.key = _identity(path, end.table), f"{path} {folded(end.table.name)}"
     end.directory = os.path.dirname(path)
+
+
+def _identity(path: str, table: Table) -> object:
+    """Return what is equal for two names of one table, by hard links too."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, folded(table.name)
 
 
 def _seen(name: Name, found: Candidate) -> Serializer | None:
