@@ -18,9 +18,9 @@ from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
 from ._core.queue_tasks import AsyncOpened
 from ._core.store import Stale
-from ._core.tasks import TaskShell
-from ._core.worker import ReadHops
-from ._sql.sqlite.worker import SqliteHops
+from ._core.tasks import TaskSession
+from ._core.worker import ReaderThreads
+from ._sql.sqlite.worker import SqliteWorker
 from .async_brokerqueue import AsyncBrokerQueue, AsyncStream
 from .brokerconfig import BrokerConfig
 from .serializers import pickle
@@ -48,7 +48,7 @@ __all__ = [
 R = TypeVar("R")
 
 
-class _Shell(ManyQueues, TaskShell):
+class _Session(ManyQueues, TaskSession):
     """All queues of one broker object, as tasks use them."""
 
 
@@ -109,11 +109,11 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             serializer=serializer,
             on_corrupt=on_corrupt,
         )
-        self._hops = SqliteHops()  # async only
-        self._reading = ReadHops(self._pool_size)  # async only
-        # The shell of a broker takes by functions of the store, which name the queue.
+        self._worker = SqliteWorker()  # async only
+        self._reading = ReaderThreads(self._pool_size)  # async only
+        # The session of a broker takes by functions of the store, which name the queue.
         store = cast("Store", self._store)
-        self._shell = _Shell(store, 0, UNLESS_HELD, self.config.timeout, hops=self._hops)
+        self._session = _Session(store, 0, UNLESS_HELD, self.config.timeout, worker=self._worker)
 
     # -- queues ---------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         """
         await self._write(self._guarded(self._store.tidy, living_too=bool(force)))
         shrink = self._store.shrink if compact else self._store.trim
-        await self._hops.run(shrink)
+        await self._worker.run(shrink)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the whole database, as it is at one moment, to a new file.
@@ -229,10 +229,10 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         """
         backup = partial(self._store.backup, absolute(path))
         if self._memory:
-            await self._shell.run(call.look(backup))
+            await self._session.run(call.look(backup))
             return
-        await self._shell.run(call.count())  # opens it; raises if it is closed
-        await self._hops.run(backup)
+        await self._session.run(call.count())  # opens it; raises if it is closed
+        await self._worker.run(backup)
 
     async def transact(self, function: Callable[[Transaction], R]) -> R:
         """Run a function as one transaction, with one commit.
@@ -281,7 +281,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             dump = Dump(file, pattern, self._codec)
             # threads only: return self._look(dump.write, self._readers.apart)
             # async only
-            thread = ReadHops(1)
+            thread = ReaderThreads(1)
             try:
                 return await self._look(dump.write, self._readers.apart, thread)
             finally:
@@ -311,28 +311,28 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             # threads only: for records in loader.batches(file):
             following = partial(next, batches, None)  # async only
             while (records := await self._reading.run(following)) is not None:  # async only
-                await self._shell.run(call.append(records, FOREVER))
+                await self._session.run(call.append(records, FOREVER))
         return loader.count
 
     # -- for the methods ------------------------------------------------------------
 
     async def _write(self, function: Callable[[], R]) -> R:
-        return await self._shell.run(call.write(function))
+        return await self._session.run(call.write(function))
 
     async def _look(
         self,
         function: Callable[[Source], R],
         read: Callable[[Callable[[Source], R]], R] | None = None,
-        hops: ReadHops | None = None,  # async only
+        worker: ReaderThreads | None = None,  # async only
     ) -> R:
         """Read beside whatever is under way."""
         if self._memory:
-            found: R = await self._shell.run(call.look(partial(function, self._store)))
+            found: R = await self._session.run(call.look(partial(function, self._store)))
             return found
         while True:
             try:
                 reading = partial(read or self._readers.read, function)
-                return await (hops or self._reading).run(reading)  # async only
+                return await (worker or self._reading).run(reading)  # async only
                 # threads only: return reading()
             except Stale:
                 await self._write(self._guarded(self._store.adopt))
@@ -357,7 +357,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
 
     async def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        await self._shell.run(call.sync())
+        await self._session.run(call.sync())
 
     async def close(self) -> None:
         """Let go of the files; it may be called again.
@@ -373,7 +373,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         self._reading.stop()  # async only
 
     def __del__(self) -> None:
-        if hasattr(self, "_shell"):  # else the constructor raised
+        if hasattr(self, "_session"):  # else the constructor raised
             with suppress(Exception):  # a destructor has no caller to tell
                 self._close_readers()
             super().__del__()

@@ -13,7 +13,7 @@ from ._broker.stream import PAGE, Progress
 from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
-from ._core.queue_tasks import TaskedProcess
+from ._core.queue_tasks import AsyncProcess
 from ._core.turns import each
 from .exceptions import AsyncEmpty, QueueClosed
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._core.store import Record
-    from ._core.tasks import TaskShell
+    from ._core.tasks import TaskSession
     from .async_broker import AsyncBroker
 
 __all__ = ["AsyncBrokerQueue", "AsyncStream"]
 
 
-class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
+class AsyncBrokerQueue(BrokerQueueFace[T], AsyncProcess[T]):
     """One queue of an ``AsyncBroker``: a handle, as cheap as its name.
 
     ``AsyncBroker.queue`` makes it.
     """
 
     _broker: AsyncBroker
-    _shell: TaskShell
+    _session: TaskSession
 
     # -- in -------------------------------------------------------------------------
 
@@ -52,7 +52,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
             QueueFailed: a commit failed, or the file was removed; reopen the broker.
         """
         records = self._broker._records(self.name, (item,))
-        number: int = (await self._shell.run(call.append(records, FOREVER)))[0]
+        number: int = (await self._session.run(call.append(records, FOREVER)))[0]
         return number
 
     async def write_many(self, items: Iterable[T]) -> list[int]:
@@ -61,7 +61,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
         records = await each(lambda item: (self.name, encode(item), now), items)
         ids: Sequence[int] = ()
         if records:
-            ids = await self._shell.run(call.append(records, FOREVER))
+            ids = await self._session.run(call.append(records, FOREVER))
         return list(ids)
 
     async def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:
@@ -99,7 +99,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
         try:
             if peek:
                 return await self.peek(since=since)
-            item: T = (await self._shell.run(self._take(1, NOW, since)))[0].item
+            item: T = (await self._session.run(self._take(1, NOW, since)))[0].item
         except AsyncEmpty:
             return None
         return item
@@ -109,7 +109,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
         if peek:
             return [message.item for message in await self.browse(since=since, limit=None)]
         try:
-            return [record.item for record in await self._shell.run(self._take(MOST, NOW, since))]
+            return [record.item for record in await self._session.run(self._take(MOST, NOW, since))]
         except AsyncEmpty:
             return []
 
@@ -133,16 +133,16 @@ class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None:
-            taken = await self._shell.run(self._take(1, deadline))
+            taken = await self._session.run(self._take(1, deadline))
         else:
             act = partial(self._store.take_id, self.name, message_id(id))
-            taken = await self._shell.run(call.take(1, NOW, act=act, at=self._key))
+            taken = await self._session.run(call.take(1, NOW, act=act, at=self._key))
         item: T = taken[0].item
         return item
 
     async def get_nowait(self) -> T:
         """Take the next item if there is one now: ``get(block=False)``."""
-        item: T = (await self._shell.run(self._take(1, NOW)))[0].item
+        item: T = (await self._session.run(self._take(1, NOW)))[0].item
         return item
 
     async def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
@@ -155,7 +155,7 @@ class AsyncBrokerQueue(BrokerQueueFace[T], TaskedProcess[T]):
         most = whole("max_items", max_items, 1)
         return [
             record.item
-            for record in await self._shell.run(self._take(most, Deadline.of(True, timeout)))
+            for record in await self._session.run(self._take(most, Deadline.of(True, timeout)))
         ]
 
     def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
@@ -307,7 +307,7 @@ class AsyncStream(Progress[T]):
     """One loop over a queue; ``AsyncBrokerQueue.stream`` makes it."""
 
     _queue: AsyncBrokerQueue[T]
-    _shell: TaskShell
+    _session: TaskSession
 
     def __aiter__(self) -> Self:
         return self
@@ -319,7 +319,7 @@ class AsyncStream(Progress[T]):
                 await self._refill()
             return self._current()
         except (AsyncEmpty, QueueClosed) as error:
-            self._shell.passed(self._end())
+            self._session.passed(self._end())
             if isinstance(error, QueueClosed) and not self._follows:
                 raise  # who knows what else was there
             raise StopAsyncIteration from None
@@ -335,14 +335,16 @@ class AsyncStream(Progress[T]):
         act, done = self._way(), self._done()
         key = self._queue._key
         self._begin(
-            await self._shell.run(call.take(self._interval, self._deadline, self._holds, act, key))
+            await self._session.run(
+                call.take(self._interval, self._deadline, self._holds, act, key)
+            )
         )
-        self._shell.passed(done)
+        self._session.passed(done)
 
     async def aclose(self) -> None:
         """Leave the loop: give back what its body has not got through with."""
         if left := self._leave():
-            await self._shell.give_back(left)
+            await self._session.give_back(left)
 
     async def __aenter__(self) -> Self:
         return self
@@ -357,4 +359,4 @@ class AsyncStream(Progress[T]):
 
     def __del__(self) -> None:
         if left := self._leave():
-            self._shell.give_back_soon(left)
+            self._session.give_back_soon(left)

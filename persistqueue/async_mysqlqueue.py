@@ -11,8 +11,8 @@ from ._core.codec import RowCodec
 from ._core.deadline import checked_timeout
 from ._core.inflight import AT_ROW_DONE, AT_TAKE
 from ._core.inflight_acks import AT_ACK
-from ._core.tasks import TaskShell
-from ._core.worker import FileHops, in_executor
+from ._core.tasks import TaskSession
+from ._core.worker import ThreadWorker, in_executor
 from ._sql.ackcalls import AckCalls
 from ._sql.async_ackqueue import AsyncAckBase
 from ._sql.async_queue import AsyncSQLBase
@@ -98,7 +98,7 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
             options=dict(connect_options or {}),
         )
         self.path = self._server.path
-        self._hops = FileHops(in_executor)  # async only
+        self._worker = ThreadWorker(in_executor)  # async only
         self._open(self._server, table)
         # threads only: self._init()
 
@@ -118,8 +118,8 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
         wants one more waits.
         """
         while True:
-            await self._shell.run(call.count())  # raises if the queue is closed
-            if (connection := await self._hops.run(self._server.pooled)) is not None:
+            await self._session.run(call.count())  # raises if the queue is closed
+            if (connection := await self._worker.run(self._server.pooled)) is not None:
                 return connection
             await sleep(POOL_NAP)
 
@@ -128,13 +128,13 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
 
         The server rewrites the table, which takes a while and holds others up.
         """
-        await self._shell.run(call.count())
-        await self._hops.run(self._store.upgrade)
+        await self._session.run(call.count())
+        await self._worker.run(self._store.upgrade)
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the server's file system; takes a while."""
-        await self._shell.run(call.count())
-        await self._hops.run(self._store.shrink)
+        await self._session.run(call.count())
+        await self._worker.run(self._store.shrink)
 
 
 class AsyncMySQLQueue(_AsyncMySQLBase[T]):
@@ -192,7 +192,9 @@ class AsyncMySQLQueue(_AsyncMySQLBase[T]):
         self._store = way(
             server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
         )
-        self._shell = TaskShell(self._store, self.maxsize, finish, self.timeout, hops=self._hops)
+        self._session = TaskSession(
+            self._store, self.maxsize, finish, self.timeout, worker=self._worker
+        )
 
 
 class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
@@ -254,4 +256,6 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
             resumes=self.auto_resume,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
-        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self.timeout, hops=self._hops)
+        self._session = TaskSession(
+            self._store, self.maxsize, AT_ACK, self.timeout, worker=self._worker
+        )

@@ -11,12 +11,12 @@ from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES, absolute
 from ._core.inflight import AT_TAKE
 from ._core.log import warn
-from ._core.tasks import TaskShell
+from ._core.tasks import TaskSession
 from ._core.waiters import CALL, Op
 from ._core.worker import running_loop
 from ._sql.sqlite.dictoptions import NO_DEFAULT, DictFace, missing
 from ._sql.sqlite.dicts import MISSING, stored_key
-from ._sql.sqlite.worker import SqliteHops
+from ._sql.sqlite.worker import SqliteWorker
 from .serializers import pickle
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ class AsyncPDict(DictFace):
             makes_directory=False,
         )
         self._popping: set[Future[None]] = set()
-        self._hops = SqliteHops()
-        # The shell of a dict is never asked for a verb of queues.
+        self._worker = SqliteWorker()
+        # The session of a dict is never asked for a verb of queues.
         store = cast("Store", self._store)
-        self._shell = TaskShell(store, 0, AT_TAKE, self.timeout, hops=self._hops)
+        self._session = TaskSession(store, 0, AT_TAKE, self.timeout, worker=self._worker)
 
     @classmethod
     async def create(cls, *args: Any, **kwargs: Any) -> Self:
@@ -107,7 +107,7 @@ class AsyncPDict(DictFace):
         return self._opened().__await__()
 
     async def _opened(self) -> Self:
-        await self._shell.open()
+        await self._session.open()
         return self
 
     # -- one key --------------------------------------------------------------------
@@ -238,26 +238,26 @@ class AsyncPDict(DictFace):
         """
         backup = partial(self._store.backup, absolute(path))
         if self._store.database.memory:
-            await self._shell.run(call.look(backup))
+            await self._session.run(call.look(backup))
             return
         await self.size()  # opens it; raises if it is closed
-        await self._hops.run(backup)
+        await self._worker.run(backup)
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of what was deleted back to the file system; takes a while."""
         await self.size()  # opens it; raises if it is closed
-        await self._hops.run(self._store.shrink)
+        await self._worker.run(self._store.shrink)
 
     async def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        await self._shell.run(call.sync())
+        await self._session.run(call.sync())
 
     async def close(self) -> None:
         """Let go of the database; a second call does nothing, others raise ``QueueClosed``."""
         loop = running_loop()
         while own := [over for over in self._popping if over.get_loop() is loop]:
             await wait(own)  # one that is cancelled may have something to put back
-        await self._shell.close()
+        await self._session.close()
 
     async def aclose(self) -> None:
         """Do what ``close`` does, for ``contextlib.aclosing``."""
@@ -275,20 +275,20 @@ class AsyncPDict(DictFace):
         await self.close()
 
     def __del__(self) -> None:
-        shell = getattr(self, "_shell", None)  # None: the constructor raised
-        if shell is not None:
+        session = getattr(self, "_session", None)  # None: the constructor raised
+        if session is not None:
             with suppress(Exception):  # a destructor has no caller to tell
-                shell.abandon()
+                session.abandon()
 
     @property
     def _conn(self) -> aiosqlite.Connection | None:
-        return self._hops.connection(self._store.connection)
+        return self._worker.connection(self._store.connection)
 
     async def _look(self, function: Callable[[], R]) -> R:
-        return await self._shell.run(call.look(function))
+        return await self._session.run(call.look(function))
 
     async def _write(self, function: Callable[[], R]) -> R:
-        return await self._shell.run(call.write(partial(self._store.guard, function)))
+        return await self._session.run(call.write(partial(self._store.guard, function)))
 
     async def _take_out(self, function: Callable[[], Any], pair_of: Callable[[Any], Any]) -> Any:
         """Call what takes a key out; ``pair_of`` says which key and value its result is."""
@@ -315,6 +315,6 @@ class AsyncPDict(DictFace):
         try:
             act = partial(self._store.set_default, key, self._codec.encode(value))
             op = Op(CALL, act=partial(self._store.guard, act))
-            await self._shell.call(op, withdraws=False)
+            await self._session.call(op, withdraws=False)
         except Exception:  # noqa: BLE001 - the cancellation must come through
             warn("%s: %r could not be put back", self._store.table.name, key[0], traceback=True)

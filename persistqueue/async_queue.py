@@ -10,10 +10,10 @@ from ._core.arguments import NO_ITEM, T, check_room, whole
 from ._core.block import cannot_encode
 from ._core.deadline import FOREVER, Deadline
 from ._core.inflight import AT_TASK_DONE, AUTOSAVE
-from ._core.queue_tasks import TaskedQueue
-from ._core.tasks import TaskShell
+from ._core.queue_tasks import AsyncQueueBase
+from ._core.tasks import TaskSession
 from ._core.turns import each
-from ._core.worker import FileHops
+from ._core.worker import ThreadWorker
 from ._files.names import AsyncQueueNames
 
 # threads only: from ._files.names import atomic_rename
@@ -41,7 +41,7 @@ __all__ = ["AsyncQueue", "Empty", "Full"]  # async only
 # threads only: __all__ = ["Empty", "Full", "Queue", "atomic_rename"]
 
 
-class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
+class AsyncQueue(AsyncQueueNames, FileQueue[T], AsyncQueueBase[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     Any number of tasks may share an object, and any number of objects and processes may share
@@ -108,12 +108,12 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
         OSError: the directory cannot be created, read or written.
     """
 
-    _shell: TaskShell
+    _session: TaskSession
     _driven: Driven | None = None  # a serializer with coroutine functions  # async only
 
-    def _open_shell(self) -> TaskShell:
+    def _open_session(self) -> TaskSession:
         finish = AUTOSAVE if self.autosave else AT_TASK_DONE
-        return TaskShell(self._store, self.maxsize, finish, hops=FileHops(aiofiles.os.wrap))
+        return TaskSession(self._store, self.maxsize, finish, worker=ThreadWorker(aiofiles.os.wrap))
 
     def _engine_store(self, engine: Engine | None, power: bool, skips: bool) -> FileStore | None:
         if engine is None:
@@ -164,10 +164,10 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
         # async only
         if self._driven is not None:
             record = await self._encode_there(self._driven, item)
-            await self._shell.run(call.append([record], deadline))
+            await self._session.run(call.append([record], deadline))
             return
         # end
-        await self._shell.run(call.append([self._encode(item)], deadline))
+        await self._session.run(call.append([self._encode(item)], deadline))
 
     async def put_nowait(self, item: T) -> None:
         """Store an item if there is room now: ``put(item, block=False)``."""
@@ -195,7 +195,7 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
         # threads only: records = [self._encode(item) for item in items]
         check_room(len(records), self.maxsize)
         if records:
-            await self._shell.run(call.append(records, deadline))
+            await self._session.run(call.append(records, deadline))
 
     # -- get ------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
             AsyncQueueShutDown, QueueClosed: no more items are handed out.
             ValueError: the timeout is negative.
         """
-        item: T = (await self._shell.run(call.take(1, Deadline.of(block, timeout))))[0].item
+        item: T = (await self._session.run(call.take(1, Deadline.of(block, timeout))))[0].item
         return item
 
     async def get_nowait(self) -> T:
@@ -240,9 +240,11 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], TaskedQueue[T]):
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
         if item is not NO_ITEM:
-            await self._shell.run(call.item_done(item))
+            await self._session.run(call.item_done(item))
         else:
-            await self._shell.run(call.task_done(count if count == 1 else whole("count", count, 1)))
+            await self._session.run(
+                call.task_done(count if count == 1 else whole("count", count, 1))
+            )
 
     # async only
 

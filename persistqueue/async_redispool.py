@@ -11,7 +11,7 @@ from ._core.arguments import T, whole
 from ._core.forks import follow
 from ._core.log import warn
 from ._core.turns import each
-from ._core.worker import FileHops, in_executor
+from ._core.worker import ThreadWorker, in_executor
 from ._redis.pooloptions import PoolFace
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class AsyncRedisPool(PoolFace[T]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._hops = FileHops(in_executor)  # async only
+        self._worker = ThreadWorker(in_executor)  # async only
         # threads only: self._mutex = threading.RLock()  # one call at a time on the connection
         follow(self)
 
@@ -162,12 +162,12 @@ class AsyncRedisPool(PoolFace[T]):
         undo: Callable[[R], None] | None = None,
     ) -> R:
         """Do something on the pool's thread; ``undo`` it there if the caller is gone."""
-        hop = self._hops.submit(self._run, function, *arguments)
+        hop = self._worker.submit(self._run, function, *arguments)
         try:
             return await asyncio.wrap_future(hop)
         except asyncio.CancelledError:
             if undo is not None:
-                self._hops.start(self._undo, undo, hop)
+                self._worker.start(self._undo, undo, hop)
             raise
 
     def _undo(self, undo: Callable[[R], None], hop: Future[R]) -> None:
@@ -186,8 +186,8 @@ class AsyncRedisPool(PoolFace[T]):
     async def close(self) -> None:
         """Let go of the connection; a second call does nothing."""
         if not self._closed:
-            await self._hops.run(self._shut)
-            self._hops.stop()  # async only
+            await self._worker.run(self._shut)
+            self._worker.stop()  # async only
 
     def _shut(self) -> None:
         # threads only: with self._mutex:
@@ -216,12 +216,12 @@ class AsyncRedisPool(PoolFace[T]):
 
     def after_fork(self) -> None:
         """Forget the connection: it is the parent process's."""
-        self._hops.forget()  # async only
+        self._worker.forget()  # async only
         # threads only: self._mutex = threading.RLock()
         self._link.forget()
 
     def __del__(self) -> None:
         link = getattr(self, "_link", None)  # None: the constructor raised
         if link is not None:
-            self._hops.stop()  # async only
+            self._worker.stop()  # async only
             link.drop()

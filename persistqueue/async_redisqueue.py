@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ._core import call
 from ._core.arguments import NO_ITEM, T, check_room, one_of, whole
 from ._core.deadline import Deadline
-from ._core.queue_tasks import TaskedQueue
-from ._core.tasks import TaskShell
+from ._core.queue_tasks import AsyncQueueBase
+from ._core.tasks import TaskSession
 from ._core.turns import each
-from ._core.worker import FileHops, in_executor
+from ._core.worker import ThreadWorker, in_executor
 from ._redis.options import AIO_PY_RQ_LEASE, LOST, RedisFace
 from ._redis.scripts import parts_of
 from .exceptions import Empty, Full
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncRedisQueue", "AsyncRedisUniqueQueue", "Empty", "Full"]
 
 
-class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
+class AsyncRedisQueue(RedisFace[T], AsyncQueueBase[T]):
     """A first-in first-out queue on a Redis server, for any number of hosts.
 
     In asyncio, the event loop never waits for the server, and calls that come together go there
@@ -88,12 +88,12 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         FormatError: the key holds something else, or another serializer's items.
     """
 
-    _shell: TaskShell
+    _session: TaskSession
 
-    def _open_shell(self) -> None:
-        finish, hops = self._finish_at(), FileHops(in_executor)  # async only
+    def _open_session(self) -> None:
+        finish, worker = self._finish_at(), ThreadWorker(in_executor)  # async only
         # threads only: finish = self._finish_at()
-        self._shell = TaskShell(self._store, self.maxsize, finish, hops=hops)
+        self._session = TaskSession(self._store, self.maxsize, finish, worker=worker)
 
     # -- put ------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             NotEnoughReplicas: it is stored, but too few replicas have confirmed it.
             ValueError: the timeout is negative.
         """
-        stored = await self._shell.run(
+        stored = await self._session.run(
             call.append([self._encode(item)], Deadline.of(block, timeout))
         )
         return bool(stored[0]) if self._UNIQUE else None
@@ -147,7 +147,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         deadline = Deadline.of(block, timeout)
         records = await each(self._encode, items)
         check_room(len(records), self.maxsize)
-        stored = await self._shell.run(call.append(records, deadline)) if records else ()
+        stored = await self._session.run(call.append(records, deadline)) if records else ()
         return list(map(bool, stored)) if self._UNIQUE else None
 
     # -- get ------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             QueueUnreachable, ServerRefused: the server cannot be asked.
             ValueError: the timeout is negative.
         """
-        item: T = (await self._shell.run(call.take(1, Deadline.of(block, timeout))))[0].item
+        item: T = (await self._session.run(call.take(1, Deadline.of(block, timeout))))[0].item
         return item
 
     async def get_nowait(self) -> T:
@@ -181,7 +181,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             return []
         try:
             return [
-                record.item for record in await self._shell.run(call.take(most, Deadline(False)))
+                record.item for record in await self._session.run(call.take(most, Deadline(False)))
             ]
         except Empty:
             return []
@@ -207,7 +207,7 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         done, wanted = 0, list(items)
         while wanted:
             found: list[Record] = []
-            lost = await self._shell.run(call.settle_picked(self._picking(wanted, found)))
+            lost = await self._session.run(call.settle_picked(self._picking(wanted, found)))
             done += len(found) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
@@ -244,9 +244,9 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
             pick = self._picking(wanted, found)
             lost: Sequence[Record]
             if back:
-                lost = await self._shell.run(call.finish(self._store.put_behind, pick))
+                lost = await self._session.run(call.finish(self._store.put_behind, pick))
             else:
-                lost = await self._shell.run(call.return_picked(pick))
+                lost = await self._session.run(call.return_picked(pick))
             done += len(found) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
@@ -271,9 +271,9 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         try:
             while left:
                 if item is not NO_ITEM:
-                    strangers = await self._shell.run(call.item_done(item))
+                    strangers = await self._session.run(call.item_done(item))
                 else:
-                    strangers = await self._shell.run(call.task_done(left))
+                    strangers = await self._session.run(call.task_done(left))
                 left = len(strangers or ())  # this object may have taken them again
                 lost += left
         except ValueError:
@@ -287,12 +287,12 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         Returns:
             the number of batches that it holds.
         """
-        alive: int = await self._shell.run(call.write(self._store.heartbeat))
+        alive: int = await self._session.run(call.write(self._store.heartbeat))
         return alive
 
     async def newest(self, count: int) -> list[T]:
         """Return the newest ``count`` items that wait, and leave them there; the newest is last."""
-        items: list[T] = await self._shell.run(
+        items: list[T] = await self._session.run(
             call.look(partial(self._store.newest, whole("count", count, 1)))
         )
         return items
@@ -393,13 +393,13 @@ class AsyncRedisQueue(RedisFace[T], TaskedQueue[T]):
         for part in parts_of(lists):
             gone = await self._do(self._store.swept, verb, part)
             if gone:
-                await self._shell.run(call.finish(len, self._picking_in(gone)))
+                await self._session.run(call.finish(len, self._picking_in(gone)))
         if lists:
             await self._do(self._store.sweep.confirm)
         return len(lists)
 
     async def _do(self, function: Callable[..., R], *arguments: Any) -> R:
-        return await self._shell.run(call.write(partial(function, *arguments)))
+        return await self._session.run(call.write(partial(function, *arguments)))
 
 
 class AsyncRedisUniqueQueue(AsyncRedisQueue[T]):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T, whole
 from ._core.inflight_acks import AT_ACK
-from ._core.tasks import TaskShell
+from ._core.tasks import TaskSession
 from ._sql.ackcalls import AckCalls
 
 # threads only: from ._sql.names import TICK_FOR_WAIT, AckStatus
@@ -107,7 +107,9 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
             resumes=self.auto_resume,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
-        self._shell = TaskShell(self._store, self.maxsize, AT_ACK, self.timeout, hops=self._hops)
+        self._session = TaskSession(
+            self._store, self.maxsize, AT_ACK, self.timeout, worker=self._worker
+        )
 
 
 AsyncFIFOSQLiteAckQueue = AsyncSQLiteAckQueue

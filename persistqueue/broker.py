@@ -19,7 +19,7 @@ from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
 from ._core.queue_threads import Opened
 from ._core.store import Stale
-from ._core.threads import ThreadShell
+from ._core.threads import ThreadSession
 from .brokerconfig import BrokerConfig
 from .brokerqueue import BrokerQueue, Stream
 from .serializers import pickle
@@ -47,7 +47,7 @@ __all__ = [
 R = TypeVar("R")
 
 
-class _Shell(ManyQueues, ThreadShell):
+class _Session(ManyQueues, ThreadSession):
     """All queues of one broker object, as threads use them."""
 
 
@@ -106,9 +106,9 @@ class Broker(BrokerFace, Opened):
             serializer=serializer,
             on_corrupt=on_corrupt,
         )
-        # The shell of a broker takes by functions of the store, which name the queue.
+        # The session of a broker takes by functions of the store, which name the queue.
         store = cast("Store", self._store)
-        self._shell = _Shell(store, 0, UNLESS_HELD, self.config.timeout)
+        self._session = _Session(store, 0, UNLESS_HELD, self.config.timeout)
 
     # -- queues ---------------------------------------------------------------------
 
@@ -224,9 +224,9 @@ class Broker(BrokerFace, Opened):
         """
         backup = partial(self._store.backup, absolute(path))
         if self._memory:
-            self._shell.run(call.look(backup))
+            self._session.run(call.look(backup))
             return
-        self._shell.run(call.count())  # opens it; raises if it is closed
+        self._session.run(call.count())  # opens it; raises if it is closed
         backup()
 
     def transact(self, function: Callable[[Transaction], R]) -> R:
@@ -290,13 +290,13 @@ class Broker(BrokerFace, Opened):
         loader = Loader(self._codec)
         with self._opened_file(source, "r") as file:
             for records in loader.batches(file):
-                self._shell.run(call.append(records, FOREVER))
+                self._session.run(call.append(records, FOREVER))
         return loader.count
 
     # -- for the methods ------------------------------------------------------------
 
     def _write(self, function: Callable[[], R]) -> R:
-        return self._shell.run(call.write(function))
+        return self._session.run(call.write(function))
 
     def _look(
         self,
@@ -305,7 +305,7 @@ class Broker(BrokerFace, Opened):
     ) -> R:
         """Read beside whatever is under way."""
         if self._memory:
-            found: R = self._shell.run(call.look(partial(function, self._store)))
+            found: R = self._session.run(call.look(partial(function, self._store)))
             return found
         while True:
             try:
@@ -320,7 +320,7 @@ class Broker(BrokerFace, Opened):
 
     def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        self._shell.run(call.sync())
+        self._session.run(call.sync())
 
     def close(self) -> None:
         """Let go of the files; it may be called again.
@@ -335,7 +335,7 @@ class Broker(BrokerFace, Opened):
         self._readers.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_shell"):  # else the constructor raised
+        if hasattr(self, "_session"):  # else the constructor raised
             with suppress(Exception):  # a destructor has no caller to tell
                 self._close_readers()
             super().__del__()

@@ -14,7 +14,7 @@ from ._broker.stream import PAGE, Progress
 from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
-from ._core.queue_threads import ThreadedProcess, each
+from ._core.queue_threads import Process, each
 from .exceptions import Empty, QueueClosed
 
 if TYPE_CHECKING:
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._core.store import Record
-    from ._core.threads import ThreadShell
+    from ._core.threads import ThreadSession
     from .broker import Broker
 
 __all__ = ["BrokerQueue", "Stream"]
 
 
-class BrokerQueue(BrokerQueueFace[T], ThreadedProcess[T]):
+class BrokerQueue(BrokerQueueFace[T], Process[T]):
     """One queue of a ``Broker``: a handle, as cheap as its name.
 
     ``Broker.queue`` makes it.
     """
 
     _broker: Broker
-    _shell: ThreadShell
+    _session: ThreadSession
 
     # -- in -------------------------------------------------------------------------
 
@@ -52,7 +52,7 @@ class BrokerQueue(BrokerQueueFace[T], ThreadedProcess[T]):
             QueueFailed: a commit failed, or the file was removed; reopen the broker.
         """
         records = self._broker._records(self.name, (item,))
-        number: int = self._shell.run(call.append(records, FOREVER))[0]
+        number: int = self._session.run(call.append(records, FOREVER))[0]
         return number
 
     def write_many(self, items: Iterable[T]) -> list[int]:
@@ -61,7 +61,7 @@ class BrokerQueue(BrokerQueueFace[T], ThreadedProcess[T]):
         records = each(lambda item: (self.name, encode(item), now), items)
         ids: Sequence[int] = ()
         if records:
-            ids = self._shell.run(call.append(records, FOREVER))
+            ids = self._session.run(call.append(records, FOREVER))
         return list(ids)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:
@@ -99,7 +99,7 @@ class BrokerQueue(BrokerQueueFace[T], ThreadedProcess[T]):
         try:
             if peek:
                 return self.peek(since=since)
-            item: T = self._shell.run(self._take(1, NOW, since))[0].item
+            item: T = self._session.run(self._take(1, NOW, since))[0].item
         except Empty:
             return None
         return item
@@ -109,7 +109,7 @@ class BrokerQueue(BrokerQueueFace[T], ThreadedProcess[T]):
         if peek:
             return [message.item for message in self.browse(since=since, limit=None)]
         try:
-            return [record.item for record in self._shell.run(self._take(MOST, NOW, since))]
+            return [record.item for record in self._session.run(self._take(MOST, NOW, since))]
         except Empty:
             return []
 
@@ -133,16 +133,16 @@ class BrokerQueue(BrokerQueueFace[T], ThreadedProcess[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None:
-            taken = self._shell.run(self._take(1, deadline))
+            taken = self._session.run(self._take(1, deadline))
         else:
             act = partial(self._store.take_id, self.name, message_id(id))
-            taken = self._shell.run(call.take(1, NOW, act=act, at=self._key))
+            taken = self._session.run(call.take(1, NOW, act=act, at=self._key))
         item: T = taken[0].item
         return item
 
     def get_nowait(self) -> T:
         """Take the next item if there is one now: ``get(block=False)``."""
-        item: T = self._shell.run(self._take(1, NOW))[0].item
+        item: T = self._session.run(self._take(1, NOW))[0].item
         return item
 
     def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
@@ -154,7 +154,8 @@ class BrokerQueue(BrokerQueueFace[T], ThreadedProcess[T]):
         """
         most = whole("max_items", max_items, 1)
         return [
-            record.item for record in self._shell.run(self._take(most, Deadline.of(True, timeout)))
+            record.item
+            for record in self._session.run(self._take(most, Deadline.of(True, timeout)))
         ]
 
     def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
@@ -304,7 +305,7 @@ class Stream(Progress[T]):
     """One loop over a queue; ``BrokerQueue.stream`` makes it."""
 
     _queue: BrokerQueue[T]
-    _shell: ThreadShell
+    _session: ThreadSession
 
     def __iter__(self) -> Self:
         return self
@@ -316,7 +317,7 @@ class Stream(Progress[T]):
                 self._refill()
             return self._current()
         except (Empty, QueueClosed) as error:
-            self._shell.passed(self._end())
+            self._session.passed(self._end())
             if isinstance(error, QueueClosed) and not self._follows:
                 raise  # who knows what else was there
             raise StopIteration from None
@@ -332,14 +333,14 @@ class Stream(Progress[T]):
         act, done = self._way(), self._done()
         key = self._queue._key
         self._begin(
-            self._shell.run(call.take(self._interval, self._deadline, self._holds, act, key))
+            self._session.run(call.take(self._interval, self._deadline, self._holds, act, key))
         )
-        self._shell.passed(done)
+        self._session.passed(done)
 
     def close(self) -> None:
         """Leave the loop: give back what its body has not got through with."""
         if left := self._leave():
-            self._shell.give_back(left)
+            self._session.give_back(left)
 
     def __enter__(self) -> Self:
         return self
@@ -354,4 +355,4 @@ class Stream(Progress[T]):
 
     def __del__(self) -> None:
         if left := self._leave():
-            self._shell.give_back_soon(left)
+            self._session.give_back_soon(left)

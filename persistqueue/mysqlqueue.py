@@ -12,7 +12,7 @@ from ._core.codec import RowCodec
 from ._core.deadline import checked_timeout
 from ._core.inflight import AT_ROW_DONE, AT_TAKE
 from ._core.inflight_acks import AT_ACK
-from ._core.threads import ThreadShell
+from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
 from ._sql.mysql.connection import Server, check_charset
@@ -115,7 +115,7 @@ class _MySQLBase(MysqlQueueNames, SQLBase[T]):
         wants one more waits.
         """
         while True:
-            self._shell.run(call.count())  # raises if the queue is closed
+            self._session.run(call.count())  # raises if the queue is closed
             if (connection := self._server.pooled()) is not None:
                 return connection
             sleep(POOL_NAP)
@@ -125,12 +125,12 @@ class _MySQLBase(MysqlQueueNames, SQLBase[T]):
 
         The server rewrites the table, which takes a while and holds others up.
         """
-        self._shell.run(call.count())
+        self._session.run(call.count())
         self._store.upgrade()
 
     def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the server's file system; takes a while."""
-        self._shell.run(call.count())
+        self._session.run(call.count())
         self._store.shrink()
 
 
@@ -183,7 +183,7 @@ class MySQLQueue(_MySQLBase[T]):
         self._store = way(
             server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
         )
-        self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
+        self._session = ThreadSession(self._store, self.maxsize, finish, self.timeout)
 
 
 class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
@@ -245,4 +245,4 @@ class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
             resumes=self.auto_resume,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
-        self._shell = ThreadShell(self._store, self.maxsize, AT_ACK, self.timeout)
+        self._session = ThreadSession(self._store, self.maxsize, AT_ACK, self.timeout)

@@ -250,7 +250,7 @@ class PDict(DictNames, DictFace, _Mapping):
         """
         backup = partial(self._store.backup, absolute(path))
         if self._store.database.memory:
-            self._shell.run(call.look(backup))
+            self._session.run(call.look(backup))
             return
         len(self)  # raises if it is closed
         backup()
@@ -262,11 +262,11 @@ class PDict(DictNames, DictFace, _Mapping):
 
     def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        self._shell.run(call.sync())
+        self._session.run(call.sync())
 
     def close(self) -> None:
         """Let go of the database; a second call does nothing, others raise ``QueueClosed``."""
-        self._shell.close()
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -280,10 +280,10 @@ class PDict(DictNames, DictFace, _Mapping):
         self.close()
 
     def __del__(self) -> None:
-        shell = getattr(self, "_shell", None)  # None: the constructor raised
-        if shell is not None:
+        session = getattr(self, "_session", None)  # None: the constructor raised
+        if session is not None:
             with suppress(Exception):  # a destructor has no caller to tell
-                shell.close()
+                session.close()
 
     @property
     def _conn(self) -> sqlite3.Connection | None:
@@ -299,10 +299,10 @@ class PDict(DictNames, DictFace, _Mapping):
         return pairs
 
     def _look(self, function: Callable[[], R]) -> R:
-        return self._shell.run(call.look(function))
+        return self._session.run(call.look(function))
 
     def _write(self, function: Callable[[], R]) -> R:
-        return self._shell.run(call.write(partial(self._store.guard, function)))
+        return self._session.run(call.write(partial(self._store.guard, function)))
 
 
 class _Items(ItemsView[Any, Any]):

@@ -9,8 +9,8 @@ from ._core import call
 from ._core.arguments import NO_ITEM, T, check_room, whole
 from ._core.deadline import FOREVER, Deadline
 from ._core.inflight import AT_TASK_DONE, AUTOSAVE
-from ._core.queue_threads import ThreadedQueue
-from ._core.threads import ThreadShell
+from ._core.queue_threads import QueueBase
+from ._core.threads import ThreadSession
 from ._files.names import QueueNames, atomic_rename
 from ._files.options import FileQueue
 from .exceptions import Empty, Full
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Empty", "Full", "Queue", "atomic_rename"]
 
 
-class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
+class Queue(QueueNames, FileQueue[T], QueueBase[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     Any number of threads may share an object, and any number of objects and processes may share
@@ -79,11 +79,11 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
         OSError: the directory cannot be created, read or written.
     """
 
-    _shell: ThreadShell
+    _session: ThreadSession
 
-    def _open_shell(self) -> ThreadShell:
+    def _open_session(self) -> ThreadSession:
         finish = AUTOSAVE if self.autosave else AT_TASK_DONE
-        return ThreadShell(self._store, self.maxsize, finish)
+        return ThreadSession(self._store, self.maxsize, finish)
 
     def _engine_store(self, engine: Engine | None, power: bool, skips: bool) -> FileStore | None:
         if engine is None:
@@ -121,7 +121,7 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
             ValueError: the timeout is negative.
         """
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
-        self._shell.run(call.append([self._encode(item)], deadline))
+        self._session.run(call.append([self._encode(item)], deadline))
 
     def put_nowait(self, item: T) -> None:
         """Store an item if there is room now: ``put(item, block=False)``."""
@@ -145,7 +145,7 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
         records = [self._encode(item) for item in items]
         check_room(len(records), self.maxsize)
         if records:
-            self._shell.run(call.append(records, deadline))
+            self._session.run(call.append(records, deadline))
 
     # -- get ------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
             QueueShutDown, QueueClosed: no more items are handed out.
             ValueError: the timeout is negative.
         """
-        item: T = (self._shell.run(call.take(1, Deadline.of(block, timeout))))[0].item
+        item: T = self._session.run(call.take(1, Deadline.of(block, timeout)))[0].item
         return item
 
     def get_nowait(self) -> T:
@@ -190,6 +190,6 @@ class Queue(QueueNames, FileQueue[T], ThreadedQueue[T]):
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
         if item is not NO_ITEM:
-            self._shell.run(call.item_done(item))
+            self._session.run(call.item_done(item))
         else:
-            self._shell.run(call.task_done(count if count == 1 else whole("count", count, 1)))
+            self._session.run(call.task_done(count if count == 1 else whole("count", count, 1)))

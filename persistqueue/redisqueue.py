@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ._core import call
 from ._core.arguments import NO_ITEM, T, check_room, one_of, whole
 from ._core.deadline import Deadline
-from ._core.queue_threads import ThreadedQueue, each
-from ._core.threads import ThreadShell
+from ._core.queue_threads import QueueBase, each
+from ._core.threads import ThreadSession
 from ._redis.options import AIO_PY_RQ_LEASE, LOST, RedisFace
 from ._redis.scripts import parts_of
 from .exceptions import Empty, Full
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Empty", "Full", "RedisQueue", "RedisUniqueQueue"]
 
 
-class RedisQueue(RedisFace[T], ThreadedQueue[T]):
+class RedisQueue(RedisFace[T], QueueBase[T]):
     """A first-in first-out queue on a Redis server, for any number of hosts.
 
     ::
@@ -76,11 +76,11 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         FormatError: the key holds something else, or another serializer's items.
     """
 
-    _shell: ThreadShell
+    _session: ThreadSession
 
-    def _open_shell(self) -> None:
+    def _open_session(self) -> None:
         finish = self._finish_at()
-        self._shell = ThreadShell(self._store, self.maxsize, finish)
+        self._session = ThreadSession(self._store, self.maxsize, finish)
 
     # -- put ------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             NotEnoughReplicas: it is stored, but too few replicas have confirmed it.
             ValueError: the timeout is negative.
         """
-        stored = self._shell.run(call.append([self._encode(item)], Deadline.of(block, timeout)))
+        stored = self._session.run(call.append([self._encode(item)], Deadline.of(block, timeout)))
         return bool(stored[0]) if self._UNIQUE else None
 
     def put_nowait(self, item: T) -> Any:
@@ -130,7 +130,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         deadline = Deadline.of(block, timeout)
         records = each(self._encode, items)
         check_room(len(records), self.maxsize)
-        stored = self._shell.run(call.append(records, deadline)) if records else ()
+        stored = self._session.run(call.append(records, deadline)) if records else ()
         return list(map(bool, stored)) if self._UNIQUE else None
 
     # -- get ------------------------------------------------------------------------
@@ -150,7 +150,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             QueueUnreachable, ServerRefused: the server cannot be asked.
             ValueError: the timeout is negative.
         """
-        item: T = (self._shell.run(call.take(1, Deadline.of(block, timeout))))[0].item
+        item: T = self._session.run(call.take(1, Deadline.of(block, timeout)))[0].item
         return item
 
     def get_nowait(self) -> T:
@@ -163,7 +163,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         if not most:
             return []
         try:
-            return [record.item for record in self._shell.run(call.take(most, Deadline(False)))]
+            return [record.item for record in self._session.run(call.take(most, Deadline(False)))]
         except Empty:
             return []
 
@@ -188,7 +188,7 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         done, wanted = 0, list(items)
         while wanted:
             found: list[Record] = []
-            lost = self._shell.run(call.settle_picked(self._picking(wanted, found)))
+            lost = self._session.run(call.settle_picked(self._picking(wanted, found)))
             done += len(found) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
@@ -225,9 +225,9 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
             pick = self._picking(wanted, found)
             lost: Sequence[Record]
             if back:
-                lost = self._shell.run(call.finish(self._store.put_behind, pick))
+                lost = self._session.run(call.finish(self._store.put_behind, pick))
             else:
-                lost = self._shell.run(call.return_picked(pick))
+                lost = self._session.run(call.return_picked(pick))
             done += len(found) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
@@ -252,9 +252,9 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         try:
             while left:
                 if item is not NO_ITEM:
-                    strangers = self._shell.run(call.item_done(item))
+                    strangers = self._session.run(call.item_done(item))
                 else:
-                    strangers = self._shell.run(call.task_done(left))
+                    strangers = self._session.run(call.task_done(left))
                 left = len(strangers or ())  # this object may have taken them again
                 lost += left
         except ValueError:
@@ -268,12 +268,12 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         Returns:
             the number of batches that it holds.
         """
-        alive: int = self._shell.run(call.write(self._store.heartbeat))
+        alive: int = self._session.run(call.write(self._store.heartbeat))
         return alive
 
     def newest(self, count: int) -> list[T]:
         """Return the newest ``count`` items that wait, and leave them there; the newest is last."""
-        items: list[T] = self._shell.run(
+        items: list[T] = self._session.run(
             call.look(partial(self._store.newest, whole("count", count, 1)))
         )
         return items
@@ -374,13 +374,13 @@ class RedisQueue(RedisFace[T], ThreadedQueue[T]):
         for part in parts_of(lists):
             gone = self._do(self._store.swept, verb, part)
             if gone:
-                self._shell.run(call.finish(len, self._picking_in(gone)))
+                self._session.run(call.finish(len, self._picking_in(gone)))
         if lists:
             self._do(self._store.sweep.confirm)
         return len(lists)
 
     def _do(self, function: Callable[..., R], *arguments: Any) -> R:
-        return self._shell.run(call.write(partial(function, *arguments)))
+        return self._session.run(call.write(partial(function, *arguments)))
 
 
 class RedisUniqueQueue(RedisQueue[T]):

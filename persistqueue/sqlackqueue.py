@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T, whole
 from ._core.inflight_acks import AT_ACK
-from ._core.threads import ThreadShell
+from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
 from ._sql.names import TICK_FOR_WAIT, AckStatus
@@ -104,7 +104,7 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
             resumes=self.auto_resume,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
-        self._shell = ThreadShell(self._store, self.maxsize, AT_ACK, self.timeout)
+        self._session = ThreadSession(self._store, self.maxsize, AT_ACK, self.timeout)
 
 
 FIFOSQLiteAckQueue = SQLiteAckQueue

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from waiting import until
 
-# The shell's input ends when the tests do; it outlives them for as long as that takes.
+# The session's input ends when the tests do; it outlives them for as long as that takes.
 _SCRIPT = '"$@" >&2 & echo $!; read line; kill -9 $! 2>/dev/null; wait'
 
 

@@ -32,7 +32,7 @@ async def eventually(condition: Callable[[], Any], what: str = "the condition") 
 
 async def parked(queue: Any, number: int) -> None:
     """Wait until ``number`` calls wait inside ``queue``."""
-    line = queue._shell._line
+    line = queue._session._waiters
     await eventually(
         lambda: len(line._getters) + len(line._putters) + len(line._joiners) == number,
         f"{number} waiting calls",

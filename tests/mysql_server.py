@@ -1,6 +1,6 @@
 """A MariaDB server of the tests' own: on a free loopback port, with a data folder of its own.
 
-A guardian (a shell) ends the server when the process that started it dies, however it
+A guardian (a session) ends the server when the process that started it dies, however it
 dies.  Commits are not flushed to the disk: tests kill the server, not the machine.
 """
 

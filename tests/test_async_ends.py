@@ -280,7 +280,7 @@ def test_an_answer_that_its_loop_never_delivers(tmp_path: Path, autosave: bool) 
     async def begin() -> None:
         tasks.append(asyncio.ensure_future(q.get()))
         await turns(1)
-        while q._shell._lane.flying is not None:
+        while q._session._commits.flying is not None:
             await turns(1)
         raise KeyboardInterrupt  # before the turn in which the get goes on
 
@@ -301,14 +301,14 @@ def test_a_queue_that_waited_is_closed_when_it_is_dropped(tmp_path: Path) -> Non
         q = AsyncQueue[str](tmp_path / "q")
         await q.put("a")
         tasks = [asyncio.create_task(q.get()) for _ in range(2)]
-        await eventually(lambda: q._shell._line.waiting)
+        await eventually(lambda: q._session._waiters.waiting)
         assert "a" == await tasks[0]
 
     asyncio.run(main())
     until(lambda: gc.collect() >= 0 and store_threads() <= before, "the end of the thread")
 
 
-@pytest.mark.parametrize("first", ["_hops", "_store", "_takes"])
+@pytest.mark.parametrize("first", ["_worker", "_store", "_inflight"])
 def test_a_dropped_object_stores_what_was_given_back(tmp_path: Path, first: str) -> None:
     """With autosave what was given back is stored, in whatever order the garbage is collected."""
     before = store_threads()
@@ -325,7 +325,7 @@ def test_a_dropped_object_stores_what_was_given_back(tmp_path: Path, first: str)
 
     box: list[Any] = [asyncio.run(main())]
     box[0].itself = box[0]  # a cycle: only the collector can find it
-    held = getattr(box[0]._shell, first)
+    held = getattr(box[0]._session, first)
     gc.collect()  # what is held from outside comes before what hangs on it
     del held
     box.clear()

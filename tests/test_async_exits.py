@@ -230,7 +230,7 @@ warnings.simplefilter("ignore")
 queue = AsyncQueue(path, autosave=True, durability="process")
 loop = asyncio.new_event_loop()
 loop.run_until_complete(work(queue, 3))
-lane = queue._shell._lane
+lane = queue._session._commits
 
 async def begin(call=queue.get):
     global task
@@ -244,7 +244,7 @@ def until_landed():
 
 def busy():  # until the main thread is through: as a disk that is slow
     main = threading.main_thread()
-    queue._shell._hops.start(main.join)
+    queue._session._worker.start(main.join)
 
 async def delivered():  # but the task never goes on
     while lane.flying is not None:
@@ -385,7 +385,7 @@ class Interruptible(Child):
         return status, time.monotonic() - before, self.said
 
 
-# A shell's job in the background ignores Ctrl-C, and so does what it starts.
+# A session's job in the background ignores Ctrl-C, and so does what it starts.
 LISTENS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 ENDS_OF_CTRL_C = (-signal.SIGINT, 1, 130)
 

@@ -339,7 +339,7 @@ def test_a_loop_that_was_closed_under_flying_calls(path: Path, lands: str, autos
     abandoned(leave)
     if lands == "before the next loop":
         disk.go.set()
-        until(lambda: queue._shell._lane.landed)
+        until(lambda: queue._session._commits.landed)
     asyncio.run(main())
     tasks.clear()
     gc.collect()
@@ -369,10 +369,10 @@ def test_what_a_get_took_comes_back_when_only_garbage_leads_to_the_queue(
             task = asyncio.create_task(queue.get())
             queue.task = task
             await asyncio.sleep(0)
-            until(lambda: queue._shell._lane.landed)  # and the loop has no time to deliver it
+            until(lambda: queue._session._commits.landed)  # and the loop has no time to deliver it
 
         abandoned(take)
-        return weakref.ref(queue._shell._store)
+        return weakref.ref(queue._session._store)
 
     store = leave()
     until(lambda: gc.collect() >= 0 and store() is None, "the end of the queue")
@@ -553,7 +553,7 @@ async def test_what_a_cancelled_get_took_goes_to_the_next(path: Path, autosave: 
         first = asyncio.create_task(queue.get())
         await eventually(disk.reading.is_set)
         second = asyncio.create_task(queue.get())
-        await eventually(lambda: queue._shell._line.pending)
+        await eventually(lambda: queue._session._waiters.pending)
         first.cancel()
         await asyncio.sleep(0)
         disk.go.set()
@@ -574,7 +574,7 @@ async def test_a_cancelled_call_does_not_wait_for_a_lock_for_long(
         with open(path / ".lock") as held:  # noqa: ASYNC230 - a file that is there
             fcntl.flock(held, fcntl.LOCK_EX)
             call = asyncio.create_task(queue.put("second"))
-            await eventually(lambda: queue._shell._lane.flying)
+            await eventually(lambda: queue._session._commits.flying)
             call.cancel()
             await asyncio.wait([call], timeout=5)
             assert call.cancelled()

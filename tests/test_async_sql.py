@@ -635,8 +635,8 @@ async def test_cancelled_gets_leave_nothing_behind(kind: Any, options: Any, file
             await asyncio.gather(task, return_exceptions=True)
         await q.put("a")
         assert "a" == await q.get()
-        assert not q._shell._unclaimed
-        assert not q._shell._forsaken
+        assert not q._session._unclaimed
+        assert not q._session._abandoned
 
 
 # -- processes ----------------------------------------------------------------------

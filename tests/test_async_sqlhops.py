@@ -17,7 +17,7 @@ from loops import eventually
 from waiting import PATIENCE
 
 from persistqueue import AsyncPDict, AsyncSQLiteQueue
-from persistqueue._sql.sqlite.worker import SqliteHops
+from persistqueue._sql.sqlite.worker import SqliteWorker
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def test_what_nobody_hears_of_goes_back_behind_a_long_call(file: Path) -> None:
     tasks: list[asyncio.Task[Any]] = []
 
     async def main() -> None:
-        q._hops.start(q._store.all_rows)
-        for call in (q.get(), q._hops.run(int)):
+        q._worker.start(q._store.all_rows)
+        for call in (q.get(), q._worker.run(int)):
             tasks.append(asyncio.create_task(call))
             await asyncio.sleep(0)
 
@@ -110,8 +110,8 @@ def test_what_nobody_hears_of_goes_back_behind_a_long_call(file: Path) -> None:
     with held_back(q._store, "all_rows"):
         loop.run_until_complete(main())
         loop.close()
-    q._shell.abandon()
-    q._shell.linger(PATIENCE)
+    q._session.abandon()
+    q._session.linger(PATIENCE)
     with closing(sqlite3.connect(file)) as connection:
         assert [(1,)] == connection.execute("SELECT COUNT(*) FROM queue_default").fetchall()
     for task in tasks:
@@ -151,15 +151,15 @@ class Wrong:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_died_is_replaced() -> None:
     """Whatever ended it, the next hop gets another one."""
-    hops = SqliteHops()
-    assert 1 == soon(hops.run(int, "1"))
-    first = hops._thread
+    worker = SqliteWorker()
+    assert 1 == soon(worker.run(int, "1"))
+    first = worker._thread
     assert first is not None
-    hops._running()._tx.put_nowait((Wrong(), int))  # type: ignore[arg-type]
+    worker._running()._tx.put_nowait((Wrong(), int))  # type: ignore[arg-type]
     first.join(PATIENCE)
     assert not first.is_alive()
-    assert 2 == soon(hops.run(int, "2"))
-    assert hops._thread is not first
+    assert 2 == soon(worker.run(int, "2"))
+    assert worker._thread is not first
 
 
 def test_errors_and_what_is_held() -> None:
@@ -168,7 +168,7 @@ def test_errors_and_what_is_held() -> None:
     class Thing:
         pass
 
-    hops = SqliteHops()
+    worker = SqliteWorker()
     refs = []
 
     def fail(_: Thing) -> None:
@@ -178,10 +178,10 @@ def test_errors_and_what_is_held() -> None:
         thing = Thing()
         refs.append(weakref.ref(thing))
         with pytest.raises(ZeroDivisionError):
-            await hops.run(fail, thing)
+            await worker.run(fail, thing)
 
     soon(main())
-    soon(hops.run(int))  # behind it
+    soon(worker.run(int))  # behind it
     gc.collect()
     assert [None] == [ref() for ref in refs]
-    hops.stop()
+    worker.stop()

@@ -195,7 +195,7 @@ told = []
 UNWATCHED_TASKS = """
 async def parked(queue, call):
     task = asyncio.create_task(call)
-    while not queue._shell._line.waiting:
+    while not queue._session._waiters.waiting:
         await asyncio.sleep(0)
     return task
 
@@ -218,7 +218,7 @@ def parked(queue):
     got = []
     thread = threading.Thread(target=lambda: got.append(queue.get(timeout=10)))
     thread.start()
-    while not queue._shell._line.waiting:
+    while not queue._session._waiters.waiting:
         assert thread.is_alive() or got, "it raised"
     return thread, got
 
@@ -362,7 +362,7 @@ def test_flat_over_forgetting_in_the_last_turn(path: Path, autosave: bool) -> No
         async for item in queue:
             assert 0 == item
             break  # it is given back, on a disk that is slower than the end of the loop
-        queue._shell._hops.start(free.wait, SOON)
+        queue._session._worker.start(free.wait, SOON)
 
     before = descriptors(), threading.active_count()
     asyncio.run(main())

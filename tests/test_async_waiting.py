@@ -49,7 +49,7 @@ class Persistent(AsyncQueue[Any]):
     """An ``AsyncQueue`` that tells how many calls wait in it."""
 
     def waiting(self) -> int:
-        line = self._shell._line
+        line = self._session._waiters
         return len(line._getters) + len(line._putters)
 
 
@@ -167,7 +167,7 @@ async def test_putters_that_begin_a_turn_apart_are_served_in_their_order(make: M
         await ended(q)
 
 
-def flown(line: policy.Line, unmet: bool = True) -> list[policy.Op]:
+def flown(line: policy.Waiters, unmet: bool = True) -> list[policy.Op]:
     """Let what is pending fly and land, and return it; unmet, it found nothing, or no room."""
     batch = line.batch()
     for op in batch:
@@ -182,7 +182,7 @@ def flown(line: policy.Line, unmet: bool = True) -> list[policy.Op]:
 @pytest.mark.parametrize("verb", [policy.TAKE, policy.APPEND])
 def test_the_line_keeps_the_order_of_arrival(verb: str) -> None:
     """An op that arrives while an earlier one flies waits behind it when that is parked."""
-    line = policy.Line(1)
+    line = policy.Waiters(1)
     load = 1 if verb == policy.TAKE else ["item"]
     first, second, third = (policy.Op(verb, load, FOREVER) for _ in range(3))
     assert [first] == line.start(first)
@@ -202,7 +202,7 @@ def test_the_line_keeps_the_order_of_arrival(verb: str) -> None:
 
 def test_the_line_parks_what_flew_later_behind_what_flew_before() -> None:
     """An earlier op that was let go on and found nothing again is the first once more."""
-    line = policy.Line(0)
+    line = policy.Waiters(0)
     first, second = policy.Op(policy.TAKE, 1, FOREVER), policy.Op(policy.TAKE, 1, FOREVER)
     line.enter(first)
     flown(line)

@@ -119,7 +119,7 @@ def test_a_get_that_waits_gets_what_a_dead_process_held(tmp_path: Path) -> None:
         with killed(_HOLD, path) as line:
             assert "only\n" == line()
             call = Call(broker.queue("tasks").get)
-            until(lambda: broker._shell._line._at)
+            until(lambda: broker._session._waiters._at)
         assert "only" == call.outcome()
 
 
@@ -222,7 +222,7 @@ if child == 0:
     got = []
     waiter = threading.Thread(target=lambda: got.append(broker.queue("later").get()))
     waiter.start()
-    while not broker._shell._line._at:
+    while not broker._session._waiters._at:
         time.sleep(0.001)
     broker.queue("later").write("x")
     waiter.join(5)

@@ -78,12 +78,12 @@ with p.Queue(path) as one, p.Queue(path) as other:
     waiting.start()
     other.put("noticed")
     waiting.join()
-    one._shell._store._lock.try_acquire(0.0)
+    one._session._store._lock.try_acquire(0.0)
     try:
         other.put("locked", timeout=0)
     except p.QueueLocked:
         got.append("QueueLocked")
-    one._shell._store._lock.release()
+    one._session._store._lock.release()
 print(got)
 """
 

@@ -87,7 +87,7 @@ def open_queue(case: tuple[str, str], request: pytest.FixtureRequest) -> Open:
 
 def waiting(q: Any, number: int) -> None:
     """Wait until ``number`` calls are parked inside ``q``."""
-    line = q._shell._line
+    line = q._session._waiters
 
     def parked() -> int:
         of_queues = getattr(line, "_at", {}).values()  # a broker's
@@ -830,7 +830,7 @@ def test_a_queue_that_was_dropped_unclosed_is_let_go(open_queue: Open, path: Pat
     """Nothing keeps it, and what was put is there."""
     q = open_queue(path)
     q.put("a")
-    store = weakref.ref(q._shell._store)
+    store = weakref.ref(q._session._store)
     del q
     until(lambda: gc.collect() >= 0 and store() is None, "the end of the queue")
     with open_queue(path) as q:

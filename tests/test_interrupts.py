@@ -228,7 +228,7 @@ def test_whoever_is_next_is_woken_although_ctrl_c_comes_just_then(tmp_path: Path
         def interrupted(frame: Any, event: str, _: Any) -> Any:
             if event == "call" and frame.f_code.co_name == "_lead" and not puts:
                 puts.append(Call(q.put, "b"))
-                until(lambda: q._shell._line.pending, "another put")
+                until(lambda: q._session._waiters.pending, "another put")
             if event == "call" and frame.f_code.co_name == "_wake" and puts:
                 sys.settrace(None)
                 raise KeyboardInterrupt
@@ -351,12 +351,12 @@ def test_two_interrupts_of_a_get_in_the_batch_of_another_thread(
     ) as q:
         q.put_many([Slow("a"), Slow("b"), Slow("c")])
         others = [Call(q.get) for _ in range(2)]
-        until(lambda: len(q._shell._line.pending) == 1, "a batch and another get")
+        until(lambda: len(q._session._waiters.pending) == 1, "a batch and another get")
 
         def twice() -> None:
-            until(lambda: len(q._shell._line.pending) == 2, "this thread's get")
+            until(lambda: len(q._session._waiters.pending) == 2, "this thread's get")
             Slow.events["a"].set()
-            until(lambda: not q._shell._line.pending, "a batch of two")
+            until(lambda: not q._session._waiters.pending, "a batch of two")
             for _ in range(2):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 time.sleep(0.2)

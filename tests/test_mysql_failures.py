@@ -387,7 +387,7 @@ def test_a_waiting_get_outlives_an_absence(
     """It goes on, though a call that cannot wait so long says that nobody is there."""
     with PLAIN[family](**proxy.login(where), timeout=1) as q, MySQLQueue[str](**where) as other:
         call = Call(q.get)
-        until(lambda: q._shell._line.waiting)
+        until(lambda: q._session._waiters.waiting)
         proxy.down()
         for _ in range(3):  # behind the first the get would have had its turn
             with pytest.raises(QueueUnreachable):
@@ -407,7 +407,7 @@ def test_a_waiting_get_outlives_its_connection(
     """A get that waits when the connection is lost gets what is put afterwards."""
     with kind(**where) as q, kind(**where) as other:
         get = Call(q.get)
-        until(lambda: q._shell._line.parked)
+        until(lambda: q._session._waiters.parked)
         mysql.run(f"KILL {q._store.connection.thread_id()}")
         other.put("a")
         assert "a" == get.outcome()

@@ -276,7 +276,7 @@ def test_room_that_another_object_took_is_no_room(open_queue: Open) -> None:
         with pytest.raises(Full):
             a.put_nowait("4")
         call = Call(a.put, "4")
-        until(lambda: a._shell._line.waiting)
+        until(lambda: a._session._waiters.waiting)
         b.task_done(item=b.get())
         call.outcome()
         assert ["2", "3", "4"] == b.get_items(9)
@@ -565,7 +565,7 @@ def test_what_is_taken_away_is_not_remembered(open_queue: Open, verb: str) -> No
     with open_queue() as q:
         q.put_many(map(str, range(1000)))
         items = [q.get() for _ in range(10)] + q.get_items(990)
-        book = q._shell.takes
+        book = q._session.inflight
         assert (1000, 14) == (len(book._all), getattr(q, verb)())
         assert 0 == len(book._all)
         assert not q.ack(items[0])
@@ -629,7 +629,7 @@ def test_a_waiting_get_takes_what_aio_py_rq_puts(
     """Whoever pushes to the list is noticed: it need not be one of ours."""
     with open_queue() as q:
         call = Call(q.get)
-        until(lambda: q._shell._line.waiting)
+        until(lambda: q._session._waiters.waiting)
         until(lambda: b"blmove" in json.dumps(client.client_list()).encode(), "a client that waits")
         client.lpush(str(tmp_path), "x")
         assert "x" == call.outcome()
@@ -643,6 +643,6 @@ def test_join_waits_for_other_objects(open_queue: Open) -> None:
         a.put("x")
         b.get()
         call = Call(a.join)
-        until(lambda: a._shell._line.waiting)
+        until(lambda: a._session._waiters.waiting)
         b.task_done()
         call.outcome()

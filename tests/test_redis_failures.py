@@ -68,7 +68,7 @@ def test_a_waiting_get_outlives_a_restart(open_queue: Open, server: Server) -> N
     """It takes what comes when the server is there again."""
     with open_queue("jobs", server.url) as q:
         call = Call(q.get, timeout=15)
-        until(lambda: q._shell._line.waiting)
+        until(lambda: q._session._waiters.waiting)
         server.kill()
         server.start()
         with redis.Redis.from_url(server.url) as client:
@@ -81,7 +81,7 @@ def test_a_waiting_get_outlives_a_long_absence(open_queue: Open, server: Server)
     """Whatever becomes of other calls, and also when it is time to look for what is overdue."""
     with open_queue("jobs", server.url, lease=4) as q:
         call = Call(q.get, timeout=60)
-        until(lambda: q._shell._line.waiting)
+        until(lambda: q._session._waiters.waiting)
         server.kill()
         with pytest.raises(QueueUnreachable):
             q.put("a", timeout=0)

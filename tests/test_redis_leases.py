@@ -320,7 +320,7 @@ def test_the_book_of_what_was_lost_does_not_grow(
             assert "x" == other.get(timeout=9)
             q.heartbeat()
             assert other.nack("x")
-        assert len(q._shell.takes._all) <= 1
+        assert len(q._session.inflight._all) <= 1
         assert 0 == len(q._store._held.lists)
 
 

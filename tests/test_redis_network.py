@@ -137,7 +137,7 @@ def test_closing_is_in_time(open_queue: Open, proxy: Proxy, tmp_path: Path) -> N
     q.put("a")
     assert "a" == q.get()
     call = Call(q.get)
-    until(lambda: q._shell._line.waiting)
+    until(lambda: q._session._waiters.waiting)
     proxy.swallow(deaf=True)
     in_time(q.close)
     with pytest.raises(Exception, match="closed"):

@@ -174,7 +174,7 @@ async def test_a_cancelled_get_gives_back(redis_server: Server, tmp_path: Path) 
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled():
-                await pool._hops.run(pool._give_back, [b"a", b"b"])
+                await pool._worker.run(pool._give_back, [b"a", b"b"])
             assert 2 == await pool.get_count_to_process()
 
 

@@ -366,7 +366,7 @@ def test_a_waiting_get_notices(removed: str, path: Path) -> None:
         q.put(0)
         q.get()
         getting = Call(q.get, timeout=20)
-        until(lambda: q._shell._line.waiting)
+        until(lambda: q._session._waiters.waiting)
         if removed == "all":
             lose_locks(path)
             stranger(path)

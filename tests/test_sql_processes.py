@@ -243,7 +243,7 @@ def test_a_waiting_get_notices_a_commit_that_leaves_no_trace(
     for number in range(4):
         os.utime(log, (0, 0))
         getting = Call(q._queue.get, timeout=20)
-        until(lambda: q._shell._line.waiting)
+        until(lambda: q._session._waiters.waiting)
         time.sleep(0.03)  # it has looked
         other.put(number)
         os.utime(log, (0, 0))

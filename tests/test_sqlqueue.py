@@ -42,7 +42,7 @@ def waiting(q: Any, number: int) -> None:
     """Wait until ``number`` calls are parked inside ``q``."""
     from waiting import until
 
-    line = q._shell._line
+    line = q._session._waiters
     until(lambda: len(line._getters) + len(line._putters) + len(line._joiners) == number)
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from persistqueue._core.inflight import RowTakes, Takes
-from persistqueue._core.inflight_acks import Unacked
+from persistqueue._core.inflight import InFlight, InFlightRows
+from persistqueue._core.inflight_acks import InFlightAcks
 from persistqueue._core.store import Record
 from persistqueue._core.waiters import SETTLE
 
 
 class Plain:
-    """What ``Takes`` promises, by looking through one list, oldest first."""
+    """What ``InFlight`` promises, by looking through one list, oldest first."""
 
     def __init__(self, ended: set[str]) -> None:
         self.records: list[Record] = []
@@ -55,7 +55,7 @@ def test_rows_are_picked_for_the_caller_first(seed: int) -> None:
     nobody alive holds, else the others'."""
     chance = random.Random(seed)
     ended: set[str] = set()
-    takes, plain = RowTakes(ended.__contains__), Plain(ended)
+    takes, plain = InFlightRows(ended.__contains__), Plain(ended)
     for number in range(300):
         owner, step = chance.choice("abc"), chance.random()
         if step < 0.6:
@@ -79,7 +79,7 @@ def test_takes_answer_as_a_plain_list_does(seed: int) -> None:
     """Whatever the order of takes, picks and failures, the right record is picked."""
     chance = random.Random(seed)
     ended: set[str] = set()
-    takes, plain = Takes(ended.__contains__), Plain(ended)
+    takes, plain = InFlight(ended.__contains__), Plain(ended)
     items, number = [object() for _ in range(4)], 0
     for _ in range(300):
         owner, step = chance.choice("abc"), chance.random()
@@ -111,7 +111,7 @@ def test_takes_answer_as_a_plain_list_does(seed: int) -> None:
 
 def test_a_lone_consumer_needs_no_index() -> None:
     """While one owner takes and settles in order, records are noted in one place only."""
-    takes = Takes(lambda owner: False)
+    takes = InFlight(lambda owner: False)
     for number in range(3):
         takes.add([Record(number, number + 1, object())], "a")
     assert 2 == len(picked(takes.pick_oldest, 2, "a"))
@@ -120,7 +120,7 @@ def test_a_lone_consumer_needs_no_index() -> None:
 
 def test_indexes_go_with_the_last_record() -> None:
     """When nothing is left that was taken, nothing is kept of it."""
-    takes = Takes(lambda owner: False)
+    takes = InFlight(lambda owner: False)
     for owner in "ab":
         takes.add([Record(0, 1, object())], owner)
     assert ["b"] == [record.owner for record in picked(takes.pick_oldest, 1, "b")]
@@ -148,7 +148,7 @@ class Watched(Record):
 @pytest.mark.parametrize("pick", ["pick_same", "pick_alike"])
 def test_one_of_many_equal_items_is_found_at_once(pick: str) -> None:
     """However many are held, the caller's first is enough; then anybody's."""
-    held, count = Unacked(lambda owner: False), 500
+    held, count = InFlightAcks(lambda owner: False), 500
     held.add([Watched(number, None, None) for number in range(count)], "a")
     held.add([Watched(number, None, None) for number in range(count, 2 * count)], "b")
     getattr(held, pick)(None, "c", [])  # whatever is made at the first call

@@ -25,8 +25,8 @@ async def turns(number: int) -> None:
 
 def idle(q: AsyncQueue[Any]) -> bool:
     """Return whether nothing is under way."""
-    shell = q._shell
-    return shell._lane.flying is None and not shell._forsaken and not shell._line.pending
+    session = q._session
+    return session._commits.flying is None and not session._abandoned and not session._waiters.pending
 
 
 async def outcome_of(task: asyncio.Task[Any]) -> BaseException | None:
@@ -47,7 +47,7 @@ async def outcome_of(task: asyncio.Task[Any]) -> BaseException | None:
 def busy_thread(q: AsyncQueue[Any]) -> Iterator[None]:
     """Keep the store's thread from beginning any batch."""
     free = threading.Event()
-    q._shell._hops.start(free.wait, SOON)
+    q._session._worker.start(free.wait, SOON)
     try:
         yield
     finally:
@@ -56,6 +56,6 @@ def busy_thread(q: AsyncQueue[Any]) -> Iterator[None]:
 
 async def quick_turn(q: AsyncQueue[Any]) -> None:
     """Make one turn of the loop, in which the disk takes no time."""
-    shell = q._shell
-    until(lambda: shell._lane.flying is None or shell._lane.landed is not None)
+    session = q._session
+    until(lambda: session._commits.flying is None or session._commits.landed is not None)
     await asyncio.sleep(0)

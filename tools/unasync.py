@@ -40,10 +40,11 @@ BLOCKS = (
     (r"(?m)^( *)# threads only: ", r"\1"),
     (r'(?s)\n *In asyncio, .*?(?=\n\n|\n *"""\n)\n?', ""),
 )
+NESTED = r"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)"  # with what is inside
 WORDS = (
     (r"\ban (``)?async with", r"a \1with"),
     (r"\basync (def|with|for)\b", r"\1"),
-    (r"\((await (?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)(?=[\[.])", r"\1"),
+    (rf"\((await (?:[^()]|{NESTED})*)\)(?=[\[.])", r"\1"),
     (r"\bawait ", ""),
     (r"__a(iter|enter|exit)__", r"__\1__"),
     (r"__anext__", "__next__"),
@@ -53,12 +54,11 @@ WORDS = (
     (r"\bAsync(Iterator|Generator)\b", r"\1"),
     (r"from asyncio import sleep", "from time import sleep"),
     # What is written by hand for both: how calls wait, and what queues have in common.
-    (r"TaskShell", "ThreadShell"),
-    (r"Tasked(Queue|Process)", r"Threaded\1"),
+    (r"TaskSession", "ThreadSession"),
     (r"\b_core\.tasks\b", "_core.threads"),
     (r"\b_core\.(queue_tasks|turns)\b", "_core.queue_threads"),
-    (r", hops=[\w.]+(\([\w.]*\))?\)", ")"),
-    (r"self\._(?:hops|reading)\.run\(((?:[^()]|\([^()]*\))+)\)", r"\1()"),
+    (r", worker=[\w.]+(\([\w.]*\))?(?=\s*\))", ""),
+    (r"self\._(?:worker|reading)\.run\(((?:[^()]|\([^()]*\))+)\)", r"\1()"),
     # Names: of classes, modules and errors.
     (r"\b(_?)Async(?=[A-Z])", r"\1"),
     (r"\basync_(?=[a-z])", ""),

@@ -250,7 +250,7 @@ class BrokerQueueFace(Generic[T]):
     def __init__(self, broker: Any, name: str) -> None:
         self.name = queue_name(name)
         self._broker = broker
-        self._shell = broker._shell
+        self._session = broker._session
         self._store: BrokerStore = broker._store
         self._key = folded(name)
 

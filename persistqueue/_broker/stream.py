@@ -45,7 +45,7 @@ class Progress(Generic[T]):
         self._turn = threading.Lock()
         self._last = ID_RANGE[0]  # the id of the last one
         self._queue = queue
-        self._shell = queue._shell
+        self._session = queue._session
         self._store = queue._store
         self._interval = PAGE if peek else interval
         self._peeks = peek
@@ -117,5 +117,5 @@ class Progress(Generic[T]):
     def _leave(self) -> Sequence[Record]:
         """The loop is left before its end; returns what is to be given back."""
         left = self._end()
-        self._shell.back_off.left([record for record in left if not record.done][:1])
+        self._session.back_off.left([record for record in left if not record.done][:1])
         return left

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from .._core.waiters import TAKE, Line, Op, Ops
+from .._core.waiters import TAKE, Op, Ops, Waiters
 
 if TYPE_CHECKING:
     from ..exceptions import QueueClosed, QueueShutDown
 
 
-class Lines(Line):
-    """The ops of one broker object.  The shell's mutex protects it.
+class WaitersByQueue(Waiters):
+    """The ops of one broker object.  The session's mutex protects it.
 
     Args:
         ready: what the store knows of its queues.
@@ -107,13 +107,13 @@ class Lines(Line):
 
 
 class ManyQueues:
-    """Makes a shell one of many queues."""
+    """Makes a session one of many queues."""
 
     _store: Any
 
-    def _new_line(self) -> Line:
+    def _new_waiters(self) -> Waiters:
         ready: Ready = self._store.ready
-        return Lines(ready, self._store.errors.closed)
+        return WaitersByQueue(ready, self._store.errors.closed)
 
 
 class Ready:

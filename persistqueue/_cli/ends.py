@@ -17,7 +17,7 @@ from .._core.store import Stale, Undone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .._core.threads import ThreadShell
+    from .._core.threads import ThreadSession
     from .._sql.statements import Kind
     from ..serializers import Serializer
     from .names import Name
@@ -73,7 +73,7 @@ class End:
     identity: object = None
     key = ""
     directory: str | None = None
-    _shell: ThreadShell | None = None
+    _session: ThreadSession | None = None
 
     def __init__(self, name: Name, kind: Kind, serializer: Serializer | None) -> None:
         self.shown, self.kind, self.serializer = name.shown, kind, serializer
@@ -87,18 +87,18 @@ class End:
 
     def close(self) -> None:
         """Close the queue."""
-        if self._shell is not None:
-            self._shell.close()
+        if self._session is not None:
+            self._session.close()
 
     def _run(self, wanted: call.Call[R]) -> R:
         """Run a call of the store."""
-        assert self._shell is not None
-        return self._shell.run(wanted)
+        assert self._session is not None
+        return self._session.run(wanted)
 
     def _do(self, act: Callable[[], R]) -> R:
         """Call a function of the store in a transaction, all of it or nothing."""
-        assert self._shell is not None
-        return in_transaction(self._shell, act)
+        assert self._session is not None
+        return in_transaction(self._session, act)
 
 
 class Source(End, ABC):
@@ -179,7 +179,7 @@ class Target(End, ABC, Generic[Stored]):
         """Return whether a batch was stored."""
 
 
-def in_transaction(shell: ThreadShell, act: Callable[[], R]) -> R:
+def in_transaction(session: ThreadSession, act: Callable[[], R]) -> R:
     """Call a function of a store in a transaction: if it raises, nothing is stored."""
 
     def whole() -> R:
@@ -190,7 +190,7 @@ def in_transaction(shell: ThreadShell, act: Callable[[], R]) -> R:
         except Exception as error:
             raise Undone(error) from error
 
-    return shell.run(call.write(whole))
+    return session.run(call.write(whole))
 
 
 def digest(data: bytes | str) -> str:

@@ -11,7 +11,7 @@ from .._core.cursor import Position
 from .._core.deadline import FOREVER
 from .._core.framing import framing_of
 from .._core.inflight import AT_TASK_DONE
-from .._core.threads import ThreadShell
+from .._core.threads import ThreadSession
 from .._files.look import serializer_of
 from .._files.options import chunk_store
 from .._files.store import ChunkFileStore
@@ -62,7 +62,7 @@ class _FileEnd(End, Generic[S]):
         self.directory, self.key = os.path.dirname(self._path), self._path
         if store is not None:
             self._store: S = store
-            self._shell = ThreadShell(store, 0, AT_TASK_DONE)
+            self._session = ThreadSession(store, 0, AT_TASK_DONE)
         status = os.stat(self._path)
         self.identity = status.st_dev, status.st_ino
 
@@ -215,11 +215,11 @@ def _engine_store(
     """Return the serializer that is named or seen, else the default; and a store with it."""
     serializer = name.serializer
     if serializer is None:
-        shell = ThreadShell(store := _of_engine(found, pickle), 0, AT_TASK_DONE)
+        session = ThreadSession(store := _of_engine(found, pickle), 0, AT_TASK_DONE)
         try:
-            first = shell.run(call.look(store.first))
+            first = session.run(call.look(store.first))
         finally:
-            shell.close()
+            session.close()
         serializer = usable(name.shown, default if first is None else named(writer_of(first)))
     return serializer, _of_engine(found, serializer)
 

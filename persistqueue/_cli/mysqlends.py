@@ -79,7 +79,7 @@ def mysql_target(name: Name, found: Candidate | None, source: Source) -> MysqlTa
     serializer = name.serializer or seen or usable(name.shown, source.default)
     store = _store(server, found, serializer)
     target = MysqlTarget(name, store, serializer)
-    target.session = store._session  # noqa: SLF001 - no other end of a move asks for it
+    target.session = store._session_name  # noqa: SLF001 - no other end of a move asks for it
     _locate(target, server)
     return target
 

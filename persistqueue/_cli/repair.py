@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from .._core.block import Damaged
 from .._core.disk import Disk
 from .._core.inflight import AT_TASK_DONE
-from .._core.threads import ThreadShell
+from .._core.threads import ThreadSession
 from .._files import salvage
 from .._files.options import chunk_store
 from .._sql.schema import prepare
@@ -199,8 +199,8 @@ def _set_aside(queue: Candidate, serializer: Known | None, most: int, *, dry_run
             chunksize=100, autosave=False, power=True, skip_corrupt=True, longest=LONGEST,
         )  # fmt: skip
         tries = (store.set_aside(whatever=True) for _ in range(most))
-        with closing(ThreadShell(store, 0, AT_TASK_DONE, _PATIENCE)) as shell:
-            done = in_transaction(shell, lambda: sum(takewhile(bool, tries)))
+        with closing(ThreadSession(store, 0, AT_TASK_DONE, _PATIENCE)) as session:
+            done = in_transaction(session, lambda: sum(takewhile(bool, tries)))
     print(f"{name}: set aside {done:,} items")
     return 0 if done == most else 1
 

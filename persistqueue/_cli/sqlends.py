@@ -13,7 +13,7 @@ from .._broker.statements import QUEUES
 from .._core import call
 from .._core.codec import RowCodec
 from .._core.inflight import AT_TAKE
-from .._core.threads import ThreadShell
+from .._core.threads import ThreadSession
 from .._sql import statements as sql
 from .._sql.schema import columns, folded
 from .._sql.sqlite import look
@@ -84,7 +84,7 @@ class SqlEnd(End):
         self._store, self.table, self._snapshot = store, store.table, snapshot
         self._codec = codec_of(self.kind, serializer)
         if snapshot is None:
-            self._shell = ThreadShell(store, 0, AT_TAKE, PATIENCE)
+            self._session = ThreadSession(store, 0, AT_TAKE, PATIENCE)
 
     def close(self) -> None:
         if self._snapshot is not None:

@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import QueueClosed
 from .deadline import NOW
 from .log import warn
-from .session import Shell
+from .session import Session
 from .waiters import ANSWERED, FLUSH, FLYING, PARKED, PENDING, SETTLE, TAKE, UNTAKE, Op
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .groupcommit import Lane
+    from .groupcommit import GroupCommit
     from .store import Record
 
 OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
 UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
 
 
-class Forsaking(Shell):
-    """The part of a ``TaskShell`` that sees to calls without a caller."""
+class AbandonedCalls(Session):
+    """The part of a ``TaskSession`` that sees to calls without a caller."""
 
-    _lane: Lane
-    _hops: Any
+    _commits: GroupCommit
+    _worker: Any
 
     def _reset(self) -> None:
         super()._reset()
         self._unclaimed: set[Op] = set()  # took something, and their tasks have not gone on
         # Ops whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
-        self._forsaken: deque[Op] = deque()
+        self._abandoned: deque[Op] = deque()
 
     def _bind(self) -> asyncio.AbstractEventLoop:
         raise NotImplementedError
@@ -51,7 +51,7 @@ class Forsaking(Shell):
         """Give records back from a finaliser: on any thread, and in the middle of a call."""
         op = Op(TAKE, holds=True)
         op.where, op.result = ANSWERED, records
-        self._forsake(op)
+        self._abandon_call(op)
 
     async def _leave(self, op: Op, withdraws: bool) -> None:
         """The caller was cancelled: see that nothing is lost and that it holds no other call up."""
@@ -59,14 +59,14 @@ class Forsaking(Shell):
             op.waits, op.deadline = False, NOW  # in flight, it is the last try
             self._withdraw(op)
             if op.where == FLYING:
-                self._forsaken.append(op)  # what it takes is back before the next hop begins
+                self._abandoned.append(op)  # what it takes is back before the next hop begins
         while op.where in UNDER_WAY:
             gate = op.gate = asyncio.get_running_loop().create_future()
             try:
                 with contextlib.suppress(asyncio.CancelledError):  # once more: no matter
                     await gate
             except GeneratorExit:
-                self._forsake(op)
+                self._abandon_call(op)
                 raise
         taken = self._claim(op)
         if taken:
@@ -82,14 +82,14 @@ class Forsaking(Shell):
         taken, op.result = op.result, None
         self._unclaimed.discard(op)
         if not op.holds:
-            self._takes.hold(taken, op.owner)
+            self._inflight.hold(taken, op.owner)
         return taken
 
-    def _forsake(self, op: Op) -> None:
+    def _abandon_call(self, op: Op) -> None:
         """Note that the caller of an op is gone; callable on any thread."""
-        self._forsaken.append(op)
-        loop = self._lane.loop
-        if self._lane.gone:
+        self._abandoned.append(op)
+        loop = self._commits.loop
+        if self._commits.gone:
             if self._autosave:  # what it took is stored nowhere else
                 self._wind_up_soon()
         elif loop is not None:
@@ -97,10 +97,10 @@ class Forsaking(Shell):
                 loop.call_soon_threadsafe(self._tidy)
 
     def _tidy(self) -> None:
-        """Withdraw what was forsaken, and give back what it took."""
+        """Withdraw what was abandoned, and give back what it took."""
         loop, flying = self._bind(), []
-        while self._forsaken:
-            op = self._forsaken.popleft()
+        while self._abandoned:
+            op = self._abandoned.popleft()
             if op.verb not in OUTLIVE_THEIR_CALLER:
                 self._withdraw(op)
                 if op.where == ANSWERED:
@@ -109,32 +109,32 @@ class Forsaking(Shell):
                 flying.append(op)
             elif taken := self._claim(op):
                 self._send_back(taken, loop)
-        self._forsaken.extend(flying)
+        self._abandoned.extend(flying)
 
     def _send_back(self, taken: Sequence[Record], loop: asyncio.AbstractEventLoop) -> None:
         """Give records back without a caller."""
         records: list[Record] = []
-        self._takes.pick(taken, records, UNTAKE)
+        self._inflight.pick(taken, records, UNTAKE)
         op = Op(UNTAKE, records)
         try:
-            self._line.enter(op)
+            self._waiters.enter(op)
         except QueueClosed:
             if not self._autosave:
                 return
             op.verb = FLUSH  # they are stored nowhere else
-            self._line.enter(op)
+            self._waiters.enter(op)
         op.gate = loop.create_future()
         op.gate.add_done_callback(lambda _: self._is_back(op))
-        self._lane.hop_soon()
+        self._commits.hop_soon()
 
     def _is_back(self, op: Op) -> None:
         if op.error is not None and op.result is None:
-            self._takes.restore(op.load, UNTAKE)
+            self._inflight.restore(op.load, UNTAKE)
             warn("an item could not be given back: %s", op.error)
         if self._closed:
-            self._hops.stop()
+            self._worker.stop()
 
     def _withdraw(self, op: Op) -> None:
         """Take an op out; what was meant for it goes to the next."""
-        if self._line.withdraw(op):
-            self._lane.hop_soon()
+        if self._waiters.withdraw(op):
+            self._commits.hop_soon()

@@ -1,6 +1,6 @@
 """Carries ops to a store: neighbouring equal verbs in one call, one commit for all.
 
-Runs on whatever thread the shell chose; only here does anything wait for a store's
+Runs on whatever thread the session chose; only here does anything wait for a store's
 lock.  An op whose own verb fails (a damaged record, say) fails alone; a commit that
 fails fails the whole batch and leaves the store as it was.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .backoff import BackOff
-    from .inflight import Book, Finish
+    from .inflight import AckMode, AnyInFlight
     from .store import Record, Store
 
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
@@ -70,15 +70,15 @@ class Runner:
         self,
         store: Store,
         maxsize: int,
-        finish: Finish,
-        takes: Book,
+        finish: AckMode,
+        takes: AnyInFlight,
         patience: float | None,
         back_off: BackOff,
     ) -> None:
         self._store = store
         self._back_off = back_off
         self._reopening = Reopening(store)
-        self._takes = takes
+        self._inflight = takes
         self._maxsize = maxsize
         self._patience = patience
         self._counted = finish.counted
@@ -153,7 +153,7 @@ class Runner:
         self.barren = bool(self._store.skip) and self._store.barren
         counts = self._store.counts(exact=False)
         if self._counted:
-            counts = counts[0], counts[1] + self._takes.unanswered + self._taken
+            counts = counts[0], counts[1] + self._inflight.unanswered + self._taken
         self.counts = counts
 
     def conclude(self, ops: Sequence[Op]) -> None:
@@ -322,7 +322,7 @@ class Runner:
             op.result = self._store.counts()[0]
 
     def _join(self, ops: Sequence[Op]) -> None:
-        left = self._store.counts()[1] + self._takes.unanswered + self._taken
+        left = self._store.counts()[1] + self._inflight.unanswered + self._taken
         for op in ops:
             op.result = UNFINISHED if left else None
 

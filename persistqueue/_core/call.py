@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from .deadline import Deadline
-    from .inflight import Book
+    from .inflight import AnyInFlight
     from .store import Record
 
     #: Fills a list with records, of those that a book has handed out to an owner.
-    Pick: TypeAlias = Callable[[Book, object, list[Record]], None]
+    Pick: TypeAlias = Callable[[AnyInFlight, object, list[Record]], None]
 
 R = TypeVar("R")
 Place = TypeVar("Place", int, int | None)
@@ -136,7 +136,7 @@ def settle(records: Sequence[Record]) -> Call[Sequence[Record]]:
 
 
 def task_done(count: int) -> Call[Sequence[Record]]:
-    """Settle ``count`` items, the caller's oldest first (see ``inflight.Takes``)."""
+    """Settle ``count`` items, the caller's oldest first (see ``inflight.InFlight``)."""
     return settle_picked(lambda book, owner, into: book.pick_oldest(count, owner, into))
 
 

@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..exceptions import SerializationError
-from .waiters import FLUSH, Line, Op
+from .waiters import FLUSH, Op, Waiters
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from .batch import Runner
     from .store import Store
-    from .worker import Hops
+    from .worker import Worker
 
 
-class Lane:
+class GroupCommit:
     """Carries the batches of one line.
 
     Args:
@@ -36,16 +36,16 @@ class Lane:
 
     def __init__(
         self,
-        line: Line,
+        line: Waiters,
         runner: Runner,
         store: Store,
-        hops: Hops,
+        worker: Worker,
         deliver: Callable[[bool], None],
     ) -> None:
-        self._line = line
+        self._waiters = line
         self._runner = runner
         self._store = store
-        self._hops = hops
+        self._worker = worker
         self._deliver = deliver
         self.loop: asyncio.AbstractEventLoop | None = None
         self.gone = False  # nobody uses the queue any more: nothing goes, nothing lands
@@ -70,7 +70,7 @@ class Lane:
         A lone caller's op goes at once (a turn of the loop costs 10 µs).  Where the last
         hop carried several, this one waits for those that the same turn of the loop adds.
         """
-        if self.flying is not None or self._called or not self._line.pending:
+        if self.flying is not None or self._called or not self._waiters.pending:
             return
         if self._crowded and self.loop is not None:
             self._called = True
@@ -81,12 +81,12 @@ class Lane:
     def _hop(self) -> None:
         """Carry everything that is pending to the store's thread, unless it is at work."""
         self._called = False
-        if self.flying is not None or self.gone or not self._line.pending:
+        if self.flying is not None or self.gone or not self._waiters.pending:
             return
-        batch = self.flying = self._line.batch()
+        batch = self.flying = self._waiters.batch()
         self.used, self._crowded = True, len(batch) > 1
         try:
-            self._hops.start(self._fly, batch)
+            self._worker.start(self._fly, batch)
         except RuntimeError as error:  # no thread: the interpreter is about to end
             self._fail(batch, error)
             self._touch_down(batch)

@@ -1,6 +1,6 @@
 """The items in flight, and who took them: decisions without I/O or waiting.
 
-The shell's mutex (or its event loop) protects these objects.
+The session's mutex (or its event loop) protects these objects.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TOO_MANY = "task_done() called too many times"
 
 
-class Takes:
+class InFlight:
     """The items that were handed out and are not settled, and their owners.
 
     A bare ``task_done`` is a count, like the standard library's.  It settles the
@@ -166,7 +166,7 @@ def item_of(record: Record) -> int:
     return id(record.item)
 
 
-class RowTakes(Takes):
+class InFlightRows(InFlight):
     """Records in flight where each is settled by itself, and holds no other up.
 
     The caller's own come first; then those whose consumer has ended; then the others'.
@@ -176,7 +176,7 @@ class RowTakes(Takes):
         return next(chain(self._same(_owner_of, owner), self._orphaned(), self._all), None)
 
 
-class Tally:
+class InFlightCount:
     """Items in flight with autosave: they are settled when taken, so their number is enough.
 
     ``join`` waits for it; nothing is remembered of an item whose ``task_done`` never
@@ -254,7 +254,7 @@ class Tally:
 _ANY = Record(None, None, None)  # some item whose record is not known
 
 
-class Finished(Tally):
+class InFlightHeld(InFlightCount):
     """Items in flight where each is finished when it is taken, and ``task_done`` does nothing.
 
     ``join`` waits until nothing is stored.  A ``task_done`` inside a ``process`` block or
@@ -294,10 +294,10 @@ class Finished(Tally):
         """Nothing is counted."""
 
 
-Book = Takes | Tally
+AnyInFlight = InFlight | InFlightCount
 
 
-class Finish:
+class AckMode:
     """When an item is finished, and what follows from it.
 
     Args:
@@ -309,7 +309,7 @@ class Finish:
 
     def __init__(
         self,
-        book: Callable[[Callable[[Any], bool]], Book],
+        book: Callable[[Callable[[Any], bool]], AnyInFlight],
         *,
         at_take: bool,
         counted: bool,
@@ -322,8 +322,8 @@ class Finish:
 
 
 # An item is deleted when it is taken, unless a block or a stream holds it: then at its end.
-UNLESS_HELD = Finish(lambda _: Finished(), at_take=True, counted=False, looks=frozenset())
-AT_TASK_DONE = Finish(Takes, at_take=False, counted=False, looks=frozenset({TAKE, UNTAKE}))
-AT_ROW_DONE = Finish(RowTakes, at_take=False, counted=False, looks=AT_TASK_DONE.looks)
-AUTOSAVE = Finish(lambda _: Tally(), at_take=True, counted=True, looks=frozenset({SETTLE}))
-AT_TAKE = Finish(lambda _: Finished(), at_take=True, counted=False, looks=frozenset({SETTLE}))
+UNLESS_HELD = AckMode(lambda _: InFlightHeld(), at_take=True, counted=False, looks=frozenset())
+AT_TASK_DONE = AckMode(InFlight, at_take=False, counted=False, looks=frozenset({TAKE, UNTAKE}))
+AT_ROW_DONE = AckMode(InFlightRows, at_take=False, counted=False, looks=AT_TASK_DONE.looks)
+AUTOSAVE = AckMode(lambda _: InFlightCount(), at_take=True, counted=True, looks=frozenset({SETTLE}))
+AT_TAKE = AckMode(lambda _: InFlightHeld(), at_take=True, counted=False, looks=frozenset({SETTLE}))

@@ -1,6 +1,6 @@
 """The items that an ack queue has handed out: found by object, by equality, or by place.
 
-No I/O, no waiting; the shell's mutex (or its event loop) protects these objects.
+No I/O, no waiting; the session's mutex (or its event loop) protects these objects.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from .inflight import Finish, Takes, item_of
+from .inflight import AckMode, InFlight, item_of
 
 if TYPE_CHECKING:
     from collections import deque
@@ -51,8 +51,8 @@ def alike(one: Any, other: Any) -> bool:
         return False
 
 
-class Unacked(Takes):
-    """Takes whose records can be picked one by one, in constant time.
+class InFlightAcks(InFlight):
+    """Items in flight whose records can be picked one by one, in constant time.
 
     Not finding one is no error: it was acked before, or never was here.
     """
@@ -114,7 +114,7 @@ def _likeness_of(record: Record) -> int:
         return record.likeness
 
 
-class Leased(Unacked):
+class Leased(InFlightAcks):
     """The same where what was handed out may be taken away.
 
     Args:
@@ -137,4 +137,4 @@ def _list_of(record: Record) -> Any:
     return record.start[0]
 
 
-AT_ACK = Finish(Unacked, at_take=False, counted=False, looks=frozenset())
+AT_ACK = AckMode(InFlightAcks, at_take=False, counted=False, looks=frozenset())

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .store import Record
-    from .tasks import TaskShell
+    from .tasks import TaskSession
 
 
 class AsyncOpened:
     """Opened by ``async with``, ``await`` or ``create``, and closed in the end."""
 
-    _shell: TaskShell
+    _session: TaskSession
     __getstate__ = uncopied
 
     @classmethod
@@ -36,7 +36,7 @@ class AsyncOpened:
         return self._opened().__await__()
 
     async def _opened(self) -> Self:
-        await self._shell.open()
+        await self._session.open()
         return self
 
     async def close(self) -> None:
@@ -45,7 +45,7 @@ class AsyncOpened:
         Waiting callers wake up with ``QueueClosed``, later calls raise it.  Items that were
         taken and not finished are redelivered when the queue is opened again.
         """
-        await self._shell.close()
+        await self._session.close()
 
     async def aclose(self) -> None:
         """Alias of ``close``, for ``contextlib.aclosing``."""
@@ -63,16 +63,16 @@ class AsyncOpened:
         await self.close()
 
     def __del__(self) -> None:
-        shell = getattr(self, "_shell", None)  # None: the constructor raised
-        if shell is not None:
+        session = getattr(self, "_session", None)  # None: the constructor raised
+        if session is not None:
             with suppress(Exception):  # a destructor has no caller to tell
-                shell.abandon()
+                session.abandon()
 
 
-class TaskedProcess(Generic[T]):
+class AsyncProcess(Generic[T]):
     """``process``, for queues and for a broker's queues."""
 
-    _shell: TaskShell
+    _session: TaskSession
 
     @asynccontextmanager
     async def process(self, block: bool = True, timeout: float | None = None) -> AsyncIterator[T]:
@@ -87,13 +87,13 @@ class TaskedProcess(Generic[T]):
         records: list[Record] = []
         working = False
         try:
-            records = await self._shell.run(self._holding_one(deadline))
+            records = await self._session.run(self._holding_one(deadline))
             working = True
             yield records[0].item
             working = False
-            await self._shell.run(call.settle(records))
+            await self._session.run(call.settle(records))
         except GeneratorExit:
-            self._shell.give_back_soon(records)
+            self._session.give_back_soon(records)
             raise
         except BaseException as error:
             await self._give_back(records, working and isinstance(error, Exception))
@@ -106,13 +106,13 @@ class TaskedProcess(Generic[T]):
     async def _give_back(self, records: list[Record], failed: bool = False) -> None:
         try:
             if records:
-                await self._shell.give_back(records, failed)
+                await self._session.give_back(records, failed)
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%s: an item could not be given back", repr(self), traceback=True)
-        self._shell.back_off.say(self)
+        self._session.back_off.say(self)
 
 
-class TaskedQueue(AsyncOpened, TaskedProcess[T]):
+class AsyncQueueBase(AsyncOpened, AsyncProcess[T]):
     """The methods that are about waiting and finishing; a subclass knows how to put."""
 
     path: str
@@ -134,7 +134,7 @@ class TaskedQueue(AsyncOpened, TaskedProcess[T]):
         most = whole("max_items", max_items, 1)
         return [
             record.item
-            for record in await self._shell.run(call.take(most, Deadline.of(True, timeout)))
+            for record in await self._session.run(call.take(most, Deadline.of(True, timeout)))
         ]
 
     async def peek(self) -> T:
@@ -143,7 +143,7 @@ class TaskedQueue(AsyncOpened, TaskedProcess[T]):
         Raises:
             AsyncEmpty: there is none.
         """
-        item: T = (await self._shell.run(call.peek()))[0].item
+        item: T = (await self._session.run(call.peek()))[0].item
         return item
 
     def __aiter__(self) -> AsyncIterator[T]:
@@ -153,13 +153,13 @@ class TaskedQueue(AsyncOpened, TaskedProcess[T]):
         the last one back, unless ``task_done`` was called for it.  After ten times at
         the same item it is held back as ``process`` says.
         """
-        self._shell.back_off.say(self)
+        self._session.back_off.say(self)
         return _Loop(self)
 
     async def _settle(self, records: list[Record]) -> None:
         """Finish what a block or a loop is through with; where that fails, it comes again."""
         try:
-            await self._shell.run(call.settle(records))
+            await self._session.run(call.settle(records))
         except Exception:
             await self._give_back(records)
             raise
@@ -178,18 +178,18 @@ class TaskedQueue(AsyncOpened, TaskedProcess[T]):
         Raises:
             FormatError: another serializer wrote what is there.
         """
-        done: bool = await self._shell.run(call.write(self._store.set_aside))
+        done: bool = await self._session.run(call.write(self._store.set_aside))
         return done
 
     async def join(self) -> None:
         """Wait until every item that was put is finished."""
-        await self._shell.run(call.join())
+        await self._session.run(call.join())
 
     # -- look -----------------------------------------------------------------------
 
     async def qsize(self) -> int:
         """Return how many items could be taken now."""
-        count: int = await self._shell.run(call.count())
+        count: int = await self._session.run(call.count())
         return count
 
     async def empty(self) -> bool:
@@ -204,7 +204,7 @@ class TaskedQueue(AsyncOpened, TaskedProcess[T]):
 
     async def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        await self._shell.run(call.sync())
+        await self._session.run(call.sync())
 
     async def shutdown(self, immediate: bool = False) -> None:
         """Refuse puts on this object from now on, and gets when nothing is left.
@@ -214,7 +214,7 @@ class TaskedQueue(AsyncOpened, TaskedProcess[T]):
         Args:
             immediate: refuse gets at once and let ``join`` return.
         """
-        self._shell.shutdown(immediate)
+        self._session.shutdown(immediate)
 
 
 class _Loop(Generic[T]):
@@ -226,9 +226,9 @@ class _Loop(Generic[T]):
 
     __getstate__ = uncopied
 
-    def __init__(self, queue: TaskedQueue[T]) -> None:
+    def __init__(self, queue: AsyncQueueBase[T]) -> None:
         self._queue = queue  # which must not be dropped while the loop goes on
-        self._shell = queue._shell
+        self._session = queue._session
         self._held: list[Record] = []
 
     def __aiter__(self) -> _Loop[T]:
@@ -239,7 +239,7 @@ class _Loop(Generic[T]):
         if held:
             await self._queue._settle(held)
         try:
-            self._held = await self._shell.run(call.take(1, FOREVER, holds=True))
+            self._held = await self._session.run(call.take(1, FOREVER, holds=True))
         except (exceptions.QueueShutDown, exceptions.QueueClosed):
             raise StopAsyncIteration from None
         item: T = self._held[0].item
@@ -249,10 +249,10 @@ class _Loop(Generic[T]):
         """Give the last item back, as leaving the loop does."""
         held, self._held = self._held, []
         if held:
-            self._shell.back_off.left(held)
-            await self._shell.give_back(held)
+            self._session.back_off.left(held)
+            await self._session.give_back(held)
 
     def __del__(self) -> None:
         if self._held:
-            self._shell.back_off.left(self._held)
-            self._shell.give_back_soon(self._held)
+            self._session.back_off.left(self._held)
+            self._session.give_back_soon(self._held)

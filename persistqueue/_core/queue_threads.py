@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .store import Record
-    from .threads import ThreadShell
+    from .threads import ThreadSession
 
 
 R = TypeVar("R")
@@ -33,7 +33,7 @@ def each(function: Callable[[Any], R], items: Iterable[Any]) -> list[R]:
 class Opened:
     """What its constructor opens, and what is closed in the end."""
 
-    _shell: ThreadShell
+    _session: ThreadSession
     __getstate__ = uncopied
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class Opened:
         Waiting callers wake up with ``QueueClosed``, later calls raise it.  Items that were
         taken and not finished are redelivered when the queue is opened again.
         """
-        self._shell.close()
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -56,16 +56,16 @@ class Opened:
         self.close()
 
     def __del__(self) -> None:
-        shell = getattr(self, "_shell", None)  # None: the constructor raised
-        if shell is not None:
+        session = getattr(self, "_session", None)  # None: the constructor raised
+        if session is not None:
             with suppress(Exception):  # a destructor has no caller to tell
-                shell.close()
+                session.close()
 
 
-class ThreadedProcess(Generic[T]):
+class Process(Generic[T]):
     """``process``, for whatever items are taken from."""
 
-    _shell: ThreadShell
+    _session: ThreadSession
 
     @contextmanager
     def process(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
@@ -80,14 +80,14 @@ class ThreadedProcess(Generic[T]):
         records: list[Record] = []
         working = False
         try:  # one for all of it: Ctrl-C may come between any two lines
-            records = self._shell.run(self._holding_one(deadline))
+            records = self._session.run(self._holding_one(deadline))
             working = True
             yield records[0].item
             working = False
-            self._shell.run(call.settle(records))
+            self._session.run(call.settle(records))
         except BaseException as error:
             if records:  # at once: a second interrupt finds it there
-                self._shell.strays.append((records, working and isinstance(error, Exception)))
+                self._session.strays.append((records, working and isinstance(error, Exception)))
                 self._give_back(error)
             raise
 
@@ -98,15 +98,15 @@ class ThreadedProcess(Generic[T]):
     def _give_back(self, why: BaseException) -> None:
         try:
             if isinstance(why, GeneratorExit):
-                self._shell.collect_soon()
+                self._session.collect_soon()
             else:
-                self._shell.collect_strays()
+                self._session.collect_strays()
         except Exception:  # noqa: BLE001 - the error that led here must not be hidden
             warn("%s: an item could not be given back", repr(self), traceback=True)
-        self._shell.back_off.say(self)
+        self._session.back_off.say(self)
 
 
-class ThreadedQueue(Opened, ThreadedProcess[T]):
+class QueueBase(Opened, Process[T]):
     """The methods that are about waiting and finishing; a subclass knows how to put."""
 
     path: str
@@ -127,7 +127,7 @@ class ThreadedQueue(Opened, ThreadedProcess[T]):
         """
         most = whole("max_items", max_items, 1)
         return [
-            record.item for record in self._shell.run(call.take(most, Deadline.of(True, timeout)))
+            record.item for record in self._session.run(call.take(most, Deadline.of(True, timeout)))
         ]
 
     def peek(self) -> T:
@@ -136,7 +136,7 @@ class ThreadedQueue(Opened, ThreadedProcess[T]):
         Raises:
             Empty: there is none.
         """
-        item: T = self._shell.run(call.peek())[0].item
+        item: T = self._session.run(call.peek())[0].item
         return item
 
     def __iter__(self) -> Iterator[T]:
@@ -147,17 +147,17 @@ class ThreadedQueue(Opened, ThreadedProcess[T]):
         the same item it is held back as ``process`` says.
         """
         while True:
-            self._shell.back_off.say(self)
+            self._session.back_off.say(self)
             records: list[Record] = []
             try:
-                records = self._shell.run(call.take(1, FOREVER, holds=True))
+                records = self._session.run(call.take(1, FOREVER, holds=True))
                 yield records[0].item
-                self._shell.run(call.settle(records))
+                self._session.run(call.settle(records))
             except BaseException as error:
                 if records:
                     if isinstance(error, GeneratorExit):
-                        self._shell.back_off.left(records)
-                    self._shell.strays.append((records, False))
+                        self._session.back_off.left(records)
+                    self._session.strays.append((records, False))
                     self._give_back(error)
                 elif isinstance(error, _ENDS):
                     return
@@ -177,18 +177,18 @@ class ThreadedQueue(Opened, ThreadedProcess[T]):
         Raises:
             FormatError: another serializer wrote what is there.
         """
-        done: bool = self._shell.run(call.write(self._store.set_aside))
+        done: bool = self._session.run(call.write(self._store.set_aside))
         return done
 
     def join(self) -> None:
         """Wait until every item that was put is finished."""
-        self._shell.run(call.join())
+        self._session.run(call.join())
 
     # -- look -----------------------------------------------------------------------
 
     def qsize(self) -> int:
         """Return how many items could be taken now."""
-        count: int = self._shell.run(call.count())
+        count: int = self._session.run(call.count())
         return count
 
     def empty(self) -> bool:
@@ -206,7 +206,7 @@ class ThreadedQueue(Opened, ThreadedProcess[T]):
 
     def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
-        self._shell.run(call.sync())
+        self._session.run(call.sync())
 
     def shutdown(self, immediate: bool = False) -> None:
         """Refuse puts on this object from now on, and gets when nothing is left.
@@ -216,4 +216,4 @@ class ThreadedQueue(Opened, ThreadedProcess[T]):
         Args:
             immediate: refuse gets at once and let ``join`` return.
         """
-        self._shell.shutdown(immediate)
+        self._session.shutdown(immediate)

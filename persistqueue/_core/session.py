@@ -1,6 +1,6 @@
-"""What both shells decide in the same way: everything but waiting.
+"""What both sessions decide in the same way: everything but waiting.
 
-A shell lets ops into the line, has batches run, and delivers what they came to.  How
+A session lets ops into the line, has batches run, and delivers what they came to.  How
 its callers wait, and on which thread a batch runs, is for the subclass.
 """
 
@@ -20,15 +20,15 @@ from .waiters import (
     SETTLE,
     TAKE,
     UNTAKE,
-    Line,
     Op,
+    Waiters,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .call import Call
-    from .inflight import Book, Finish
+    from .inflight import AckMode, AnyInFlight
     from .store import Record, Store
 
 _NOTED = (TAKE, UNTAKE)
@@ -38,7 +38,7 @@ _NOTED = (TAKE, UNTAKE)
 _kept: set[Store] = set()
 
 
-class Shell:
+class Session:
     """One queue object: its line, its takes, its runner.
 
     Args:
@@ -52,7 +52,7 @@ class Shell:
         self,
         store: Store,
         maxsize: int,
-        finish: Finish,
+        finish: AckMode,
         ended: Callable[[Any], bool],
         patience: float | None = None,
     ) -> None:
@@ -71,9 +71,9 @@ class Shell:
 
     def _reset(self) -> None:
         """Begin with nobody waiting and nothing taken."""
-        self._line = self._new_line()
-        self.takes: Book = self._finish_at.book(self._ended)
-        self._takes = self.takes
+        self._waiters = self._new_waiters()
+        self.inflight: AnyInFlight = self._finish_at.book(self._ended)
+        self._inflight = self.inflight
         self.back_off = BackOff()
         self._runner = self._new_runner()
 
@@ -81,15 +81,15 @@ class Shell:
         """The store is closed."""
         _kept.discard(self._store)
 
-    def _new_line(self) -> Line:
-        return Line(self._maxsize, self._store.errors.closed)
+    def _new_waiters(self) -> Waiters:
+        return Waiters(self._maxsize, self._store.errors.closed)
 
     def _new_runner(self) -> Runner:
         return Runner(
             self._store,
             self._maxsize,
             self._finish_at,
-            self._takes,
+            self._inflight,
             self._patience,
             self.back_off,
         )
@@ -98,11 +98,11 @@ class Shell:
 
     def check_open(self) -> None:
         """Raise what a call would if the queue is closed; waits for nothing."""
-        self._line.admit(Op(LOOK))
+        self._waiters.admit(Op(LOOK))
 
     def passed(self, records: Sequence[Record]) -> None:
         """Forget records that a function of the store has finished."""
-        self._takes.pick(records, [], SETTLE)
+        self._inflight.pick(records, [], SETTLE)
 
     def _bound(self, call: Call[Any], caller: object) -> Callable[[list[Record]], None] | None:
         """Note whose call it is; returns what fills its load."""
@@ -110,7 +110,7 @@ class Shell:
         if pick is None:
             call.owner = caller
             return None
-        return partial(pick, self._takes, caller)
+        return partial(pick, self._inflight, caller)
 
     def _is_settled(self, verb: str) -> bool:
         """Return whether a call has nothing to store: taken items are settled already."""
@@ -124,7 +124,7 @@ class Shell:
 
     def _changed(self) -> bool:
         """Return whether those who wait may look again."""
-        return self.back_off.is_over() or self._store.changed(self._line.getting)
+        return self.back_off.is_over() or self._store.changed(self._waiters.getting)
 
     def _picking(self, records: Sequence[Record], failed: bool) -> Callable[[list[Record]], None]:
         """Return what picks those of ``records`` that are to be given back.
@@ -134,7 +134,7 @@ class Shell:
         """
 
         def pick(into: list[Record]) -> None:
-            self._takes.pick(records, into, UNTAKE)
+            self._inflight.pick(records, into, UNTAKE)
             if failed:
                 self.back_off.note(into)
 
@@ -153,7 +153,7 @@ class Shell:
         """In a child process: new locks, new descriptors, nobody waiting and nothing taken."""
         self._reset()
         if self._closed:
-            self._line.stop(QueueClosed, immediate=True)
+            self._waiters.stop(QueueClosed, immediate=True)
         self._store.forget()
 
     def _wake(self, op: Op) -> None:
@@ -166,7 +166,7 @@ class Shell:
         Args:
             dropped: an op that shall not be tried again if the batch never happened.
         """
-        runner, line = self._runner, self._line
+        runner, line = self._runner, self._waiters
         if runner.ops is line.going and runner.happened:
             counts = runner.counts
             if counts is not None:
@@ -179,7 +179,7 @@ class Shell:
 
     def _deliver(self) -> None:
         """Let the callers of answered ops go on; to do it twice is harmless."""
-        answered = self._line.answered
+        answered = self._waiters.answered
         while answered:
             op = answered[0]
             if op.verb in _NOTED and op.result is not None and not op.noted and op.error is None:
@@ -191,11 +191,11 @@ class Shell:
     def _note(self, op: Op) -> None:
         """Remember who took what, and what was given back."""
         if op.verb == UNTAKE:
-            self._takes.returned(op.load)
+            self._inflight.returned(op.load)
         elif op.result is not NOTHING_THERE:
             if op.holds:
-                self._takes.hold(op.result, op.owner)
-            self._takes.add(op.result, op.owner)
+                self._inflight.hold(op.result, op.owner)
+            self._inflight.add(op.result, op.owner)
         op.noted = True  # at once: to count twice what was taken would not be harmless
 
 

@@ -1,12 +1,12 @@
 """How asyncio tasks wait for a store, and share its commits.
 
 Only the event loop touches the line and the takes; only the store's thread touches the
-store; the ``Lane`` carries batches from one to the other.
+store; the ``GroupCommit`` carries batches from one to the other.
 
 Cancellation
     An op whose batch has not begun is withdrawn.  Else its outcome is awaited, however
     often the task is cancelled meanwhile, and what it took is given back.  A coroutine
-    that cannot wait any more (it is destroyed, or its loop is closed) *forsakes* its op:
+    that cannot wait any more (it is destroyed, or its loop is closed) *abandons* its op:
     what that comes to is given back when it lands.
 """
 
@@ -20,10 +20,10 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import PersistQueueError, QueueClosed
-from .abandoned import OUTLIVE_THEIR_CALLER, UNDER_WAY, Forsaking
+from .abandoned import OUTLIVE_THEIR_CALLER, UNDER_WAY, AbandonedCalls
 from .async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 from .deadline import Deadline
-from .groupcommit import Lane
+from .groupcommit import GroupCommit
 from .patience import begin
 from .session import outcome_of
 from .waiters import (
@@ -44,39 +44,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .call import Call, R
-    from .inflight import Finish
+    from .inflight import AckMode
     from .store import Record, Store
-    from .worker import Hops
+    from .worker import Worker
 
 _AT_EXIT = 0.2  # s that queues which nobody closed may delay the end of the process
 _LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
-_async_shells: weakref.WeakSet[TaskShell] = weakref.WeakSet()
+_async_sessions: weakref.WeakSet[TaskSession] = weakref.WeakSet()
 
 
-class TaskShell(Forsaking):
+class TaskSession(AbandonedCalls):
     """One queue object, as the tasks of one event loop after another use it.
 
     Args:
         store: opened by ``open``, or by the first call.
-        hops: runs functions on the store's thread.
+        worker: runs functions on the store's thread.
     """
 
     def __init__(
         self,
         store: Store,
         maxsize: int,
-        finish: Finish,
+        finish: AckMode,
         patience: float | None = None,
         *,
-        hops: Hops,
+        worker: Worker,
     ) -> None:
-        self._hops = hops
+        self._worker = worker
         super().__init__(store, maxsize, finish, _task_ended, patience)
-        _async_shells.add(self)
+        _async_sessions.add(self)
 
     def _reset(self) -> None:
         super()._reset()
-        self._lane = Lane(self._line, self._runner, self._store, self._hops, self._deliver_batch)
+        self._commits = GroupCommit(
+            self._waiters, self._runner, self._store, self._worker, self._deliver_batch
+        )
         self._opened = False  # by open(), without a batch
         self._closing: asyncio.Event | None = None  # set when the close under way is over
         self._poked = False  # a call of _poke is on its way
@@ -86,17 +88,17 @@ class TaskShell(Forsaking):
     async def open(self) -> None:
         """Open the store now, if it is not open; otherwise the first call does."""
         self._bind()
-        self._line.admit(Op(COUNT))
+        self._waiters.admit(Op(COUNT))
         self._opened = True
         store, patience = self._store, self._patience
         locked = store.errors.locked
-        await self._hops.run(begin, store.open, store.abandon, (), patience, None, locked)
+        await self._worker.run(begin, store.open, store.abandon, (), patience, None, locked)
         if self._closed:  # meanwhile
-            await self._hops.run(self._store.close)
-            self._hops.stop()
-        self._line.admit(Op(COUNT))
+            await self._worker.run(self._store.close)
+            self._worker.stop()
+        self._waiters.admit(Op(COUNT))
         self.ready, stored = self._store.counts(exact=False)
-        self.unfinished = stored + self._takes.unanswered
+        self.unfinished = stored + self._inflight.unanswered
 
     async def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
         """Return records to their places, those that nobody has settled, even if cancelled.
@@ -110,7 +112,7 @@ class TaskShell(Forsaking):
         except QueueClosed:
             if self._autosave:  # they are stored nowhere else
                 await self.call(Op(FLUSH, []), pick, False)
-                self._hops.stop()
+                self._worker.stop()
 
     # -- one call -------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class TaskShell(Forsaking):
             self._unclaimed.discard(op)
             return outcome_of(op, AsyncEmpty, AsyncFull)
         except GeneratorExit:
-            self._forsake(op)
+            self._abandon_call(op)
             raise
         except BaseException:  # CancelledError: before the outcome is known, or just after
             if op.error is None:
@@ -159,16 +161,16 @@ class TaskShell(Forsaking):
             if timer is not None:
                 timer.cancel()
             if pick is not None and op.result is None and op.where not in UNDER_WAY:
-                self._takes.restore(op.load, op.verb)
+                self._inflight.restore(op.load, op.verb)
 
     def _enter(self, op: Op) -> None:
         """Let an op into the line, and see that the line moves."""
-        if self._forsaken:
+        if self._abandoned:
             self._tidy()
-        self._line.enter(op)
+        self._waiters.enter(op)
         if op.where == PARKED:
             watch(self)
-        self._lane.hop_soon()
+        self._commits.hop_soon()
 
     def _wake(self, op: Op) -> None:
         gate = op.gate
@@ -176,7 +178,7 @@ class TaskShell(Forsaking):
             return
         if gate.get_loop().is_closed():  # with the call still in it
             op.gate = None  # else it would be woken again and again
-            self._forsake(op)
+            self._abandon_call(op)
         elif not gate.done():
             gate.set_result(None)
             if self._autosave and op.verb == TAKE and isinstance(op.result, list):
@@ -190,7 +192,7 @@ class TaskShell(Forsaking):
         Args:
             left: seconds that are left of a timeout too long for one timer.
         """
-        loop = self._lane.loop
+        loop = self._commits.loop
         if left > 0 and loop is not None:
             delay = min(left, _LONGEST_TIMER)
             loop.call_later(delay, self._expire, op, left - delay)
@@ -204,11 +206,11 @@ class TaskShell(Forsaking):
     def _deliver_batch(self, again: bool) -> None:
         """Let the callers of a batch that is over go on."""
         if again:
-            self._line.mend()
+            self._waiters.mend()
         self._finish()
-        if self._forsaken:
+        if self._abandoned:
             self._tidy()
-        if self._line.parked:
+        if self._waiters.parked:
             watch(self)
 
     # -- the loop -------------------------------------------------------------------
@@ -220,34 +222,34 @@ class TaskShell(Forsaking):
             RuntimeError: none is running, or another one that this object serves.
         """
         loop = running_loop()
-        if loop is not self._lane.loop:
+        if loop is not self._commits.loop:
             self._move_to(loop)
         return loop
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve a new loop; whoever waited in the old one is gone."""
-        old = self._lane.loop
+        old = self._commits.loop
         if old is not None and old.is_running():
             raise RuntimeError(
                 "this queue object is in use in another running event loop; open one object "
                 "for each loop: any number of them may share a path"
             )
         self._poked = False
-        for op in self._line.everybody():
+        for op in self._waiters.everybody():
             if op.verb not in OUTLIVE_THEIR_CALLER:
-                self._line.withdraw(op)
+                self._waiters.withdraw(op)
                 op.error = RuntimeError("the queue was used in another event loop meanwhile")
                 self._wake(op)
-        for op in self._lane.flying or ():
+        for op in self._commits.flying or ():
             op.waits = False  # else it would be parked when it lands, for nobody
-        self._lane.move_to(loop)
+        self._commits.move_to(loop)
 
     def look(self) -> bool:
         """Called by the watcher: let waiters try again if somebody else committed."""
-        loop = self._lane.loop
-        if not self._line.waiting or loop is None or loop.is_closed():
+        loop = self._commits.loop
+        if not self._waiters.waiting or loop is None or loop.is_closed():
             return self._rests()
-        idle = self._lane.flying is None and not self._poked
+        idle = self._commits.flying is None and not self._poked
         if idle and self._changed():
             self._poked = True
             with contextlib.suppress(RuntimeError):  # closed in the meantime
@@ -256,17 +258,17 @@ class TaskShell(Forsaking):
 
     def _poke(self) -> None:
         self._poked = False
-        if self._line.poke():
-            self._lane.hop_soon()
+        if self._waiters.poke():
+            self._commits.hop_soon()
 
     # -- the end --------------------------------------------------------------------
 
     def shutdown(self, immediate: bool) -> None:
         """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
         self._bind()
-        self._line.stop(AsyncQueueShutDown, immediate)
+        self._waiters.stop(AsyncQueueShutDown, immediate)
         self._deliver()
-        self._lane.hop_soon()
+        self._commits.hop_soon()
 
     async def close(self) -> None:
         """Finish what is under way, wake every waiter, let go of the files.
@@ -292,13 +294,13 @@ class TaskShell(Forsaking):
         finally:
             self._closing.set()
             self._closing = None
-            self._hops.stop()
+            self._worker.stop()
             self._let_store_go()
 
     def _stop(self) -> None:
         self._closed = True
         self._runner.hurry()
-        self._line.stop(QueueClosed, immediate=True)
+        self._waiters.stop(QueueClosed, immediate=True)
         self._deliver()
 
     def abandon(self) -> None:
@@ -306,14 +308,14 @@ class TaskShell(Forsaking):
         if not self._used:
             self._let_store_go()
         elif not self._closed:
-            self._closed = self._lane.gone = True
+            self._closed = self._commits.gone = True
             self._runner.hurry()
             self._wind_up_soon()
 
     def _wind_up_soon(self) -> None:
         if not sys.is_finalizing():  # no thread starts any more; atexit has done it
-            self._hops.start(self._wind_up)
-            self._hops.stop()
+            self._worker.start(self._wind_up)
+            self._worker.stop()
 
     def _wind_up(self) -> None:
         """Close, on the store's thread, behind what was under way; the loop may be gone.
@@ -322,12 +324,12 @@ class TaskShell(Forsaking):
         """
         records: list[Record] = []
         if self._autosave:
-            for op in self._lane.landed or ():
+            for op in self._commits.landed or ():
                 if op.verb == TAKE and isinstance(op.result, list) and not op.noted:
                     records, op.result = records + op.result, None
-            for op in (*self._forsaken, *self._unclaimed):
-                self._takes.pick(self._claim(op), records, UNTAKE)
-            for op in self._line.batch():
+            for op in (*self._abandoned, *self._unclaimed):
+                self._inflight.pick(self._claim(op), records, UNTAKE)
+            for op in self._waiters.batch():
                 records += op.load if op.verb in (UNTAKE, FLUSH) and op.load else ()
         # A runner of its own: what the other one came to was not delivered.
         runner = self._new_runner()
@@ -338,16 +340,16 @@ class TaskShell(Forsaking):
 
     def linger(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds for what ``abandon`` began."""
-        self._hops.join(timeout)
+        self._worker.join(timeout)
 
     @property
     def _used(self) -> bool:
         """Whether the store was opened, or may have been."""
-        return self._opened or self._lane.used
+        return self._opened or self._commits.used
 
     def after_fork(self) -> None:
         """In a child process: no loop, no thread, new descriptors, and nothing taken."""
-        self._hops.forget()
+        self._worker.forget()
         super().after_fork()
 
 
@@ -369,8 +371,8 @@ def _task_ended(owner: weakref.ref[asyncio.Task[Any]] | None) -> bool:
 @atexit.register
 def _at_exit() -> None:
     """Close what nobody closed, as far as that takes no time."""
-    shells, deadline = list(_async_shells), Deadline(timeout=_AT_EXIT)
-    for shell in shells:
-        shell.abandon()
-    for shell in shells:
-        shell.linger(deadline.remaining())
+    sessions, deadline = list(_async_sessions), Deadline(timeout=_AT_EXIT)
+    for session in sessions:
+        session.abandon()
+    for session in sessions:
+        session.linger(deadline.remaining())

@@ -19,7 +19,7 @@ from ..exceptions import PersistQueueError, QueueClosed, QueueShutDown
 from .deadline import FOREVER, Deadline
 from .log import warn
 from .patience import begin
-from .session import Shell, outcome_of
+from .session import Session, outcome_of
 from .store import Reentry
 from .waiters import (
     ANSWERED,
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .call import Call, R
-    from .inflight import Finish
+    from .inflight import AckMode
     from .store import Record, Store
 
 _LONGEST_SLEEP = threading.TIMEOUT_MAX  # s; a longer timeout sleeps again
 _NAP = 0.001  # s between two looks whether another thread is through
 
 
-class ThreadShell(Shell):
+class ThreadSession(Session):
     """One queue object, as threads use it.
 
     Args:
@@ -56,7 +56,7 @@ class ThreadShell(Shell):
     """
 
     def __init__(
-        self, store: Store, maxsize: int, finish: Finish, patience: float | None = None
+        self, store: Store, maxsize: int, finish: AckMode, patience: float | None = None
     ) -> None:
         super().__init__(store, maxsize, finish, _thread_ended, patience)
         try:
@@ -128,7 +128,7 @@ class ThreadShell(Shell):
             time.sleep(_NAP)
         with self._mutex:
             mine: list[Record] = []
-            self._takes.pick(records, mine, UNTAKE)
+            self._inflight.pick(records, mine, UNTAKE)
             ops = [Op(UNTAKE, mine), Op(FLUSH)]
             self._runner.run(ops)
             self._store.close()
@@ -138,7 +138,7 @@ class ThreadShell(Shell):
     def taken(self) -> list[Record]:
         """Return what this object has handed out and is not finished, oldest first."""
         with self._mutex:
-            return self._takes.known()
+            return self._inflight.known()
 
     def passed(self, records: Sequence[Record]) -> None:
         with self._mutex:
@@ -201,28 +201,28 @@ class ThreadShell(Shell):
         while self._disorder:
             time.sleep(_NAP)
         with self._mutex:
-            if self._line.stopped is not None:
-                self._line.admit(op)
+            if self._waiters.stopped is not None:
+                self._waiters.admit(op)
             if pick is not None:
                 pick(op.load)
             if self._leader is None:
                 self._leader, self._leading = op, threading.get_ident()
-                return self._line.start(op)
+                return self._waiters.start(op)
             if self._leading == threading.get_ident():
                 _refuse_reentry()
-            self._line.enter(op)
+            self._waiters.enter(op)
         return []
 
     def _undo_pick(self, op: Op) -> None:
         """Let what was picked for an op be as before, if it was not stored; once."""
         if op.result is None and not op.noted:
-            self._takes.restore(op.load, op.verb)
+            self._inflight.restore(op.load, op.verb)
             op.noted = True
 
     def _lead_again(self) -> None:
         with self._mutex:
             self._leading = threading.get_ident()
-            batch = self._line.batch()
+            batch = self._waiters.batch()
         self._lead(batch)
 
     def _lead(self, batch: list[Op]) -> None:
@@ -231,7 +231,7 @@ class ThreadShell(Shell):
             self._runner.run(batch)
         with self._mutex:
             self._finish()
-            waits = self._line.parked
+            waits = self._waiters.parked
             self._hand_on()
         if waits:
             watch(self)  # here, not where its caller sleeps: he went to sleep before it
@@ -239,7 +239,7 @@ class ThreadShell(Shell):
     def _hand_on(self) -> None:
         """Make the first pending op's thread the leader; the mutex is held."""
         self._leading = 0
-        first = self._leader = next(iter(self._line.pending), None)
+        first = self._leader = next(iter(self._waiters.pending), None)
         if first is not None:
             self._wake(first)
 
@@ -274,7 +274,7 @@ class ThreadShell(Shell):
 
     def _withdraw(self, op: Op) -> None:
         """Take an op out; what was meant for it goes to the next.  The mutex is held."""
-        self._line.withdraw(op)
+        self._waiters.withdraw(op)
         if self._leader is None:
             self._hand_on()
 
@@ -291,15 +291,15 @@ class ThreadShell(Shell):
             if self._leader is op:
                 self._runner.recover()
             with self._mutex:
-                self._line.mend()
+                self._waiters.mend()
                 if self._leader is op:
                     self._finish(op)
                 self._deliver()
-                self._line.withdraw(op)
+                self._waiters.withdraw(op)
                 if picked and op.where != FLYING:
                     self._undo_pick(op)
                 self._disorder = False
-                self._line.poke()  # an op may have missed what it waits for
+                self._waiters.poke()  # an op may have missed what it waits for
                 if self._leader is op or self._leader is None:
                     self._hand_on()
                 else:  # it may have been made so and not been woken
@@ -311,7 +311,7 @@ class ThreadShell(Shell):
                     self._undo_pick(op)
             if op.verb == TAKE and op.error is None and isinstance(op.result, list):
                 with self._mutex:
-                    self._takes.hold(op.result, op.owner)
+                    self._inflight.hold(op.result, op.owner)
                 self.strays.append((op.result, False))
             elif op.verb == UNTAKE and op.result is None:
                 self.strays.append((op.load, False))
@@ -328,18 +328,18 @@ class ThreadShell(Shell):
         """Called by the watcher: let waiters try again if somebody else committed."""
         if self.strays:
             self.collect_strays()
-        if not self._line.waiting:
+        if not self._waiters.waiting:
             return self._rests()
         if self._leader is None and self._changed():
             with self._mutex:
-                if self._leader is None and self._line.poke():
+                if self._leader is None and self._waiters.poke():
                     self._hand_on()
         return True
 
     def shutdown(self, immediate: bool) -> None:
         """Refuse puts from now on; gets too, if ``immediate`` or when nothing is left."""
         with self._mutex:
-            self._line.stop(QueueShutDown, immediate)
+            self._waiters.stop(QueueShutDown, immediate)
             self._deliver()
             if self._leader is None:
                 self._hand_on()
@@ -382,8 +382,8 @@ class ThreadShell(Shell):
         """Close; this may be repeated."""
         self._runner.hurry()
         with self._mutex:
-            self._line.mend()
-            self._line.stop(QueueClosed, immediate=True)
+            self._waiters.mend()
+            self._waiters.stop(QueueClosed, immediate=True)
             self._deliver()
         try:
             self._drain()

@@ -1,10 +1,10 @@
 """Who is next, and whom to let go on: decisions without I/O or waiting.
 
 Theory of operation
-    A call is an ``Op``.  It enters the ``Line`` and is either *pending* (goes with
+    A call is an ``Op``.  It enters the ``Waiters`` and is either *pending* (goes with
     the next batch) or *parked* (a get that waits for an item, a put that waits for
     room, a join).  A batch of pending ops becomes one transaction of the store.
-    When it is over, ``Line.finish`` answers each op or parks it, and moves as many
+    When it is over, ``Waiters.finish`` answers each op or parks it, and moves as many
     parked ops to pending as there is something for: so whatever waits is served in
     the order of its arrival, and a lost wake-up cannot be: nobody is woken, the
     line is looked at after every batch.
@@ -14,7 +14,7 @@ Theory of operation
        |                  v
        +---- finish --- parked --withdraw, stop--> answered
 
-Whoever waits (a thread, a task) does it in the shell around this.
+Whoever waits (a thread, a task) does it in the session around this.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Op:
         holds: whether its caller answers for each item that it takes.
         deadline: when its caller gives up.
         result: its outcome once answered, unless ``error`` is set.
-        gate: the shell's: what its caller waits on; ``release()`` lets it go on.
+        gate: the session's: what its caller waits on; ``release()`` lets it go on.
         number: the line's: how many came before it.
         waited: the line's: whether it was parked.
-        noted: the shell's: whether it is remembered who took what.
+        noted: the session's: whether it is remembered who took what.
     """
 
     __slots__ = (
@@ -102,8 +102,8 @@ class Op:
 Ops: TypeAlias = "OrderedDict[Op, None]"  # in order; one in the middle leaves at once
 
 
-class Line:
-    """The ops of one queue object.  The shell's mutex protects it.
+class Waiters:
+    """The ops of one queue object.  The session's mutex protects it.
 
     An op is put into its next place before it is taken out of the last one, and ``where`` says
     which of the two holds.  So ``mend`` can put all in order again, wherever an exception of a

@@ -51,7 +51,7 @@ else:
 
 
 class Watched(Protocol):
-    """A shell with waiters."""
+    """A session with waiters."""
 
     def look(self) -> bool:
         """Wake waiting calls if the store changed.  False: none waits any more."""
@@ -64,7 +64,7 @@ class Watched(Protocol):
 
 
 class _Entry:
-    """When a shell is looked at, and how to see at a glance that nothing has happened.
+    """When a session is looked at, and how to see at a glance that nothing has happened.
 
     Attributes:
         told: it has had a socket, so that a look at once is worth something.
@@ -114,9 +114,9 @@ class Watcher:
         # What ends a sleep; made when the first store gives a socket.
         self._alarm: tuple[socket.socket, socket.socket] | None = None
 
-    def add(self, shell: Watched) -> None:
-        """Look after ``shell`` from now on, closely at first."""
-        entry = self._entries.get(shell)
+    def add(self, session: Watched) -> None:
+        """Look after ``session`` from now on, closely at first."""
+        entry = self._entries.get(session)
         if entry is not None:
             entry.interval = _SHORTEST
             if entry.told:
@@ -130,7 +130,7 @@ class Watcher:
                 thread.start()  # may raise, and then the next one tries again
                 self._thread = thread
             soon = 0.0 if self._alarm is not None else _SHORTEST
-            self._entries[shell] = _Entry(monotonic() + soon)
+            self._entries[session] = _Entry(monotonic() + soon)
         self._work.put(None)
         self._stir()
 
@@ -171,13 +171,13 @@ class Watcher:
     def _round(self) -> float:
         """Look at all that are due, and return when the next one is.
 
-        A method of its own: while the thread sleeps, no local keeps a shell alive.
+        A method of its own: while the thread sleeps, no local keeps a session alive.
         """
         now = monotonic()
         with self._mutex:
             entries = list(self._entries.items())
         soonest = now + _LONGEST
-        for shell, entry in entries:
+        for session, entry in entries:
             interval = entry.interval
             # Those that are due soon go along: one wake-up for all, not one for each.
             if entry.due <= now + interval / 2:
@@ -186,8 +186,8 @@ class Watcher:
                 if interval < _LONGEST:
                     entry.interval = min(interval * 2, _LONGEST)
                 if not entry.is_quiet():
-                    self._look(shell)
-                    entry.probe = shell.probe()
+                    self._look(session)
+                    entry.probe = session.probe()
                     entry.told = entry.told or isinstance(entry.probe, int)
             soonest = min(soonest, entry.due)
         return soonest
@@ -198,9 +198,9 @@ class Watcher:
             end.close()
         self._begin()
 
-    def _look(self, shell: Watched) -> None:
+    def _look(self, session: Watched) -> None:
         try:
-            if shell.look():
+            if session.look():
                 return
         except Exception:  # noqa: BLE001 - one queue's trouble must not stop the watch of all
             warn("watching a queue failed", traceback=True)
@@ -208,18 +208,18 @@ class Watcher:
         # A call that begins to wait between look() and here finds the entry still there and
         # does not add it: so ask once more after removing it.
         with self._mutex:
-            del self._entries[shell]
-        if shell.look():
-            self.add(shell)
+            del self._entries[session]
+        if session.look():
+            self.add(session)
 
 
 _watcher = Watcher()
 
 
-def watch(shell: Watched) -> None:
-    """Look after ``shell`` until its ``look`` returns False."""
+def watch(session: Watched) -> None:
+    """Look after ``session`` until its ``look`` returns False."""
     try:
-        _watcher.add(shell)
+        _watcher.add(session)
     except RuntimeError as error:  # no more threads: the next one who waits tries again
         warn("the commits of other processes are not noticed: %s", error)
 

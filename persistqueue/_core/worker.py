@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _Jobs: TypeAlias = "SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None]"
 
 
-class Hops(Protocol):
+class Worker(Protocol):
     """The methods that the session for asyncio asks of a thread."""
 
     def start(self, function: Callable[..., Any], *args: Any) -> None:
@@ -66,7 +66,7 @@ def in_executor(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     return hop
 
 
-class FileHops(Executor):
+class ThreadWorker(Executor):
     """A thread for a store of files, or of a server; started with the first hop.
 
     An executor of its own: handing a job to a ``ThreadPoolExecutor`` costs a lone caller
@@ -148,7 +148,7 @@ def _fulfil(
 R = TypeVar("R")
 
 
-class ReadHops:
+class ReaderThreads:
     """A pool of threads, started when they are needed.
 
     A pool of its own: the loop's may be busy with something else.

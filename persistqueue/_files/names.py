@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .._core.disk import File
-    from .._core.session import Shell
-    from .._core.tasks import TaskShell
-    from .._core.threads import ThreadShell
+    from .._core.session import Session
+    from .._core.tasks import TaskSession
+    from .._core.threads import ThreadSession
     from .store import FileStore
 
 _LOOK = 0.02  # s between two looks of a thread that waits for a condition
@@ -96,7 +96,7 @@ class _Mutex:
         if queue is None:
             return False
         try:
-            queue._shell.run(call.count())  # sees what other processes did
+            queue._session.run(call.count())  # sees what other processes did
         except (PersistQueueError, OSError):  # the waiting thread's next call says so
             return True
         return moved(before, queue._standing())
@@ -156,7 +156,7 @@ class FileNames(Hooked):
     _HOOKS: ClassVar = _HOOKS
     update_info = True  # whether something is to be stored yet: a program may say so
 
-    _shell: Shell
+    _session: Session
     _store: FileStore
     path: str
 
@@ -180,7 +180,7 @@ class FileNames(Hooked):
 class AsyncQueueNames(FileNames):
     """The same for asyncio."""
 
-    _shell: TaskShell
+    _session: TaskSession
 
     _HOOKS: ClassVar = {
         **_HOOKS,
@@ -201,17 +201,17 @@ class AsyncQueueNames(FileNames):
 
     def _qsize(self) -> int:
         """Return how many items could be taken, as of the last call."""
-        return self._shell.ready
+        return self._session.ready
 
     async def _loadinfo(self) -> dict[str, Any]:
-        await self._shell.run(call.count())
+        await self._session.run(call.count())
         return self._store.state.mapping()
 
 
 class QueueNames(FileNames):
     """The same for threads."""
 
-    _shell: ThreadShell
+    _session: ThreadSession
 
     mutex = Lazy(_Mutex)
     not_empty = Lazy(lambda queue: _Condition(queue.mutex, _came))
@@ -222,24 +222,24 @@ class QueueNames(FileNames):
     def tailf(self) -> Any:
         """The chunk file that is read from, at the next item; reading there takes nothing."""
         try:
-            found = self._shell.run(call.look(self._store.next_place))
+            found = self._session.run(call.look(self._store.next_place))
         except QueueClosed:
             found = None
         return self._store.tailf if found is None else _reader(*found)
 
     def _qsize(self) -> int:
-        size: int = self._shell.run(call.count())
+        size: int = self._session.run(call.count())
         return size
 
     def _loadinfo(self) -> dict[str, Any]:
-        self._shell.run(call.count())
+        self._session.run(call.count())
         return self._store.state.mapping()
 
     def _standing(self) -> _Standing:
         """Return how the queue stands, as of the last call."""
-        state, ready = self._store.state, self._shell.ready
+        state, ready = self._store.state, self._session.ready
         put = state.ordinal(state.head)
-        return _Standing(put, put - ready, self._shell.unfinished)
+        return _Standing(put, put - ready, self._session.unfinished)
 
 
 def _if_open(file: File | None) -> File | None:

@@ -1,6 +1,6 @@
 """Arguments, encoding and attributes that ``Queue`` and ``AsyncQueue`` share.
 
-Their methods are twins: they differ by ``await``, and their shells by how they wait.
+Their methods are twins: they differ by ``await``, and their sessions by how they wait.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .store import ChunkFileStore
 
 if TYPE_CHECKING:
     from .._core.disk import Disk, File
-    from .._core.session import Shell
+    from .._core.session import Session
     from .store import FileStore
 
 
 class FileQueue(FileNames, Generic[T]):
     """One object on a queue's directory."""
 
-    _shell: Shell
+    _session: Session
     _disk: Disk | None = None  # tests put a disk here that fails or loses power
 
     def __init__(
@@ -76,9 +76,9 @@ class FileQueue(FileNames, Generic[T]):
             longest=max_item_bytes,
             disk=self._disk,
         )
-        self._shell = self._open_shell()
+        self._session = self._open_session()
 
-    def _open_shell(self) -> Shell:
+    def _open_session(self) -> Session:
         """Return what makes calls wait."""
         raise NotImplementedError
 
@@ -93,7 +93,7 @@ class FileQueue(FileNames, Generic[T]):
     @property
     def unfinished_tasks(self) -> int:
         """Items that are stored or taken and not finished, as of the last call."""
-        return self._shell.unfinished
+        return self._session.unfinished
 
     @property
     def info(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Arguments and encoding that the Redis queues of both families share.
 
-The faces differ by ``await``, and their shells by how they wait.
+The faces differ by ``await``, and their sessions by how they wait.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from .._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
 from .._core.codec import RowCodec
-from .._core.inflight import Finish
-from .._core.inflight_acks import Leased, Unacked
+from .._core.inflight import AckMode
+from .._core.inflight_acks import InFlightAcks, Leased
 from .._core.log import warn
 from ..serializers import json
 from .connection import Replicas
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .._core.call import Pick
-    from .._core.inflight import Book
+    from .._core.inflight import AnyInFlight
     from .._core.store import Record
 
 LOCAL = "redis://localhost:6379/0"
@@ -43,7 +43,7 @@ class RedisFace(Generic[T]):
 
     _UNIQUE = False
     _store: RedisStore
-    _shell: Any
+    _session: Any
 
     def __init__(
         self,
@@ -87,21 +87,21 @@ class RedisFace(Generic[T]):
                 settings, synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout
             ),
         )
-        self._open_shell()
+        self._open_session()
 
-    def _finish_at(self) -> Finish:
+    def _finish_at(self) -> AckMode:
         """Return when an item is finished: when it is acked, unless it was lost before."""
         book = partial(Leased, lost=self._store.lost)
-        return Finish(book, at_take=False, counted=False, looks=frozenset())
+        return AckMode(book, at_take=False, counted=False, looks=frozenset())
 
-    def _open_shell(self) -> None:
+    def _open_session(self) -> None:
         """Make what lets calls wait."""
         raise NotImplementedError
 
     @property
     def unfinished_tasks(self) -> int:
         """At least so many items are stored and not finished, as of the last call."""
-        unfinished: int = self._shell.unfinished
+        unfinished: int = self._session.unfinished
         return unfinished
 
     @property
@@ -136,8 +136,8 @@ class RedisFace(Generic[T]):
             found: filled with what was picked.
         """
 
-        def pick(book: Book, owner: object, into: list[Record]) -> None:
-            assert isinstance(book, Unacked)
+        def pick(book: AnyInFlight, owner: object, into: list[Record]) -> None:
+            assert isinstance(book, InFlightAcks)
             for item in items:
                 before = len(into)
                 book.pick_same(item, owner, into)
@@ -164,8 +164,8 @@ class RedisFace(Generic[T]):
     def _picking_in(self, lists: frozenset[int]) -> Pick:
         """Return what picks everything that is in these lists."""
 
-        def pick(book: Book, _owner: object, into: list[Record]) -> None:
-            assert isinstance(book, Unacked)
+        def pick(book: AnyInFlight, _owner: object, into: list[Record]) -> None:
+            assert isinstance(book, InFlightAcks)
             book.pick_in(lists, into)
 
         return pick

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core import call
 from .._core.arguments import NO_ITEM
-from .._core.inflight_acks import Unacked
+from .._core.inflight_acks import InFlightAcks
 from .._core.log import warn
 from .rows import in_range, is_raw, row_id
 from .statements import ID_RANGE
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .._core.call import Call, Pick
-    from .._core.inflight import Book
+    from .._core.inflight import AnyInFlight
     from .._core.store import Record
     from .acks import AckStore
 
@@ -68,7 +68,7 @@ class AckCalls:
             each = [self._finishing(status, NO_ITEM, one, to_back) for one in ids]
         places: list[slice] = []
 
-        def pick(book: Book, owner: object, into: list[Record]) -> None:
+        def pick(book: AnyInFlight, owner: object, into: list[Record]) -> None:
             for _, pick_one in each:
                 before = len(into)
                 pick_one(book, owner, into)
@@ -101,9 +101,9 @@ class AckCalls:
         number = row_id(id) if by_id else None
         known = False  # whether the object itself says which record it is
 
-        def pick(book: Book, owner: object, into: list[Record]) -> None:
+        def pick(book: AnyInFlight, owner: object, into: list[Record]) -> None:
             nonlocal known, number
-            assert isinstance(book, Unacked)
+            assert isinstance(book, InFlightAcks)
             before = len(into)
             if not by_id:
                 book.pick_same(item, owner, into)
@@ -130,8 +130,8 @@ class AckCalls:
         """Make ready what dead workers and this object hold; with ``force`` all that is held."""
         resume = partial(self._store.resume, mine_too=True, living_too=force)
 
-        def pick(book: Book, _owner: object, into: list[Record]) -> None:
-            assert isinstance(book, Unacked)
+        def pick(book: AnyInFlight, _owner: object, into: list[Record]) -> None:
+            assert isinstance(book, InFlightAcks)
             book.pick_every(into)
 
         return call.finish(lambda _: [self._store.guard(resume)], pick)

@@ -51,7 +51,7 @@ class AckBase(SQLBase[T]):
         act = self._calls.following(next_in_order, id)
         if act is None:
             return super().get(block, timeout, id, raw)
-        taken = self._shell.run(call.take(1, Deadline.of(block, timeout), act=act))
+        taken = self._session.run(call.take(1, Deadline.of(block, timeout), act=act))
         return self._rows.shown(taken[0]) if raw else taken[0].item
 
     # -- finish ---------------------------------------------------------------------
@@ -121,7 +121,7 @@ class AckBase(SQLBase[T]):
 
     def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
         calls = self._calls
-        moved = self._shell.run(calls.one(status, item, id, to_back))
+        moved = self._session.run(calls.one(status, item, id, to_back))
         if moved:
             return moved[0]
         calls.say_unknown([None], item, id)
@@ -134,7 +134,7 @@ class AckBase(SQLBase[T]):
         finishing = calls.many(status, items, ids, to_back)
         if finishing is None:
             return []
-        moved = self._shell.run(finishing)
+        moved = self._session.run(finishing)
         calls.say_unknown(moved, None, ids)
         return moved
 
@@ -154,7 +154,7 @@ class AckBase(SQLBase[T]):
             force: make ready what living workers hold as well.  Such an item is worked on twice,
                 and an ``ack`` of the first worker, unless it names the id, changes nothing.
         """
-        self._shell.run(self._calls.resume(force=bool(force)))
+        self._session.run(self._calls.resume(force=bool(force)))
 
     def clear_acked_data(
         self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False
@@ -170,7 +170,7 @@ class AckBase(SQLBase[T]):
             how many were deleted.
         """
         clear = self._calls.clear(max_delete, keep_latest, failed_too=bool(clear_ack_failed))
-        return self._shell.run(clear)
+        return self._session.run(clear)
 
     # -- look -----------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class AckBase(SQLBase[T]):
 
     def active_size(self) -> int:
         """Return how many items wait or are handed out."""
-        return self._shell.run(call.look(lambda: self._store.counts()[1]))
+        return self._session.run(call.look(lambda: self._store.counts()[1]))
 
     def queue(self) -> list[dict[str, Any]]:
         """Return everything that is stored, acked items too, in order of id.
@@ -203,4 +203,4 @@ class AckBase(SQLBase[T]):
         return super().queue()
 
     def _count_of(self, status: int) -> int:
-        return self._shell.run(self._calls.count(status))
+        return self._session.run(self._calls.count(status))

@@ -50,7 +50,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
         act = self._calls.following(next_in_order, id)
         if act is None:
             return await super().get(block, timeout, id, raw)
-        taken = await self._shell.run(call.take(1, Deadline.of(block, timeout), act=act))
+        taken = await self._session.run(call.take(1, Deadline.of(block, timeout), act=act))
         return self._rows.shown(taken[0]) if raw else taken[0].item
 
     # -- finish ---------------------------------------------------------------------
@@ -122,7 +122,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
 
     async def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
         calls = self._calls
-        moved = await self._shell.run(calls.one(status, item, id, to_back))
+        moved = await self._session.run(calls.one(status, item, id, to_back))
         if moved:
             return moved[0]
         calls.say_unknown([None], item, id)
@@ -135,7 +135,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
         finishing = calls.many(status, items, ids, to_back)
         if finishing is None:
             return []
-        moved = await self._shell.run(finishing)
+        moved = await self._session.run(finishing)
         calls.say_unknown(moved, None, ids)
         return moved
 
@@ -155,7 +155,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
             force: make ready what living workers hold as well.  Such an item is worked on twice,
                 and an ``ack`` of the first worker, unless it names the id, changes nothing.
         """
-        await self._shell.run(self._calls.resume(force=bool(force)))
+        await self._session.run(self._calls.resume(force=bool(force)))
 
     async def clear_acked_data(
         self, max_delete: int = 1000, keep_latest: int = 1000, clear_ack_failed: bool = False
@@ -171,7 +171,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
             how many were deleted.
         """
         clear = self._calls.clear(max_delete, keep_latest, failed_too=bool(clear_ack_failed))
-        return await self._shell.run(clear)
+        return await self._session.run(clear)
 
     # -- look -----------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
 
     async def active_size(self) -> int:
         """Return how many items wait or are handed out."""
-        return await self._shell.run(call.look(lambda: self._store.counts()[1]))
+        return await self._session.run(call.look(lambda: self._store.counts()[1]))
 
     async def queue(self) -> list[dict[str, Any]]:
         """Return everything that is stored, acked items too, in order of id.
@@ -204,4 +204,4 @@ class AsyncAckBase(AsyncSQLBase[T]):
         return await super().queue()
 
     async def _count_of(self, status: int) -> int:
-        return await self._shell.run(self._calls.count(status))
+        return await self._session.run(self._calls.count(status))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._core import call
 from .._core.arguments import NO_ITEM, T, check_room, whole
 from .._core.deadline import FOREVER, Deadline
-from .._core.queue_tasks import TaskedQueue
+from .._core.queue_tasks import AsyncQueueBase
 from .._core.turns import each
 from ..exceptions import AsyncEmpty
 from .names import AsyncSqlQueueNames
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
     from .._core.call import R
     from .._core.store import Record
-    from .._core.worker import Hops  # async only
+    from .._core.worker import Worker  # async only
     from .statements import Kind
     from .store import SqlStore
 
 
-class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
+class AsyncSQLBase(AsyncSqlQueueNames, AsyncQueueBase[T]):
     """A queue in a table of an SQL database; a subclass says in which."""
 
     _KIND: Kind = FIFO
     _store: SqlStore
     _rows: Rows
 
-    _hops: Hops  # async only
+    _worker: Worker  # async only
 
     # -- put ------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
 
     async def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
-        found: int | None = (await self._shell.run(call.append([row], deadline)))[0]
+        found: int | None = (await self._session.run(call.append([row], deadline)))[0]
         return found
 
     async def _put_rows(
@@ -96,7 +96,7 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
         deadline = Deadline.of(block, timeout)
         records = await each(encode, items)
         check_room(len(records), self.maxsize)
-        return list(await self._shell.run(call.append(records, deadline))) if records else []
+        return list(await self._session.run(call.append(records, deadline))) if records else []
 
     # -- get ------------------------------------------------------------------------
 
@@ -124,10 +124,10 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None and not raw:
-            item: T = (await self._shell.run(call.take(1, deadline)))[0].item
+            item: T = (await self._session.run(call.take(1, deadline)))[0].item
             return item  # no call behind the take: Ctrl-C comes with calls
         if id is None:
-            record = (await self._shell.run(call.take(1, deadline)))[0]
+            record = (await self._session.run(call.take(1, deadline)))[0]
         else:
             record = await self._take_id(row_id(id))
         return self._rows.shown(record) if raw else record.item
@@ -137,7 +137,7 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
             raise AsyncEmpty(no_row(number))
         act = partial(self._store.guard, partial(self._store.take_id, number))
         try:
-            taken = await self._shell.run(call.take(1, Deadline(False), act=act))
+            taken = await self._session.run(call.take(1, Deadline(False), act=act))
         except AsyncEmpty:
             raise AsyncEmpty(no_row(number)) from None
         return taken[0]
@@ -168,11 +168,11 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
         if item is not NO_ITEM:
-            await self._shell.run(call.item_done(item))
+            await self._session.run(call.item_done(item))
         elif count is None:
-            await self._shell.run(call.all_done())
+            await self._session.run(call.all_done())
         else:
-            await self._shell.run(call.task_done(whole("count", count, 1)))
+            await self._session.run(call.task_done(whole("count", count, 1)))
 
     # -- rows -----------------------------------------------------------------------
 
@@ -205,12 +205,12 @@ class AsyncSQLBase(AsyncSqlQueueNames, TaskedQueue[T]):
         return await self._look_at(lambda: self._rows.listed(self._store))
 
     async def _look_at(self, look: Callable[[], R]) -> R:
-        await self._shell.run(call.count())  # opens it; raises if it is closed
-        found: R = await self._hops.run(look)
+        await self._session.run(call.count())  # opens it; raises if it is closed
+        found: R = await self._worker.run(look)
         return found
 
     async def _write(self, function: Callable[[], R]) -> R:
-        return await self._shell.run(call.write(partial(self._store.guard, function)))
+        return await self._session.run(call.write(partial(self._store.guard, function)))
 
     # -- look -----------------------------------------------------------------------
 

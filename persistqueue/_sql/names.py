@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._core.store import Record
-    from .._core.tasks import TaskShell
-    from .._core.threads import ThreadShell
+    from .._core.tasks import TaskSession
+    from .._core.threads import ThreadSession
     from .statements import Kind
 
 TICK_FOR_WAIT = 10  # s; persist-queue looks again so often, and a waiting get here at once
@@ -165,7 +165,7 @@ class AsyncSqlQueueNames(SqlNames):
         "_new_db_connection": "Pass db_file_name=.",
     }
     cursor = 0
-    _shell: TaskShell
+    _session: TaskSession
 
     if TYPE_CHECKING:
 
@@ -180,7 +180,7 @@ class AsyncSqlQueueNames(SqlNames):
     @property
     def unfinished_tasks(self) -> int:
         """Items that are stored and not finished, as of the last call."""
-        return self._shell.unfinished
+        return self._session.unfinished
 
     @property
     def total(self) -> int:
@@ -199,7 +199,7 @@ class SqlQueueNames(SqlNames):
     """Names of persist-queue's classes for threads."""
 
     auto_commit: bool
-    _shell: ThreadShell
+    _session: ThreadSession
 
     if TYPE_CHECKING:
 
@@ -220,7 +220,7 @@ class SqlQueueNames(SqlNames):
     @property
     def unfinished_tasks(self) -> int:
         """Items that are stored and not finished."""
-        left: int = self._shell.run(call.look(lambda: self._store.counts()[1]))
+        left: int = self._session.run(call.look(lambda: self._store.counts()[1]))
         return left
 
     def _count(self) -> int:
@@ -247,15 +247,15 @@ class SqlQueueNames(SqlNames):
     def cursor(self, value: int) -> None:
         given_back = [record for record in self._handed_out() if record.start > value]
         if given_back:
-            self._shell.give_back(given_back)
+            self._session.give_back(given_back)
 
     def _handed_out(self) -> list[Record]:
-        taken: list[Record] = [] if self.auto_commit else self._shell.taken()
+        taken: list[Record] = [] if self.auto_commit else self._session.taken()
         return taken
 
     def _newest(self) -> int:
         """Return the highest id of all rows, or 0."""
-        newest = self._shell.run(call.look(self._store.newest))
+        newest = self._session.run(call.look(self._store.newest))
         return newest or 0
 
 

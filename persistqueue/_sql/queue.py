@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._core import call
 from .._core.arguments import NO_ITEM, T, check_room, whole
 from .._core.deadline import FOREVER, Deadline
-from .._core.queue_threads import ThreadedQueue, each
+from .._core.queue_threads import QueueBase, each
 from ..exceptions import Empty
 from .names import SqlQueueNames
 from .rows import Rows, in_range, no_row, row_id, to_update
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .store import SqlStore
 
 
-class SQLBase(SqlQueueNames, ThreadedQueue[T]):
+class SQLBase(SqlQueueNames, QueueBase[T]):
     """A queue in a table of an SQL database; a subclass says in which."""
 
     _KIND: Kind = FIFO
@@ -80,7 +80,7 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
 
     def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
-        found: int | None = self._shell.run(call.append([row], deadline))[0]
+        found: int | None = self._session.run(call.append([row], deadline))[0]
         return found
 
     def _put_rows(
@@ -93,7 +93,7 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
         deadline = Deadline.of(block, timeout)
         records = each(encode, items)
         check_room(len(records), self.maxsize)
-        return list(self._shell.run(call.append(records, deadline))) if records else []
+        return list(self._session.run(call.append(records, deadline))) if records else []
 
     # -- get ------------------------------------------------------------------------
 
@@ -121,10 +121,10 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
         """
         deadline = Deadline.of(block, timeout)
         if id is None and not raw:
-            item: T = self._shell.run(call.take(1, deadline))[0].item
+            item: T = self._session.run(call.take(1, deadline))[0].item
             return item  # no call behind the take: Ctrl-C comes with calls
         if id is None:
-            record = self._shell.run(call.take(1, deadline))[0]
+            record = self._session.run(call.take(1, deadline))[0]
         else:
             record = self._take_id(row_id(id))
         return self._rows.shown(record) if raw else record.item
@@ -134,7 +134,7 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
             raise Empty(no_row(number))
         act = partial(self._store.guard, partial(self._store.take_id, number))
         try:
-            taken = self._shell.run(call.take(1, Deadline(False), act=act))
+            taken = self._session.run(call.take(1, Deadline(False), act=act))
         except Empty:
             raise Empty(no_row(number)) from None
         return taken[0]
@@ -162,11 +162,11 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
             ValueError: fewer are unfinished, or ``item`` was not handed out.
         """
         if item is not NO_ITEM:
-            self._shell.run(call.item_done(item))
+            self._session.run(call.item_done(item))
         elif count is None:
-            self._shell.run(call.all_done())
+            self._session.run(call.all_done())
         else:
-            self._shell.run(call.task_done(whole("count", count, 1)))
+            self._session.run(call.task_done(whole("count", count, 1)))
 
     # -- rows -----------------------------------------------------------------------
 
@@ -199,12 +199,12 @@ class SQLBase(SqlQueueNames, ThreadedQueue[T]):
         return self._look_at(lambda: self._rows.listed(self._store))
 
     def _look_at(self, look: Callable[[], R]) -> R:
-        self._shell.run(call.count())  # opens it; raises if it is closed
+        self._session.run(call.count())  # opens it; raises if it is closed
         found: R = look()
         return found
 
     def _write(self, function: Callable[[], R]) -> R:
-        return self._shell.run(call.write(partial(self._store.guard, function)))
+        return self._session.run(call.write(partial(self._store.guard, function)))
 
     # -- look -----------------------------------------------------------------------
 

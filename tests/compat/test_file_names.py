@@ -98,7 +98,7 @@ def test_giving_back_wakes(q: Any) -> None:
     block = q.process()
     block.__enter__()
     waiting = Waiting(q, "not_empty")
-    block.__exit__(ValueError, ValueError(), None)
+    block.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)  # no failure, so no pause
     waiting.woken()
     assert "a" == q.get(block=False)
 

@@ -93,13 +93,13 @@ def test_writes_are_noticed(path: Path, kind: str, in_memory: bool) -> None:
     with opened(kind, path, in_memory=in_memory, maxsize=1) as q:
         q.put("a")
         putting = Call(q.put, "b", True, SOON) if kind != "PriorityQueue" else Call(q.put, "b")
-        until(lambda: q._shell._line.waiting)
+        until(lambda: q._session._waiters.waiting)
         delete_all(q)
         putting.outcome()
         assert 1 == q.qsize()
         assert "b" == q.get()
         getting = Call(q.get, True, SOON)
-        until(lambda: q._shell._line.waiting)
+        until(lambda: q._session._waiters.waiting)
         insert(q, "c")
         assert "c" == getting.outcome()
         insert(q, "d")
@@ -158,7 +158,7 @@ def test_other_threads_wait_for_a_commit(path: Path, options: dict[str, Any]) ->
     with SQLiteQueue[str](path, **options) as q:
         q._putter.execute(f"INSERT INTO {q._table_name} (data, timestamp) VALUES (?, 1)", (b"",))
         putting = Call(q.put, "b")
-        until(lambda: q._shell._leader)
+        until(lambda: q._session._leader)
         assert q._putter.in_transaction
         q._putter.rollback()
         assert 1 == putting.outcome()

@@ -282,7 +282,7 @@ class MysqlAckStore(_MysqlStore, AckStore):
             return False
         if monotonic() - self._committed < self.interval:
             return True
-        table, mine = self._table, (self._session,)
+        table, mine = self._table, (self._session_name,)
         holds = bool(line.rows(table.held_by, mine, table.name))
         if holds:
             line.rows(SIGN, mine, table.name)
@@ -364,7 +364,7 @@ class SessionOwner:
 
     @property
     def name(self) -> str | None:
-        return self._store._session  # noqa: SLF001 - its other half
+        return self._store._session_name  # noqa: SLF001 - its other half
 
     def appear(self) -> str | None:
         return self.name  # its lock is held since it was connected

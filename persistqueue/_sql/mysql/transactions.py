@@ -92,7 +92,7 @@ class MysqlTransactions(Transactions):
         self.longest = 0  # bytes of the longest item that the table holds
 
     def _rename_session(self) -> None:
-        self._session = uuid.uuid4().hex
+        self._session_name = uuid.uuid4().hex
         self._number = 0  # of its transactions that wrote something
         # The number of a transaction that may be stored or not.
         self._doubtful: int | None = None
@@ -154,7 +154,7 @@ class MysqlTransactions(Transactions):
     def _take_over(self, connection: Any) -> None:
         """See that no older connection of this session is alive, and none of its work goes on."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT IS_USED_LOCK(%s)", (self._session,))
+            cursor.execute("SELECT IS_USED_LOCK(%s)", (self._session_name,))
             (holder,) = cursor.fetchone()
             if holder is not None:
                 try:
@@ -162,7 +162,7 @@ class MysqlTransactions(Transactions):
                 except ERRORS as error:  # it has just ended by itself
                     if is_lost(error):
                         raise
-            cursor.execute("SELECT GET_LOCK(%s, %s)", (self._session, self._within() * 0.9))
+            cursor.execute("SELECT GET_LOCK(%s, %s)", (self._session_name, self._within() * 0.9))
             (locked,) = cursor.fetchone()
         if locked != 1:
             raise QueueLocked(
@@ -193,9 +193,9 @@ class MysqlTransactions(Transactions):
             try:
                 with connection.cursor() as cursor:
                     if self._number:
-                        cursor.execute(LEAVE, (self._session,))
+                        cursor.execute(LEAVE, (self._session_name,))
                     connection.commit()
-                    cursor.execute("SELECT RELEASE_LOCK(%s)", (self._session,))
+                    cursor.execute("SELECT RELEASE_LOCK(%s)", (self._session_name,))
                 connection.close()
             except ERRORS as error:
                 warn("closing a connection: %s", error)
@@ -241,7 +241,7 @@ class MysqlTransactions(Transactions):
 
     def _send_commit(self, connection: Any) -> None:
         self._asked = monotonic()
-        connection.query(COMMIT % (self._session, self._number, self._number))
+        connection.query(COMMIT % (self._session_name, self._number, self._number))
         while connection._result.has_next:  # noqa: SLF001 - what its cursors look at
             connection.next_result()
         self._committed = self._asked
@@ -305,7 +305,7 @@ class MysqlTransactions(Transactions):
     def _last_stored(self, connection: Any) -> int:
         """Return the number of the last transaction of this session that is stored."""
         with connection.cursor() as cursor:
-            cursor.execute(COMMITTED, (self._session,))
+            cursor.execute(COMMITTED, (self._session_name,))
             row = cursor.fetchone()
         return 0 if row is None else int(row[0])
 

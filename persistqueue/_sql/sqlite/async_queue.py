@@ -10,7 +10,7 @@ from ..._core import call
 from ..._core.arguments import DURABILITIES, MAX_ITEM_BYTES, ON_CORRUPT, T, absolute, one_of, whole
 from ..._core.deadline import checked_timeout
 from ..._core.inflight import AT_ROW_DONE, AT_TAKE
-from ..._core.tasks import TaskShell
+from ..._core.tasks import TaskSession
 from ...serializers import pickle
 from ..async_queue import AsyncSQLBase
 from ..rows import Rows
@@ -19,7 +19,7 @@ from .connection import MEMORY, Database
 from .errors import SqliteRowCodec
 from .names import AsyncSqliteNames
 from .stores import SqliteDeletingStore, SqliteReservingStore, SqliteStore
-from .worker import SqliteHops  # async only
+from .worker import SqliteWorker  # async only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``AsyncSQLiteQueue``'s."""
 
-    _hops: SqliteHops  # async only
+    _worker: SqliteWorker  # async only
     _store: SqliteStore
 
     def __init__(
@@ -76,7 +76,7 @@ class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
             power=durability == "power",
             patience=self.timeout,
         )
-        self._hops = SqliteHops()  # async only
+        self._worker = SqliteWorker()  # async only
         # threads only: database = self._at_its_place(database)
         self._open(database, table)
         # threads only: self._init()
@@ -86,12 +86,14 @@ class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
         self._store = way(database, table, self._rows.codec, skip_corrupt=self._skips)
-        self._shell = TaskShell(self._store, self.maxsize, finish, self.timeout, hops=self._hops)
+        self._session = TaskSession(
+            self._store, self.maxsize, finish, self.timeout, worker=self._worker
+        )
 
     async def _look_at(self, look: Callable[[], R]) -> R:
         if not self.memory_sql:
             return await super()._look_at(look)
-        return await self._shell.run(call.look(look))
+        return await self._session.run(call.look(look))
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the whole database, as it is at one moment, to a new file.
@@ -110,5 +112,5 @@ class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the file system; takes a while."""
-        await self._shell.run(call.count())
-        await self._hops.run(self._store.shrink)
+        await self._session.run(call.count())
+        await self._worker.run(self._store.shrink)

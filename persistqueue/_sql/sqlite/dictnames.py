@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from ..._core.arguments import MAX_ITEM_BYTES
 from ..._core.inflight import AT_TAKE
-from ..._core.threads import ThreadShell
+from ..._core.threads import ThreadSession
 from ...serializers import pickle
 from .names import SqliteNames
 
@@ -66,8 +66,8 @@ class DictNames(SqliteNames):
             makes_directory=True,
         )
         self.memory_sql = self.path == self._MEMORY
-        # The shell of a dict is never asked for a verb of queues.
-        self._shell = ThreadShell(cast("Store", self._store), 0, AT_TAKE, self.timeout)
+        # The session of a dict is never asked for a verb of queues.
+        self._session = ThreadSession(cast("Store", self._store), 0, AT_TAKE, self.timeout)
         self._init()
 
     def qsize(self) -> int:

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import aiosqlite
 
     from .connection import Database
-    from .worker import SqliteHops
+    from .worker import SqliteWorker
 
 
 class AsyncSqliteNames(AsyncSqlQueueNames):
     """Names that objects in an SQLite database have, for asyncio."""
 
-    _hops: SqliteHops
+    _worker: SqliteWorker
 
     @property
     def _conn(self) -> aiosqlite.Connection | None:
-        return self._hops.connection(self._store.connection)
+        return self._worker.connection(self._store.connection)
 
 
 class SqliteNames(SqlQueueNames):
@@ -82,7 +82,7 @@ class SqliteNames(SqlQueueNames):
     @property
     def _getter(self) -> sqlite3.Connection:
         """A second connection, for a program's own statements; in memory, the only one."""
-        self._shell.check_open()
+        self._session.check_open()
         if self._place.memory:
             only: sqlite3.Connection = self._store.connection
             return only

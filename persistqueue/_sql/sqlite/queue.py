@@ -11,7 +11,7 @@ from ..._core import call
 from ..._core.arguments import DURABILITIES, MAX_ITEM_BYTES, ON_CORRUPT, T, absolute, one_of, whole
 from ..._core.deadline import checked_timeout
 from ..._core.inflight import AT_ROW_DONE, AT_TAKE
-from ..._core.threads import ThreadShell
+from ..._core.threads import ThreadSession
 from ...serializers import pickle
 from ..queue import SQLBase
 from ..rows import Rows
@@ -80,12 +80,12 @@ class SQLiteBase(SqliteNames, SQLBase[T]):
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
         way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
         self._store = way(database, table, self._rows.codec, skip_corrupt=self._skips)
-        self._shell = ThreadShell(self._store, self.maxsize, finish, self.timeout)
+        self._session = ThreadSession(self._store, self.maxsize, finish, self.timeout)
 
     def _look_at(self, look: Callable[[], R]) -> R:
         if not self.memory_sql:
             return super()._look_at(look)
-        return self._shell.run(call.look(look))
+        return self._session.run(call.look(look))
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the whole database, as it is at one moment, to a new file.
@@ -104,5 +104,5 @@ class SQLiteBase(SqliteNames, SQLBase[T]):
 
     def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the file system; takes a while."""
-        self._shell.run(call.count())
+        self._session.run(call.count())
         self._store.shrink()

@@ -1,4 +1,4 @@
-"""The thread of an aiosqlite connection, as the asyncio shell uses it.
+"""The thread of an aiosqlite connection, as the asyncio session uses it.
 
 aiosqlite runs one function at a time on a thread of its own, each for a future, and its
 thread dies when it answers a future whose loop is closed.  So it never gets a loop's
@@ -66,7 +66,7 @@ class _Connection(aiosqlite.Connection):
         return await self.ask(partial(fn, *args, **kwargs))
 
 
-class SqliteHops:
+class SqliteWorker:
     """A connection's thread; started with the first hop, again after ``stop``."""
 
     def __init__(self) -> None:

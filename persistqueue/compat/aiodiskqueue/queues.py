@@ -82,7 +82,7 @@ class Queue(Generic[T]):
             maxsize = 0
         key = (_real(path), maxsize, engine_class, durability)
         queue = _open.get(key)
-        if queue is None or queue._shell._closed:  # noqa: SLF001 - one package
+        if queue is None or queue._session._closed:  # noqa: SLF001 - one package
             queue = AsyncQueue(
                 path, maxsize, engine=engine, autosave=True, durability=durability,
                 on_corrupt="skip",
@@ -203,7 +203,7 @@ def _set_aside(path: Path) -> Path:
 
 def _ready(queue: AsyncQueue[Any]) -> int:
     """Return how many items could be taken, without waiting for the store."""
-    return queue._shell.ready  # noqa: SLF001 - one package
+    return queue._session.ready  # noqa: SLF001 - one package
 
 
 def _real(path: Path) -> str:
