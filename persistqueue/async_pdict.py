@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, wait
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -10,18 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES, absolute
 from ._core.inflight import AT_TAKE
-from ._core.log import warn
 from ._core.tasks import TaskSession
-from ._core.waiters import CALL, Op
-from ._core.worker import running_loop
+from ._core.turns import each
 from ._sql.sqlite.dictoptions import NO_DEFAULT, DictFace, missing
 from ._sql.sqlite.dicts import MISSING, stored_key
 from ._sql.sqlite.worker import SqliteWorker
+from .exceptions import Empty
 from .serializers import pickle
 
 if TYPE_CHECKING:
     import os
-    from asyncio import Future
     from collections.abc import AsyncIterator, Callable, Generator
     from types import TracebackType
 
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
     from ._core.call import R
     from ._core.store import Store
-    from ._sql.sqlite.dicts import Stored
 
 __all__ = ["AsyncPDict"]
 
@@ -92,7 +88,6 @@ class AsyncPDict(DictFace):
             max_item_bytes=max_item_bytes,
             makes_directory=False,
         )
-        self._popping: set[Future[None]] = set()
         self._worker = SqliteWorker()
         # The session of a dict is never asked for a verb of queues.
         store = cast("Store", self._store)
@@ -150,42 +145,41 @@ class AsyncPDict(DictFace):
     async def pop(self, key: Any, default: Any = NO_DEFAULT) -> Any:
         """Take ``key`` out and return its value; ``default`` if it is not there.
 
-        A task that is cancelled puts the key back, behind the others, if it is not set again.
+        A call that is cancelled or destroyed puts the key back, behind the others, if it is not
+        set again.
 
         Raises:
             KeyError: it is not there, and there is no default.
         """
-        stored = stored_key(key)
-        found = await self._take_out(
-            partial(self._store.pop, stored), lambda value: (stored, value)
-        )
-        if found is not MISSING:
-            return found
-        if default is NO_DEFAULT:
-            raise missing(key)
-        return default
+        taking = self._taking(partial(self._store.pop, stored_key(key)))
+        try:
+            (record,) = await self._session.run(taking)
+        except Empty:
+            if default is NO_DEFAULT:
+                raise missing(key) from None
+            return default
+        return record.item
 
     # -- many keys ------------------------------------------------------------------
 
     async def popitem(self) -> tuple[Any, Any]:
         """Take out the key that came last; return it with its value.
 
-        A task that is cancelled puts it back, if it is not set again.
+        A call that is cancelled or destroyed puts it back, if it is not set again.
 
         Raises:
             KeyError: the dict is empty.
         """
-        found = await self._take_out(
-            self._store.pop_last, lambda pair: (stored_key(pair[0]), pair[1])
-        )
-        if found is MISSING:
-            raise KeyError("popitem(): the dict is empty")
-        pair: tuple[Any, Any] = found
+        try:
+            (record,) = await self._session.run(self._taking(self._store.pop_last))
+        except Empty:
+            raise KeyError("popitem(): the dict is empty") from None
+        pair: tuple[Any, Any] = record.item
         return pair
 
     async def update(self, other: Any = (), /, **values: Any) -> None:
         """Set keys in one transaction: all of them or none."""
-        rows = self._encoded({**dict(other), **values})
+        rows = await each(self._encoded, {**dict(other), **values}.items())
         if rows:
             await self._write(partial(self._store.put, rows))
 
@@ -254,9 +248,6 @@ class AsyncPDict(DictFace):
 
     async def close(self) -> None:
         """Let go of the database; a second call does nothing, others raise ``QueueClosed``."""
-        loop = running_loop()
-        while own := [over for over in self._popping if over.get_loop() is loop]:
-            await wait(own)  # one that is cancelled may have something to put back
         await self._session.close()
 
     async def aclose(self) -> None:
@@ -289,32 +280,3 @@ class AsyncPDict(DictFace):
 
     async def _write(self, function: Callable[[], R]) -> R:
         return await self._session.run(call.write(partial(self._store.guard, function)))
-
-    async def _take_out(self, function: Callable[[], Any], pair_of: Callable[[Any], Any]) -> Any:
-        """Call what takes a key out; ``pair_of`` says which key and value its result is."""
-        taken: list[Any] = []
-        over = running_loop().create_future()
-        self._popping.add(over)
-
-        def act() -> Any:
-            taken[:] = [function()]  # may be called again, when a batch is undone
-            return taken[0]
-
-        try:
-            return await self._write(act)
-        except CancelledError:  # in flight: the value cannot reach its caller any more
-            if taken and taken[0] is not MISSING:
-                await self._put_back(*pair_of(taken[0]))
-            raise
-        finally:
-            self._popping.discard(over)
-            if not over.get_loop().is_closed():
-                over.set_result(None)
-
-    async def _put_back(self, key: Stored, value: Any) -> None:
-        try:
-            act = partial(self._store.set_default, key, self._codec.encode(value))
-            op = Op(CALL, act=partial(self._store.guard, act))
-            await self._session.call(op, withdraws=False)
-        except Exception:  # noqa: BLE001 - the cancellation must come through
-            warn("%s: %r could not be put back", self._store.table.name, key[0], traceback=True)

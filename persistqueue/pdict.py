@@ -20,6 +20,7 @@ from ._core.arguments import MAX_ITEM_BYTES, absolute
 from ._sql.sqlite.dictnames import DictNames
 from ._sql.sqlite.dictoptions import NO_DEFAULT, DictFace, missing
 from ._sql.sqlite.dicts import MISSING, stored_key
+from .exceptions import Empty
 from .serializers import pickle
 
 if TYPE_CHECKING:
@@ -142,12 +143,13 @@ class PDict(DictNames, DictFace, _Mapping):
         Raises:
             KeyError: it is not there, and there is no default.
         """
-        found = self._write(partial(self._store.pop, stored_key(key)))
-        if found is not MISSING:
-            return found
-        if default is NO_DEFAULT:
-            raise missing(key)
-        return default
+        try:
+            (record,) = self._session.run(self._taking(partial(self._store.pop, stored_key(key))))
+        except Empty:
+            if default is NO_DEFAULT:
+                raise missing(key) from None
+            return default
+        return record.item
 
     # -- many keys ------------------------------------------------------------------
 
@@ -157,17 +159,18 @@ class PDict(DictNames, DictFace, _Mapping):
         Raises:
             KeyError: the dict is empty.
         """
-        found = self._write(self._store.pop_last)
-        if found is MISSING:
-            raise KeyError("popitem(): the dict is empty")
-        pair: tuple[Any, Any] = found
+        try:
+            (record,) = self._session.run(self._taking(self._store.pop_last))
+        except Empty:
+            raise KeyError("popitem(): the dict is empty") from None
+        pair: tuple[Any, Any] = record.item
         return pair
 
     def update(self, other: Any = (), /, **values: Any) -> None:
         """Set keys in one transaction: all of them or none."""
         pairs = dict(other) if not isinstance(other, PDict) else other.copy()
         pairs.update(values)
-        rows = self._encoded(pairs)
+        rows = list(map(self._encoded, pairs.items()))
         if rows:
             self._write(partial(self._store.put, rows))
 

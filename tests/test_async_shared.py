@@ -314,7 +314,9 @@ async def test_a_fork_in_the_middle_of_everything(path: Path) -> None:
             await parked(idle, 1)
             putting = [asyncio.create_task(put(name)) for name in range(3)]
             for fork in range(15):
-                await eventually(lambda f=fork: counts[0] > f * 3 and queue._session._commits.flying)
+                await eventually(
+                    lambda f=fork: counts[0] > f * 3 and queue._session._commits.flying
+                )
 
                 async def work(number: int = fork) -> None:
                     await queue.put(("child", number))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
 import os
 import random
 import sqlite3
@@ -555,6 +557,69 @@ def test_a_cancelled_pop_puts_the_key_back(file: Path) -> None:
             left = await d.copy()
         assert {n: str(n) for n in range(60)} == {**got, **left}
         assert 60 == len(got) + len(left)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", ["coroutine", "loop"])
+def test_a_destroyed_pop_puts_the_key_back(file: Path, end: str) -> None:
+    """A pop or popitem that is destroyed in flight loses no value, whoever uses the dict next."""
+
+    async def closed(d: AsyncPDict, n: int) -> None:
+        pop = d.pop("a") if n % 2 else d.popitem()
+        pop.send(None)
+        for _ in range(n // 2):
+            await asyncio.sleep(0.001)
+        pop.close()
+        await d.contains("a")
+        assert ("a", n) in await d.items()
+
+    async def left(d: AsyncPDict, n: int) -> None:
+        await d.set("a", n)
+        tasks.append(asyncio.create_task(d.pop("a") if n % 2 else d.popitem()))
+        await asyncio.sleep(0)
+
+    async def found(d: AsyncPDict) -> Any:
+        async with d:
+            await d.contains("a")
+            return await d.copy()
+
+    for n in range(12):
+        d, tasks = AsyncPDict(file, "d", durability="process"), []
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)  # that a task is destroyed is the case here
+        if end == "coroutine":
+            loop.run_until_complete(d.set("a", n))
+            loop.run_until_complete(closed(d, n))
+        else:
+            loop.run_until_complete(left(d, n))
+        loop.close()
+        tasks.clear()
+        gc.collect()
+        assert {"a": n} == asyncio.run(found(d))
+
+
+def test_a_long_update_lets_the_loop_turn(file: Path) -> None:
+    """While the values of an update are encoded, other tasks get their turns."""
+    made: list[Any] = []
+
+    class Slow:
+        def dumps(self, value: Any) -> bytes:
+            time.sleep(0.002)
+            made.append(value)
+            return b"%d" % value
+
+        def loads(self, data: bytes) -> Any:
+            return int(data)
+
+    async def main() -> None:
+        async with AsyncPDict(file, "d", serializer=Slow()) as d:
+            update, seen = asyncio.create_task(d.update({n: n for n in range(100)})), [0]
+            while not update.done():
+                await asyncio.sleep(0)
+                seen.append(len(made))
+            assert 100 == await d.size()
+        assert 20 > max(after - before for before, after in itertools.pairwise(seen))
 
     asyncio.run(main())
 

@@ -24,7 +24,7 @@ from waiting import Call, until
 from waiting import Interrupt as StopWork
 
 import persistqueue
-from persistqueue import Broker, Queue, SQLiteAckQueue, SQLiteQueue
+from persistqueue import Broker, PDict, Queue, SQLiteAckQueue, SQLiteQueue
 
 _PACKAGE = str(Path(persistqueue.__file__).parent)
 
@@ -129,6 +129,19 @@ def test_an_interrupted_get_hands_out_nothing(tmp_path: Path, autosave: bool) ->
 
     moments = every_moment(tmp_path, prepare, lambda q: q.get(), check, autosave=autosave)
     assert moments > 40
+
+
+@pytest.mark.parametrize("verb", ["pop", "popitem"])
+def test_an_interrupted_pop_of_a_dict_takes_nothing_out(tmp_path: Path, verb: str) -> None:
+    """After Ctrl-C in pop or popitem the key is there, with its value."""
+    with PDict(str(tmp_path), "d", durability="process") as d:
+        for k in range(1, 2000):
+            d["a"] = k
+            hit, _ = interrupted(k, d.popitem if verb == "popitem" else lambda: d.pop("a"))
+            if not hit:
+                break
+            assert {"a": k} == d.copy()
+    assert k > 40
 
 
 def test_an_interrupted_task_done_can_be_repeated(tmp_path: Path) -> None:

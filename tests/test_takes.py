@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from persistqueue import Queue, SQLiteAckQueue, SQLiteQueue
 from persistqueue._core.inflight import InFlight, InFlightRows
 from persistqueue._core.inflight_acks import InFlightAcks
 from persistqueue._core.store import Record
@@ -159,3 +162,26 @@ def test_one_of_many_equal_items_is_found_at_once(pick: str) -> None:
         getattr(held, pick)(None, owner, into)
     assert [count, count + 1, 1, count + 2] == [record.start for record in into]
     assert 20 > Watched.asked
+
+
+@pytest.mark.parametrize("kind", ["Queue", "SQLiteAckQueue", "SQLiteQueue"])
+def test_finishing_one_of_many_equal_items_takes_as_long_as_one_of_few(
+    tmp_path: Path, kind: str
+) -> None:
+    """Small numbers are one object, however often they are handed out."""
+    costs = []
+    for count in (500, 20_000):
+        path = tmp_path / str(count)
+        with {
+            "Queue": lambda path: Queue[int](path, durability="process"),
+            "SQLiteAckQueue": lambda path: SQLiteAckQueue(path, durability="process"),
+            "SQLiteQueue": lambda path: SQLiteQueue(path, auto_commit=False, durability="process"),
+        }[kind](path) as q:
+            q.put_many([5] * count)
+            assert count == len(q.get_many(count))
+            finish = q.ack if kind == "SQLiteAckQueue" else lambda item: q.task_done(item=item)
+            began = time.thread_time()
+            for _ in range(200):
+                finish(5)
+            costs.append(time.thread_time() - began)
+    assert costs[1] < 4 * costs[0]

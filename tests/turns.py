@@ -26,7 +26,9 @@ async def turns(number: int) -> None:
 def idle(q: AsyncQueue[Any]) -> bool:
     """Return whether nothing is under way."""
     session = q._session
-    return session._commits.flying is None and not session._abandoned and not session._waiters.pending
+    return (
+        session._commits.flying is None and not session._abandoned and not session._waiters.pending
+    )
 
 
 async def outcome_of(task: asyncio.Task[Any]) -> BaseException | None:

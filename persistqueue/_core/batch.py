@@ -343,7 +343,7 @@ class Runner:
     def _flush(self, ops: Sequence[Op]) -> None:
         """Store what is in memory only, also what was given back after ``close``."""
         if records := [record for op in ops for record in op.load or ()]:
-            self._store.untake(records)  # a dict's store has no such verb, and no records
+            self._store.untake(records)
         self._store.flush()
         for op in ops:
             op.result = True

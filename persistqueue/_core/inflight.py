@@ -83,9 +83,10 @@ class InFlight:
         Raises:
             ValueError: no record has this very object.
         """
-        same = self._same(item_of, id(item))
-        own = [record for record in same if record.owner is owner]
-        record = next(iter(own or same), None)
+        record = next(iter(self._same(item_of, id(item))), None)
+        if record is not None and record.owner is not owner:
+            own = self._same(_owner_and_item_of, (owner, id(item)))
+            record = next(iter(own), record)
         if record is None:
             raise ValueError(
                 "task_done(item=...): this object was not handed out by this queue, or is "
@@ -164,6 +165,10 @@ def _owner_of(record: Record) -> Any:
 def item_of(record: Record) -> int:
     """Return what tells one object from another."""
     return id(record.item)
+
+
+def _owner_and_item_of(record: Record) -> Any:
+    return record.owner, id(record.item)
 
 
 class InFlightRows(InFlight):

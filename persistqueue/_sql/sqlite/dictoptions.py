@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..._core import call
 from ..._core.arguments import DURABILITIES, absolute, one_of, whole
-from ..._core.deadline import checked_timeout
+from ..._core.deadline import NOW, checked_timeout
 from ..._core.hooks import Hooked
 from ..statements import DictTable
 from .connection import MEMORY, Database
 from .dicts import DictStore, Stored, stored_key
 from .errors import SqliteRowCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..._core.call import Call
+    from ..._core.store import Record
 
 NO_DEFAULT: Any = object()
 
@@ -67,9 +75,12 @@ class DictFace(Hooked):
     def _table_name(self) -> str:
         return self._store.table.quoted
 
-    def _encoded(self, pairs: dict[Any, Any]) -> list[tuple[Stored, Any]]:
-        encode = self._codec.encode
-        return [(stored_key(key), encode(value)) for key, value in pairs.items()]
+    def _taking(self, function: Callable[[], list[Record]]) -> Call[list[Record]]:
+        """A call that takes a key out: what nobody receives is set again."""
+        return call.take(1, NOW, act=partial(self._store.guard, function))
+
+    def _encoded(self, pair: tuple[Any, Any]) -> tuple[Stored, Any]:
+        return stored_key(pair[0]), self._codec.encode(pair[1])
 
 
 def missing(key: Any) -> KeyError:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..._core.block import Damaged
 from ..._core.origin import refuse_others
+from ..._core.store import Record
 from ...exceptions import QueueCorrupt, SerializationError
 from .errors import bad_row
 from .transactions import SqliteTransactions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ..._core.codec import RowCodec
     from ..statements import DictTable
@@ -143,35 +144,39 @@ class DictStore(SqliteTransactions):
             self.put([(key, data)])
         return found
 
-    def pop(self, key: Stored) -> Any:
-        """Take a key out and return its value, or ``MISSING``."""
-        found = self.get(key)
-        if found is not MISSING:
-            self._take_out(key[0])
-        return found
+    def pop(self, key: Stored) -> list[Record]:
+        """Take a key out; the list has its record, if it is there."""
+        rows = self._rows(self._table.get, key[:1])
+        return self._take_out([(*key, data) for (data,) in rows])
 
     def discard(self, key: Stored) -> bool:
         """Take a key out, whatever its value is; returns whether it was there."""
         return self._execute(self._table.delete, key[:1]).rowcount > 0
 
-    def pop_last(self) -> Any:
-        """Take out the key that came last and return it with its value, or ``MISSING``."""
-        rows = self._rows(self._table.last)
-        if not rows:
-            return MISSING
-        text, was, data = rows[0]
-        value = self._decoded(text, data)
-        self._take_out(text)
-        return shown_key(text, was), value
+    def pop_last(self) -> list[Record]:
+        """Take out the key that came last; the list has a record of the pair, if there is one."""
+        records = self._take_out(self._rows(self._table.last))
+        for record in records:
+            record.item = shown_key(*record.start), record.item
+        return records
 
-    def _take_out(self, text: Any) -> None:
-        if not self._execute(self._table.delete, (text,)).rowcount:
-            raise QueueCorrupt(
-                self._database.path,
-                self._table.name,
-                reason=f"the key {text!r} is not found where it was read: the database is damaged",
-                advice="repair it with the command .recover of the program sqlite3",
-            )
+    def _take_out(self, rows: Iterable[tuple[Any, str | None, Any]]) -> list[Record]:
+        records = []
+        for text, was, data in rows:
+            records.append(Record((text, was), data, self._decoded(text, data)))
+            if not self._execute(self._table.delete, (text,)).rowcount:
+                raise QueueCorrupt(
+                    self._database.path,
+                    self._table.name,
+                    reason=f"the key {text!r} is not found where it was read: the database is "
+                    "damaged",
+                    advice="repair it with the command .recover of the program sqlite3",
+                )
+        return records
+
+    def untake(self, records: Sequence[Record]) -> None:
+        """Set keys again that were taken out for nobody, those that are not set meanwhile."""
+        self.put((record.start, record.end) for record in records if not self.has(record.start))
 
     def clear(self) -> None:
         """Take everything out."""
