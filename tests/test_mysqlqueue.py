@@ -113,6 +113,8 @@ def test_the_arguments_of_persist_queues_readme(plain: Any, where: dict[str, Any
         ({"charset": "nope"}, (), "charset 'nope'"),
         ({"charset": "utf16"}, (), "charset 'utf16'"),
         ({"charset": "swe7"}, (), "charset 'swe7'"),
+        ({"charset": 5}, (), "the charset 5"),
+        ({"connect_options": {"charset": "utf16"}}, (), "charset 'utf16'"),
         (
             {"charset": "latin1", "name": "ж"},
             (),
@@ -132,6 +134,15 @@ def test_wrong_arguments(
     arguments = {name: value for name, value in where.items() if name not in less} | more
     with pytest.raises((TypeError, ValueError, AttributeError), match=words):
         any_kind(**arguments)
+
+
+def test_charsets(any_kind: Any, where: dict[str, Any]) -> None:
+    """None is the driver's own; one that the driver knows, but not the server, is an error, too."""
+    with any_kind(**where, charset=None) as q:
+        q.put("ü")
+        assert "ü" == q.get()
+    with pytest.raises(ValueError, match="use the charset 'utf8mb4'"):
+        any_kind(**where, charset="gb18030")
 
 
 NAMES = ["a.b", "50%", "%s %d %(x)s", "back`quote``", "two words", "ü", "'\"\\", "SELECT", "a" * 58]

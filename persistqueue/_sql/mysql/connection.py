@@ -136,7 +136,7 @@ class Server:
         most: int,
         options: dict[str, Any],
     ) -> None:
-        check_charset(charset, user, database)
+        check_charset(options.get("charset", charset), user, database)
         self.database = database
         self.patience = patience
         self.path = f"mysql://{user}@{host}:{port}/{database}"
@@ -310,6 +310,8 @@ class Server:
             return QueueLocked(
                 f"{where}somebody else has held a lock for too long; nothing was done"
             )
+        if number == ER.UNKNOWN_CHARACTER_SET:
+            return ValueError(f"{where}use the charset 'utf8mb4'; the server says: {says}")
         if number in _FULL:
             return OSError(errno.ENOSPC, f"the server's disk is full: {says}", self.path)
         if number in _TOO_LONG:
@@ -369,9 +371,13 @@ class Line:
             discard(connection)
 
 
-def check_charset(name: str, *texts: str) -> None:
-    """Raise ``ValueError`` unless the driver can write these texts in a charset."""
-    charset = charset_by_name(name)
+def check_charset(name: object, *texts: str) -> None:
+    """Raise ``ValueError`` unless the driver can write these texts in a charset.
+
+    Args:
+        name: of the charset; None for the driver's, which is utf8mb4.
+    """
+    charset = charset_by_name(str(name or "utf8mb4"))
     try:
         for text in ("", *texts):
             text.encode(charset.encoding if charset is not None else "")
