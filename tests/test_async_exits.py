@@ -482,3 +482,36 @@ def test_a_forgotten_queue_costs_no_time_at_exit(path: Path) -> None:
     empty = median(EMPTY)
     for program in (FORGOTTEN, FORGOTTEN_WHILE_WAITING):
         assert median(program) < empty + 0.3
+
+
+AT_EXIT = """
+import asyncio, atexit, sys
+import persistqueue
+
+async def end():
+    opened = getattr(persistqueue, sys.argv[2])(sys.argv[1], *sys.argv[4:])
+    async with opened:
+        if sys.argv[2] == "AsyncPDict":
+            await opened.set("a", 1)
+            assert 1 == await opened.pop("a")
+        else:
+            q = opened.queue("q") if sys.argv[2] == "AsyncBroker" else opened
+            await q.put("a")
+            assert await q.peek() == await q.get() == "a"
+    print("done")
+
+if sys.argv[3] == "again":
+    asyncio.run(end())
+atexit.register(lambda: asyncio.run(end()))
+"""
+
+
+@pytest.mark.parametrize("use", ["again", "first"])
+@pytest.mark.parametrize(
+    "kind",
+    ["AsyncBroker", "AsyncPDict", "AsyncQueue", "AsyncSQLiteAckQueue", "AsyncSQLiteQueue"],
+)
+def test_what_runs_in_atexit_may_use_a_queue(path: Path, kind: str, use: str) -> None:
+    """Every class does in ``atexit`` what it does before, also when it was not used before."""
+    done = start(AT_EXIT, path, kind, use, *(["d"] if kind == "AsyncPDict" else []))
+    assert ("", ["done"] * (2 if use == "again" else 1)) == (done.stderr, done.stdout.split())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -159,15 +159,21 @@ class ReaderThreads:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Executor | None = None
         self._process = 0  # whose threads they are: a fork has none
 
     async def run(self, function: Callable[[], R]) -> R:
         """Have ``function`` called on a thread, and return what it returns."""
-        if self._pool is None or self._process != os.getpid():
-            self._pool = ThreadPoolExecutor(self._most, "persistqueue-read")
-            self._process = os.getpid()
-        return await running_loop().run_in_executor(self._pool, function)
+        try:
+            if self._pool is None or self._process != os.getpid():
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not in atexit
+
+                self._pool = ThreadPoolExecutor(self._most, "persistqueue-read")
+                self._process = os.getpid()
+            reading = running_loop().run_in_executor(self._pool, function)
+        except RuntimeError:  # in atexit there are no pools any more
+            return function()
+        return await reading
 
     def stop(self) -> None:
         """Let the threads end when they are through."""
