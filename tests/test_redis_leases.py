@@ -348,17 +348,19 @@ def test_much_that_is_overdue_comes_in_slices(
 ) -> None:
     """A get does a part of it; nothing is lost, and nothing comes twice."""
     with RedisQueue(str(tmp_path), redis_server.url) as dead:
-        items = [str(number) for number in range(1500)]
+        items = [str(number) for number in range(3000)]
         dead.put_many(items)
         for _ in items:
             dead.get()
         end_leases(client, tmp_path)
-        got: list[str] = []
         with (
             RedisQueue(str(tmp_path), redis_server.url) as a,
             RedisQueue(str(tmp_path), redis_server.url) as b,
         ):
-            while len(got) < 1500:
+            got = a.get_many(2)
+            assert 2 == a.ack_items(got)
+            assert client.zcard(f"{tmp_path}-due")
+            while len(got) < 3000:
                 for q in (a, b):
                     try:
                         got.append(q.get(timeout=9))
