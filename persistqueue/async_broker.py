@@ -19,7 +19,7 @@ from ._core.inflight import UNLESS_HELD
 from ._core.queue_tasks import AsyncOpened
 from ._core.store import Stale
 from ._core.tasks import TaskSession
-from ._core.worker import ReaderThreads
+from ._core.worker import ThreadWorker, in_executor
 from ._sql.sqlite.worker import SqliteWorker
 from .async_brokerqueue import AsyncBrokerQueue, AsyncStream
 from .brokerconfig import BrokerConfig
@@ -110,7 +110,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             on_corrupt=on_corrupt,
         )
         self._worker = SqliteWorker()  # async only
-        self._reading = ReaderThreads(self._pool_size)  # async only
+        self._reading = ThreadWorker(in_executor, self._pool_size)  # async only
         # The session of a broker takes by functions of the store, which name the queue.
         store = cast("Store", self._store)
         self._session = _Session(store, 0, UNLESS_HELD, self.config.timeout, worker=self._worker)
@@ -281,7 +281,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             dump = Dump(file, pattern, self._codec)
             # threads only: return self._look(dump.write, self._readers.apart)
             # async only
-            thread = ReaderThreads(1)
+            thread = ThreadWorker(in_executor)
             try:
                 return await self._look(dump.write, self._readers.apart, thread)
             finally:
@@ -323,7 +323,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         self,
         function: Callable[[Source], R],
         read: Callable[[Callable[[Source], R]], R] | None = None,
-        worker: ReaderThreads | None = None,  # async only
+        worker: ThreadWorker | None = None,  # async only
     ) -> R:
         """Read beside whatever is under way."""
         if self._memory:

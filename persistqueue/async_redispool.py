@@ -216,7 +216,6 @@ class AsyncRedisPool(PoolFace[T]):
 
     def after_fork(self) -> None:
         """Forget the connection: it is the parent process's."""
-        self._worker.forget()  # async only
         # threads only: self._mutex = threading.RLock()
         self._link.forget()
 

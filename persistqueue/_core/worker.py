@@ -8,18 +8,19 @@ caller wants (opening) is *run*, and awaited as any coroutine is.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+from .forks import follow
 from .log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
+R = TypeVar("R")
 _Jobs: TypeAlias = "SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None]"
 
 
@@ -67,31 +68,46 @@ def in_executor(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 
 
 class ThreadWorker(Executor):
-    """A thread for a store of files, or of a server; started with the first hop.
+    """A thread for a store of files, or of a server; or threads that only read.
 
     An executor of its own: handing a job to a ``ThreadPoolExecutor`` costs a lone caller
-    20 to 30 µs more, a third of its hop.  The thread is a daemon, so that a program that
-    forgets to close its queue ends as if it had not; ``join`` waits for it.
+    20 to 30 µs more, a third of its hop, and is refused in a function that runs at exit.  A thread
+    is a daemon, so that a program that forgets to close its queue ends as if it had not; ``join``
+    waits for it.
 
     Args:
         wrap: ``aiofiles.os.wrap``, or ``in_executor``.
+        most: threads at the most; each of the first jobs starts one.
     """
 
-    def __init__(self, wrap: Callable[..., Callable[..., Awaitable[Any]]]) -> None:
+    def __init__(self, wrap: Callable[..., Callable[..., Awaitable[Any]]], most: int = 1) -> None:
         self._wrap = wrap
-        self._jobs: _Jobs | None = None
-        self._thread: threading.Thread | None = None
+        self._most = most
+        self._jobs: _Jobs
+        self._threads: list[threading.Thread]
+        self._before: list[threading.Thread]  # those of before ``stop``
+        self.forget()
+        follow(self)
 
     def start(self, function: Callable[..., Any], *args: Any) -> None:
-        jobs = self._jobs
-        if jobs is None:
-            jobs, before = SimpleQueue(), self._thread
-            thread = threading.Thread(
-                target=_work, args=(jobs, before), name="persistqueue-store", daemon=True
-            )
-            thread.start()  # may raise, and then nothing has changed
-            self._thread, self._jobs = thread, jobs
-        jobs.put((function, args))
+        if len(self._threads) < self._most and not self._start_thread():
+            _do(function, args)
+        else:
+            self._jobs.put((function, args))
+
+    def _start_thread(self) -> bool:
+        """Start one more thread; False at exit, where Python may start none."""
+        thread = threading.Thread(
+            target=_work, args=(self._jobs, self._before), name="persistqueue-store", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            if threading.main_thread().is_alive():
+                raise
+            return False
+        self._threads.append(thread)
+        return True
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Do what ``start`` does, and return a future (this is what ``wrap`` calls)."""
@@ -99,40 +115,46 @@ class ThreadWorker(Executor):
         self.start(_fulfil, future, function, args, kwargs)
         return future
 
-    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await self._wrap(function)(*args, executor=self)
+    async def run(self, function: Callable[..., R], *args: Any) -> R:
+        result: R = await self._wrap(function)(*args, executor=self)
+        return result
 
     def stop(self) -> None:
-        jobs, self._jobs = self._jobs, None
-        if jobs is not None:
-            jobs.put(None)
+        for _ in self._threads:
+            self._jobs.put(None)
+        self._jobs, self._before, self._threads = SimpleQueue(), self._threads, []
 
     def join(self, timeout: float | None) -> None:
-        if self._thread is not None:
-            self._thread.join(timeout)
+        for thread in self._threads or self._before:
+            thread.join(timeout)
 
     def forget(self) -> None:
-        self._jobs = self._thread = None
+        self._jobs, self._before, self._threads = SimpleQueue(), [], []
+
+    after_fork = forget
 
     def __del__(self) -> None:
         self.stop()
 
 
-def _work(jobs: _Jobs, before: threading.Thread | None) -> None:
-    """Do one job after another, behind those of the thread before.
+def _work(jobs: _Jobs, before: list[threading.Thread]) -> None:
+    """Do one job after another, behind those of the threads before.
 
     Between two of them, hold on to nothing: what they belong to may be dropped.
     """
-    if before is not None:
-        before.join()
+    for thread in before:
+        thread.join()
     del before
     while (job := jobs.get()) is not None:
-        function, args = job
-        try:
-            function(*args)
-        except Exception:  # noqa: BLE001 - the next job belongs to another caller
-            warn("work on a queue's thread failed", traceback=True)
-        del job, function, args
+        _do(*job)
+        del job
+
+
+def _do(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    try:
+        function(*args)
+    except Exception:  # noqa: BLE001 - the next job belongs to another caller
+        warn("work on a queue's thread failed", traceback=True)
 
 
 def _fulfil(
@@ -143,40 +165,3 @@ def _fulfil(
             future.set_result(function(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - its caller raises it
             future.set_exception(error)
-
-
-R = TypeVar("R")
-
-
-class ReaderThreads:
-    """A pool of threads, started when they are needed.
-
-    A pool of its own: the loop's may be busy with something else.
-
-    Args:
-        most: threads at the most.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._pool: Executor | None = None
-        self._process = 0  # whose threads they are: a fork has none
-
-    async def run(self, function: Callable[[], R]) -> R:
-        """Have ``function`` called on a thread, and return what it returns."""
-        try:
-            if self._pool is None or self._process != os.getpid():
-                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not in atexit
-
-                self._pool = ThreadPoolExecutor(self._most, "persistqueue-read")
-                self._process = os.getpid()
-            reading = running_loop().run_in_executor(self._pool, function)
-        except RuntimeError:  # in atexit there are no pools any more
-            return function()
-        return await reading
-
-    def stop(self) -> None:
-        """Let the threads end when they are through."""
-        pool, self._pool = self._pool, None
-        if pool is not None and self._process == os.getpid():
-            pool.shutdown(wait=False)

@@ -82,10 +82,17 @@ class SqliteWorker:
         return outer
 
     def start(self, function: Callable[..., Any], *args: Any) -> None:
-        self._running().do(partial(_work, [partial(function, *args)]))
+        connection, job = self._running(), partial(_work, [partial(function, *args)])
+        if connection is not None:
+            connection.do(job)
+        else:
+            job()
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await self._running().ask(partial(function, *args))
+        connection = self._running()
+        if connection is not None:
+            return await connection.ask(partial(function, *args))
+        return function(*args)
 
     def stop(self) -> None:
         connection, self._connection = self._connection, None
@@ -107,7 +114,8 @@ class SqliteWorker:
     def __del__(self) -> None:
         self.stop()
 
-    def _running(self) -> _Connection:
+    def _running(self) -> _Connection | None:
+        """Return the connection, its thread started; None at exit, where Python may start none."""
         before = self._thread
         if before is not None and not before.is_alive():
             self.stop()
@@ -116,7 +124,12 @@ class SqliteWorker:
             # Before 0.22 the connection is a thread, since then it has one.
             thread: Any = getattr(connection, "_thread", connection)
             thread.daemon = True
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                if threading.main_thread().is_alive():
+                    raise
+                return None
             self._thread = thread
             if before is not None:  # its jobs were there first
                 connection.do(before.join)
