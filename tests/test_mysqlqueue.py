@@ -513,6 +513,22 @@ def fail_in_a_block(q: Any, error: type[BaseException] = Interrupt) -> Any:
     return item
 
 
+def test_what_was_deleted_meanwhile_is_given_back_to_nobody(
+    plain: Any, mysql: MysqlServer, where: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another program deleted the row, and then the connection was replaced."""
+    with plain(**where, auto_commit=False) as q:
+        q.put_many("ab")
+        with pytest.raises(ZeroDivisionError), q.process() as item:  # noqa: PT012
+            assert "a" == item
+            mysql.run("DELETE FROM queue_sql WHERE _id = 1", database=where["db_name"])
+            mysql.run(f"KILL {q._store.connection.thread_id()}")
+            assert 1 == q.qsize()
+            1 / 0  # noqa: B018
+        assert "b" == q.get()
+    assert "could not" not in caplog.text
+
+
 def test_a_get_reads_no_more_than_it_hands_out(plain: Any, where: dict[str, Any]) -> None:
     """Nothing that was read ahead could be used by the next call, so nothing is."""
     with plain(**where, auto_commit=False) as q:

@@ -19,7 +19,7 @@ from ..._core.deadline import monotonic
 from ..._core.leases import PATIENCE, SHARE, keep
 from ...exceptions import ItemTooLarge
 from ..acks import AckStore
-from ..finishing import DeletingStore, ReservingStore
+from ..finishing import VOID, DeletingStore, ReservingStore
 from ..statements import ACKED, HELD, READY
 from ..store import SqlStore
 from .connection import DUPLICATE, Line, number_of
@@ -110,7 +110,7 @@ class _MysqlStore(SqlStore, MysqlTransactions):
 
     def untake(self, records: Sequence[Record]) -> None:
         super().untake(records)
-        self._came_back(record.start for record in records)
+        self._came_back(record.start for record in records if record.start is not VOID)
 
     def _came_back(self, ids: Iterable[int]) -> None:
         """Note that rows wait again."""
