@@ -209,6 +209,8 @@ def test_wrong_arguments_say_what_is_wrong(
     ("option", "words"),
     [
         ({"lease": 0}, "lease"),
+        ({"lease": float("nan")}, "lease"),
+        ({"lease": "60"}, "'lease' must be a number of seconds, not str"),
         ({"layout": "own"}, "layout"),
         ({"synced_slaves_enabled": True}, "synced_slaves_count"),
         ({"synced_slaves_count": -1}, "synced_slaves_count"),
@@ -227,7 +229,7 @@ def test_wrong_arguments_say_what_is_wrong(
     ],
 )
 def test_wrong_options_say_what_is_wrong(option: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         RedisQueue("jobs", **option)
 
 

@@ -112,6 +112,20 @@ def test_what_is_held_is_kept(open_kind: Open, client: Any, tmp_path: Path) -> N
         assert b.ack("y")
 
 
+def test_an_endless_lease_does_not_end_those_of_others(
+    open_kind: Open, client: Any, tmp_path: Path
+) -> None:
+    """One thread renews for the whole process, and waits for no turn that never comes."""
+    with open_kind(lease=float("inf")) as ages, open_kind(lease=0.6) as q:
+        q.put_many("ab")
+        assert "a" == ages.get()
+        assert "b" == q.get()
+        (_, first), _ = client.zrange(f"{tmp_path}-due", 0, -1, withscores=True)
+        until(lambda: client.zrange(f"{tmp_path}-due", 0, 0, withscores=True)[0][1] > first + 0.7)
+        assert q.ack("b")
+        assert ages.ack("a")
+
+
 def test_nothing_is_renewed_where_nothing_is_held(redis_server: Server, tmp_path: Path) -> None:
     """Nor is there a connection for it; what is finished at once makes none."""
     url = f"{redis_server.url}?client_name={tmp_path.name}"

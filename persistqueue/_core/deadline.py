@@ -59,8 +59,11 @@ class Deadline:
         return max(self.at - monotonic(), 0.0)
 
 
-def checked_timeout(timeout: float) -> float:
+def checked_timeout(timeout: float, name: str = "timeout") -> float:
     """Return a timeout in seconds; one that is longer than a lifetime is cut.
+
+    Args:
+        name: of the argument, for messages.
 
     Raises:
         ValueError: it is negative.
@@ -71,8 +74,8 @@ def checked_timeout(timeout: float) -> float:
             return float(min(timeout, _AGES))
     except TypeError:
         kind = type(timeout).__name__
-        raise TypeError(f"'timeout' must be a number of seconds, not {kind}") from None
-    raise ValueError("'timeout' must be a non-negative number")
+        raise TypeError(f"'{name}' must be a number of seconds, not {kind}") from None
+    raise ValueError(f"'{name}' must be a non-negative number")
 
 
 FOREVER = Deadline()

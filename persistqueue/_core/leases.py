@@ -20,6 +20,7 @@ from .log import warn
 
 SHARE = 6  # turns in a lease
 PATIENCE = 2.0  # s to wait for one server, while others wait for their turn
+_LONGEST_SLEEP = 3600.0  # s; the system does not take any number
 _PAUSE = 0.5  # s, or a part of a lease, until a server that failed is tried again
 
 
@@ -104,7 +105,8 @@ class Keeper:
         while True:
             soonest = self._round()
             with contextlib.suppress(Empty):
-                self._stir.get(timeout=None if soonest is None else max(soonest - monotonic(), 0))
+                left = None if soonest is None else max(soonest - monotonic(), 0)
+                self._stir.get(timeout=left and min(left, _LONGEST_SLEEP))
             while not self._stir.empty():
                 self._stir.get()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from .._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
 from .._core.codec import RowCodec
+from .._core.deadline import checked_timeout
 from .._core.inflight import AckMode
 from .._core.inflight_acks import InFlightAcks, Leased
 from .._core.log import warn
@@ -202,9 +203,10 @@ def native_base(name: str) -> str:
 
 def checked_lease(lease: float | None) -> float | None:
     """Return the lease in seconds; None for never."""
-    if lease is not None and not lease > 0:
+    seconds = None if lease is None else checked_timeout(lease, "lease")
+    if seconds == 0:
         raise ValueError("'lease' must be a positive number of seconds, or None")
-    return None if lease is None else float(lease)
+    return seconds
 
 
 def optional(name: str, value: int | None) -> int | None:
