@@ -385,3 +385,53 @@ def test_two_interrupts_of_a_get_in_the_batch_of_another_thread(
         interrupting.outcome()
         got = sorted(other.outcome().event for other in others)
         assert [*got, q.get(timeout=5).event] == ["a", "b", "c"]
+
+
+class Exits:
+    """An item whose own code raises ``SystemExit`` when it is loaded, once ``event`` is set."""
+
+    event = threading.Event()
+
+    def __reduce__(self) -> Any:
+        return _exits, ()
+
+
+def _exits() -> None:
+    Exits.event.wait(20)
+    raise SystemExit
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to a thread")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("family", ["Queue", "SQLiteQueue"])
+def test_an_interrupted_get_in_a_batch_that_never_happens(tmp_path: Path, family: str) -> None:
+    """A call that is gone does not become the leader when another thread's batch is undone."""
+    Slow.events, Exits.event = {"a": threading.Event()}, threading.Event()
+    with (
+        SQLiteQueue(tmp_path, durability="process")
+        if family == "SQLiteQueue"
+        else Queue[Any](tmp_path, durability="process")
+    ) as q:
+        q.put_many([Slow("a"), Exits(), "c"])
+        first = Call(q.get)
+        until(lambda: q._session._leader is not None, "a batch")
+        other = Call(q.get)
+        until(lambda: len(q._session._waiters.pending) == 1, "another get")
+
+        def interrupt() -> None:
+            until(lambda: len(q._session._waiters.pending) == 2, "this thread's get")
+            Slow.events["a"].set()
+            until(lambda: not q._session._waiters.pending, "a batch of two")
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.2)
+            Exits.event.set()
+
+        interrupting = Call(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            q.get()
+        interrupting.outcome()
+        assert "a" == first.outcome().event
+        with suppress(BaseException):
+            other.outcome()
+        assert Call(q.put, "d").outcome() in (None, 4)
+        assert Call(q.qsize).outcome() == 3

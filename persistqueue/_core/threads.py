@@ -306,8 +306,11 @@ class ThreadSession(Session):
                     self._wake(self._leader)
             while op.where == FLYING:
                 self._sleep(op, FOREVER)
-            if picked:
-                with self._mutex:
+            with self._mutex:
+                self._waiters.withdraw(op)  # the batch never happened, and it was to go again
+                if self._leader is op:
+                    self._hand_on()
+                if picked:
                     self._undo_pick(op)
             if op.verb == TAKE and op.error is None and isinstance(op.result, list):
                 with self._mutex:
