@@ -90,6 +90,25 @@ def test_a_handler_that_blocks_its_loop_keeps_what_it_has(
     asyncio.run(main())
 
 
+def test_a_sign_of_life_that_was_refused_is_given_later(
+    opened: Any, mysql: MysqlServer, where: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that only lets read for a while ends no renewing, of this object or of others."""
+    mysql.run("CREATE OR REPLACE USER plain@'%' IDENTIFIED BY 'x'")
+    mysql.run(f"GRANT ALL ON {where['db_name']}.* TO plain@'%'")
+    with opened(**{**where, "user": "plain", "passwd": "x"}) as q:
+        q.put("a")
+        assert "a" == q.get()
+        mysql.run("SET GLOBAL read_only = 1")
+        try:
+            until(lambda: "cannot be renewed: [Errno 30]" in caplog.text, "a warning")
+        finally:
+            mysql.run("SET GLOBAL read_only = 0")
+        mysql.minute_later(where["db_name"])
+        until(lambda: min(ages(mysql, where)) < 30, "a sign of life")
+        assert q.ack("a")
+
+
 def test_a_machine_without_power_keeps_nothing(
     opened: Any, proxy: Proxy, mysql: MysqlServer, where: dict[str, Any]
 ) -> None:

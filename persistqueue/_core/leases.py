@@ -13,7 +13,6 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from ..exceptions import PersistQueueError
 from .deadline import monotonic
 from .forks import follow
 from .log import warn
@@ -58,7 +57,7 @@ class Holder(Protocol):
         """Renew what was held at the last turn; returns whether anything is held now.
 
         Raises:
-            PersistQueueError: it cannot be renewed; the next turn comes soon.
+            Exception: it cannot be renewed; the next turn comes soon.
         """
 
 
@@ -134,7 +133,7 @@ class Keeper:
                 if place not in self._lines:
                     self._lines[place] = holder.line()
                 holds = holder.prolong(self._lines[place])
-        except PersistQueueError as error:
+        except Exception as error:  # noqa: BLE001 - none ends the thread, which is for all objects
             away.add(place)
             if not entry.failed:
                 warn("the leases of what is held cannot be renewed: %s", error)
