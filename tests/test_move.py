@@ -663,6 +663,22 @@ def test_a_killed_move_is_not_given_to_another_target(
     assert not list(tmp_path.glob("persistqueue-*"))
 
 
+@pytest.mark.skipif(NO_FORK, reason="it kills forks of a process")
+def test_a_copy_writes_nothing_beside_its_source(
+    place: Callable[..., Place], killer: Killer
+) -> None:
+    """Which may be in a folder that may only be read: the journal is beside the target."""
+    for kind in "sqlite", "redis":
+        src, dst = place("sqlite", f"src {kind}"), place(kind, f"dst {kind}")
+        src.put(list("abcde"))
+        assert killer.run(4, "copy", src.url, dst.url, "--batch", 3)
+        journal = (src if kind == "redis" else dst).folder.glob("persistqueue-copy-*")
+        assert 1 == len(list(journal))
+        assert (kind == "redis") == any("copy" in name for name in os.listdir(src.folder))
+        assert 0 == command("copy", src.url, dst.url, "--batch", 3)[0]
+        assert list("abcde") == dst.items() == src.items()
+
+
 def test_a_source_that_was_made_anew_keeps_its_items(
     place: Callable[..., Place], killer: Killer
 ) -> None:

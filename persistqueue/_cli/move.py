@@ -59,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--journal", metavar="FILE",
-        help="where it is noted how far it is; by default beside the queue's path, or in the "
-        "current directory if both are on servers",
+        help="where it is noted how far it is; by default beside the path of SRC (of a copy, of "
+        "DST), or of the other, or in the current directory if both are on servers",
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from .ends import Mover
 from .report import Progress, text_of
 
 if TYPE_CHECKING:
-    from .ends import Batch, Place, Source, Target
+    from .ends import Batch, End, Place, Source, Target
 
 _LONGEST_SHOWN = 60  # characters of an item in a message
 _CHECKSUM = 40  # characters in front of a journal's entry
@@ -103,10 +103,12 @@ def journal_of(source: Source, target: Target[Any], *, moves: bool) -> str:
     """Return where the journal is unless the user says so: beside a queue in the file system.
 
     Of a move there is one for a source: its items cannot go to two targets at the same time.
+    Of a copy it is beside the target: the source may be such as may only be read.
     """
-    directory = source.directory or target.directory or os.getcwd()
-    ends = source.key if moves else f"{source.key} {target.key}"
-    name = hashlib.sha256(ends.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    ends: tuple[End, End] = (source, target) if moves else (target, source)
+    directory = ends[0].directory or ends[1].directory or os.getcwd()
+    keys = source.key if moves else f"{source.key} {target.key}"
+    name = hashlib.sha256(keys.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return os.path.join(directory, f"persistqueue-{'move' if moves else 'copy'}-{name}")
 
 
