@@ -312,18 +312,22 @@ class ThreadSession(Session):
                     self._hand_on()
                 if picked:
                     self._undo_pick(op)
-            if op.verb == TAKE and op.error is None and isinstance(op.result, list):
-                with self._mutex:
-                    self._inflight.hold(op.result, op.owner)
-                self.strays.append((op.result, False))
-            elif op.verb == UNTAKE and op.result is None:
-                self.strays.append((op.load, False))
-            self.collect_strays()
+            self._give_up(op)
         except Exception:
             warn("what an interrupted call took could not be given back", traceback=True)
         finally:
             self._disorder = False
             left.append(True)
+
+    def _give_up(self, op: Op) -> None:
+        """Give back what an op took, or had to give back, whose caller is gone."""
+        if op.verb == TAKE and op.error is None and isinstance(op.result, list):
+            with self._mutex:
+                self._inflight.hold(op.result, op.owner)
+            self.strays.append((op.result, False))
+        elif op.verb == UNTAKE and op.result is None:
+            self.strays.append((op.load, False))
+        self.collect_strays()
 
     # -- the rest -------------------------------------------------------------------
 
