@@ -181,7 +181,7 @@ def test_what_is_given_back_is_next(kind: Any, path: Path) -> None:
         with kind(path, name=str(auto_commit), auto_commit=auto_commit) as q:
             q.put_many("abc")
             first = q.peek()
-            with pytest.raises(KeyboardInterrupt), q.process() as item:
+            with pytest.raises(KeyboardInterrupt), q.process() as item:  # noqa: PT012 - the body is the case
                 assert first == item
                 raise KeyboardInterrupt  # no failure of the item, so it is not held back
             assert first == q.get()
