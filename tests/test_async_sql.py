@@ -534,6 +534,31 @@ def test_a_pop_that_is_cancelled_under_a_close_puts_the_key_back(file: Path) -> 
     asyncio.run(main())
 
 
+def test_pops_that_are_cancelled_beside_a_close_are_back_when_it_ends(file: Path) -> None:
+    """What calls took that were cancelled is stored when ``close`` returns."""
+
+    async def main() -> None:
+        for turns in [0, 1, 2, 3, 4, 5] * 8:
+            d = await AsyncPDict.create(file, "d", durability="process")
+            await d.clear()
+            await d.update(dict.fromkeys("abcdefgh", 1))
+            pops = [asyncio.create_task(d.pop(key)) for key in "abcdefgh"]
+            for _ in range(turns // 2):
+                await asyncio.sleep(0)
+            close = asyncio.create_task(d.close())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for pop in pops[1::2]:
+                pop.cancel()
+            await close
+            came = await asyncio.gather(*pops, return_exceptions=True)
+            got = {key for key, value in zip("abcdefgh", came, strict=True) if value == 1}
+            async with AsyncPDict(file, "d") as again:
+                assert set("abcdefgh") - got == set(await again.keys())
+
+    asyncio.run(main())
+
+
 def test_a_cancelled_pop_puts_the_key_back(file: Path) -> None:
     """A pop or popitem that is cancelled in flight loses no value."""
 

@@ -288,6 +288,8 @@ class TaskSession(AbandonedCalls):
         self._closing = asyncio.Event()
         try:
             await self.call(Op(FLUSH), withdraws=False)
+            while self._commits.flying or self._waiters.pending:  # what calls took that are gone
+                await self.call(Op(FLUSH), withdraws=False)
         except (PersistQueueError, OSError):
             if self._store.unsaved():
                 raise
