@@ -114,6 +114,11 @@ class FaultyDisk(NumberedDisk):
         self._error = error
         self._healed = False
 
+    @property
+    def ails(self) -> bool:
+        """Whether calls fail that are still to come."""
+        return self.hit and self.fault.lasts and not self._healed
+
     def heal(self) -> None:
         """Let everything work from now on."""
         self._healed = True

@@ -69,7 +69,7 @@ class Failing:
         self._anew = anew
         self._disk = FaultyDisk(fault, KeyboardInterrupt if interrupt else None)
         self._driver = Driver(family(self._disk), path, Model(autosave), **options)
-        self._driver.short = lambda: self._disk.calls >= fault.at > self._calls
+        self._driver.short = lambda: self._disk.ails or self._disk.calls >= fault.at > self._calls
         self._calls = 0  # when the step began
 
     def run(self, script: list[Step]) -> None:
