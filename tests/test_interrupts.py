@@ -6,6 +6,7 @@ returned; a profile function is called at the same moments and may raise there.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import inspect
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -24,7 +26,15 @@ from waiting import Call, until
 from waiting import Interrupt as StopWork
 
 import persistqueue
-from persistqueue import Broker, PDict, Queue, SQLiteAckQueue, SQLiteQueue
+from persistqueue import (
+    AsyncQueue,
+    AsyncSQLiteQueue,
+    Broker,
+    PDict,
+    Queue,
+    SQLiteAckQueue,
+    SQLiteQueue,
+)
 
 _PACKAGE = str(Path(persistqueue.__file__).parent)
 
@@ -435,3 +445,52 @@ def test_an_interrupted_get_in_a_batch_that_never_happens(tmp_path: Path, family
             other.outcome()
         assert Call(q.put, "d").outcome() in (None, 4)
         assert Call(q.qsize).outcome() == 3
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("family", ["AsyncQueue", "AsyncSQLiteQueue", "autosave"])
+def test_an_interrupt_that_goes_out_of_the_loop(tmp_path: Path, family: str) -> None:
+    """When Ctrl-C has stopped a loop, the next call and ``close`` come to their ends in it."""
+
+    async def work(q: Any, put: list[int], got: list[int]) -> None:
+        async def write(*items: int) -> None:
+            for item in items:
+                await q.put(item)
+                put.append(item)
+
+        async def read() -> None:
+            got.append(await q.get())
+
+        for items in ((1, 2), (3, 4)), ((5,), (6,)):
+            calls = (write(*items[0]), write(*items[1]), read())
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    async def outcome(call: Any) -> None:
+        task = asyncio.ensure_future(call)
+        done, _ = await asyncio.wait([task], timeout=20)
+        assert done, "the call did not return"
+        task.result()
+
+    hit, k = True, 0
+    while hit:
+        k += 1
+        path = tmp_path / (f"q{k}.db" if family == "AsyncSQLiteQueue" else f"q{k}")
+        options = {"autosave": True} if family == "autosave" else {}
+        opens = AsyncSQLiteQueue if family == "AsyncSQLiteQueue" else AsyncQueue
+        q: Any = opens(path, durability="process", **options)
+        put, got = list[int](), list[int]()
+        with contextlib.closing(asyncio.new_event_loop()) as loop:
+            loop.set_exception_handler(lambda *_: None)  # tasks that were interrupted
+            hit, _ = interrupted(k, partial(loop.run_until_complete, work(q, put, got)))
+            for call in q.put(9), q.close():
+                loop.run_until_complete(outcome(call))
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.run_until_complete(asyncio.sleep(0))
+        sync = SQLiteQueue if family == "AsyncSQLiteQueue" else Queue
+        with sync[int](path) as again:
+            left = again.get_many(99)
+        assert len(set(left)) == len(left), k
+        assert {*put, 9} <= {*left, *got}, k
+        assert family == "AsyncQueue" or not {*left} & {*got}, k
+    assert k > 100

@@ -55,6 +55,8 @@ class AbandonedCalls(Session):
 
     async def _leave(self, op: Op, withdraws: bool) -> None:
         """The caller was cancelled: see that nothing is lost and that it holds no other call up."""
+        if self._commits.busy:
+            self._commits.mend()
         if withdraws:
             op.waits, op.deadline = False, NOW  # in flight, it is the last try
             self._withdraw(op)

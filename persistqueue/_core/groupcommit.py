@@ -52,6 +52,9 @@ class GroupCommit:
         self.used = False  # whether a batch has ever gone
         self.flying: list[Op] | None = None  # what the thread works on
         self._called = False  # a call of _hop is on its way
+        self._reminded = False  # another call of _land is on its way
+        self._begun: list[Op] | None = None  # the batch that the thread has begun last
+        self.busy = False  # in the middle of something; left so by an interrupt
         self._crowded = False  # the last hop carried several ops
         # Protects loop and landed, where the thread and a new loop may meet.
         self._mutex = threading.Lock()
@@ -64,17 +67,35 @@ class GroupCommit:
         self._land()
         self.hop_soon()
 
+    def mend(self) -> None:
+        """Go on where an interrupt may have come: Ctrl-C goes out of the loop, which goes on."""
+        self._called = self._reminded = self.busy = False
+        self._waiters.mend()
+        if self.landed is not None:
+            self._land(True)
+        elif self.flying is None:
+            self._waiters.again(None)
+        elif self._begun is not self.flying:
+            self._worker.start(self._fly, self.flying)
+        self.hop_soon()
+
     def hop_soon(self) -> None:
         """Have what is pending carried to the store.
 
         A lone caller's op goes at once (a turn of the loop costs 10 µs).  Where the last
         hop carried several, this one waits for those that the same turn of the loop adds.
         """
-        if self.flying is not None or self._called or not self._waiters.pending:
+        if self.flying is not None:
+            if self.landed is not None and not self._reminded and self.loop is not None:
+                self.loop.call_soon(self._land)  # an interrupt may have come in front of it
+                self._reminded = True
+            return
+        if self._called or not self._waiters.pending:
             return
         if self._crowded and self.loop is not None:
+            for _ in "12":  # the loop loses a callback in front of which an interrupt comes
+                self.loop.call_soon(self._hop)
             self._called = True
-            self.loop.call_soon(self._hop)
         else:
             self._hop()
 
@@ -83,17 +104,25 @@ class GroupCommit:
         self._called = False
         if self.flying is not None or self.gone or not self._waiters.pending:
             return
+        self.busy = True
         batch = self.flying = self._waiters.batch()
         self.used, self._crowded = True, len(batch) > 1
         try:
             self._worker.start(self._fly, batch)
-        except RuntimeError as error:  # no thread: the interpreter is about to end
+        except RuntimeError as error:  # no more threads
             self._fail(batch, error)
             self._touch_down(batch)
+        except BaseException:
+            if self.loop is not None:
+                self.loop.call_soon(self.mend)  # an interrupt: they wait for nothing else
+            raise
+        self.busy = False
 
     def _fly(self, batch: list[Op]) -> None:
-        """Run a batch; on the store's thread."""
-        runner = self._runner
+        """Run a batch; on the store's thread.  To start it twice is harmless."""
+        if self._begun is batch:
+            return
+        self._begun, runner = batch, self._runner
         try:
             self._run(batch)
             if not runner.happened:
@@ -146,17 +175,14 @@ class GroupCommit:
         batch = self.landed
         if batch is None or self.gone:
             return
+        self.busy = True
         try:
             self._deliver(again)
-        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, before Python 3.11
-            if self.loop is not None:
-                self.loop.call_soon(self._land, True)
+        except BaseException as error:
+            if self.loop is not None and not (again and isinstance(error, Exception)):
+                self.loop.call_soon(self._land, True)  # an interrupt: they wait for nothing else
             raise
-        except BaseException:
-            self._go_on()
-            raise
-        self._go_on()
-
-    def _go_on(self) -> None:
         self.landed = self.flying = None
+        self._reminded = False
         self.hop_soon()
+        self.busy = False

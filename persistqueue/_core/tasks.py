@@ -165,12 +165,17 @@ class TaskSession(AbandonedCalls):
 
     def _enter(self, op: Op) -> None:
         """Let an op into the line, and see that the line moves."""
+        commits = self._commits
+        if commits.busy:
+            commits.mend()
         if self._abandoned:
             self._tidy()
+        commits.busy = True
         self._waiters.enter(op)
         if op.where == PARKED:
             watch(self)
-        self._commits.hop_soon()
+        commits.hop_soon()
+        commits.busy = False
 
     def _wake(self, op: Op) -> None:
         gate = op.gate
@@ -280,6 +285,7 @@ class TaskSession(AbandonedCalls):
                 await self._closing.wait()
             return
         self._bind()
+        self._commits.mend()
         self._tidy()
         self._stop()
         if not self._used:

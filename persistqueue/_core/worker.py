@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -18,6 +19,7 @@ from .log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
 
 R = TypeVar("R")
@@ -84,13 +86,13 @@ class ThreadWorker(Executor):
         self._wrap = wrap
         self._most = most
         self._jobs: _Jobs
-        self._threads: list[threading.Thread]
-        self._before: list[threading.Thread]  # those of before ``stop``
+        self._thread: threading.Thread | None  # the one that was started last
+        self._started: int  # how many there are for these jobs
         self.forget()
         follow(self)
 
     def start(self, function: Callable[..., Any], *args: Any) -> None:
-        if len(self._threads) < self._most and not self._start_thread():
+        if self._started < self._most and not self._start_thread():
             _do(function, args)
         else:
             self._jobs.put((function, args))
@@ -98,7 +100,7 @@ class ThreadWorker(Executor):
     def _start_thread(self) -> bool:
         """Start one more thread; False at exit, where Python may start none."""
         thread = threading.Thread(
-            target=_work, args=(self._jobs, self._before), name="persistqueue-store", daemon=True
+            target=_work, args=(self._jobs, self._turn), name="persistqueue-store", daemon=True
         )
         try:
             thread.start()
@@ -106,7 +108,8 @@ class ThreadWorker(Executor):
             if threading.main_thread().is_alive():
                 raise
             return False
-        self._threads.append(thread)
+        self._thread = thread
+        self._started += 1
         return True
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -120,16 +123,18 @@ class ThreadWorker(Executor):
         return result
 
     def stop(self) -> None:
-        for _ in self._threads:
-            self._jobs.put(None)
-        self._jobs, self._before, self._threads = SimpleQueue(), self._threads, []
+        self._jobs.put(None)
+        self._jobs, self._started = SimpleQueue(), 0
 
     def join(self, timeout: float | None) -> None:
-        for thread in self._threads or self._before:
-            thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     def forget(self) -> None:
-        self._jobs, self._before, self._threads = SimpleQueue(), [], []
+        self._jobs, self._thread, self._started = SimpleQueue(), None, 0
+        # Held by a thread at work, where there is to be one only.  There may be another one: the
+        # one of before ``stop``, or one whose start was interrupted (Ctrl-C) when it had begun.
+        self._turn = threading.Lock() if self._most == 1 else nullcontext()
 
     after_fork = forget
 
@@ -137,17 +142,16 @@ class ThreadWorker(Executor):
         self.stop()
 
 
-def _work(jobs: _Jobs, before: list[threading.Thread]) -> None:
-    """Do one job after another, behind those of the threads before.
+def _work(jobs: _Jobs, turn: AbstractContextManager[Any]) -> None:
+    """Do one job after another.
 
     Between two of them, hold on to nothing: what they belong to may be dropped.
     """
-    for thread in before:
-        thread.join()
-    del before
-    while (job := jobs.get()) is not None:
-        _do(*job)
-        del job
+    with turn:
+        while (job := jobs.get()) is not None:
+            _do(*job)
+            del job
+    jobs.put(None)  # for the next thread with these jobs
 
 
 def _do(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
