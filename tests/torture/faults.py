@@ -60,7 +60,7 @@ def counted(function: str, case: str, place: Path, **arguments: Any) -> Counter[
         env={
             **os.environ,
             "LD_PRELOAD": str(library),
-            "PYTHONPATH": os.pathsep.join(map(str, [home, _HERE.parent, _HERE])),
+            "PYTHONPATH": os.pathsep.join(map(str, [home, _HERE.parent / "support", _HERE])),
         },
         stdout=subprocess.PIPE,
         check=False,

@@ -483,7 +483,7 @@ def killed_consumer(name: str, url: str, lease: float = 60) -> None:
     """Let a process take six items in three batches, finish one, and die of SIGKILL."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED, name, url, str(lease)], timeout=60, check=False,
-        cwd=Path(__file__).parents[1], capture_output=True, text=True,
+        cwd=Path(__file__).parents[2], capture_output=True, text=True,
     )  # fmt: skip
     assert -9 == done.returncode, done.stderr
     assert "['a', 'b'] c ['d', 'e', 'f']\n" == done.stdout

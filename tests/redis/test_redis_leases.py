@@ -203,7 +203,7 @@ def test_a_process_that_was_stopped_has_lost_its_items(
         holder = subprocess.Popen(
             [sys.executable, "-c", STOPPED, str(tmp_path), redis_server.url],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, cwd=Path(__file__).parents[1],
+            text=True, cwd=Path(__file__).parents[2],
         )  # fmt: skip
         assert holder.stdin is not None
         assert holder.stdout is not None

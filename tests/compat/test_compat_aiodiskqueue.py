@@ -30,7 +30,7 @@ from persistqueue import FormatError, PersistQueueError, QueueLocked, Serializat
 from persistqueue.compat.aiodiskqueue import Queue, QueueEmpty, QueueException, QueueFull, engines
 from persistqueue.engines import DbmEngine
 
-THEIRS = Path(__file__).with_name("peers") / "aiodiskqueue-0.1.1"
+THEIRS = Path(__file__).parents[1] / "peers" / "aiodiskqueue-0.1.1"
 #: What stands in their files, the two that were got in front.
 ITEMS = ["first", None, {"n": [1, 2]}, b"bytes", ("a", 1.5), "ü" * 300, ["list"]]
 ENGINES = {
@@ -203,7 +203,7 @@ def test_the_readme_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=60,

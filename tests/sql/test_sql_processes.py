@@ -22,7 +22,7 @@ from persistqueue import PriorityQueue, SQLiteAckQueue, SQLiteQueue
 from persistqueue._sql.sqlite.openfiles import OpenFiles
 
 KINDS = [*SQL_KINDS, *(f"Async{kind}" for kind in SQL_KINDS)]
-_HOME = str(Path(__file__).parents[1])
+_HOME = str(Path(__file__).parents[2])
 
 _CONSUME = """
 import sys

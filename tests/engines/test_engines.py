@@ -17,7 +17,7 @@ from aioqueue_engine import ListFile
 from persistqueue import QueueCorrupt, engines
 from persistqueue.testing import EngineContract
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "examples"))
 from journal_engine import JournalEngine
 
 

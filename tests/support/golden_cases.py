@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[1] / "golden"
 SERIALIZERS = ("pickle", "msgpack", "cbor2", "json")
 
 #: No two equal strings in one item, and nothing that a library may encode in two ways.

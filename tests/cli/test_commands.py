@@ -29,7 +29,7 @@ from persistqueue._files.salvage import repair
 from persistqueue.engines import SQLiteEngine
 from persistqueue.serializers import signed
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KEY = b"k" * 32
 NAMES = ("cbor2", "json", "msgpack", "pickle")
 

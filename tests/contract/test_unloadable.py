@@ -225,7 +225,7 @@ def test_a_foreign_load_that_fails_takes_nobody_with_it(path: Path) -> None:
 
     with Queue(path, serializer=Own, chunksize=3) as q:
         q.put_many(["bad", "one", "two", "bad"])
-        with pytest.raises(SerializationError, match="only the load of type could tell"):
+        with pytest.raises(SerializationError, match="only the load of Own could tell"):
             q.set_aside()
         assert 4 == q.qsize()
 

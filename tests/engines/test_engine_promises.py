@@ -15,7 +15,7 @@ import pytest
 from persistqueue import PersistQueueError, Queue, engines
 from persistqueue.engines import StorageEngine
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "engines.rst"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "engines.rst"
 FILES = ["SQLiteEngine", "DbmEngine", "PickledListEngine"]
 ALL = ["ChunkFileEngine", *FILES, "MemoryEngine"]
 each = pytest.mark.parametrize("name", ALL)

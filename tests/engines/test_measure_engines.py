@@ -20,7 +20,7 @@ import pytest
 import persistqueue
 from persistqueue import engines
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 from benchmark import (  # noqa: E402 - not installed
     engine_loads,

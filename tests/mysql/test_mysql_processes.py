@@ -22,7 +22,7 @@ from waiting import Call, until
 
 from persistqueue import AsyncMySQLAckQueue, AsyncMySQLQueue, Empty, MySQLAckQueue, MySQLQueue
 
-_HOME = str(Path(__file__).parents[1])
+_HOME = str(Path(__file__).parents[2])
 
 # Each prints what it got; "end" ends one consumer.
 _SYNC = """

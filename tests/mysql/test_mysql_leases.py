@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ KINDS: dict[str, Callable[..., Any]] = {
 }
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 SOON = 0.1  # s between two signs of life; 10 s else
+
+SLOW = re.compile("timed out|Lost connection")  # a busy machine
 
 
 @pytest.fixture(params=KINDS)
@@ -180,7 +183,7 @@ def test_there_is_a_connection_for_signs_of_life_while_anything_is_held(
         assert "b" == q.get()
         until(lambda: len(connections(mysql, where)) == 2)
     until(lambda: not connections(mysql, where))
-    assert not [said for said in caplog.messages if "timed out" not in said]  # a busy machine
+    assert not [said for said in caplog.messages if not SLOW.search(said)]
 
 
 @needs_fork

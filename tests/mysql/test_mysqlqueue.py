@@ -415,7 +415,7 @@ def test_damage(any_kind: Any, mysql: MysqlServer, where: dict[str, Any]) -> Non
 
 def test_what_the_documentation_shows(where: dict[str, Any], capsys: Any) -> None:
     """The examples of docs/mysql.rst work; only where the server is, is another."""
-    page = Path(__file__).parents[1] / "docs" / "mysql.rst"
+    page = Path(__file__).parents[2] / "docs" / "mysql.rst"
     sync, coroutine = (
         block.code.replace('host="db", user="worker", passwd="...", db_name="work"', "**where")
         for block in blocks_of(page)

@@ -198,7 +198,7 @@ print([*stream, broker.stats()[1:3]])
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "app.db")],
         capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert (0, "[1, 2, (0, 0)]\n") == (done.returncode, done.stdout), done.stderr
 
@@ -236,7 +236,7 @@ print([*stream, broker.stats()[1:3]])
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "app.db")],
         capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert (0, "[3, 'child', (0, 0)]\n") == (done.returncode, done.stdout), done.stderr
 
