@@ -140,7 +140,7 @@ def _brokers() -> Iterator[Kind]:
 
 def _mysql(stack: ExitStack) -> Iterator[Kind]:
     """Start a server; it ends with the process, or with the stack."""
-    sys.path.append(os.path.join(ROOT, "tests"))
+    sys.path.append(os.path.join(ROOT, "tests", "support"))
     from mysql_server import new_server  # noqa: PLC0415 - only when it is there
 
     flushing = {"innodb-flush-method": "fsync", "innodb-flush-log-at-trx-commit": 1}

@@ -18,7 +18,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # a checkout
-sys.path.insert(0, os.path.join(sys.path[0], "tests"))
+sys.path.insert(0, os.path.join(sys.path[0], "tests", "support"))
 
 from mysql_server import new_server
 

