@@ -165,7 +165,7 @@ class AsyncRedisPool(PoolFace[T]):
         hop = self._worker.submit(self._run, function, *arguments)
         try:
             return await asyncio.wrap_future(hop)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # GeneratorExit: it is destroyed
             if undo is not None:
                 self._worker.start(self._undo, undo, hop)
             raise

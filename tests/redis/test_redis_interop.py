@@ -259,7 +259,7 @@ async def test_bytes_are_acked_as_they_came(
 @pytest.mark.parametrize("kind", ["Queue", "UniqueQueue", "Pool"])
 @in_loop
 async def test_a_cancelled_get_gives_back(kind: str, redis_server: Server, tmp_path: Path) -> None:
-    """At whatever moment it is cancelled."""
+    """At whatever moment it is cancelled, or destroyed."""
     import asyncio
 
     client = redis.asyncio.Redis.from_url(redis_server.url, decode_responses=True)
@@ -276,6 +276,16 @@ async def test_a_cancelled_get_gives_back(kind: str, redis_server: Server, tmp_p
         count: Callable[[], Awaitable[int]] = (
             queue.get_count_to_process if kind == "Pool" else queue.get_count
         )
+        assert 3 == await count()
+    for seconds in (0, 0.001, 0.05):
+        get = queue.get_items(2)
+        get.send(None)
+        await asyncio.sleep(seconds)
+        get.close()  # so it is when its loop ends
+        for _ in range(500):
+            if await count() == 3:
+                break
+            await asyncio.sleep(0.01)
         assert 3 == await count()
     assert ["a", "b", "c"] == sorted(await queue.get_items(9))
     await client.aclose()

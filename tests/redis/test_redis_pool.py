@@ -178,6 +178,19 @@ async def test_a_cancelled_get_gives_back(redis_server: Server, tmp_path: Path) 
             assert 2 == await pool.get_count_to_process()
 
 
+@in_loop
+async def test_a_destroyed_get_gives_back(redis_server: Server, tmp_path: Path) -> None:
+    """Where its coroutine is destroyed in the middle, what it got is due."""
+    async with AsyncRedisPool(str(tmp_path), redis_server.url) as pool:
+        await pool.add_items(["a", "b"])
+        for seconds in (0, 0.001, 0.05):
+            get = pool.get_items(2)
+            get.send(None)
+            await asyncio.sleep(seconds)
+            get.close()
+            assert 2 == await pool.get_count_to_process()
+
+
 def test_a_fork_has_a_connection_of_its_own(redis_server: Server, tmp_path: Path) -> None:
     """Parent and child use the same object, and neither reads the other's answers."""
     with RedisPool(str(tmp_path), redis_server.url) as pool:

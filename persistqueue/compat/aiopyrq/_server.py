@@ -109,18 +109,39 @@ class Server:
 async def taken(
     take: Coroutine[Any, Any, list[Any]], give_back: Callable[[list[Any]], Awaitable[None]]
 ) -> list[Any]:
-    """Return what ``take`` returns; if cancelled, see it through and give it back."""
+    """Return what ``take`` returns; if cancelled or destroyed, see it through and give it back."""
     task = asyncio.ensure_future(take)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is None and task.result():
-            with contextlib.suppress(PersistQueueError):  # it is given back all the same
-                await give_back(task.result())
+        await _see_through(task, give_back)
         raise
+    except GeneratorExit:  # nothing can be awaited here
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            task.get_loop().call_soon_threadsafe(_see_through_soon, task, give_back)
+        raise
+
+
+async def _see_through(
+    task: asyncio.Task[list[Any]], give_back: Callable[[list[Any]], Awaitable[None]]
+) -> None:
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    if not task.cancelled() and task.exception() is None and task.result():
+        with contextlib.suppress(PersistQueueError):  # it is given back all the same
+            await give_back(task.result())
+
+
+_seen_through: set[asyncio.Task[None]] = set()  # a loop has weak references only
+
+
+def _see_through_soon(
+    task: asyncio.Task[list[Any]], give_back: Callable[[list[Any]], Awaitable[None]]
+) -> None:
+    job = asyncio.ensure_future(_see_through(task, give_back))
+    _seen_through.add(job)
+    job.add_done_callback(_seen_through.discard)
 
 
 def value_of(item: Any) -> Any:
