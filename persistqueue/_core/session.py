@@ -145,9 +145,10 @@ class Session:
 
         A server may have been asked to say when something comes; then it is not for nobody.
         """
-        if isinstance(self._store.probe(), int):
-            self._store.changed(False)
-        return isinstance(self._store.probe(), int)
+        store = self._store
+        if store.owes or isinstance(store.probe(), int):
+            store.changed(False)
+        return store.owes or isinstance(store.probe(), int)
 
     def after_fork(self) -> None:
         """In a child process: new locks, new descriptors, nobody waiting and nothing taken."""

@@ -99,6 +99,11 @@ class Skips:
     skip: Collection[Any] = ()
     barren = False
 
+    @property
+    def owes(self) -> bool:
+        """Whether other objects wait for an item that this one was shown; see ``Store``."""
+        return False
+
     def _unskipped(self, rows: Sequence[Any], most: int, queue: str | None = None) -> Sequence[Any]:
         """Return up to ``most`` rows, of so many more as are skipped, that may be handed out.
 
@@ -124,6 +129,10 @@ class Store(Protocol):
     errors: Errors
     skip: Collection[Any]
     barren: bool
+
+    @property
+    def owes(self) -> bool:
+        """Whether ``changed(False)`` has to be called even if no call waits any more."""
 
     @property
     def failed(self) -> str:

@@ -400,6 +400,10 @@ class RedisStore(Skips):
             return True
         return False
 
+    @property
+    def owes(self) -> bool:
+        return self._tripwire.rings > self._tripwire.seen
+
     def probe(self) -> int | None:
         return None if self._restless else self._tripwire.fileno()
 
