@@ -146,6 +146,8 @@ class Session:
         A server may have been asked to say when something comes; then it is not for nobody.
         """
         store = self._store
+        if store.owes and (self._waiters.pending or self._waiters.going):
+            return True  # the call that was shown the item is on its way to it
         if store.owes or isinstance(store.probe(), int):
             store.changed(False)
         return store.owes or isinstance(store.probe(), int)
