@@ -16,11 +16,11 @@ from ._core.worker import ThreadWorker, in_executor
 from ._sql.ackcalls import AckCalls
 from ._sql.async_ackqueue import AsyncAckBase
 from ._sql.async_queue import AsyncSQLBase
-
-# threads only: from ._sql.mysql.names import MySQLConn
-from ._sql.mysql.connection import Server, check_charset
 from ._sql.mysql.names import AsyncMysqlQueueNames
 from ._sql.mysql.options import POOL_NAP, either, needed
+
+# threads only: from ._sql.mysql.names import MySQLConn
+from ._sql.mysql.server import Server, check_charset
 from ._sql.mysql.statements import MysqlTable
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
 from ._sql.rows import Rows

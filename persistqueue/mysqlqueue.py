@@ -15,9 +15,9 @@ from ._core.inflight_acks import AT_ACK
 from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
-from ._sql.mysql.connection import Server, check_charset
 from ._sql.mysql.names import MySQLConn, MysqlQueueNames
 from ._sql.mysql.options import POOL_NAP, either, needed
+from ._sql.mysql.server import Server, check_charset
 from ._sql.mysql.statements import MysqlTable
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
 from ._sql.queue import SQLBase

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ._sql.sqlite.connection import Database
+    from ._sql.sqlite.database import Database
     from ._sql.sqlite.options import SharedOptions as SqliteOptions
     from ._sql.statements import Table
 

@@ -13,7 +13,7 @@ from .._core import call
 from .._core.arguments import ON_CORRUPT, T, absolute, one_of, uncopied, whole
 from .._core.block import Damaged
 from .._sql.schema import folded
-from .._sql.sqlite.connection import MEMORY
+from .._sql.sqlite.database import MEMORY
 from .._sql.sqlite.errors import SqliteRowCodec
 from ..brokerconfig import BrokerConfig
 from ..exceptions import ItemTooLarge, SerializationError

@@ -10,7 +10,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from .._sql.schema import folded
-from .._sql.sqlite.transactions import SqliteTransactions
+from .._sql.sqlite.connection import SqliteTransactions
 from .._sql.statements import FIFO
 from ..exceptions import FormatError, NoSuchQueue, PersistQueueError
 from . import statements as sql
@@ -20,7 +20,7 @@ from .waiters import Ready
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._sql.sqlite.connection import Database
+    from .._sql.sqlite.database import Database
 
 _HIGHEST = 2**62  # id that a row may have, so that there are some above it
 _MOST_ABSENT = 10_000  # names that are remembered as not there

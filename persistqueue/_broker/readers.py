@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from .._core.forks import follow
 from .._core.store import Stale
-from .._sql.sqlite.connection import Database
+from .._sql.sqlite.database import Database
 from .._sql.sqlite.errors import TRANSLATED, SQLiteClosed, SQLiteFailed
 from .._sql.sqlite.forks import gate
 from . import statements as sql

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._core.codec import RowCodec
-    from .._sql.sqlite.connection import Database
+    from .._sql.sqlite.database import Database
     from .statements import BrokerTable
 
 Row = tuple[Any, ...]  # _id, data, timestamp

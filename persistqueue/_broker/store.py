@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .._core.codec import RowCodec
-    from .._sql.sqlite.connection import Database
+    from .._sql.sqlite.database import Database
     from .statements import BrokerTable
 
 _LOOK_AGAIN = 0.5  # s between two looks at who is dead

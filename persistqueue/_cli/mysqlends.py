@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from .._core.origin import SAMPLE
-from .._sql.mysql.connection import ERRORS, Server
 from .._sql.mysql.schema import queues
+from .._sql.mysql.server import ERRORS, Server
 from .._sql.mysql.statements import MysqlTable
 from .._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore
 from .._sql.statements import ACK_FIFO, FIFO

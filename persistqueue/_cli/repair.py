@@ -25,7 +25,7 @@ from .._files import salvage
 from .._files.options import chunk_store
 from .._sql.schema import prepare
 from .._sql.sqlite import look
-from .._sql.sqlite.connection import Database
+from .._sql.sqlite.database import Database
 from .._sql.statements import DictTable, Table
 from ..exceptions import PersistQueueError, SerializationError
 from . import check

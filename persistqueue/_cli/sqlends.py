@@ -17,7 +17,7 @@ from .._core.threads import ThreadSession
 from .._sql import statements as sql
 from .._sql.schema import columns, folded
 from .._sql.sqlite import look
-from .._sql.sqlite.connection import Database
+from .._sql.sqlite.database import Database
 from .._sql.sqlite.errors import SQLITE_ERRORS
 from .._sql.sqlite.stores import SqliteAckStore, SqliteDeletingStore
 from ..serializers import pickle

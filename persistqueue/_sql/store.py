@@ -21,7 +21,7 @@ from .._core.log import warn
 from .._core.origin import SAMPLE, refuse_others
 from .._core.store import Record, Stale
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
-from .transactions import Transactions
+from .connection import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core.disk import Disk
 from .._core.log import warn
-from .._sql.sqlite.connection import journal_of
+from .._sql.sqlite.database import journal_of
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
 from . import inert
 from .base import Recipe, StorageEngine, beside

@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .._sql.sqlite.connection import Database
+from .._sql.sqlite.database import Database
 from .._sql.sqlite.errors import SQLITE_ERRORS, TRANSLATED
 
 if TYPE_CHECKING:

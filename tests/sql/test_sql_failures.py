@@ -374,7 +374,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 def no_log(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
     monkeypatch.setattr(
-        "persistqueue._sql.sqlite.connection.sqlite3.connect",
+        "persistqueue._sql.sqlite.database.sqlite3.connect",
         lambda *args, **options: connect(*args, **{"factory": NoLog, **options}),
     )
 

@@ -1,417 +1,456 @@
-"""Opens connections to MySQL and MariaDB, and turns the driver's errors into ours: nowhere else."""
+"""Transactions on MySQL and MariaDB.
+
+Nobody else is kept out: a transaction locks the rows it hands out (``mysqltable``), and
+others pass them by.  What the server undid in favour of somebody else, and what was under
+way when a connection was lost, is begun again: it is certain that nothing of it is stored.
+
+A commit whose answer was lost
+    may be stored or not, and neither guess would do: an item could be lost, or come twice.
+    So each transaction writes its number beside the name of this *session*, in the same
+    trip to the server as its commit.  Every connection of a session holds a named lock of
+    that name.  A new connection that has got the lock knows that the old one is gone and
+    its transaction over, and the number tells how it ended.
+
+    When the server cannot be reached for that, the caller is told that it is not known;
+    whoever uses the queue next finds out, and gives back what nobody got to see.
+
+A server that is silent
+    is lost as well: no answer within the patience with it.  ``_until`` is when that is over
+    for the call that is under way; connecting anew has what is left, and a moment at least.
+
+A server that only lets read
+    was a master until a moment ago, and its address may lead to another one by now.  So that
+    is an error on a connection that is new, and a reason to connect anew on any other.
+"""
 
 from __future__ import annotations
 
-import errno
-import re
-import socket
-import threading
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
 
-from ...exceptions import (
-    FormatError,
-    ItemTooLarge,
-    PersistQueueError,
-    QueueCorrupt,
-    QueueLocked,
-    QueueUnreachable,
+from ..._core.deadline import monotonic
+from ..._core.log import warn
+from ..._core.store import Stale, Undone
+from ...exceptions import QueueLocked, QueueUnreachable
+from ..connection import Transactions
+from .schema import LONGEST, prepare
+from .server import (
+    ERRORS,
+    LEAST_SILENCE,
+    READ_ONLY,
+    discard,
+    is_conflict,
+    is_lost,
+    length_in_text,
+    number_of,
 )
-
-try:
-    import pymysql
-    from dbutils.pooled_db import PooledDB, TooManyConnectionsError
-    from pymysql.charset import charset_by_name
-    from pymysql.connections import Connection as DriversConnection
-    from pymysql.constants import CLIENT, CR, ER
-except ModuleNotFoundError:
-    raise ImportError(
-        "the MySQL classes need the packages PyMySQL and DBUtils: "
-        'pip install "persist-queue[extra]"'
-    ) from None
+from .statements import COMMIT, COMMITTED, LEAVE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-_OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}  # they skip locked rows
-_LONGEST_CONNECT = 10.0  # s
-LEAST_SILENCE = 2.0  # s; a server may say nothing for so long while it waits 1 s for a lock
-_WHOLE_TABLE = 60.0  # s more without a byte from the server, where it reads a whole table
-# s after which the server ends an idle connection: there may be no machine at its other end any
-# more.  A store replaces one that was only idle.
-_LONGEST_IDLE = 300
-# When the system asks whether the server is there.  A firewall drops what is idle for longer.
-_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # s, s, times
-_PIECE = 2**16  # bytes that are sent within one timeout
-_OVERHEAD = 1024  # bytes of a statement beside its items
-# What is stored is stored whole or not at all, and a backslash escapes.
-_MODE = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
+    from ..connection import Cursor
+    from .server import Server
+    from .statements import MysqlTable
 
-_SNAPSHOT = (
-    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-    "START TRANSACTION WITH CONSISTENT SNAPSHOT",
-)
-
-_LOST = {
-    CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR,
-    CR.CR_UNKNOWN_HOST, CR.CR_IPSOCK_ERROR, CR.CR_SOCKET_CREATE_ERROR, CR.CR_MALFORMED_PACKET,
-    ER.SERVER_SHUTDOWN, ER.CON_COUNT_ERROR, ER.NEW_ABORTING_CONNECTION, 1927, 1077, 1184,
-}  # fmt: skip
-_NOT_ALLOWED = {
-    ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR,
-    ER.COLUMNACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR, 1698, 1045,
-}  # fmt: skip
-_FULL = {ER.DISK_FULL, ER.RECORD_FILE_FULL}
-_TOO_LONG = {ER.NET_PACKET_TOO_LARGE, ER.DATA_TOO_LONG}
-_GONE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
-READ_ONLY = {ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
-DUPLICATE: int = ER.DUP_ENTRY
-MISSING: int = ER.NO_SUCH_TABLE
-# What may come of talking to a server.
-ERRORS: tuple[type[Exception], ...] = (pymysql.Error, OSError)
+_LOSSES = 3  # times in a row that a connection may be lost before a call fails
+_LEAST_PATIENCE = 1.0  # s for the server to answer
+_LEAST_CONNECT = 1.0  # s to connect anew when the patience is at its end
+_GOODBYE = 1.5  # s for the server to take note that a queue is closed
+_NAP = 0.05  # s between two tries to reach the server
+_LEAST_GAP, _LONGEST_GAP = 0.005, 0.05  # s between two looks for what others put
+_LOOK_SHARE = 10  # a look takes no more than a tenth of the time
 
 
-class Limits(NamedTuple):
-    """What a server says of itself.
-
-    Attributes:
-        statement: bytes of one statement, for its values.
-        power: whether a commit survives loss of power.
-        step: what lies between two ids in a row.
-    """
-
-    statement: int
-    power: bool
-    step: int
-
-
-class Connection(DriversConnection):  # type: ignore[misc]  # the driver has no types
-    """The driver's connection, whose timeouts can be changed."""
-
-    def expect(self, seconds: float | None) -> None:
-        """Wait so long for each answer from now on; None for as long as it takes."""
-        self._read_timeout = seconds
-
-    def allow(self, seconds: float | None) -> None:
-        """Wait so long while something is sent."""
-        self._write_timeout = seconds
-
-    def keep_alive(self) -> None:
-        """Have the system ask whether the other end is there."""
-        with suppress(OSError):  # a Unix socket
-            for option, value in _KEEPALIVE.items():
-                if hasattr(socket, option):
-                    self._sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-    # The driver's timeout is for all that is sent at a time.
-    def _write_bytes(self, data: Any) -> None:
-        for start in range(0, len(data), _PIECE):
-            super()._write_bytes(data[start : start + _PIECE])
-
-
-class Server:
-    """Where a database is, and how it is reached.
+class MysqlTransactions(Transactions):
+    """A connection to one table, opened by the first transaction.
 
     Args:
-        patience: seconds to wait for locks and for the server.
-        most: connections of the pool.
-        options: further arguments of ``pymysql.connect``.
-
-    Raises:
-        ValueError: the charset is none for this.
+        server: where it is.
+        table: what is used of it; created when it is missing.
     """
 
-    memory = False
+    _table: MysqlTable
 
-    def __init__(
-        self,
-        *,
-        host: str,
-        port: int,
-        user: str,
-        password: str,
-        database: str,
-        charset: str,
-        patience: float,
-        most: int,
-        options: dict[str, Any],
-    ) -> None:
-        check_charset(options.get("charset", charset), user, database)
-        self.database = database
-        self.patience = patience
-        self.path = f"mysql://{user}@{host}:{port}/{database}"
-        self._most = most
-        self._arguments: dict[str, Any] = {
-            "host": host,
-            "port": port,
-            "user": user,
-            "password": password,
-            "database": database,
-            "charset": charset,
-            "autocommit": False,
-            "connect_timeout": min(max(patience, 1.0), _LONGEST_CONNECT),
-            "read_timeout": max(patience, LEAST_SILENCE),
-            "write_timeout": max(patience, LEAST_SILENCE),
-            **options,
-        }
-        #: Seconds to wait for an answer, and for one that takes a look at a whole table.
-        self.silence: float | None = self._arguments["read_timeout"]
-        self.longest_silence = None if self.silence is None else self.silence + _WHOLE_TABLE
-        self._pool: Any = None
-        self._mutex = threading.Lock()  # protects the making of the pool
-        self.limits = Limits(0, False, 1)
+    def __init__(self, server: Server, table: MysqlTable) -> None:
+        super().__init__(server, table)
+        self._database: Server = server
+        self._connection: Any = None
+        self._rename_session()
+        self._writes = False  # whether this transaction has written anything
+        self._committing = False
+        self._proven = False  # this connection has seen a transaction through
+        self._patience = max(server.patience, _LEAST_PATIENCE)
+        self._losses = 0
+        self._until: float | None = None  # when the patience is over; a connection was lost
+        # The last statement, this transaction, the last commit; on the monotonic clock.
+        self._asked = self._began = self._committed = 0.0
+        self._closed = False
+        self._next_look = 0.0
+        self._gap = _LEAST_GAP
+        self.longest = 0  # bytes of the longest item that the table holds
+
+    def _rename_session(self) -> None:
+        self._session_name = uuid.uuid4().hex
+        self._number = 0  # of its transactions that wrote something
+        # The number of a transaction that may be stored or not.
+        self._doubtful: int | None = None
 
     @property
-    def identity(self) -> str:
-        """What is equal for all who may share a connection."""
-        return repr(sorted(self._arguments.items()))
+    def database(self) -> Server:
+        """Where it is."""
+        return self._database
 
-    def connect(self, within: float = _LONGEST_CONNECT) -> Connection:
-        """Open a connection of a store's own.
+    @property
+    def connection(self) -> Any:
+        return self._connection
 
-        Args:
-            within: seconds to wait for the server until it is open, at the most.
+    def _found_stored(self) -> None:
+        """A transaction whose caller was told that its outcome is unknown is stored."""
+
+    # -- opening and closing --------------------------------------------------------
+
+    def open(self) -> bool:
+        if self._connection is not None:
+            return True
+        connection, until = None, self._until
+        try:
+            connection = self._database.connect(self._within())
+            self._take_over(connection)
+            self.longest = prepare(connection, self._table, self._database)
+            self._connection, self._proven, self._closed = connection, False, False
+            self._clear_doubt(connection)
+            self._opened()
+            connection.commit()
+            self._suspended = False
+        except BaseException as error:
+            self._connection = None
+            if connection is not None:
+                discard(connection)
+            # What went through ``_meaning`` has its cause behind it.
+            cause = error.__cause__ if isinstance(error, (Stale, Undone)) else error
+            if not isinstance(cause, ERRORS):
+                raise
+            if is_conflict(cause):
+                return False
+            ours = self._database.translate(cause, self._table.name)
+            if is_lost(cause) and until is not None and monotonic() >= until:
+                self._until = None
+                raise Undone(ours) from cause  # there is no time for another try
+            raise ours from cause
+        return True
+
+    def _within(self) -> float:
+        """Return how many seconds to wait for the server when connecting to it."""
+        if self._until is None:
+            return max(self._patience, LEAST_SILENCE)
+        return max(self._until - monotonic(), _LEAST_CONNECT)
+
+    def abandon(self) -> None:
+        """Nobody tries to connect any more."""
+        self._until = None
+
+    def _take_over(self, connection: Any) -> None:
+        """See that no older connection of this session is alive, and none of its work goes on."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT IS_USED_LOCK(%s)", (self._session_name,))
+            (holder,) = cursor.fetchone()
+            if holder is not None:
+                try:
+                    cursor.execute("KILL %s", (holder,))
+                except ERRORS as error:  # it has just ended by itself
+                    if is_lost(error):
+                        raise
+            cursor.execute("SELECT GET_LOCK(%s, %s)", (self._session_name, self._within() * 0.9))
+            (locked,) = cursor.fetchone()
+        if locked != 1:
+            raise QueueLocked(
+                f"{self._database.path}: a connection that was lost is still at work on the "
+                "server; nothing was done"
+            )
+
+    def _clear_doubt(self, connection: Any) -> None:
+        """Find out what became of a commit whose caller had to be told that nobody knows."""
+        if self._doubtful is None:
+            return
+        number = self._last_stored(connection)
+        if number < self._doubtful:
+            self._undone()
+        elif number == self._doubtful:
+            self._number = number + 1  # what follows may be lost in its turn
+            self._found_stored()
+            self._send_commit(connection)
+        warn("%s: a commit whose answer was lost is %sstored", self._database.path,
+             "not " if number < self._doubtful else "")  # fmt: skip
+        self._doubtful = None
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        self._suspended, self._closed = False, True
+        if connection is not None:
+            connection.expect(_GOODBYE)
+            try:
+                with connection.cursor() as cursor:
+                    if self._number:
+                        cursor.execute(LEAVE, (self._session_name,))
+                    connection.commit()
+                    cursor.execute("SELECT RELEASE_LOCK(%s)", (self._session_name,))
+                connection.close()
+            except ERRORS as error:
+                warn("closing a connection: %s", error)
+                discard(connection)
+        self._database.close()
+
+    def forget(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            discard(connection)  # this process's half of it; the parent's stays open
+        self._database.forget()
+        self._rename_session()
+        self._suspended = False
+        self._forgotten()
+
+    # -- a transaction --------------------------------------------------------------
+
+    def begin(self, exclusive: bool) -> bool:
+        if self._connection is None and not self.open():
+            return False
+        self._exclusive = exclusive
+        self._writes = self._committing = False
+        self._began = monotonic()
+        if exclusive:
+            self._begun()
+        return True
+
+    def commit(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        self._ending()
+        if not (self._exclusive and self._writes):
+            self._end_look(connection)
+            return
+        self._committing = True
+        self._number += 1
+        try:
+            self._send_commit(connection)
+        except ERRORS as error:
+            self._after_failed_commit(error)
+        self._looked(quiet=False)
+        self._committing = False  # at the very end: until then Ctrl-C makes ``rollback`` ask
+
+    def _send_commit(self, connection: Any) -> None:
+        self._asked = monotonic()
+        connection.query(COMMIT % (self._session_name, self._number, self._number))
+        while connection._result.has_next:  # noqa: SLF001 - what its cursors look at
+            connection.next_result()
+        self._committed = self._asked
+
+    def _end_look(self, connection: Any) -> None:
+        """End a transaction that stores nothing: others may alter the table now."""
+        try:
+            connection.commit()
+        except BaseException as error:
+            self._drop()
+            if isinstance(error, ERRORS):
+                return
+            raise
+        self._looked(quiet=True)
+
+    def _after_failed_commit(self, error: Exception) -> None:
+        """Return if it is stored all the same."""
+        if not is_lost(error):
+            self._committing = False
+            raise self._meaning(error) from error
+        if not self._resolve():
+            self._committing = False
+            raise Stale  # it is certain that nothing is stored: once more
+
+    def _resolve(self) -> bool:
+        """Return whether the last commit, whose answer was lost, is stored.
 
         Raises:
-            pymysql.Error: as it is; ``translate`` says what it means.
+            QueueUnreachable: nobody can know now.
         """
-        arguments = dict(self._arguments)
-        arguments["client_flag"] = CLIENT.MULTI_STATEMENTS | arguments.get("client_flag", 0)
-        for timeout in ("connect_timeout", "read_timeout", "write_timeout"):
-            arguments[timeout] = min(arguments[timeout] or within, within)
-        connection = Connection(**arguments)
+        self._drop()
+        self._until = end = self._asked + self._patience
+        while True:
+            try:
+                return self._ask()
+            except ERRORS as error:
+                ours = self._database.translate(error, self._table.name)
+                if monotonic() >= end or not (is_lost(error) or is_conflict(error)):
+                    break
+                time.sleep(_NAP)
+        self._doubtful, self._committing, self._until = self._number, False, None
+        raise QueueUnreachable(
+            f"{self._database.path}: the server was lost in the middle of a commit "
+            f"({ours}): whether this call is stored is not known",
+            stored=None,
+        ) from ours
+
+    def _ask(self) -> bool:
+        """Ask the server, on a new connection, whether the last commit is stored."""
+        connection = self._database.connect(self._within())
         try:
-            connection.keep_alive()
-            self._prepare(connection)
+            self._take_over(connection)
+            stored = self._last_stored(connection) >= self._number
+            connection.commit()
         except BaseException:
             discard(connection)
             raise
-        connection.expect(self.silence)
-        connection.allow(self._arguments["write_timeout"])
-        return connection
+        self._connection = connection
+        return stored
 
-    def snapshot(self) -> Connection:
-        """Open a connection that reads the present state, however long that takes."""
-        try:
-            connection = self.connect()
-            try:
-                with connection.cursor() as cursor:
-                    for statement in _SNAPSHOT:
-                        cursor.execute(statement)
-            except BaseException:
-                discard(connection)
-                raise
-        except ERRORS as error:
-            raise self.translate(error, "") from error
-        return connection
-
-    def _prepare(self, connection: Connection) -> None:
+    def _last_stored(self, connection: Any) -> int:
+        """Return the number of the last transaction of this session that is stored."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT @@version")
-            self._check(cursor.fetchone()[0])
-            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            # MySQL may say up to 1 s too late that it has waited in vain.
-            patience = max(int(self.patience) - 1, 1)
-            cursor.execute(
-                "SET SESSION sql_mode = %s, innodb_lock_wait_timeout = %s, lock_wait_timeout = %s,"
-                " wait_timeout = %s",
-                (_MODE, patience, patience, _LONGEST_IDLE),
-            )
-            cursor.execute(
-                "SELECT @@max_allowed_packet, @@innodb_flush_log_at_trx_commit,"
-                " @@auto_increment_increment"
-            )
-            packet, flush, step = cursor.fetchone()
-        self.limits = Limits(packet - _OVERHEAD, flush == 1, step)
-        connection.commit()
+            cursor.execute(COMMITTED, (self._session_name,))
+            row = cursor.fetchone()
+        return 0 if row is None else int(row[0])
 
-    def _check(self, version: str) -> None:
-        make = "MariaDB" if "mariadb" in version.lower() else "MySQL"
-        numbers = re.search(r"(\d+)\.(\d+)", version.removeprefix("5.5.5-"))
-        found = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
-        if found < _OLDEST[make]:
-            raise FormatError(
-                f"{self.path} is {make} {version}; MariaDB 10.6 or MySQL 8.0 is needed, which "
-                "can pass by rows that others have locked"
-            )
+    def rollback(self) -> bool:
+        # Ctrl-C in the middle of a commit: if nobody can know, that goes before the interrupt.
+        if self._committing and self._resolve():
+            return True
+        self._committing = False
+        if self._connection is not None:
+            try:
+                self._connection.rollback()
+            except BaseException as error:
+                self._drop()
+                if not isinstance(error, ERRORS):
+                    raise
+        if self._doubtful is None:
+            self._undone()
+        return False
 
-    def pooled(self) -> Any:
-        """Return a connection of the pool, None when all are out.
-
-        Its ``close`` gives it back to the pool.
-        """
-        with self._mutex:
-            if self._pool is None:
-                self._pool = PooledDB(
-                    pymysql,
-                    maxcached=self._most,
-                    maxconnections=self._most,
-                    **{**self._arguments, "read_timeout": self.longest_silence},
-                )
-            pool = self._pool
-        try:
-            return pool.connection()
-        except TooManyConnectionsError:
-            return None
-        except pymysql.Error as error:
-            raise self.translate(error, "") from error
-
-    def rows_beside(self, statement: str, table: str, *, endless: bool = False) -> list[Any]:
-        """Run a statement on a connection of its own: those of the pool may all be out.
-
-        Args:
-            table: for messages.
-            endless: it takes as long as it takes.
-        """
-        connection = None
-        try:
-            connection = self.connect()
-            connection.expect(None if endless else self.longest_silence)
-            with connection.cursor() as cursor:
-                cursor.execute(statement, ())
-                rows = list(cursor.fetchall())
-            connection.commit()
-        except BaseException as error:
-            if connection is not None:
-                discard(connection)
-            if isinstance(error, ERRORS):
-                raise self.translate(error, table) from error
-            raise
-        connection.close()
-        return rows
-
-    def close(self) -> None:
-        """Close the pool."""
-        with self._mutex:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
-
-    def forget(self) -> None:
-        """Forget the pool: its connections are a parent process's."""
-        self._mutex = threading.Lock()
-        pool, self._pool = self._pool, None
-        for connection in getattr(pool, "_idle_cache", ()):
-            discard(connection._con)  # noqa: SLF001 - its finaliser would say goodbye for the parent
-
-    def translate(self, error: Exception, table: str) -> Exception:
-        """Return what an error of the driver is called here."""
-        number, says = number_of(error), str(error.args[-1] if error.args else error)
-        where = f"{self.path}: "
-        if is_lost(error):
-            return QueueUnreachable(f"{where}the server cannot be reached ({says})")
-        if number in _NOT_ALLOWED:
-            return PermissionError(errno.EACCES, f"the server refuses it: {says}", self.path)
-        if number in READ_ONLY:
-            return PermissionError(errno.EROFS, f"the server is read-only: {says}", self.path)
-        if number == ER.BAD_DB_ERROR:
-            return FormatError(f"{where}there is no database {self.database!r}: create it first")
-        if number == ER.LOCK_WAIT_TIMEOUT or is_conflict(error):
-            return QueueLocked(
-                f"{where}somebody else has held a lock for too long; nothing was done"
-            )
-        if number == ER.UNKNOWN_CHARACTER_SET:
-            return ValueError(f"{where}use the charset 'utf8mb4'; the server says: {says}")
-        if number in _FULL:
-            return OSError(errno.ENOSPC, f"the server's disk is full: {says}", self.path)
-        if number in _TOO_LONG:
-            return ItemTooLarge(f"{where}the server cannot store an item of this size: {says}")
-        if number in _GONE:
-            return QueueCorrupt(
-                self.path, table, reason=f"the table was dropped or altered while in use: {says}"
-            )
-        return PersistQueueError(f"{where}the server says: {says}")
-
-
-class Line:
-    """A connection beside those of the stores; opened when it is needed, and again when it is lost.
-
-    Args:
-        patience: seconds to wait for each answer.
-    """
-
-    def __init__(self, server: Server, patience: float) -> None:
-        self._server = server
-        self._patience = patience
-        self._connection: Connection | None = None
-
-    def rows(self, statement: str, values: Sequence[Any], table: str) -> list[Any]:
-        """Run a statement, and commit; returns its rows.
-
-        Args:
-            table: for messages.
-        """
-        idle = self._connection is not None
-        try:
-            if self._connection is None:
-                self._connection = self._server.connect(self._patience)
-                self._connection.expect(self._patience)
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement, values)
-                rows = list(cursor.fetchall())
-            self._connection.commit()
-        except ERRORS as error:
-            self.forget()
-            if idle:  # for too long, it may be
-                return self.rows(statement, values, table)
-            raise self._server.translate(error, table) from error
-        return rows
-
-    def drop(self) -> None:
-        """Close the connection."""
+    def _drop(self) -> None:
+        """Let go of a connection that is of no use any more."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(*ERRORS):
-                connection.close()
-
-    def forget(self) -> None:
-        """Close it without a word: it is lost, or a parent process's."""
-        connection, self._connection = self._connection, None
+        self._suspended = True  # what was handed out stays so
         if connection is not None:
             discard(connection)
 
+    # -- looking --------------------------------------------------------------------
 
-def check_charset(name: object, *texts: str) -> None:
-    """Raise ``ValueError`` unless the driver can write these texts in a charset.
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
+        now = monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + self._gap
+        return True
 
-    Args:
-        name: of the charset; None for the driver's, which is utf8mb4.
-    """
-    charset = charset_by_name(str(name or "utf8mb4"))
-    try:
-        for text in ("", *texts):
-            text.encode(charset.encoding if charset is not None else "")
-    except LookupError:
-        raise ValueError(f"the driver does not know the charset {name!r}; use 'utf8mb4'") from None
-    except UnicodeEncodeError:
-        raise ValueError(f"{text!r} cannot be written in the charset {name!r}") from None
+    def _looked(self, *, quiet: bool) -> None:
+        """A transaction is over.  Plan the next look for what others put: nothing tells of it."""
+        now = monotonic()
+        self._losses, self._until, self._proven = 0, None, True
+        self._gap = min(2 * self._gap, _LONGEST_GAP) if quiet else _LEAST_GAP
+        self._next_look = now + max(self._gap, _LOOK_SHARE * (now - self._began))
 
+    def hurry(self) -> None:
+        self._patience = _LEAST_PATIENCE
 
-def number_of(error: BaseException | None) -> int:
-    """Return the server's or the driver's number of an error; 0 if it has none."""
-    number = error.args[0] if error is not None and error.args else 0
-    return number if isinstance(number, int) else 0
+    def shrink(self) -> None:
+        self._rows_beside(self._table.optimize, endless=True)
 
+    def upgrade(self) -> None:
+        """Widen the columns of a table that persist-queue made; callable on any thread."""
+        self._rows_beside(self._table.widen, endless=True)
+        self.longest = LONGEST
 
-def is_lost(error: Exception) -> bool:
-    """Return whether the connection is gone, so that its transaction is undone."""
-    if isinstance(error, pymysql.err.InterfaceError):
-        return True  # the driver had closed it
-    return isinstance(error, OSError) or number_of(error) in _LOST
+    def sync(self) -> None:
+        if not self._database.limits.power:
+            self._rows_beside("FLUSH ENGINE LOGS")
 
+    # -- statements -----------------------------------------------------------------
 
-def is_conflict(error: Exception) -> bool:
-    """Return whether the server refused or undid it in favour of somebody else."""
-    # 1684: somebody is just creating the table.
-    return number_of(error) in (ER.LOCK_DEADLOCK, ER.CHECKREAD, 1684)
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor:
+        self._writes = True
+        done: Cursor = self._run(statement, values)
+        return done
 
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        return list(self._run(statement, values).fetchall())
 
-def discard(connection: Any) -> None:
-    """Close a connection without a word to the server, which undoes what it had begun."""
-    connection._force_close()  # noqa: SLF001 - the public close() talks, and may wait
+    def _run(self, statement: str, values: Sequence[Any]) -> Any:
+        """Return the driver's cursor, which has read the whole answer."""
+        connection = self._connection
+        if connection is None:
+            raise Stale
+        self._asked = monotonic()
+        whole = statement in self._table.whole
+        try:
+            if whole:
+                connection.expect(self._database.longest_silence)
+            cursor = connection.cursor()
+            cursor.execute(statement, tuple(values))
+            return cursor
+        except ERRORS as error:
+            raise self._meaning(error) from error
+        except BaseException:
+            self._drop()  # Ctrl-C: the answer to this would be taken for the next one's
+            raise
+        finally:
+            if whole:
+                connection.expect(self._database.silence)
 
+    def _in_one_trip(self, statements: str, values: Sequence[Any]) -> int:
+        """Run statements with ; between them, and return how many rows they wrote together."""
+        cursor: Any = self._execute(statements, values)
+        written: int = cursor.rowcount
+        try:
+            while cursor.nextset():
+                written += cursor.rowcount
+        except ERRORS as error:
+            raise self._meaning(error) from error
+        except BaseException:
+            self._drop()
+            raise
+        return written
 
-def length_in_text(connection: Any, value: Any) -> int:
-    """Return how many bytes a value takes in a statement; releases of the driver differ."""
-    with connection.cursor() as cursor:
-        return len(cursor.mogrify("%s", (value,)).encode("utf-8", "surrogateescape"))
+    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Cursor:
+        cursor: Any = None
+        for row in rows:
+            cursor = self._execute(statement, row)
+        return cursor  # type: ignore[no-any-return]
+
+    def _rows_beside(self, statement: str, **options: Any) -> list[Any]:
+        return self._database.rows_beside(statement, self._table.name, **options)
+
+    def _alone(self, function: Callable[[], Any]) -> None:
+        assert self._connection is not None
+        self._exclusive = True
+        function()
+        self._connection.commit()
+
+    def _refresh(self) -> None:
+        """Nothing in memory is trusted longer than a transaction."""
+
+    def _meaning(self, error: Exception) -> Exception:
+        if is_conflict(error):
+            return Stale()
+        if number_of(error) in READ_ONLY:
+            proven = self._proven
+            self._drop()
+            return Stale() if proven else self._database.translate(error, self._table.name)
+        if is_lost(error):
+            self._drop()
+            self._losses += 1
+            if self._until is None:
+                self._until = self._asked + self._patience
+            if self._losses == 1 or (self._losses < _LOSSES and monotonic() < self._until):
+                return Stale()
+            self._losses, self._until = 0, None
+            ours = self._database.translate(error, self._table.name)
+            ours.__cause__ = error
+            return Undone(ours)
+        return self._database.translate(error, self._table.name)
+
+    def _fits(self, data: Any) -> bool:
+        """Return whether an item can be sent in one statement, and stored."""
+        raw = data.encode() if isinstance(data, str) else data
+        most = self._database.limits.statement
+        if len(raw) > self.longest:
+            return False
+        return 2 * len(raw) <= most or length_in_text(self._connection, data) <= most

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ..._core.log import warn
 from ...exceptions import FormatError
 from ..statements import ACK_FIFO, FIFO
-from .connection import ERRORS, MISSING, READ_ONLY, number_of
+from .server import ERRORS, MISSING, READ_ONLY, number_of
 from .statements import CREATE_SESSIONS, SESSIONS, SWEEP, MysqlTable
 
 if TYPE_CHECKING:
-    from .connection import Server
+    from .server import Server
 
 _COLUMNS = (
     "SELECT table_name, column_name FROM information_schema.columns"

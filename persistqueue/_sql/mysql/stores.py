@@ -22,9 +22,9 @@ from ..acks import AckStore
 from ..finishing import VOID, DeletingStore, ReservingStore
 from ..statements import ACKED, HELD, READY
 from ..store import SqlStore
-from .connection import DUPLICATE, Line, number_of
+from .connection import MysqlTransactions
+from .server import DUPLICATE, Line, number_of
 from .statements import COMMITTED, LEAVE, LIFE, MOVED, NOT_MOVED, ONE_AT_A_TIME, SIGN
-from .transactions import MysqlTransactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -15,7 +15,7 @@ from ...serializers import pickle
 from ..async_queue import AsyncSQLBase
 from ..rows import Rows
 from ..statements import Table
-from .connection import MEMORY, Database
+from .database import MEMORY, Database
 from .errors import SqliteRowCodec
 from .names import AsyncSqliteNames
 from .stores import SqliteDeletingStore, SqliteReservingStore, SqliteStore

@@ -1,473 +1,473 @@
-"""Opens SQLite databases, and turns SQLite's errors into ours: nowhere else.
+"""Transactions on an SQLite database.
 
-The path rule, one for both families: an existing directory holds ``data.db``, an existing
-regular file *is* the database.  What does not exist becomes a directory for a sync class
-and a file for an async class, as each one's documentation promises.
+A batch that writes is one ``BEGIN IMMEDIATE`` transaction, so that nobody else writes
+between what it reads and what it writes.  A batch that only looks needs none.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import errno
-import os
-import sqlite3
-import stat
-import time
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
-from ..._core.codec import as_text
-from ..._core.deadline import monotonic
-from ..._core.disk import Disk
-from ..._core.log import warn
-from ..._core.store import Stale
-from ...exceptions import PersistQueueError
+from ..._core.store import Stale, Undone
+from ..connection import Transactions
+from ..schema import prepare
+from .backup import write_copy
 from .errors import (
+    ERRORS,
     SQLITE_ERRORS,
     TRANSLATED,
-    SQLiteDamaged,
     SQLiteFailed,
-    cannot_open,
-    is_no_database,
+    is_busy,
+    is_io_error,
     is_read_only,
-    os_error,
-    translate,
-    why_not_opened,
 )
 from .forks import gate
-from .openfiles import OpenFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
 
+    from ..statements import Layout
+    from .database import Database
     from .errors import SqliteError
+    from .openfiles import OpenFiles
+    from .spare import Spare
 
+E = TypeVar("E", bound=Exception)
 R = TypeVar("R")
-MEMORY = ":memory:"
-_LONGEST_PATIENCE = 2_000_000.0  # s; SQLite counts milliseconds in an int
-_NAP = 0.01  # s between two tries to give space back
-_RECENT = 0.01  # s
+_BY_NAME = 8  # looks of the watcher: so often names are looked up as well
+_inherited: list[Any] = []  # connections of a parent process: never to be closed here
 
 
-class Database:
-    """Where a database is, and how it is opened.
+class SqliteTransactions(Transactions):
+    """A connection to one table, opened by the first transaction.
 
     Args:
-        path: as the user gave it, absolute; or ``":memory:"``.
-        file_name: of the database, where the path is a directory.
-        makes_directory: what does not exist becomes a directory, not a file.
-        power: whether a commit survives loss of power.
-        patience: seconds to wait for locks where SQLite itself waits.
-
-    Attributes:
-        path: the database's file, once ``locate`` was called.
+        database: where it is.
+        table: what is used of it; created when it is missing.
     """
 
-    def __init__(
-        self,
-        path: str,
-        file_name: str = "data.db",
-        *,
-        makes_directory: bool = False,
-        power: bool,
-        patience: float,
-    ) -> None:
-        self.path = self._given = self._found = path
-        self._file_name = file_name
-        self._makes_directory = makes_directory
-        self.patience = min(patience, _LONGEST_PATIENCE)
-        self.power = power
-        self.memory = path == MEMORY
-        self._logs = True  # where it does not, a commit waits for those who are reading
-        # Of the connection that writes: as it is, and as it was when it was last open.
-        self.files: OpenFiles | None = None
-        self.known: OpenFiles | None = None
-        self._verified = float("-inf")  # when a commit was
-        self._doubtful = False  # a flush of the log failed: see ``settle``
+    errors = ERRORS
 
-    def locate(self) -> None:
-        """Find the file by the path rule; the first time, its directory is made if need be.
+    def __init__(self, database: Database, table: Layout) -> None:
+        super().__init__(database, table)
+        self._database: Database = database
+        self._connection: sqlite3.Connection | None = None
+        self._files: OpenFiles | None = None  # that it has opened
+        self._writing = False  # between the BEGIN of a batch and its end
+        self._committing = False
+        self._version = 0  # SQLite's count of what other connections committed
+        self._lent = False  # whether the connection was given to a program
+        self._changes = 0  # rows written by it when its last transaction ended, once it is lent
+        self._spare: Spare | None = None
+        self._looks = 0  # of the watcher
+        self._glanced: tuple[int, bytes] | None = None  # what it saw when nothing had changed
+        # The watcher uses the connection, too, while nobody else does: it holds the mutex and
+        # has seen that the store is not busy.  The others are busy first, and pass the mutex.
+        self._busy = False
+        self._mutex = threading.Lock()
+        gate.add(self)
 
-        A database that was there and is gone is not made anew: it may come back, and what is
-        put meanwhile would be hidden.
+    @property
+    def database(self) -> Database:
+        """Where it is."""
+        return self._database
 
-        Raises:
-            OSError: the path can be neither a directory nor a database.
-            SQLiteFailed: it is gone.
-        """
-        if self.memory:
-            return
-        again = self.known is not None
-        makes = self._makes_directory and not again
-        found = _file_of(self._given, self._file_name, makes_directory=makes)
-        if again and not os.path.isfile(found):
-            raise self.removed(self._found)
-        self._found, self.path = found, os.path.realpath(found)
+    @property
+    def connection(self) -> sqlite3.Connection | None:
+        """The connection, for those who know what they do; None when it is closed."""
+        if self._connection is not None and not self._lent:
+            self._lent, self._changes = True, self._connection.total_changes
+        return self._connection
 
-    def connect(self) -> sqlite3.Connection:
-        """Open the connection that writes, behind ``locate``.  It never waits for a lock.
+    @property
+    def spare(self) -> Spare | None:
+        """A second connection, which programs use; what they write is noticed as others' is."""
+        return self._spare
 
-        Raises:
-            SQLITE_ERRORS: as they are; ``translate`` says what it means.
-            SQLiteFailed: this process still uses files of it that are gone.
-            SQLiteDamaged: the file was cut short.
-        """
-        if not self.memory and self.known is None:
-            _create_private(self.path)
-        connection = self._connect()
+    @spare.setter
+    def spare(self, spare: Spare) -> None:
+        self._spare = spare
+
+    def _enter(self) -> None:
+        """Keep forks and the watcher away; ``_leave`` ends that, and doing it twice is harmless."""
+        self._busy = True
+        with self._mutex:
+            pass
+        gate.enter(self, self._database)
+
+    def _leave(self) -> None:
+        self._busy = False
+        gate.leave(self)
+
+    # -- opening and closing --------------------------------------------------------
+
+    def open(self) -> bool:
+        self._enter()
         try:
-            if not self.memory:
-                self._check_length(connection)
-                self._choose_journal(connection)
-                self._note_files(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            if self.failed:
+                self.suspend()
+            return self._connection is not None or self._open()
+        finally:
+            self._leave()
 
-    def _note_files(self, connection: sqlite3.Connection) -> None:
-        """Remember which files are open, now that SQLite has opened them all."""
-        connection.execute("PRAGMA data_version").fetchone()
-        files = OpenFiles(self._found, self.path, logs=self._logs)
-        if not files.were_opened():
-            raise SQLiteFailed(
-                f"{self.path}: another connection of this process uses files of it that were "
-                "removed or replaced: close that one, or start the process anew"
-            )
-        self.files = self.known = files
-
-    def astray(self) -> str:
-        """Return a name that leads to another file than the open one; empty if none does."""
-        return "" if self.files is None else self.files.astray()
-
-    def check(self) -> None:
-        """Raise unless what is read is the database that others use."""
-        if self.files is not None and (name := self.files.lost()):
-            raise self.removed(name)
-
-    def check_idle(self) -> None:
-        """Raise if others use another log, where that was not seen just now.
-
-        ``verify`` sees it at each commit; what is committed to a log that is gone does no harm,
-        unless SQLite copies it into the database, which it does at every thousandth page or so.
-        """
-        if self.files is None or monotonic() - self._verified <= _RECENT:
-            return
-        if name := self.files.overtaken():
-            raise self.removed(name)
-
-    def removed(self, name: str) -> SQLiteFailed:
-        """Return the error for a file that is not there any more."""
-        why = (
-            ""
-            if name == self._found
-            else (
-                "; a log goes when another process closes the database while this one has lost its "
-                "locks: copying a file of the database in the process that uses it does that"
-            )
-        )
-        return SQLiteFailed(
-            f"{name} was removed or replaced while it was in use: what this call was to store is "
-            f"in a file that no other process reads, or nowhere{why}"
-        )
-
-    def beside(self, function: Callable[[sqlite3.Connection], R], table: str) -> R:
-        """Call ``function`` with a connection of its own, for what may take long."""
-        self.check()
+    def _open(self) -> bool:
+        connection, self._exclusive = None, False
         try:
-            with contextlib.closing(self._connect(self.patience)) as connection:
-                connection.execute("PRAGMA wal_autocheckpoint=0")
-                return function(connection)
-        except TRANSLATED:
-            raise
+            self._refuse_another()
+            self._database.locate()
+            gate.refuse(self._database)
+            if not gate.make_way(self, self._database):
+                return False
+            connection = self._database.connect()
+            self._database.settle(connection)
+            prepare(connection, self._table, self._database.path)
+            self._connection, self._files = connection, self._database.files
+            self._lent = False
+            self._version = self._read_version()
+            self._opened()
+            self._suspended, self.failed = False, ""
+        except BaseException as error:
+            self._connection = None
+            if connection is not None:
+                self._database.close(connection, self._database.files)
+            if isinstance(error, Stale):  # busy
+                return False
+            if not isinstance(error, SQLITE_ERRORS) or isinstance(error, TRANSLATED):
+                raise
+            if is_busy(error):
+                return False
+            raise self._database.translate(error, self._table.name) from error
+        return True
+
+    def _refuse_another(self) -> None:
+        """Raise if another database is there than before a fork; the next call opens that."""
+        known = self._database.known
+        if self._suspended and not self.failed and known is not None and (name := known.moved()):
+            raise self._fail(self._database.removed(name))
+
+    def close(self) -> None:
+        self._enter()
+        try:
+            self._suspended, self.failed = False, ""
+            self._close()
+        finally:
+            self._leave()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._database.close(connection, self._files)
+        if self._spare is not None:
+            self._spare.close()
+
+    def suspend(self) -> None:
+        """Close the connection; the next transaction goes on where this was."""
+        if self._connection is not None and not self._database.memory:
+            self._suspended = True
+            self._close()
+            if not self.failed:  # else others may use what this one has opened
+                self._database.files = None
+
+    def forget(self) -> None:
+        self._mutex, self._busy = threading.Lock(), False
+        if not self._database.memory:
+            connection, self._connection = self._connection, None
+            if connection is not None:  # it was in use
+                _inherited.append(connection)  # closing it might take the parent's locks away
+                gate.forbid(self._database)
+        self._suspended, self.failed = False, ""
+        self._forgotten()
+
+    # -- a transaction --------------------------------------------------------------
+
+    def begin(self, exclusive: bool) -> bool:
+        self._committing = False
+        self._enter()  # left at the end of the transaction
+        if self._begin(exclusive):
+            return True
+        self._leave()
+        return False
+
+    def abandon(self) -> None:
+        try:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.rollback()
+        finally:
+            self._leave()
+
+    def _begin(self, exclusive: bool) -> bool:
+        self._writing = False
+        if self.failed:
+            raise SQLiteFailed(self.failed)
+        if self._connection is None and not self._open():
+            return False
+        assert self._connection is not None
+        self._exclusive = exclusive
+        if self._lent:
+            self._see_writes()
+        if not exclusive:
+            self._check(self._database.check)
+            return True
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            version = self._read_version()
         except SQLITE_ERRORS as error:
-            raise self.translate(error, table) from error
+            if is_busy(error):
+                if self._spare is not None:
+                    self._spare.step_aside()
+                return False
+            raise self._translated(error) from error
+        self._check(self._database.check_idle)
+        self._writing = True
+        if version != self._version:
+            self._version = version
+            self._overtaken()
+        self._begun()
+        return True
 
-    def spare(self, timeout: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
-        """Open a connection for a program, as Python opens one: changes wait for its commit."""
-        if self.files is None and not self.memory:
-            self.locate()
-            _create_private(self.path)
-        else:
-            self.check()
-        connection = self._connect(
-            min(timeout, _LONGEST_PATIENCE), isolation_level="", factory=factory
-        )
-        connection.text_factory = str
-        return connection
+    def _see_writes(self) -> None:
+        """See whether a program has written through the connection that it was lent."""
+        if self._has_own_writes():
+            self._overtaken()
+        self._note_writes()
 
-    def moved(self, path: str) -> Database:
-        """Return the same for another file."""
-        moved = copy.copy(self)
-        moved.path = moved._given = moved._found = path  # noqa: SLF001 - its own
-        moved._makes_directory = False  # noqa: SLF001
-        return moved
+    def _has_own_writes(self) -> bool:
+        connection = self._connection
+        return self._lent and connection is not None and connection.total_changes != self._changes
 
-    def shrink(self, table: str) -> None:
-        """Rebuild the database without what was deleted, and give the space back."""
-        if not self.memory:
-            self.beside(self._vacuum, table)
+    def _note_writes(self) -> None:
+        if self._connection is not None:
+            self._changes = self._connection.total_changes
 
-    def _vacuum(self, connection: sqlite3.Connection) -> None:
-        connection.execute("VACUUM")
-        # SQLite would wait for readers with the write lock in its hand.
-        connection.execute("PRAGMA busy_timeout=0")
-        until = monotonic() + self.patience
-        while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            if monotonic() >= until:
-                warn(
-                    "%s: shrunk, but another connection still reads the old content: the space "
-                    "is free when that has ended and the database is written or shrunk again",
-                    self.path,
-                )
-                break
-            time.sleep(_NAP)
+    def _check(self, check: Callable[[], None]) -> None:
+        """Let ``check`` see whether the files are those that others use."""
+        try:
+            check()
+        except SQLiteFailed as error:
+            self._fail(error)
+            assert self._connection is not None
+            self._connection.rollback()
+            raise
 
-    def erase(self, connection: sqlite3.Connection) -> None:
-        """Overwrite what a commit that failed has left, with a commit that changes nothing.
+    def _fail(self, error: E) -> E:
+        """Vouch for nothing any more, until this is opened anew."""
+        if not self._database.memory:
+            self.failed = str(error)
+        return error
 
-        All of it may be in the log, and only its flush have failed: who reads the log from its
-        beginning, after this process, would find it committed.
+    def commit(self) -> None:
+        self._commit()
+        self._writing = False
+        self._leave()
 
-        Raises:
-            SQLITE_ERRORS: it may still be there.
-        """
-        self._doubtful = True
-        connection.rollback()
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        connection.execute(f"PRAGMA user_version={version}")
-
-    def settle(self, connection: sqlite3.Connection) -> None:
-        """Put the log behind us after a failed flush.
-
-        What was not flushed looks as if it were, and no later flush writes it.  So all of it is
-        copied into the database, and the log begun anew.
-
-        Raises:
-            SQLITE_ERRORS: that failed, too.
-            Stale: others are reading or writing.
-        """
-        if self._doubtful:
-            if connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]:
-                raise Stale
-            self._doubtful = False
-
-    def commit(self, connection: sqlite3.Connection) -> None:
-        """Commit; where readers are in the way, wait for them: no other place can.
-
-        Raises:
-            SQLITE_ERRORS: the transaction is still there, or was undone.
-            SQLiteFailed: it is over, and not stored.
-        """
-        if self._logs:
-            connection.execute("COMMIT")
-        else:
-            connection.execute(f"PRAGMA busy_timeout={int(self.patience * 1000)}")
-            try:
-                connection.execute("COMMIT")
-            finally:
-                connection.execute("PRAGMA busy_timeout=0")
-        self.verify()
-
-    def verify(self) -> None:
-        """Raise unless what was just committed is in the files that others use."""
-        if self.files is not None:
-            if name := self.files.unsafe():
-                raise self.removed(name)
-            self._verified = monotonic()
-
-    def close(self, connection: Any, files: OpenFiles | None) -> None:
-        """Close a connection, and leave files alone that are not those which it opened.
-
-        Args:
-            files: which were the database's when it was opened.
-        """
-        if files is None or (files is self.files and not files.astray()):
-            close_quietly(connection)
+    def _commit(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        self._ending()
+        if not self._exclusive:
             return
+        if self._lent:
+            self._note_writes()
+        self._committing = True
+        try:
+            self._database.commit(connection)
+        except SQLiteFailed as error:
+            self._committing = False
+            raise self._fail(error) from None
+        except SQLITE_ERRORS as error:
+            self._committing = False
+            raise self._commit_failed(connection, error) from error
+
+    def _commit_failed(self, connection: sqlite3.Connection, error: SqliteError) -> Exception:
+        ours = self._translated(error)
+        if is_io_error(error):
+            try:
+                self._database.erase(connection)
+            except SQLITE_ERRORS:
+                return self._fail(
+                    SQLiteFailed(
+                        f"{self._database.path}: a commit failed ({ours}): whether it is stored "
+                        "cannot be known before it is opened anew"
+                    )
+                )
+        return ours
+
+    def _translated(self, error: SqliteError) -> Exception:
+        """Return what an error of SQLite is called; of the system, it is the connection's end."""
+        ours = self._database.translate(error, self._table.name)
+        if is_io_error(error) or (is_read_only(error) and isinstance(ours, OSError)):
+            self._fail(ours)
+        return ours
+
+    def rollback(self) -> bool:
+        try:
+            return self._roll_back()
+        finally:
+            self._writing = False
+            self._leave()
+
+    def _roll_back(self) -> bool:
+        connection = self._connection
+        if connection is None or not self._exclusive:
+            self._undone()
+            return False
+        if self._committing and not connection.in_transaction and self._is_stored():
+            return True
+        self._committing = False
         try:
             connection.rollback()
-            if files.only_log_is_gone():
-                _save_log(connection, self.path)
-        except SQLITE_ERRORS as error:
-            warn("%s: what was in the log that is gone cannot be saved: %s", self.path, error)
-        with files.left_alone(connection):
-            close_quietly(connection)
+        finally:
+            self._note_writes()
+            self._undone()
+        return False
 
-    def _connect(self, timeout: float = 0.0, **options: Any) -> sqlite3.Connection:
-        path = self.path
-        if not self.memory:
-            refuse_no_file(path)
-        if uri := not (self.memory or os.name == "nt"):  # it is there: never create it anew
-            path = uri_of(path, "mode=rw")
-        options = {"isolation_level": None, "check_same_thread": False, "uri": uri, **options}
-        connection: sqlite3.Connection = sqlite3.connect(path, timeout=timeout, **options)
+    def _is_stored(self) -> bool:
+        """Return whether a commit that was interrupted at its end is where others read it."""
         try:
-            self._adjust(connection)
-        except BaseException:  # it is no database, say
-            connection.close()
-            raise
-        return connection
-
-    def _adjust(self, connection: sqlite3.Connection) -> None:
-        """Set what holds for every connection."""
-        # What a stranger wrote into the schema calls no function that could do harm.
-        connection.execute("PRAGMA trusted_schema=OFF")
-        connection.text_factory = as_text  # what is no UTF-8 is damage of one row
-
-    def _check_length(self, connection: sqlite3.Connection) -> None:
-        """See that the last page is whole: SQLite would read what is missing as zeros.
-
-        A page that another process is just writing may look like that, but only once.
-
-        Raises:
-            QueueCorrupt: it is not.
-        """
-        if self._cut_short(connection) and self._cut_short(connection):
-            name, reason = os.path.basename(self.path), "the file was cut short"
-            raise SQLiteDamaged(os.path.dirname(self.path), name, reason=reason)
-
-    def _cut_short(self, connection: sqlite3.Connection) -> bool:
-        pages, size = (
-            connection.execute(f"PRAGMA page_{what}").fetchone()[0] for what in ("count", "size")
-        )
-        if os.stat(self.path).st_size >= pages * size:
+            self._database.verify()
+        except SQLiteFailed as error:
+            self._fail(error)
             return False
-        try:
-            return os.stat(f"{self.path}-wal").st_size == 0  # else the rest is there
-        except FileNotFoundError:
-            return True
+        return True
 
-    def _choose_journal(self, connection: sqlite3.Connection) -> None:
-        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        if mode != "wal" and self._logs:  # a file system without shared memory
-            warn("%s: no write-ahead log here (%s): slower, and readers block", self.path, mode)
-            self._logs = False
-        wanted = 2 if self.power else 1
-        connection.execute(f"PRAGMA synchronous={wanted}")
-        if connection.execute("PRAGMA synchronous").fetchone()[0] != wanted:
-            raise PersistQueueError(
-                f"{self.path}: this SQLite does not take the setting of durability="
-                + ("'power'" if self.power else "'process'")
-            )
+    # -- the rest of a store --------------------------------------------------------
+
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
+        if self._busy or not self._mutex.acquire(blocking=False):
+            return False  # who is at work looks by himself
+        try:
+            return not self._busy and self._has_changed()
+        finally:
+            self._mutex.release()
+
+    def _has_changed(self) -> bool:
+        if self._database.memory:
+            return self._has_own_writes()
+        with gate.inside(self._database):
+            if self._connection is None or self._files is None:
+                return True
+            self._looks += 1
+            glance, self._glanced = self._files.glance(), None  # before the version is read
+            try:
+                if glance is not None or self._looks % _BY_NAME == 0:
+                    self._database.check()
+                if self._read_version() != self._version or self._has_own_writes():
+                    return True
+            except SQLITE_ERRORS as error:  # a batch says what it is
+                return not is_busy(error)
+            self._glanced = glance
+        return False
+
+    def probe(self) -> tuple[int, bytes] | None:
+        return self._glanced  # for a hundred idle queues the version itself is too dear
 
     def sync(self) -> None:
-        """Force what is committed to stable storage.
-
-        Raises:
-            OSError: that failed.
-        """
-        if self.power or self.files is None:
-            return
         try:
-            self.files.sync_log()
-            Disk().sync_directory(os.path.dirname(self.path))
-        except FileNotFoundError:
-            return  # no log: everything is in the database, synced by the checkpoint
+            self._database.sync()
         except OSError as error:
-            self._doubtful = True
-            raise os_error(error.errno or errno.EIO, " (a sync failed)", self.path) from error
+            raise self._fail(error) from error.__cause__
 
-    def translate(self, error: SqliteError, table: str) -> Exception:
-        """Return what an error of SQLite is called here."""
-        version = None
-        if self.files is not None and is_read_only(error):
-            version = self.files.write_version()
-        return translate(error, self.path, table, version)
+    # -- statements -----------------------------------------------------------------
 
-
-def _file_of(path: str, file_name: str, *, makes_directory: bool) -> str:
-    """Return the database's file by the path rule; creates the directory if it is missing.
-
-    A directory that is created is there after a loss of power, too.
-    """
-    if not os.path.isdir(path):
-        if os.path.isfile(path) or not makes_directory:
-            return path
-        if os.path.lexists(path):
-            raise why_not_opened(path)
-        disk = Disk()
-        for changed in disk.make_directory(path):
-            disk.sync_directory(changed)
-    return os.path.join(path, file_name)
-
-
-def _create_private(path: str) -> None:
-    """Create the file for its owner alone; SQLite gives its other files the same mode."""
-    if os.path.lexists(path):
-        return
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    with gate.creating, contextlib.suppress(FileExistsError):
-        os.close(os.open(path, flags, 0o600))
-
-
-def refuse_no_file(path: str) -> None:
-    """Refuse what is no regular file in the place of one of the database's files.
-
-    SQLite would wait for ever for another process to open the other end of a pipe, and follow a
-    link to another file.
-
-    Raises:
-        OSError: that.
-    """
-    for name in (path, f"{path}-journal", f"{path}-wal", f"{path}-shm"):
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; every one of a store's goes through here or ``_many``."""
         try:
-            mode = os.lstat(name).st_mode
-        except FileNotFoundError:
-            continue
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "not a regular file", name)
+            return self._usable().execute(statement, values)
+        except (*SQLITE_ERRORS, MemoryError) as error:
+            raise self._meaning(error) from error
 
-
-def _save_log(connection: sqlite3.Connection, path: str) -> None:
-    """Copy what is in a log whose name is gone into the database.
-
-    Only where all processes that have the database open use this log: then no other one has
-    written.
-    """
-    connection.execute("PRAGMA busy_timeout=1000")
-    if connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
-        warn("%s: another connection is reading: the content of the removed log stays there", path)
-        return
-    with contextlib.suppress(OSError):  # of that log; those who have it open notice
-        os.unlink(f"{path}-shm")
-
-
-def journal_of(path: str) -> str:
-    """Return how a database is written, "wal" or "delete"; empty if the file is none.
-
-    SQLite is asked, without any lock: to read the header would cost this process all its locks
-    on a database that it has open.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-    refuse_no_file(path)
-    try:
-        connection = sqlite3.connect(uri_of(path, "mode=ro&nolock=1"), uri=True)
-    except sqlite3.Error as error:
-        raise translate(error, path, "") from error
-    with contextlib.closing(connection):
+    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
         try:
-            connection.execute("PRAGMA schema_version")
-        except sqlite3.Error as error:  # without locks there is no log, so it cannot be opened
-            if is_no_database(error):
-                return ""
-            return "wal" if cannot_open(error) else "delete"
-    return "delete"
+            return self._usable().executemany(statement, rows)
+        except (*SQLITE_ERRORS, MemoryError) as error:
+            raise self._meaning(error) from error
 
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return every row at once: a half-read statement would hold on to a snapshot."""
+        try:
+            return self._usable().execute(statement, values).fetchall()
+        except (*SQLITE_ERRORS, MemoryError) as error:
+            raise self._meaning(error) from error
 
-def uri_of(path: str, how: str) -> str:
-    """Return a path as SQLite takes it with options."""
-    return f"file:{'//' if os.path.isabs(path) else ''}{quote(os.fsencode(path))}?{how}"
+    def _usable(self) -> sqlite3.Connection:
+        """Return the connection; raises where a batch would go on without its transaction."""
+        connection = self._connection
+        assert connection is not None
+        if self._writing and not connection.in_transaction:
+            raise Undone(SQLiteFailed(f"{self._database.path}: SQLite undid the transaction"))
+        return connection
 
+    def _meaning(self, error: SqliteError | MemoryError) -> Exception:
+        ours: Exception = MemoryError("SQLite had no memory")
+        if isinstance(error, SQLITE_ERRORS):
+            if not self._exclusive and is_busy(error):
+                return Stale()
+            ours = self._translated(error)
+        # A full disk, a failing one, no memory: SQLite has undone everything by itself.
+        if self._writing and self._connection is not None and not self._connection.in_transaction:
+            ours.__cause__ = error
+            return Undone(ours)
+        return ours
 
-def close_quietly(connection: Any) -> None:
-    """Close a connection, and ignore the errors of closing."""
-    try:
-        connection.close()
-    except SQLITE_ERRORS as error:
-        warn("closing a database: %s", error)
+    def _refresh(self) -> None:
+        """Outside a transaction: see whether others have committed."""
+        if not self._exclusive:
+            try:
+                version = self._read_version()
+            except SQLITE_ERRORS as error:
+                raise self._meaning(error) from error
+            if version != self._version:
+                self._version = version
+                self._overtaken()
+
+    def _at_once(self, function: Callable[[], R]) -> R:
+        if self._usable().in_transaction:
+            return function()
+        self._execute("BEGIN")
+        try:
+            return function()
+        finally:
+            self._usable().rollback()
+
+    def _read_version(self) -> int:
+        assert self._connection is not None
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def _rows_beside(self, statement: str) -> list[Any]:
+        if self._database.memory:
+            return self._rows(statement)
+        with gate.inside(self._database):
+            rows: list[Any] = self._database.beside(
+                lambda connection: connection.execute(statement).fetchall(), self._table.name
+            )
+        return rows
+
+    def _alone(self, function: Callable[[], Any]) -> None:
+        assert self._connection is not None
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._exclusive = True
+        function()
+        self._connection.execute("COMMIT")
+        self._exclusive = False
+
+    def backup(self, path: str) -> None:
+        """Write a copy of the database to a new file; callable on any thread.
+
+        Of one in memory, only as a call of the store.
+        """
+        patience = self._database.patience
+        if self._database.memory:
+            write_copy(self._usable(), path, patience)
+            return
+        with gate.inside(self._database):
+            self._database.beside(
+                lambda connection: write_copy(connection, path, patience), self._table.name
+            )
+
+    def shrink(self) -> None:
+        """Rebuild the database without what was deleted, and give the space back."""
+        with gate.inside(self._database):
+            self._database.shrink(self._table.name)

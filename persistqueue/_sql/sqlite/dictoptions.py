@@ -11,7 +11,7 @@ from ..._core.arguments import DURABILITIES, absolute, one_of, whole
 from ..._core.deadline import NOW, checked_timeout
 from ..._core.hooks import Hooked
 from ..statements import DictTable
-from .connection import MEMORY, Database
+from .database import MEMORY, Database
 from .dicts import DictStore, Stored, stored_key
 from .errors import SqliteRowCodec
 

@@ -13,15 +13,15 @@ from ..._core.block import Damaged
 from ..._core.origin import refuse_others
 from ..._core.store import Record
 from ...exceptions import QueueCorrupt, SerializationError
+from .connection import SqliteTransactions
 from .errors import bad_row
-from .transactions import SqliteTransactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..._core.codec import RowCodec
     from ..statements import DictTable
-    from .connection import Database
+    from .database import Database
 
 Stored = tuple[Any, str | None]  # a key as SQLite is given it, and what it was
 MISSING: Any = object()

@@ -24,7 +24,7 @@ from .errors import SQLiteFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .connection import Database
+    from .database import Database
 
 _FORK_PATIENCE = 3.0  # s that a fork waits for calls of other threads
 _NAP = 0.001  # s between two looks whether a fork may begin, or is over

@@ -17,7 +17,7 @@ from ..._core.origin import SAMPLE
 from ...exceptions import PersistQueueError
 from ..schema import VERSION_TABLE, columns, objects, refuse_newer
 from ..statements import KINDS, MOVES, OLD_ASYNC, DictTable, Table
-from .connection import journal_of, uri_of
+from .database import journal_of, uri_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
-    from .connection import Database
+    from .database import Database
     from .worker import SqliteWorker
 
 

@@ -24,7 +24,7 @@ from .openfiles import identity, identity_of
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from .connection import Database
+    from .database import Database
 
 
 class Owner(Protocol):

@@ -16,7 +16,7 @@ from ...serializers import pickle
 from ..queue import SQLBase
 from ..rows import Rows
 from ..statements import Table
-from .connection import MEMORY, Database
+from .database import MEMORY, Database
 from .errors import SqliteRowCodec
 from .names import SqliteNames
 from .stores import SqliteDeletingStore, SqliteReservingStore, SqliteStore

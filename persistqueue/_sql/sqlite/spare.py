@@ -19,7 +19,7 @@ from .forks import gate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .connection import Database
+    from .database import Database
     from .openfiles import OpenFiles
 
 

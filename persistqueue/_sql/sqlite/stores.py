@@ -8,9 +8,9 @@ from ..acks import AckStore
 from ..finishing import DeletingStore, ReservingStore
 from ..statements import ANY_MOVE, CREATE_MOVES, DROP_MOVES, FORGET_MOVE, LAST_MOVED, MOVED
 from ..store import SqlStore
+from .connection import SqliteTransactions
 from .errors import bad_row
 from .owners import FileOwner
-from .transactions import SqliteTransactions
 
 if TYPE_CHECKING:
     from ..._core.block import Damaged
