@@ -1,21 +1,19 @@
 """see whether a queue is whole: its items, their number and age, and all damage
 
-Takes no lock, changes nothing and runs no item's pickle; a writer may go on. Works on a
-file queue's directory, on an SQLite database of queues and dicts, and on a
-directory that holds one. Records of pickle with a checksum are checked against it; others
-are walked through. Whether a whole item can be loaded here (its class may be gone), only
---load tries, which runs the code of pickles. Exit status: 0 if everything can be read, 1 if not.
+Takes no lock, changes nothing and runs no item's pickle; a writer may go on. PATH is a file
+queue's directory, an SQLite database of queues and dicts, or a directory that holds one.
+Records of pickle with a checksum are checked against it; others are walked through. Whether a
+whole item can be loaded here (its class may be gone), only --load tries, which runs the code of
+pickles. Exit status: 0 if everything can be read, 1 if not.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import stat
 import time
 from functools import partial
-from itertools import islice
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,32 +21,28 @@ from .._broker.statements import HELD as HELD_BY_BROKERS
 from .._broker.statements import IDS, QUEUES
 from .._core.block import Damaged, reason_of
 from .._core.codec import RowCodec
-from .._core.origin import SAMPLE, check_pickle, recognise
+from .._core.origin import check_pickle
 from .._core.signedframing import SignedFraming
 from .._files.look import SET_ASIDE, is_part
 from .._sql.sqlite import look
 from .._sql.statements import ACKED, FAILED, HELD, identifier
-from ..exceptions import PersistQueueError, SerializationError
+from ..exceptions import PersistQueueError
 from ..serializers._signed import BadSignature, Signed, unseal
-from .names import add_path, named
-from .places import place_of, places
+from .places import LONGEST, PATH, parsed, place_of, places_to_see, tables, written_by
 from .report import Part, Progress, Report
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    import sqlite3
+    from collections.abc import Callable
 
     from .._core.cursor import State
     from .._files.look import Place, Stretch
     from .._sql.statements import DictTable, Table
-    from .names import Known
+    from .places import Known, Name
 
 _STATUS = {HELD: "handed out", ACKED: "acked", FAILED: "failed"}
 _WAL_RESET_MENDED = (3, 51, 3)
-_NOT_LOADED = (
-    "whole, but it cannot be loaded here ({}); it is no damage: when it is next, set_aside() or "
-    "repair --set-aside 1 gets past it"
-)
 _IN_USE = "another process uses it: this is how it was a moment ago"
 
 
@@ -70,21 +64,19 @@ class Check(NamedTuple):
     """How thorough a check is.
 
     Attributes:
-        serializer: None: recognised by what is stored.
-        longest: bytes of the longest item that is read.
+        name: which queue, and its serializer if the user has named that.
         progress: is told how many items of how many were looked at.
         load: load each item, too: runs the code of pickles.
     """
 
-    serializer: Known | None
-    longest: int
+    name: Name
     progress: Callable[[int, int], None]
     load: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_path(parser)
+    parser.add_argument("path", metavar="PATH", help=PATH)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument(
         "--load",
@@ -95,10 +87,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a report on each file queue and database; returns the exit status."""
-    found = places(arguments.path)
-    serializer = named(arguments.serializer)
+    name = parsed(arguments.path)
+    found = places_to_see(name)
     with Progress("checking") as progress:
-        how = Check(serializer, arguments.max_item_bytes, progress, arguments.load)
+        how = Check(name, progress, arguments.load)
         reports = [check_database(path, how)[0] for path in found.databases]
         if found.directory is not None:
             reports.insert(0, check_directory(found.directory, how))
@@ -109,6 +101,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(report.fine for report in reports) else 1
 
 
+def _verdict(check: Callable[[], object]) -> tuple[str, bool]:
+    """Return why an item cannot be read, or nothing; and whether it is damage.
+
+    Args:
+        check: raises ``Damaged`` if there is none; anything else if it is whole.
+    """
+    try:
+        check()
+    except Damaged as damage:
+        return str(damage), True
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
+        return (
+            f"whole, but it cannot be loaded here ({reason_of(error)}); it is no damage: when it "
+            "is next, set_aside() or repair --set-aside 1 gets past it"
+        ), False
+    return "", False
+
+
 # -- a file queue -------------------------------------------------------------------------
 
 
@@ -117,31 +127,32 @@ def check_directory(path: str, how: Check) -> Report:
     report = Report(path, "file queue", files=_sizes(path))
     report.set_aside = {name: n for name, n in report.files.items() if SET_ASIDE.fullmatch(name)}
     try:
-        place = place_of(path, how.serializer, how.longest)
+        place = place_of(path, how.name.serializer)
         try:
             _check_records(place, report, how)
         finally:
             place.close()
     except (PersistQueueError, ImportError, OSError) as error:
-        report.damage.add(str(error))
+        report.damage.append(str(error))
     return report
 
 
 def _check_records(place: Place, report: Report, how: Check) -> None:
     framing = place.framing
     unchecked = isinstance(framing, SignedFraming) and not framing.strict
-    part = Part("items", "Queue, AsyncQueue")
-    part.serializer = _name_of("signed") if unchecked else framing.name
+    part = Part("items", "Queue, AsyncQueue", _name_of("signed") if unchecked else framing.name)
     report.parts.append(part)
     raw, state = place.state()
     part.oldest, part.oldest_is = _oldest(place, state)
-    readable, damage = 0, []
+    readable, damage = 0, list[Stretch]()
     for stretch in place.walk(state):
         readable += not stretch.reason
         if stretch.reason:
             damage.append(stretch)
-        elif how.load and (reason := _load(place, stretch)):
-            report.damage.add(f"{_where(place, stretch)}: {_NOT_LOADED.format(reason)}")
+        elif how.load:
+            chunk, _, offset = stretch.start
+            reason, _ = _verdict(partial(place.reader.decode, chunk, offset, None))
+            report.damage += [f"{_where(place, stretch)}: {reason}"] if reason else []
         how.progress(state.ordinal(stretch.end) - state.ordinal(state.tail), state.size)
     after, now = place.state()
     if after is not None and after != raw:
@@ -151,18 +162,14 @@ def _check_records(place: Place, report: Report, how: Check) -> None:
     part.size = sum(map(place.chunks.length, place.chunks.chunks()))
     for stretch in damage:
         lost = state.ordinal(stretch.end) - state.ordinal(stretch.start)
-        report.damage.add(f"{_where(place, stretch)}: {stretch.reason} (takes {lost} items)")
-    _note_strays(place, now, report)
-
-
-def _load(place: Place, stretch: Stretch) -> str:
-    """Load an item and drop it; returns why it cannot be loaded, or nothing."""
-    chunk, _, offset = stretch.start
-    try:
-        place.reader.decode(chunk, offset, None)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
-        return reason_of(error)
-    return ""
+        report.damage.append(f"{_where(place, stretch)}: {stretch.reason} (takes {lost} items)")
+    for chunk in place.chunks.chunks():
+        start = now.head.offset if chunk == now.head.chunk else 0
+        if chunk >= now.head.chunk and place.chunks.solid(chunk, start):
+            report.notes.append(
+                f"{_chunk(place, chunk)} has bytes of a put that is under way or never finished; "
+                "opening the queue sets them aside"
+            )
 
 
 def _where(place: Place, stretch: Stretch) -> str:
@@ -172,19 +179,6 @@ def _where(place: Place, stretch: Stretch) -> str:
 
 def _chunk(place: Place, chunk: int) -> str:
     return os.path.basename(place.chunks.chunk_path(chunk))
-
-
-def _note_strays(place: Place, state: State, report: Report) -> None:
-    for chunk in place.chunks.chunks():
-        if chunk < state.tail.chunk:
-            note = f"{_chunk(place, chunk)} is used up; opening the queue removes it"
-            report.notes.append(note)
-        start = state.head.offset if chunk == state.head.chunk else 0
-        if chunk >= state.head.chunk and place.chunks.solid(chunk, start):
-            report.notes.append(
-                f"{_chunk(place, chunk)} has bytes of a put that is under way or never finished; "
-                "opening the queue sets them aside"
-            )
 
 
 def _oldest(place: Place, state: State) -> tuple[float | None, str]:
@@ -215,7 +209,6 @@ def _sizes(path: str) -> dict[str, int]:
 
 def check_database(path: str, how: Check) -> tuple[Report, list[BadRow]]:
     """Return a report on a database, and the rows that cannot be read."""
-    path = os.path.realpath(path)
     before = look.stamp(path)
     report, bad = _check_once(path, how)
     if look.stamp(path) != before:  # another process came while it was read as if none would
@@ -225,13 +218,14 @@ def check_database(path: str, how: Check) -> tuple[Report, list[BadRow]]:
 
 
 def _check_once(path: str, how: Check) -> tuple[Report, list[BadRow]]:
-    report = Report(path, "SQLite database", sqlite=sqlite3.sqlite_version)
+    version = ".".join(map(str, look.SQLITE_VERSION))
+    report = Report(path, "SQLite database", sqlite=version)
     for name in (path + suffix for suffix in look.SUFFIXES):
         if os.path.exists(name):
             report.files[os.path.basename(name)] = os.path.getsize(name)
-    if sqlite3.sqlite_version_info < _WAL_RESET_MENDED:
+    if look.SQLITE_VERSION < _WAL_RESET_MENDED:
         report.notes.append(
-            f"this Python has SQLite {sqlite3.sqlite_version}: before 3.51.3 it has a rare fault "
+            f"this Python has SQLite {version}: before 3.51.3 it has a rare fault "
             "in its write-ahead log when several processes write at once"
         )
     bad: list[BadRow] = []
@@ -239,72 +233,65 @@ def _check_once(path: str, how: Check) -> tuple[Report, list[BadRow]]:
         with look.opened(path) as connection:
             for (says,) in connection.execute("PRAGMA quick_check(20)").fetchall():
                 if says != "ok":
-                    report.damage.add(f"SQLite's check says: {says}")
-            for found in _contents(connection, report):
+                    report.damage.append(f"SQLite's check says: {says}")
+            for found in _contents(connection, report, how.name):
                 bad += _check_rows(connection, found, report, how)
     except (PersistQueueError, ImportError, OSError) as error:
-        report.damage.add(str(error))
+        report.damage.append(str(error))
     return report, bad
 
 
-def _contents(connection: sqlite3.Connection, report: Report) -> list[look.Found]:
+def _contents(connection: sqlite3.Connection, report: Report, name: Name) -> list[look.Found]:
     """Return the queues and dicts of a database; the report is told of everything else."""
     there = look.contents(connection, report.path)
     alone = "it was left alone"
     report.notes += [f"{name!a} is no ordinary table: {alone}" for name in there.strange]
     strangers = [name for name in there.others if name not in (QUEUES, IDS, HELD_BY_BROKERS)]
     report.notes += [f"{name!a} is no table of a queue or dict: {alone}" for name in strangers]
-    for name in there.aside:
-        count = look.count(connection, identifier(name))
-        report.set_aside[f"table {name} (rows)"] = count
+    for aside in there.aside:
+        count = look.count(connection, identifier(aside))
+        report.set_aside[f"table {aside} (rows)"] = count
     if HELD_BY_BROKERS in there.others and (held := look.count(connection, HELD_BY_BROKERS)):
         report.notes.append(
             f"{held:,} more items are held by streams or process blocks of brokers; what a dead "
             "one held, the next broker gives back"
         )
     if strangers and not there.found:
-        report.damage.add("no queue or dict is in it; one with engine= is looked at by opening it")
-    return there.found
+        report.damage.append("no queue or dict is in it; one with engine= is looked at by opening it")
+    return tables(there, name)
 
 
 def _check_rows(
     connection: sqlite3.Connection, found: look.Found, report: Report, how: Check
 ) -> list[BadRow]:
-    part, bad, table = Part(found.name, found.cls), list[BadRow](), found.table
+    part, bad, table = Part(found.name, found.cls, ""), list[BadRow](), found.table
     report.parts.append(part)
     total = look.count(connection, table.quoted)
-    serializer = how.serializer
-    if serializer is None:
-        sample = islice(look.rows(connection, table, how.longest), SAMPLE)
-        serializer = writer_of([row.data for row in sample if row.data is not None])
+    serializer = how.name.serializer or written_by(connection, table)
     if serializer is None and total:
-        report.damage.add(f"{table.name}: nothing here can be read: say --serializer")
+        report.damage.append(f"{table.name}: nothing here can be read: say ?serializer=")
     part.serializer = _name_of(serializer) if serializer else ""
-    check = _row_check(serializer, how) if serializer else None
+    check = _row_check(serializer, load=how.load) if serializer else None
     waiting = "keys" if not table.kind else "waiting" if table.kind.ack else "items"
     counts, oldest = part.counts, inf
     counts.update({waiting: 0, "readable": 0})
-    for seen, row in enumerate(look.rows(connection, table, how.longest)):
+    for seen, row in enumerate(look.rows(connection, table)):
         part.size += row.size
         live = not isinstance(row.status, int) or row.status < HELD
         name = waiting if live else _STATUS.get(row.status, "of another status")
         counts[name] = counts.get(name, 0) + 1
         if live and isinstance(row.timestamp, (int, float)) and isfinite(row.timestamp):
             oldest = min(oldest, row.timestamp)
-        reason, damaged = _verdict(check, row, how.longest) if check else ("", False)
-        counts["readable"] += check is not None and not reason
-        if reason and check:
-            bad.append(BadRow(table, row.number, damaged, check))
-            report.damage.add(f"{table.name}, row {row.number}: {reason}")
+        if check is not None:
+            reason, damaged = _verdict(partial(check, row.data))
+            counts["readable"] += not reason
+            if reason:
+                bad.append(BadRow(table, row.number, damaged, check))
+                report.damage.append(f"{table.name}, row {row.number}: {reason}")
         how.progress(seen + 1, total)
     if oldest < inf:
         part.oldest, part.oldest_is = time.time() - oldest, "when it was put"
     return bad
-
-
-def writer_of(rows: Sequence[Any]) -> Known | None:
-    """Return the shipped serializer that most of these rows fit, or None."""
-    return named(recognise(rows)[0])
 
 
 def _name_of(serializer: Known) -> str:
@@ -315,18 +302,16 @@ def _name_of(serializer: Known) -> str:
     return name.removeprefix("persistqueue.serializers.")
 
 
-def _row_check(serializer: Known, how: Check) -> Callable[[Any], object]:
-    """Return a function that raises for a row that cannot be read.
+def _row_check(serializer: Known, *, load: bool) -> Callable[[Any], object]:
+    """Return a function that raises for a row that cannot be read: ``Damaged`` if it has no item.
 
-    It raises ``Damaged`` for a row that holds no item, and ``SerializationError`` for one that
-    is whole and cannot be decoded here.
+    Args:
+        load: run the code of pickles, too.
     """
-    if serializer == "signed" or (isinstance(serializer, Signed) and not how.load):
+    if serializer == "signed" or (isinstance(serializer, Signed) and not load):
         return partial(_check_signature, serializer)
-    codec = RowCodec(serializer, ordered=False, longest=how.longest)
-    if codec.shipped == "pickle" and not how.load:
-        return check_pickle
-    return partial(_check_loading, codec) if how.load else codec.decode
+    codec = RowCodec(serializer, ordered=False, longest=LONGEST)
+    return check_pickle if codec.shipped == "pickle" and not load else codec.decode
 
 
 def _check_signature(serializer: Known, data: Any) -> None:
@@ -336,25 +321,3 @@ def _check_signature(serializer: Known, data: Any) -> None:
             serializer.verify(record, serializer.inner_name)
     except BadSignature as error:
         raise Damaged(str(error)) from error
-
-
-def _check_loading(codec: RowCodec, data: Any) -> None:
-    try:
-        codec.decode(data)
-    except (Damaged, SerializationError):
-        raise
-    except (Exception, SystemExit) as error:
-        raise SerializationError(f"{type(error).__name__}: {error}") from error
-
-
-def _verdict(check: Callable[[Any], object], row: look.Row, longest: int) -> tuple[str, bool]:
-    """Return why a row cannot be read, or nothing; and whether it is damage."""
-    if row.data is None and row.size > longest:
-        return f"{row.size} bytes are more than --max-item-bytes", False
-    try:
-        check(row.data)
-    except Damaged as damage:
-        return str(damage), True
-    except SerializationError as error:
-        return f"whole, but not to be decoded here: {error}", False
-    return "", False

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from .._core.threads import ThreadSession
     from .._sql.statements import Kind
     from ..serializers import Serializer
-    from .names import Name
+    from .places import Name
 
     Place: TypeAlias = dict[str, Any]  # where a batch stands in a source, in values of JSON
 
 R = TypeVar("R")
+T = TypeVar("T")
 Stored = TypeVar("Stored")  # an item as a target stores it
 BATCH_BYTES = 8 * 1024 * 1024  # of the items of a batch, as they are stored
 MOST_ITEMS = 1000  # in a batch: as many as one call of Redis takes
-LONGEST = 1 << 62  # bytes of an item: any item that was put can be moved
 
 
 class Carried(NamedTuple):
@@ -77,10 +77,6 @@ class End:
 
     def __init__(self, name: Name, kind: Kind, serializer: Serializer | None) -> None:
         self.shown, self.kind, self.serializer = name.shown, kind, serializer
-
-    def is_same(self, other: End) -> bool:
-        """Return whether both ends are one queue."""
-        return self.identity == other.identity
 
     def forget(self, run: str) -> None:
         """Remove the notes of a move."""
@@ -199,15 +195,21 @@ def digest(data: bytes | str) -> str:
     return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
 
 
-def within(sizes: Iterable[int]) -> int:
-    """Return how many items of these sizes make a batch: one at least."""
-    count = total = 0
-    for size in sizes:
+def bounded(found: Iterable[tuple[int, T]], most: int) -> list[T]:
+    """Return the first things that make a batch, one at least.
+
+    Args:
+        found: bytes of each, and the thing.
+    """
+    batch, total = list[T](), 0
+    for size, one in found:
         total += size
-        if count and total > BATCH_BYTES:
+        if batch and total > BATCH_BYTES:
             break
-        count += 1
-    return count
+        batch.append(one)
+        if len(batch) == most:
+            break
+    return batch
 
 
 def still_there(expected: Sequence[str], found: Sequence[str]) -> int:

@@ -20,28 +20,15 @@ from ..engines._seal import Seal, writer_of
 from ..engines._store import EngineStore
 from ..exceptions import PersistQueueError
 from ..serializers import pickle
-from .ends import (
-    BATCH_BYTES,
-    LONGEST,
-    Batch,
-    Carried,
-    End,
-    Mover,
-    Source,
-    Target,
-    digest,
-    still_there,
-)
-from .names import named, usable
-from .places import place_of
+from .ends import Batch, Carried, End, Mover, Source, Target, bounded, digest, still_there
+from .places import LONGEST, place_of, shipped, usable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..serializers import Serializer
     from .ends import Place
-    from .names import Name
-    from .places import Candidate
+    from .places import Found, Name
 
 S = TypeVar("S", bound=ChunkFileStore | EngineStore)
 _MOST_MOVERS = 3  # moves into one file queue at the same time
@@ -55,7 +42,7 @@ class _FileEnd(End, Generic[S]):
     """
 
     def __init__(
-        self, name: Name, found: Candidate, serializer: Serializer, store: S | None
+        self, name: Name, found: Found, serializer: Serializer, store: S | None
     ) -> None:
         super().__init__(name, FIFO, serializer)
         self._path = os.path.realpath(found.path)
@@ -81,12 +68,12 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
         moves: items that were read will be finished; else nothing is written.
     """
 
-    def __init__(self, name: Name, found: Candidate, *, moves: bool) -> None:
+    def __init__(self, name: Name, found: Found, *, moves: bool) -> None:
         path = found.path
-        serializer = name.serializer or usable(name.shown, named(serializer_of(path)))
+        serializer = name.serializer or usable(name.shown, shipped(serializer_of(path)))
         super().__init__(name, found, serializer, _store(path, serializer) if moves else None)
         self._moves = moves
-        self._place = place_of(path, serializer, None)
+        self._place = place_of(path, serializer)
         self._state = self._place.state()[1]
 
     def count(self) -> int:
@@ -95,26 +82,27 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
     def read(self, most: int, behind: Place | None) -> Batch | None:
         if self._moves:
             self._state = self._place.state()[1]
-        state = self._state
-        start = at = Position(*behind["end"]) if behind else state.tail
-        items: list[Carried] = []
+        start = Position(*behind["end"]) if behind else self._state.tail
+        found = bounded(self._onward(start), most)
+        if not found:
+            return None
         regions: list[list[Any]] = []
-        length = 0
-        while at < state.head and len(items) < most:
-            item, offset = self._place.item(at, state.head)
-            length += offset - at.offset
-            if items and length > BATCH_BYTES:
-                break
+        for _, at, offset, _ in found:
             if not regions or regions[-1][0] != at.chunk:
                 regions.append([at.chunk, at.offset, offset])
             regions[-1][2] = offset
-            items.append(Carried(item))
-            at = state.after(at, offset)
-        if not items:
-            return None
         for region in regions:
             region.append(digest(self._place.chunks.read(*region)))
-        return Batch(items, {"start": start, "end": at, "regions": regions})
+        place = {"start": start, "end": found[-1][3], "regions": regions}
+        return Batch([Carried(item) for item, *_ in found], place)
+
+    def _onward(self, at: Position) -> Iterator[tuple[int, tuple[Any, Position, int, Position]]]:
+        """Yield items: how long each is, and itself, its place, its end, and the next place."""
+        while at < self._state.head:
+            item, offset = self._place.item(at, self._state.head)
+            after = self._state.after(at, offset)
+            yield offset - at.offset, (item, at, offset, after)
+            at = after
 
     def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
         start, end = Position(*place["start"]), Position(*place["end"])
@@ -130,9 +118,8 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
             return max(gone, 0) if state.tail < end or not resumed else 0
 
         gone = self._do(act)
-        self._run(
-            call.sync()
-        )  # else a loss of power could bring items back that the journal forgets
+        # Else a loss of power could bring items back that the journal forgets.
+        self._run(call.sync())
         return gone
 
     def _same(self, regions: list[list[Any]], tail: Position) -> bool:
@@ -154,7 +141,7 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
 class _RecordTarget(_FileEnd[S], Target[bytes]):
     """A target of records."""
 
-    def __init__(self, name: Name, found: Candidate, serializer: Serializer, store: S) -> None:
+    def __init__(self, name: Name, found: Found, serializer: Serializer, store: S) -> None:
         self._framing = framing_of(serializer)
         self._seal = Seal(self._framing, LONGEST)
         super().__init__(name, found, serializer, store)
@@ -169,11 +156,11 @@ class _RecordTarget(_FileEnd[S], Target[bytes]):
 class FileTarget(_RecordTarget[ChunkFileStore]):
     """A file queue, whose ``info`` names the last batch of a move; made if need be."""
 
-    def __init__(self, name: Name, found: Candidate, source: Source) -> None:
+    def __init__(self, name: Name, found: Found, source: Source) -> None:
         path, serializer = found.path, name.serializer
         if serializer is None:
             seen = serializer_of(path, None) if os.path.isdir(path) else None
-            serializer = usable(name.shown, named(seen) or source.default)
+            serializer = usable(name.shown, shipped(seen) or source.default)
         super().__init__(name, found, serializer, _store(path, serializer))
 
     def put(self, stored: Sequence[bytes], mover: Mover) -> int:
@@ -210,7 +197,7 @@ class FileTarget(_RecordTarget[ChunkFileStore]):
 
 
 def _engine_store(
-    name: Name, found: Candidate, default: Serializer | None
+    name: Name, found: Found, default: Serializer | None
 ) -> tuple[Serializer, EngineStore]:
     """Return the serializer that is named or seen, else the default; and a store with it."""
     serializer = name.serializer
@@ -220,11 +207,11 @@ def _engine_store(
             first = session.run(call.look(store.first))
         finally:
             session.close()
-        serializer = usable(name.shown, default if first is None else named(writer_of(first)))
+        serializer = usable(name.shown, default if first is None else shipped(writer_of(first)))
     return serializer, _of_engine(found, serializer)
 
 
-def _of_engine(found: Candidate, serializer: Serializer) -> EngineStore:
+def _of_engine(found: Found, serializer: Serializer) -> EngineStore:
     assert found.engine is not None
     return EngineStore(
         found.path, framing_of(serializer), partial(found.engine, found.path),
@@ -235,7 +222,7 @@ def _of_engine(found: Candidate, serializer: Serializer) -> EngineStore:
 class EngineSource(_FileEnd[EngineStore], Source):
     """A queue in an engine's file, which no other process may have open meanwhile."""
 
-    def __init__(self, name: Name, found: Candidate, *, moves: bool) -> None:
+    def __init__(self, name: Name, found: Found, *, moves: bool) -> None:
         super().__init__(name, found, *_engine_store(name, found, pickle))
         self._moves = moves
 
@@ -255,15 +242,9 @@ class EngineSource(_FileEnd[EngineStore], Source):
         return Batch([Carried(item) for _, item in found], place)
 
     def _records(self, start: int, most: int) -> list[tuple[bytes, Any]]:
-        found: list[tuple[bytes, Any]] = []
-        length = 0
-        for number in range(start, min(start + most, self._store.state.head.records)):
-            record, item = self._store.at(number)
-            length += len(record)
-            if found and length > BATCH_BYTES:
-                break
-            found.append((record, item))
-        return found
+        numbers = range(start, min(start + most, self._store.state.head.records))
+        records = map(self._store.at, numbers)
+        return bounded(((len(record), (record, item)) for record, item in records), most)
 
     def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
         expected = place["digests"]
@@ -284,7 +265,7 @@ class EngineSource(_FileEnd[EngineStore], Source):
 class EngineTarget(_RecordTarget[EngineStore]):
     """A queue in an engine's file: its records say whether a batch is stored."""
 
-    def __init__(self, name: Name, found: Candidate, source: Source) -> None:
+    def __init__(self, name: Name, found: Found, source: Source) -> None:
         super().__init__(name, found, *_engine_store(name, found, source.default))
 
     def note(self, stored: Sequence[bytes]) -> Place:

@@ -19,11 +19,20 @@ import sys
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-from .._sql.statements import DictTable, Table
+from .._sql.statements import Table
 from .ends import MOST_ITEMS, OneQueue
 from .fileends import EngineSource, EngineTarget, FileSource, FileTarget
-from .names import LOCAL, PASSWORD, TARGET_PASSWORD, counting_from, parsed
-from .places import Candidate, NoQueue, candidates
+from .places import (
+    LOCAL,
+    PASSWORD,
+    TARGET_PASSWORD,
+    Found,
+    counting_from,
+    one_queue,
+    parsed,
+    queue_if_there,
+    queues_in,
+)
 from .sqlends import SqliteSource, sqlite_source, sqlite_target
 from .transfer import Journal, Transfer, journal_of
 
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
     import argparse
 
     from .ends import Source, Target
-    from .names import Name
+    from .places import Name
     from .transfer import Moved
 
 COPY = """copy all items of a queue into another one, of any kind, and leave the first as it is
@@ -70,7 +79,7 @@ def run(arguments: argparse.Namespace, *, moves: bool) -> int:
         source = stack.enter_context(closing(open_source(parsed(arguments.source), moves=moves)))
         name = parsed(arguments.target, (TARGET_PASSWORD, PASSWORD))
         target = stack.enter_context(closing(open_target(name, source)))
-        if target.is_same(source):
+        if target.identity == source.identity:
             raise OneQueue(source, name)
         source.by_age = target.kind.newest_first  # the newest item is to be taken first
         path = arguments.journal or journal_of(source, target, moves=moves)
@@ -138,7 +147,7 @@ def open_source(name: Name, *, moves: bool) -> Source:
         ValueError: it is not clear which one is meant, or it cannot be moved.
     """
     if name.scheme in LOCAL:
-        found = _one(name, candidates(name.address))
+        found = one_queue(name, queues_in(name.address))
         if found.engine is not None:
             return EngineSource(name, found, moves=moves)
         if found.table is not None:
@@ -147,7 +156,7 @@ def open_source(name: Name, *, moves: bool) -> Source:
     if name.scheme == "mysql":
         from . import mysqlends
 
-        return mysqlends.mysql_source(name, _one(name, mysqlends.candidates(name)), moves=moves)
+        return mysqlends.mysql_source(name, one_queue(name, mysqlends.candidates(name)), moves=moves)
     from .redisends import redis_source
 
     return redis_source(name, moves=moves)
@@ -161,8 +170,8 @@ def open_target(name: Name, source: Source) -> Target[Any]:
             status = os.stat(name.address)
             if source.identity == (status.st_dev, status.st_ino):  # it can be open once only
                 raise OneQueue(source, name)
-            there = candidates(name.address)
-        found = _meant(name, there) or _to_be_made(name, source)
+            there = queues_in(name.address)
+        found = queue_if_there(name, there) or _to_be_made(name, source)
         if found.engine is not None:
             return EngineTarget(name, found, source)
         if found.table is not None:
@@ -171,43 +180,19 @@ def open_target(name: Name, source: Source) -> Target[Any]:
     if name.scheme == "mysql":
         from . import mysqlends
 
-        return mysqlends.mysql_target(name, _meant(name, mysqlends.candidates(name)), source)
+        return mysqlends.mysql_target(name, queue_if_there(name, mysqlends.candidates(name)), source)
     from .redisends import redis_target
 
     return redis_target(name, source)
 
 
-def _one(name: Name, there: list[Candidate]) -> Candidate:
-    """Return the queue that is meant, which has to be there."""
-    found = _meant(name, there)
-    if found is None:
-        here = ", ".join(map(str, there)) or "none"
-        raise NoQueue(f"{name.shown}: there is no such queue; here are: {here}")
-    return found
-
-
-def _meant(name: Name, there: list[Candidate]) -> Candidate | None:
-    """Return the queue that is meant, if it is there."""
-    fitting = [found for found in there if found.fits(name.scheme, name.queue)]
-    queues = [found for found in fitting if not isinstance(found.table, DictTable)]
-    if len(queues) > 1:
-        how = "file:PATH or sqlite:PATH?name=" if name.scheme in LOCAL else "?name="
-        raise ValueError(
-            f"{name.shown}: say which queue is meant, with {how}; here are: "
-            f"{', '.join(map(str, queues))}"
-        )
-    if fitting and not queues and name.queue is not None:
-        raise ValueError(f"{name.shown}: it is a dict, and dicts are not moved")
-    return queues[0] if queues else None
-
-
-def _to_be_made(name: Name, source: Source) -> Candidate:
+def _to_be_made(name: Name, source: Source) -> Found:
     """Return a queue in the file system that is not there."""
     path = os.path.realpath(name.address)
     as_source = not name.scheme and isinstance(source, SqliteSource)
     if name.scheme == "sqlite" or os.path.isfile(path) or as_source:
         table = Table(source.kind, name.queue or "default")
-        return Candidate("", table=table, path=path)
+        return Found("", table=table, path=path)
     if name.queue is not None:
         raise ValueError(f"{name.shown}: a file queue has no name beside its path")
-    return Candidate("", path=path)
+    return Found("", path=path)

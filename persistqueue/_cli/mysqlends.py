@@ -12,14 +12,13 @@ from .._sql.mysql.statements import MysqlTable
 from .._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore
 from .._sql.statements import ACK_FIFO, FIFO
 from ..serializers import pickle
-from .names import usable
-from .places import Candidate
-from .sqlends import PATIENCE, SqlSource, SqlTarget, codec_of, written_by
+from .places import Found, usable, writer_of
+from .sqlends import PATIENCE, SqlSource, SqlTarget, codec_of
 
 if TYPE_CHECKING:
     from ..serializers import Serializer
-    from .ends import End, Source
-    from .names import Name
+    from .ends import Source
+    from .places import Name
     from .sqlends import SqlEnd
 
 _DEFAULT = "sql"  # the name that MySQLQueue has without one
@@ -31,34 +30,15 @@ class MysqlSource(SqlSource):
     _errors = ERRORS
 
 
-class MysqlTarget(SqlTarget):
-    """A table on a server.
-
-    Attributes:
-        session: its lock is held on this server, and on no other.
-    """
-
-    session: str
-
-    def is_same(self, other: End) -> bool:
-        """Return whether a source is this table, also under another name of the server."""
-        if not isinstance(other, MysqlSource):
-            return False
-        (holder,) = other.rows("SELECT IS_USED_LOCK(%s)", (self.session,))[0]
-        (folds,) = other.rows("SELECT @@lower_case_table_names")[0]
-        one, two = str(other.identity), str(self.identity)
-        return holder is not None and (one.lower() == two.lower() if folds else one == two)
-
-
-def candidates(name: Name) -> list[Candidate]:
+def candidates(name: Name) -> list[Found]:
     """Return the queues of a database."""
     return [
-        Candidate("MySQLAckQueue" if table.kind.ack else "MySQLQueue", queue, table)
+        Found("MySQLAckQueue" if table.kind.ack else "MySQLQueue", queue, table)
         for queue, table in queues(_server_of(name))
     ]
 
 
-def mysql_source(name: Name, found: Candidate, *, moves: bool) -> MysqlSource:
+def mysql_source(name: Name, found: Found, *, moves: bool) -> MysqlSource:
     """Return a queue in a database."""
     server = _server_of(name)
     serializer = name.serializer or _seen(name, server, found) or pickle
@@ -68,30 +48,30 @@ def mysql_source(name: Name, found: Candidate, *, moves: bool) -> MysqlSource:
     return source
 
 
-def mysql_target(name: Name, found: Candidate | None, source: Source) -> MysqlTarget:
+def mysql_target(name: Name, found: Found | None, source: Source) -> SqlTarget:
     """Return a queue in a database; one that is not there is made, of the source's kind."""
     server, seen = _server_of(name), None
     if found is not None:
         seen = _seen(name, server, found)
     else:
         kind = ACK_FIFO if source.kind.ack else FIFO
-        found = Candidate("", table=MysqlTable(kind, name.queue or _DEFAULT))
+        found = Found("", table=MysqlTable(kind, name.queue or _DEFAULT))
     serializer = name.serializer or seen or usable(name.shown, source.default)
-    store = _store(server, found, serializer)
-    target = MysqlTarget(name, store, serializer)
-    target.session = store._session_name  # noqa: SLF001 - no other end of a move asks for it
+    target = SqlTarget(name, _store(server, found, serializer), serializer)
     _locate(target, server)
     return target
 
 
 def _server_of(name: Name) -> Server:
     parts, options = urlsplit(name.address), dict(name.options)
+    if not (database := unquote(parts.path.strip("/"))):
+        raise ValueError(f"{name.shown}: the URL names no database")
     return Server(
         host=parts.hostname or "localhost",
         port=parts.port or 3306,
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        database=unquote(parts.path.strip("/")),
+        database=database,
         charset=options.pop("charset", "utf8mb4"),
         patience=PATIENCE,
         most=1,
@@ -100,7 +80,7 @@ def _server_of(name: Name) -> Server:
 
 
 def _store(
-    server: Server, found: Candidate, serializer: Serializer
+    server: Server, found: Found, serializer: Serializer
 ) -> MysqlAckStore | MysqlDeletingStore:
     table = _table(found)
     codec = codec_of(table.kind, serializer)
@@ -111,18 +91,23 @@ def _store(
     return MysqlDeletingStore(server, table, codec, skip_corrupt=False, bounded=False)
 
 
-def _table(found: Candidate) -> MysqlTable:
+def _table(found: Found) -> MysqlTable:
     assert isinstance(found.table, MysqlTable)
     return found.table
 
 
 def _locate(end: SqlEnd, server: Server) -> None:
-    """Note where an end's table is."""
-    end.identity, end.key = (server.database, end.table.name), f"{server.path} {end.table.name}"
+    """Note where an end's table is, whatever name the user has given to the server."""
+    values = "SELECT @@hostname, @@port, @@datadir, @@lower_case_table_names"
+    ((*where, folds),) = server.rows_beside(values, end.table.name)
+    place = (server.database, end.table.name)
+    end.identity = (*where, *map(str.lower, place)) if folds else (*where, *place)
+    end.key = f"{server.path} {end.table.name}"
 
 
-def _seen(name: Name, server: Server, found: Candidate) -> Serializer | None:
+def _seen(name: Name, server: Server, found: Found) -> Serializer | None:
     """Return the serializer of a table's rows; None if it is empty."""
     table = _table(found)
     statement = f"SELECT data FROM {table.in_text} ORDER BY _id LIMIT {SAMPLE}"  # noqa: S608 - quoted
-    return written_by(name, [data for (data,) in server.rows_beside(statement, table.name)])
+    rows = [data for (data,) in server.rows_beside(statement, table.name)]
+    return usable(name.shown, writer_of(rows)) if rows else None

@@ -7,9 +7,9 @@ consumer has in hand at this moment are shown, too, if they are not finished.
 
 from __future__ import annotations
 
-import sys
+from contextlib import closing
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._core.block import Damaged
 from .._core.codec import RowCodec
@@ -17,9 +17,17 @@ from .._core.signedframing import SignedFraming
 from .._sql.sqlite import look
 from .._sql.sqlite.dicts import shown_key
 from ..exceptions import PersistQueueError
-from .check import writer_of
-from .names import UnknownSerializer, add_path, counting_from, named
-from .places import place_of, places
+from .places import (
+    LONGEST,
+    PATH,
+    counting_from,
+    parsed,
+    place_of,
+    places_to_see,
+    tables,
+    usable,
+    written_by,
+)
 from .report import shown, text_of
 
 if TYPE_CHECKING:
@@ -27,14 +35,12 @@ if TYPE_CHECKING:
     import sqlite3
 
     from .._sql.statements import DictTable, Table
-    from .names import Known
-
-_KEY_WANTED = "it is signed: give --serializer module:object (an object with the key), or --raw"
+    from .places import Name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_path(parser)
+    parser.add_argument("path", metavar="PATH", help=PATH)
     number = counting_from(0)
     parser.add_argument("-n", type=number, default=5, metavar="N", help="how many (default: 5)")
     parser.add_argument("--raw", action="store_true", help="show bytes as stored, decode nothing")
@@ -42,24 +48,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print items; returns the exit status."""
-    found = places(arguments.path)
-    serializer = named(arguments.serializer)
+    name = parsed(arguments.path)
+    found = places_to_see(name)
     if found.directory is not None:
-        _show_records(found.directory, serializer, arguments)
-    status = 0
+        _show_records(found.directory, name, arguments)
     for path in found.databases:
         with look.opened(path) as connection:
-            for table in look.contents(connection, path).found:
-                print(f"{shown(table.name)} ({table.cls})")
-                status |= _show_rows(connection, table.table, serializer, arguments)
-    return status
+            for one in tables(look.contents(connection, path), name):
+                print(f"{shown(one.name)} ({one.cls})")
+                _show_rows(connection, one.table, name, arguments)
+    return 0
 
 
-def _show_records(path: str, serializer: Known | None, arguments: argparse.Namespace) -> None:
-    place = place_of(path, serializer, arguments.max_item_bytes)
-    if isinstance(place.framing, SignedFraming) and not place.framing.strict and not arguments.raw:
-        raise UnknownSerializer(_KEY_WANTED)
-    try:
+def _show_records(path: str, name: Name, arguments: argparse.Namespace) -> None:
+    with closing(place_of(path, name.serializer)) as place:
+        if isinstance(place.framing, SignedFraming) and not (place.framing.strict or arguments.raw):
+            usable(name.shown, "signed")
         _, state = place.state()
         for stretch in islice(place.walk(state), arguments.n):
             if stretch.reason:
@@ -68,33 +72,21 @@ def _show_records(path: str, serializer: Known | None, arguments: argparse.Names
                 print(place.record(stretch, state.head))
             else:
                 print(text_of(place.item(stretch.start, state.head)[0]))
-    finally:
-        place.close()
 
 
 def _show_rows(
     connection: sqlite3.Connection,
     table: Table | DictTable,
-    serializer: Known | None,
+    name: Name,
     arguments: argparse.Namespace,
-) -> int:
-    rows = look.first_rows(connection, table, arguments.n)
-    if serializer is None and not arguments.raw:
-        serializer = writer_of([data for data, *_ in rows])
-        if serializer is None and rows:
-            raise UnknownSerializer("nothing here can be read: say --serializer")
+) -> None:
+    rows, decode = look.first_rows(connection, table, arguments.n), None
+    if rows and not arguments.raw:
+        serializer = usable(name.shown, name.serializer or written_by(connection, table))
+        decode = RowCodec(serializer, ordered=False, longest=LONGEST).decode
     for data, *key in rows:
         label = f"{shown_key(*key)!r}: " if key else ""
         try:
-            item = data if arguments.raw else _decoded(serializer, data, arguments.max_item_bytes)
-            print(label + text_of(item))
-        except (Damaged, PersistQueueError) as error:
-            print(f"{label}{error}", file=sys.stderr)
-            return 1
-    return 0
-
-
-def _decoded(serializer: Known | None, data: Any, longest: int) -> Any:
-    if serializer == "signed":
-        raise UnknownSerializer(_KEY_WANTED)
-    return RowCodec(serializer, ordered=False, longest=longest).decode(data)
+            print(label + text_of(decode(data) if decode else data))
+        except Damaged as damage:
+            raise PersistQueueError(f"{table.name}: {label}{damage}") from damage

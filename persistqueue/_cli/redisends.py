@@ -15,9 +15,8 @@ from .._redis.settings import Settings
 from .._sql.statements import FIFO, UNIQUE
 from ..exceptions import PersistQueueError, QueueCorrupt, ServerRefused
 from ..serializers import json, pickle
-from .ends import BATCH_BYTES, LONGEST, Batch, Carried, End, Mover, Source, Target, digest
-from .names import named, usable
-from .places import NoQueue
+from .ends import BATCH_BYTES, Batch, Carried, End, Mover, Source, Target, digest
+from .places import LONGEST, NoQueue, shipped, usable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .._redis.resp import Command, Word
     from ..serializers import Serializer
     from .ends import Place
-    from .names import Name
+    from .places import Name
 
 
 class Meant(NamedTuple):
@@ -187,7 +186,7 @@ def redis_target(name: Name, source: Source) -> RedisTarget:
     if found:
         return RedisTarget(name, found[0])
     serializer = name.serializer or (json if source.serializer is json else None)
-    unique = name.unique or source.kind.unique
+    unique = source.kind.unique
     return RedisTarget(name, Meant(_is_native(serializer), serializer, unique))
 
 
@@ -203,9 +202,9 @@ def _found(name: Name) -> list[Meant]:
     for found in there:
         serializer = wanted
         if found.serializer and not wanted:
-            serializer = usable(name.shown, named(_short(found.serializer)))
+            serializer = usable(name.shown, shipped(_short(found.serializer)))
         if wanted is None or found.native == _is_native(wanted):
-            meant.append(Meant(found.native, serializer, found.unique or name.unique))
+            meant.append(Meant(found.native, serializer, found.unique))
     return meant
 
 

@@ -27,20 +27,28 @@ from .._sql.schema import prepare
 from .._sql.sqlite import look
 from .._sql.sqlite.database import Database
 from .._sql.statements import DictTable, Table
-from ..exceptions import PersistQueueError, SerializationError
+from ..exceptions import SerializationError
 from . import check
-from .ends import LONGEST, in_transaction
-from .names import add_path, counting_from, named
-from .places import candidates, place_of, places
-from .report import Progress, shown
+from .ends import in_transaction
+from .places import (
+    LONGEST,
+    PATH,
+    counting_from,
+    one_queue,
+    parsed,
+    place_of,
+    places_to_see,
+    queues_in,
+)
+from .report import MOST, Progress, shown
 
 if TYPE_CHECKING:
     import argparse
     import sqlite3
     from collections.abc import Callable
 
-    from .names import Known
-    from .places import Candidate
+    from ..serializers import Serializer
+    from .places import Found
     from .report import Report
 
 _PATIENCE = 10.0  # s to wait for a queue's lock
@@ -48,7 +56,7 @@ _PATIENCE = 10.0  # s to wait for a queue's lock
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_path(parser)
+    parser.add_argument("path", metavar="PATH", help=PATH)
     parser.add_argument("--dry-run", action="store_true", help="change nothing, only say it")
     parser.add_argument(
         "--set-aside",
@@ -57,35 +65,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only this: set the next N items aside, for those that are whole and cannot be loaded "
         "(SerializationError)",
     )
-    parser.add_argument(
-        "--table", metavar="NAME", help="with --set-aside: which of several queues in a database"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Mend the queues in a path; returns the exit status."""
-    found, dry_run = places(arguments.path), arguments.dry_run
-    serializer = named(arguments.serializer)
-    if arguments.set_aside is not None:
-        meant = _meant(arguments.path, arguments.table)
-        return _set_aside(meant, serializer, arguments.set_aside, dry_run=dry_run)
+    name, dry_run = parsed(arguments.path), arguments.dry_run
+    found = places_to_see(name)
+    if (most := arguments.set_aside) is not None:
+        queue = one_queue(name, [one for one in queues_in(name.address) if one.engine is None])
+        if dry_run:
+            print(f"{shown(str(queue))}: would set aside the next {most:,} items; nothing was done")
+            return 0
+        done = _set_aside(queue, name.serializer, most)
+        print(f"{shown(str(queue))}: set aside {done:,} items")
+        return 0 if done == most else 1
     status = 0
     with Progress("repairing") as progress:
-        how = check.Check(serializer, arguments.max_item_bytes, progress)
+        how = check.Check(name, progress)
         if (path := found.directory) is not None:
             report = check.check_directory(path, how)
-            mend = partial(_mend_directory, path, how)
-            status |= _repair(report, mend, dry_run=dry_run)
+            status |= _repair(report, partial(_mend_directory, path, how), dry_run=dry_run)
         for path in found.databases:
             report, bad = check.check_database(path, how)
-            mend = partial(_mend_database, path, bad, report.damage.count - len(bad))
+            mend = partial(_mend_database, path, bad, len(report.damage) - len(bad))
             status |= _repair(report, mend, dry_run=dry_run)
     return status
 
 
 def _repair(report: Report, mend: Callable[[], int], *, dry_run: bool) -> int:
     name = shown(report.path)
-    for what in report.damage.first:
+    for what in report.damage[:MOST]:
         print(f"{name}: {what}")
     if report.fine:
         print(f"{name}: nothing to repair")
@@ -97,7 +106,7 @@ def _repair(report: Report, mend: Callable[[], int], *, dry_run: bool) -> int:
 
 
 def _mend_directory(path: str, how: check.Check) -> int:
-    place = place_of(path, how.serializer, None, Disk())
+    place = place_of(path, how.name.serializer, Disk())
     done = salvage.repair(place, how.progress)
     print(f"{shown(path)}: kept {done.kept:,} items, put aside what {done.damaged:,} were")
     return 0
@@ -163,46 +172,22 @@ def _still_damaged(rows: list[check.BadRow], connection: sqlite3.Connection) -> 
     return damaged
 
 
-# -- items that are whole -----------------------------------------------------------------
-
-
-def _meant(path: str, table: str | None) -> Candidate:
-    """Return the queue whose items are to be set aside.
-
-    Raises:
-        PersistQueueError: it is not said which of several queues.
-    """
-    there = [one for one in candidates(path) if one.cls != "PDict" and one.engine is None]
-    meant = [one for one in there if table in (None, one.shown)]
-    if len(meant) != 1:
-        names = ", ".join(shown(one.shown) for one in there)
-        raise PersistQueueError(f"say --table, one of these: {names}")
-    return meant[0]
-
-
-def _set_aside(queue: Candidate, serializer: Known | None, most: int, *, dry_run: bool) -> int:
-    """Set the next items of a queue aside, as bytes; returns the exit status.
+def _set_aside(queue: Found, serializer: Serializer | None, most: int) -> int:
+    """Set the next items of a queue aside, as bytes; returns how many there were.
 
     Which of them cannot be loaded, only loading tells, and that runs their code.
     """
-    name = shown(queue.shown)
-    if dry_run:
-        print(f"{name}: would set aside the next {most:,} items; nothing was done")
-        return 0
     if isinstance(table := queue.table, Table):
-        done = _move_aside(queue.path, table, partial(_next_rows, table, most))
-    else:
-        with closing(place_of(queue.path, serializer, None)) as place:
-            framing = place.framing
-        store = chunk_store(
-            queue.path, framing,
-            chunksize=100, autosave=False, power=True, skip_corrupt=True, longest=LONGEST,
-        )  # fmt: skip
-        tries = (store.set_aside(whatever=True) for _ in range(most))
-        with closing(ThreadSession(store, 0, AT_TASK_DONE, _PATIENCE)) as session:
-            done = in_transaction(session, lambda: sum(takewhile(bool, tries)))
-    print(f"{name}: set aside {done:,} items")
-    return 0 if done == most else 1
+        return _move_aside(queue.path, table, partial(_next_rows, table, most))
+    with closing(place_of(queue.path, serializer)) as place:
+        framing = place.framing
+    store = chunk_store(
+        queue.path, framing,
+        chunksize=100, autosave=False, power=True, skip_corrupt=True, longest=LONGEST,
+    )  # fmt: skip
+    tries = (store.set_aside(whatever=True) for _ in range(most))
+    with closing(ThreadSession(store, 0, AT_TASK_DONE, _PATIENCE)) as session:
+        return in_transaction(session, lambda: sum(takewhile(bool, tries)))
 
 
 def _next_rows(table: Table, most: int, connection: sqlite3.Connection) -> list[int]:

@@ -1,4 +1,4 @@
-"""How a command tells its findings: as text, as JSON, and meanwhile with a progress bar."""
+"""What a command found, as text and as JSON; and a progress bar meanwhile."""
 
 from __future__ import annotations
 
@@ -8,23 +8,9 @@ from dataclasses import asdict, dataclass, field
 
 from .._core.deadline import monotonic
 
-_MOST = 20  # findings that are listed; the others are counted
+MOST = 20  # damages that are listed; the others are counted
 _AFTER, _EVERY = 0.5, 0.1  # s before a bar is shown, and between two drawings of it
 _WIDTH = 30  # characters of a bar
-
-
-@dataclass
-class Findings:
-    """Damage: the first findings in words, and the number of all."""
-
-    first: list[str] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, what: str) -> None:
-        """Add one."""
-        self.count += 1
-        if len(self.first) < _MOST:
-            self.first.append(what)
 
 
 @dataclass
@@ -54,7 +40,7 @@ class Report:
 
     Attributes:
         files: names and bytes.
-        damage: makes the exit status 1.
+        damage: in words; makes the exit status 1.
         set_aside: damage that is kept beside the rest: names, and bytes or rows.
         notes: good to know, and no damage.
         sqlite: the version of the library that was used.
@@ -64,7 +50,7 @@ class Report:
     kind: str
     parts: list[Part] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
-    damage: Findings = field(default_factory=Findings)
+    damage: list[str] = field(default_factory=list)
     set_aside: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     sqlite: str | None = None
@@ -72,24 +58,31 @@ class Report:
     @property
     def fine(self) -> bool:
         """Whether nothing is wrong."""
-        return not self.damage.count
+        return not self.damage
 
     def as_json(self) -> dict[str, object]:
         """Return the report as values of JSON."""
-        return {"fine": self.fine, **asdict(self)}
+        damage = {"first": self.damage[:MOST], "count": len(self.damage)}
+        return {"fine": self.fine, **asdict(self), "damage": damage}
 
     def as_text(self) -> str:
         """Return the report as lines for people."""
         lines = [f"{shown(self.path)}: {self.kind}, {_bytes(sum(self.files.values()))}"]
         for part in self.parts:
-            lines += _part_lines(part)
+            counts = ", ".join(f"{count:,} {name}" for name, count in part.counts.items())
+            about = f"{counts or 'not counted'}; {_bytes(part.size)}"
+            lines.append(f"  {shown(part.name)} ({part.what}): {about}")
+            if part.oldest is not None:
+                lines.append(f"    oldest item: {_age(part.oldest)} ({part.oldest_is})")
+            if part.serializer:
+                lines.append(f"    serializer: {part.serializer}")
         kept = "; kept: look at it, then take it away"
         lines += [f"  set aside: {shown(n)}, {size:,}{kept}" for n, size in self.set_aside.items()]
         lines += [f"  note: {note}" for note in self.notes]
-        lines += [f"  DAMAGE: {what}" for what in self.damage.first]
-        if more := self.damage.count - len(self.damage.first):
-            lines.append(f"  DAMAGE: and {more:,} more")
-        wrong = self.damage.count
+        lines += [f"  DAMAGE: {what}" for what in self.damage[:MOST]]
+        wrong = len(self.damage)
+        if wrong > MOST:
+            lines.append(f"  DAMAGE: and {wrong - MOST:,} more")
         things = "1 thing is" if wrong == 1 else f"{wrong:,} things are"
         lines.append(
             "  fine" if self.fine else f"  {things} wrong: see python -m persistqueue repair --help"
@@ -108,16 +101,6 @@ def text_of(item: object) -> str:
         return repr(item)
     except Exception as error:  # noqa: BLE001 - its code may raise anything
         return f"<{type(item).__name__}, which cannot be shown: {type(error).__name__}>"
-
-
-def _part_lines(part: Part) -> list[str]:
-    counts = ", ".join(f"{count:,} {name}" for name, count in part.counts.items())
-    lines = [f"  {shown(part.name)} ({part.what}): {counts or 'not counted'}; {_bytes(part.size)}"]
-    if part.oldest is not None:
-        lines.append(f"    oldest item: {_age(part.oldest)} ({part.oldest_is})")
-    if part.serializer:
-        lines.append(f"    serializer: {part.serializer}")
-    return lines
 
 
 def _bytes(size: int) -> str:

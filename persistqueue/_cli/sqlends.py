@@ -21,9 +21,8 @@ from .._sql.sqlite.database import Database
 from .._sql.sqlite.errors import SQLITE_ERRORS
 from .._sql.sqlite.stores import SqliteAckStore, SqliteDeletingStore
 from ..serializers import pickle
-from .check import writer_of
-from .ends import LONGEST, Batch, Carried, End, Mover, OneQueue, Source, Target, digest, within
-from .names import usable
+from .ends import Batch, Carried, End, Mover, OneQueue, Source, Target, bounded, digest
+from .places import LONGEST, queue_table, usable, written_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from .._sql.store import Row
     from ..serializers import Serializer
     from .ends import Place
-    from .names import Name
-    from .places import Candidate
+    from .places import Found, Name
 
     TableStore: TypeAlias = (
         SqliteAckStore | SqliteDeletingStore | MysqlAckStore | MysqlDeletingStore
@@ -57,12 +55,6 @@ class Connection(Protocol):
 def codec_of(kind: Kind, serializer: Serializer) -> RowCodec:
     """Return the codec of a table's rows."""
     return RowCodec(serializer, ordered=kind.unique, longest=LONGEST)
-
-
-def queue_table(found: Candidate) -> Table:
-    """Return the table of a queue; a dict is none."""
-    assert isinstance(found.table, sql.Table)
-    return found.table
 
 
 class SqlEnd(End):
@@ -135,8 +127,8 @@ class SqlSource(SqlEnd, Source):
             beside=self.beside,
         )
         values = list(behind["end"]) if behind else []
-        sizes = self.rows(page("COALESCE(LENGTH(data), 0)"), [*values, most])
-        count = within(size for (size,) in sizes)
+        sizes = self.rows(page("COALESCE(LENGTH(data), 0), 1"), [*values, most])
+        count = len(bounded(sizes, most))
         rows = self.rows(page(", ".join(self.kind.columns)), [*values, count]) if count else []
         if not rows:
             return None
@@ -198,15 +190,6 @@ class SqlTarget(SqlEnd, Target["Row"]):
         self._do(partial(self._store.forget_move, run))
 
 
-def written_by(name: Name, sample: Sequence[Any]) -> Serializer | None:
-    """Return the serializer of some rows' data; None if there are none.
-
-    Raises:
-        ValueError: it cannot be seen, or needs a key.
-    """
-    return usable(name.shown, writer_of(sample)) if sample else None
-
-
 # -- SQLite -------------------------------------------------------------------------------
 
 
@@ -229,7 +212,7 @@ class SqliteSource(SqlSource):
         return f"{_OF_BROKERS} WHERE q.name = '{queue}'"
 
 
-def sqlite_source(name: Name, found: Candidate, *, moves: bool) -> SqliteSource:
+def sqlite_source(name: Name, found: Found, *, moves: bool) -> SqliteSource:
     """Return a queue in a database."""
     serializer = name.serializer or _seen(name, found) or pickle
     snapshot = None if moves else look.snapshot(found.path)
@@ -238,7 +221,7 @@ def sqlite_source(name: Name, found: Candidate, *, moves: bool) -> SqliteSource:
     return source
 
 
-def sqlite_target(name: Name, found: Candidate, source: Source) -> SqlTarget:
+def sqlite_target(name: Name, found: Found, source: Source) -> SqlTarget:
     """Return a queue in a database, both made if need be.
 
     Raises:
@@ -253,7 +236,7 @@ def sqlite_target(name: Name, found: Candidate, source: Source) -> SqlTarget:
     return target
 
 
-def _store(found: Candidate, serializer: Serializer) -> SqliteAckStore | SqliteDeletingStore:
+def _store(found: Found, serializer: Serializer) -> SqliteAckStore | SqliteDeletingStore:
     path, table = found.path, queue_table(found)
     directory = not os.path.splitext(path)[1]
     database = Database(path, makes_directory=directory, power=True, patience=PATIENCE)
@@ -278,12 +261,12 @@ def _identity(path: str, table: Table) -> object:
     return found.st_dev, found.st_ino, folded(table.name)
 
 
-def _seen(name: Name, found: Candidate) -> Serializer | None:
+def _seen(name: Name, found: Found) -> Serializer | None:
     """Return the serializer of a table's rows; None if it is empty, or not there."""
     table = queue_table(found)
     if not os.path.isfile(found.path):
         return None
     with look.opened(found.path) as connection:
-        if not columns(connection, table.name):
+        if not columns(connection, table.name) or not look.count(connection, table.quoted):
             return None
-        return written_by(name, look.sample(connection, table))
+        return usable(name.shown, written_by(connection, table))

@@ -22,7 +22,7 @@ from crashdisk import Fault, FaultyDisk, UnsyncedDisk
 from persistqueue import Broker, PDict, Queue, SQLiteAckQueue, SQLiteQueue, UniqueQ, serializers
 from persistqueue.__main__ import main
 from persistqueue._cli import report
-from persistqueue._cli.report import Findings
+from persistqueue._cli.report import Report
 from persistqueue._core.framing import framing_of
 from persistqueue._files.look import Place
 from persistqueue._files.salvage import repair
@@ -386,11 +386,11 @@ def test_an_unknown_serializer_is_said(path: Path, capsys: pytest.CaptureFixture
     (path / "info").write_bytes(b"something else")
     for chunk in path.glob("q*"):
         chunk.write_bytes(b"something else")
-    assert "--serializer" in command(capsys, "check", path)[1]
-    status, text = command(capsys, "check", path, "--serializer", "no_such_module:x")
+    assert "?serializer=" in command(capsys, "check", path)[1]
+    status, text = command(capsys, "check", f"{path}?serializer=no_such_module:x")
     assert (1, True) == (status, "no_such_module" in text)
-    status, text = command(capsys, "check", path, "--serializer", "json:nothing")
-    assert (1, True) == (status, "nothing" in text)
+    status, text = command(capsys, "check", f"{path}?serializer=json:nothing")
+    assert (2, True) == (status, "nothing" in text)
 
 
 @pytest.fixture
@@ -413,22 +413,22 @@ def test_signatures_are_checked_with_the_key(
         q.put("row")
     text = command(capsys, "check", path)[1]
     assert 2 == text.count("signatures were not checked")
-    right, wrong = f"{keys_module}:right", f"{keys_module}:wrong"
-    assert 0 == command(capsys, "check", path, "--serializer", right)[0]
-    status, text = command(capsys, "check", path, "--serializer", wrong)
+    right, wrong = (f"{path}?serializer={keys_module}:{key}" for key in ("right", "wrong"))
+    assert 0 == command(capsys, "check", right)[0]
+    status, text = command(capsys, "check", wrong)
     assert 1 == status
     assert 2 == text.count("DAMAGE")
-    status, text = command(capsys, "peek", path, "--serializer", right, "-n", 1)
+    status, text = command(capsys, "peek", right, "-n", 1)
     assert (0, [repr(items[0]), "default (SQLiteQueue)", "'row'"]) == (status, text.splitlines())
     status, text = command(capsys, "peek", path)
-    assert (1, True) == (status, "--serializer" in text)
+    assert (1, True) == (status, "?serializer=" in text)
 
 
-def test_findings_are_counted_and_the_first_are_listed() -> None:
-    findings = Findings()
-    for number in range(1000):
-        findings.add(str(number))
-    assert (1000, "0", 20) == (findings.count, findings.first[0], len(findings.first))
+def test_damage_is_counted_and_the_first_is_listed() -> None:
+    report = Report("jobs", "file queue", damage=[str(number) for number in range(1000)])
+    found: Any = report.as_json()["damage"]
+    assert (1000, "0", 20) == (found["count"], found["first"][0], len(found["first"]))
+    assert "980 more" in report.as_text()
 
 
 # -- repair -------------------------------------------------------------------------------
@@ -446,15 +446,15 @@ def test_repair_keeps_every_whole_record_and_the_damage(
     size += 4 * (name in ("cbor2", "msgpack"))
     place = size * (1 if chunk == "q00000" else 0) + size - 2
     damage(path / chunk, place)
-    option = ["--serializer", f"{keys_module}:right"] if name == "signed" else []
+    queue = f"{path}?serializer={keys_module}:right" if name == "signed" else path
     before = everything(path)
-    status, _text = command(capsys, "check", path, *option)
+    status, _text = command(capsys, "check", queue)
     if status == 0:
         pytest.skip("this serializer does not notice that byte")
-    assert 1 == command(capsys, "repair", path, "--dry-run", *option)[0]
+    assert 1 == command(capsys, "repair", queue, "--dry-run")[0]
     assert before == everything(path)
-    assert 0 == command(capsys, "repair", path, *option)[0]
-    assert 0 == command(capsys, "check", path, *option)[0]
+    assert 0 == command(capsys, "repair", queue)[0]
+    assert 0 == command(capsys, "check", queue)[0]
     with Queue(path, serializer=serializer) as q:
         left = q.get_many(99)
     assert [item for item in items if item in left] == left
@@ -645,8 +645,8 @@ def test_what_is_no_serializer_is_said(
     path: Path, what: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(path)
-    status, text = command(capsys, what, path, f"--serializer={name}")
-    assert (1, 1, True) == (status, len(text.splitlines()), text.startswith("persistqueue: "))
+    status, text = command(capsys, what, f"{path}?serializer={name}")
+    assert (1 if name == "a..b:c" else 2, 1, True) == (status, len(text.splitlines()), text.startswith("persistqueue: "))
 
 
 # -- all of them --------------------------------------------------------------------------
@@ -656,7 +656,7 @@ def test_what_is_no_serializer_is_said(
     "arguments",
     [
         [], ["unknown"], ["check"], ["peek", "p", "-n", "x"], ["peek", "p", "-n", "-1"],
-        ["check", "p", "--max-item-bytes", "0"], ["check", "p", "--no"],
+        ["repair", "p", "--set-aside", "0"], ["check", "p", "--no"],
     ],
 )  # fmt: skip
 def test_a_wrong_call_has_status_2(

@@ -41,7 +41,7 @@ from persistqueue import (
     serializers,
 )
 from persistqueue.__main__ import main
-from persistqueue._cli import ends, fileends, move, names, redisends, transfer
+from persistqueue._cli import ends, move, places, redisends, transfer
 
 NO_FORK = not hasattr(os, "fork")
 
@@ -356,12 +356,12 @@ def test_a_batch_is_bounded_in_bytes(
     kind: str, place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two items of three eighths of the bound go together, and a longer one goes alone."""
-    for module in ends, fileends, redisends:
+    for module in ends, redisends:
         monkeypatch.setattr(module, "BATCH_BYTES", 8000)
     src = place(kind, "src")
     src.put(["x" * 3000] * 4 + ["y" * 20_000])
     sizes, behind = [], None
-    with closing(move.open_source(names.parsed(src.url), moves=False)) as source:
+    with closing(move.open_source(places.parsed(src.url), moves=False)) as source:
         while (batch := source.read(500, behind)) is not None:
             sizes.append(len(batch.items))
             behind = batch.place
@@ -431,7 +431,7 @@ def test_dicts_pools_and_what_has_no_order_are_refused_by_name(
     with RedisPool(f"pool-{tmp_path.name}", redis_server.url) as pool:
         pool.add_item("x")
     for source, words in {
-        f"sqlite:{tmp_path}/dict?name=settings": "dicts are not moved",
+        f"sqlite:{tmp_path}/dict?name=settings": "it is a dict",
         f"{tmp_path}/table": "no order",
         f"{redis_server.url}?name=pool-{tmp_path.name}": "pools are not moved",
     }.items():
@@ -449,7 +449,6 @@ def test_a_queue_is_not_moved_onto_itself(
     others = [src.url]
     if "127.0.0.1" in src.url:
         others.append(src.url.replace("127.0.0.1", "localhost"))
-        others.append(re.sub(r"\?(.*?)&?name=([^&]*)&?", r"/\2?\1", src.url))
     else:
         path = src.url.removeprefix("file:").removeprefix("sqlite:").partition("?")[0]
         (tmp_path / "link").symlink_to(path)
@@ -472,14 +471,14 @@ def test_a_queue_is_not_moved_onto_itself(
     [
         ("file:{0}/a", "http://x/y", 2, "sqlite:PATH"),
         ("file:{0}/a", "redis://127.0.0.1:{1}/", 2, "queue's name"),
-        ("file:{0}/a", "redis://127.0.0.1:{1}/jobs", 2, "serializer=pickle"),
-        ("file:{0}/a", "redis://127.0.0.1:1/jobs", 1, "cannot be reached"),
+        ("file:{0}/a", "redis://127.0.0.1:{1}/jobs", 2, "path is a number"),
+        ("file:{0}/a", "redis://127.0.0.1:1?name=jobs", 1, "cannot be reached"),
         ("file:{0}/a?serializer=xml", "file:{0}/b", 2, "serializer must be"),
         ("file:{0}/a?color=red", "file:{0}/b", 2, "color"),
         ("file:{0}/a?serializer=json", "file:{0}/b", 1, "pickle"),
         ("file:{0}/a", "file:{0}/b?name=x", 2, "no name beside its path"),
         ("mysql://x@127.0.0.1:1", "file:{0}/b", 2, "names no database"),
-        ("mysql://x:secret@127.0.0.1:1/d/q", "file:{0}/b", 1, "cannot be reached"),
+        ("mysql://x:secret@127.0.0.1:1/d?name=q", "file:{0}/b", 1, "cannot be reached"),
     ],
 )
 def test_wrong_ends_say_what_is_wrong(
@@ -512,17 +511,17 @@ def test_passwords_come_from_the_environment(
     admin.execute_command("ACL", "SETUSER", user, "on", ">p@ss/w", "~*", "+@all")
     try:
         source = src.url.replace(f":{mysql_server.PASSWORD}@", "@")
-        target = f"redis://{user}@127.0.0.1:{redis_server.port}/0/dst-{tmp_path.name}"
+        target = f"redis://{user}@127.0.0.1:{redis_server.port}/0?name=dst-{tmp_path.name}"
         assert 1 == command("move", source, target)[0]
-        monkeypatch.setenv(names.PASSWORD, mysql_server.PASSWORD)
+        monkeypatch.setenv(places.PASSWORD, mysql_server.PASSWORD)
         assert 1 == command("move", source, target)[0]
-        monkeypatch.setenv(names.TARGET_PASSWORD, "p@ss/w")
+        monkeypatch.setenv(places.TARGET_PASSWORD, "p@ss/w")
         assert (0, "1 items moved\n", "") == command("move", source, target)
-        monkeypatch.setenv(names.PASSWORD, "p@ss/w")
-        monkeypatch.setenv(names.TARGET_PASSWORD, "")  # it needs none
-        open_one = f"redis://127.0.0.1:{redis_server.port}/0/open-{tmp_path.name}"
+        monkeypatch.setenv(places.PASSWORD, "p@ss/w")
+        monkeypatch.setenv(places.TARGET_PASSWORD, "")  # it needs none
+        open_one = f"redis://127.0.0.1:{redis_server.port}/0?name=open-{tmp_path.name}"
         assert (0, "1 items moved\n", "") == command("move", target, open_one)
-        monkeypatch.delenv(names.PASSWORD)
+        monkeypatch.delenv(places.PASSWORD)
         assert (0, "1 items moved\n", "") == command("move", open_one, f"file:{tmp_path}/dst")
     finally:
         admin.execute_command("ACL", "DELUSER", user)
@@ -771,19 +770,17 @@ def test_a_torn_journal_is_as_none(tmp_path: Path) -> None:
 
 
 def test_a_servers_url_is_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A queue's name stands behind ?name=, or is the last part of the path."""
+    """A queue's name stands behind ?name=; a password is not shown."""
     for url, address, queue, shown in [
-        ("redis://u:p@h:1/2/a%20b?serializer=json", "redis://u:p@h:1/2", "a b",
-         "redis://u@h:1/2/a%20b?serializer=json"),
-        ("redis://h/jobs", "redis://h/", "jobs", None),
+        ("redis://u:p@h:1/2?name=a%20b&serializer=json", "redis://u:p@h:1/2", "a b",
+         "redis://u@h:1/2?name=a%20b&serializer=json"),
         ("redis://h/0", "redis://h/0", None, None),
         ("rediss://h/0?name=a/b&ssl_cert_reqs=none", "rediss://h/0?ssl_cert_reqs=none", "a/b", None),
         ("unix:///run/redis.sock?db=2&name=jobs", "unix:///run/redis.sock?db=2", "jobs", None),
-        ("mysql://u@h/d/q", "mysql://u@h/d", "q", None),
         ("mysql://u@h/d?name=q", "mysql://u@h/d", "q", None),
     ]:  # fmt: skip
-        found = names.parsed(url)
+        found = places.parsed(url)
         assert (address, queue, shown or url) == (found.address, found.queue, found.shown)
-    monkeypatch.setenv(names.PASSWORD, "s/@:")
-    assert "redis://:s%2F%40%3A@h/0" == names.parsed("redis://h/0").address
-    assert "mysql://u:p@h/d" == names.parsed("mysql://u:p@h/d").address
+    monkeypatch.setenv(places.PASSWORD, "s/@:")
+    assert "redis://:s%2F%40%3A@h/0" == places.parsed("redis://h/0").address
+    assert "mysql://u:p@h/d" == places.parsed("mysql://u:p@h/d").address

@@ -427,8 +427,8 @@ def test_repair_sets_the_next_items_aside(path: Path, capsys: pytest.CaptureFixt
     with SQLiteQueue(path / "rows") as rows, SQLiteQueue(path / "rows", name="other") as other:
         rows.put_many([Job(), "behind"])
         other.put("mine")
-    assert 1 == main(["repair", "--set-aside", "1", str(path / "rows")])
+    assert 2 == main(["repair", "--set-aside", "1", str(path / "rows")])
     assert "queue_default, queue_other" in capsys.readouterr().err
-    assert 0 == main(["repair", "--set-aside", "1", "--table", "queue_default", str(path / "rows")])
+    assert 0 == main(["repair", "--set-aside", "1", f"sqlite:{path / 'rows'}?name=queue_default"])
     with SQLiteQueue(path / "rows") as rows, SQLiteQueue(path / "rows", name="other") as other:
         assert ("behind", "mine") == (rows.get(timeout=0), other.get(timeout=0))

@@ -13,7 +13,6 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..._core.codec import as_text
-from ..._core.origin import SAMPLE
 from ...exceptions import PersistQueueError
 from ..schema import VERSION_TABLE, columns, objects, refuse_newer
 from ..statements import KINDS, MOVES, OLD_ASYNC, DictTable, Table
@@ -22,6 +21,7 @@ from .database import journal_of, uri_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SQLITE_VERSION = sqlite3.sqlite_version_info
 SUFFIXES = ("", "-wal", "-shm", "-journal")  # of a database's files
 _MAGIC = b"SQLite format 3\0"
 _BESIDE = re.compile(r".*(-wal|-shm|-journal|-owner-[0-9a-f]{32})")  # files beside a database
@@ -67,7 +67,7 @@ class Contents(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row as it is stored; without its data if that is too long."""
+    """A row as it is stored."""
 
     number: int
     data: Any
@@ -201,30 +201,21 @@ def count(connection: sqlite3.Connection, quoted: str) -> int:
     return rows
 
 
-def rows(connection: sqlite3.Connection, table: Table | DictTable, longest: int) -> Iterator[Row]:
-    """Yield every row in order; those that are longer than ``longest`` without their data."""
+def rows(connection: sqlite3.Connection, table: Table | DictTable) -> Iterator[Row]:
+    """Yield every row in order."""
     timestamp = "timestamp" if table.kind else "NULL"
     status = "status" if table.kind and table.kind.ack else "NULL"
-    length = "LENGTH(CAST(data AS BLOB))"
     statement = (
-        f"SELECT rowid, CASE WHEN {length} <= ? THEN data END, COALESCE({length}, 0),"  # noqa: S608 - quoted
-        f" {timestamp}, {status} FROM {table.quoted} WHERE rowid > ?"
-        f" ORDER BY rowid LIMIT {_ROWS}"
+        f"SELECT rowid, data, COALESCE(LENGTH(CAST(data AS BLOB)), 0), {timestamp}, {status}"  # noqa: S608 - quoted
+        f" FROM {table.quoted} WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"
     )
-    behind: float = float("-inf")
-    more = True
+    behind, more = float("-inf"), True
     while more:
         more = False
-        for values in connection.execute(statement, (longest, behind)):
+        for values in connection.execute(statement, (behind,)):
             row = Row(*values)
             behind, more = row.number, True
             yield row
-
-
-def sample(connection: sqlite3.Connection, table: Table | DictTable) -> list[Any]:
-    """Return the data of the first rows, which tell their serializer."""
-    statement = f"SELECT data FROM {table.quoted} ORDER BY rowid LIMIT {SAMPLE}"  # noqa: S608 - quoted
-    return [data for (data,) in connection.execute(statement).fetchall()]
 
 
 def data_of(connection: sqlite3.Connection, table: Table | DictTable, number: int) -> list[Any]:
