@@ -144,7 +144,7 @@ def _check_records(place: Place, report: Report, how: Check) -> None:
     report.parts.append(part)
     raw, state = place.state()
     part.oldest, part.oldest_is = _oldest(place, state)
-    readable, damage = 0, list[Stretch]()
+    readable, damage = 0, []
     for stretch in place.walk(state):
         readable += not stretch.reason
         if stretch.reason:
@@ -257,7 +257,9 @@ def _contents(connection: sqlite3.Connection, report: Report, name: Name) -> lis
             "one held, the next broker gives back"
         )
     if strangers and not there.found:
-        report.damage.append("no queue or dict is in it; one with engine= is looked at by opening it")
+        report.damage.append(
+            "no queue or dict is in it; one with engine= is looked at by opening it"
+        )
     return tables(there, name)
 
 

@@ -41,9 +41,7 @@ class _FileEnd(End, Generic[S]):
         store: of it; made and opened if need be.  None where it is only looked at.
     """
 
-    def __init__(
-        self, name: Name, found: Found, serializer: Serializer, store: S | None
-    ) -> None:
+    def __init__(self, name: Name, found: Found, serializer: Serializer, store: S | None) -> None:
         super().__init__(name, FIFO, serializer)
         self._path = os.path.realpath(found.path)
         self.directory, self.key = os.path.dirname(self._path), self._path

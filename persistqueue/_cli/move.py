@@ -156,7 +156,9 @@ def open_source(name: Name, *, moves: bool) -> Source:
     if name.scheme == "mysql":
         from . import mysqlends
 
-        return mysqlends.mysql_source(name, one_queue(name, mysqlends.candidates(name)), moves=moves)
+        return mysqlends.mysql_source(
+            name, one_queue(name, mysqlends.candidates(name)), moves=moves
+        )
     from .redisends import redis_source
 
     return redis_source(name, moves=moves)
@@ -180,7 +182,9 @@ def open_target(name: Name, source: Source) -> Target[Any]:
     if name.scheme == "mysql":
         from . import mysqlends
 
-        return mysqlends.mysql_target(name, queue_if_there(name, mysqlends.candidates(name)), source)
+        return mysqlends.mysql_target(
+            name, queue_if_there(name, mysqlends.candidates(name)), source
+        )
     from .redisends import redis_target
 
     return redis_target(name, source)

@@ -428,7 +428,7 @@ def test_repair_sets_the_next_items_aside(path: Path, capsys: pytest.CaptureFixt
         rows.put_many([Job(), "behind"])
         other.put("mine")
     assert 2 == main(["repair", "--set-aside", "1", str(path / "rows")])
-    assert "queue_default, queue_other" in capsys.readouterr().err
+    assert "queue_default (SQLiteQueue), queue_other (SQLiteQueue)" in capsys.readouterr().err
     assert 0 == main(["repair", "--set-aside", "1", f"sqlite:{path / 'rows'}?name=queue_default"])
     with SQLiteQueue(path / "rows") as rows, SQLiteQueue(path / "rows", name="other") as other:
         assert ("behind", "mine") == (rows.get(timeout=0), other.get(timeout=0))
