@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ._broker import readers as brokerreads
-from ._broker.dump import Dump, Loader, dump_text, opened
-from ._broker.names import queue_name
+from ._broker.dump import PAGE, Dump, dump_text, opened, records
 from ._broker.options import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
+from ._broker.statements import queue_name
 from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
 from ._core import call
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from typing import IO
 
-    from ._broker.readers import Source
+    from ._broker.readers import Ask
     from ._core.store import Store
 
 __all__ = [
@@ -67,8 +68,8 @@ class AsyncBroker(BrokerFace, AsyncOpened):
 
     Args:
         path: the database's file, which is created if it is missing; or a directory that is
-            there, which holds ``data.db``.  ``":memory:"`` for queues that nobody else sees.
-        pool_size: connections that read beside the one that writes.
+            there, which holds ``data.db``.  ``":memory:"`` for queues of this object alone.
+        pool_size: connections for reading that stay open, beside the one that writes.
         config: settings; ``BrokerConfig.from_env()`` reads the environment.
         serializer: a module of ``persistqueue.serializers``, or any object with
             ``dumps(value)`` and ``loads(data)``.
@@ -126,7 +127,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         return AsyncBrokerQueue(self, name)
 
     async def list_queues(self, pattern: str | None = None) -> list[QueueInfo]:
-        """Return the queues in order of their names, with what is in them.
+        """Return the queues in order of their names, with their counts.
 
         Args:
             pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
@@ -135,7 +136,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         return self._listed(pattern, await self._look(brokerreads.queues))
 
     async def stats(self) -> BrokerStats:
-        """Return what is in all queues together."""
+        """Return the counts of all queues together."""
         return self._summed(await self._look(brokerreads.queues))
 
     @overload
@@ -217,8 +218,9 @@ class AsyncBroker(BrokerFace, AsyncOpened):
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the whole database, as it is at one moment, to a new file.
 
-        Others go on meanwhile.  What is handed out and not finished comes again where the copy is
-        opened.  Never copy the files of an open database by other means (see "How to back up").
+        Others go on meanwhile.  Items that are handed out and not finished are redelivered where
+        the copy is opened.  Never copy the files of an open database by other means (see "How to
+        back up").
 
         Args:
             path: of the copy; nothing may be there.
@@ -259,8 +261,8 @@ class AsyncBroker(BrokerFace, AsyncOpened):
     ) -> int:
         """Write what waits as lines of JSON: SimpleBroker's dump format, version 1.
 
-        It shows one moment: what is written meanwhile is not in it, and what moves is in it
-        once.  What streams hold is not in it.
+        It shows one moment: items written meanwhile are not in it, and moved ones are in it
+        once.  Items that streams hold are not in it.
 
         Args:
             target: a file's path, or a file that is open for text.
@@ -279,11 +281,11 @@ class AsyncBroker(BrokerFace, AsyncOpened):
                 # threads only: file.write(text)
                 return count
             dump = Dump(file, pattern, self._codec)
-            # threads only: return self._look(dump.write, self._readers.apart)
+            # threads only: return self._look(dump.write)
             # async only
             thread = ThreadWorker(in_executor)
             try:
-                return await self._look(dump.write, self._readers.apart, thread)
+                return await self._look(dump.write, thread)
             finally:
                 dump.stopped = True  # if this was cancelled
                 thread.stop()
@@ -292,7 +294,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
     async def load(self, source: str | os.PathLike[str] | IO[str]) -> int:
         """Read a dump, this class's or SimpleBroker's, into these queues.
 
-        Items are put behind what is there, with new ids, a thousand in a transaction: when
+        Items are put behind those that are there, with new ids, a thousand in a transaction: when
         the dump is damaged somewhere, what comes before stays.
 
         Args:
@@ -305,14 +307,14 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             FormatError: it is no dump, or a line is damaged (says which), or its items were
                 encoded with another serializer.
         """
-        loader = Loader(self._codec)
+        count = 0
         async with self._opened_file(source, "r") as file:
-            batches = loader.batches(file)  # async only
-            # threads only: for records in loader.batches(file):
-            following = partial(next, batches, None)  # async only
-            while (records := await self._reading.run(following)) is not None:  # async only
-                await self._session.run(call.append(records, FOREVER))
-        return loader.count
+            lines = records(file, self._codec)
+            # threads only: while batch := list(islice(lines, PAGE)):
+            while batch := await self._reading.run(lambda: list(islice(lines, PAGE))):  # async only
+                await self._session.run(call.append(batch, FOREVER))
+                count += len(batch)
+        return count
 
     # -- for the methods ------------------------------------------------------------
 
@@ -321,19 +323,18 @@ class AsyncBroker(BrokerFace, AsyncOpened):
 
     async def _look(
         self,
-        function: Callable[[Source], R],
-        read: Callable[[Callable[[Source], R]], R] | None = None,
+        function: Callable[[Ask], R],
         worker: ThreadWorker | None = None,  # async only
     ) -> R:
-        """Read beside whatever is under way."""
+        """Read beside the commits."""
         if self._memory:
-            found: R = await self._session.run(call.look(partial(function, self._store)))
+            found: R = await self._session.run(call.look(partial(function, self._store.rows)))
             return found
         while True:
             try:
-                reading = partial(read or self._readers.read, function)
-                return await (worker or self._reading).run(reading)  # async only
-                # threads only: return reading()
+                thread = worker or self._reading  # async only
+                return await thread.run(self._readers.read, function)  # async only
+                # threads only: return self._readers.read(function)
             except Stale:
                 await self._write(self._guarded(self._store.adopt))
 
@@ -362,8 +363,8 @@ class AsyncBroker(BrokerFace, AsyncOpened):
     async def close(self) -> None:
         """Let go of the files; it may be called again.
 
-        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What a stream or a
-        ``process`` block holds is given back.
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  Items that streams and
+        ``process`` blocks hold are given back.
         """
         self._close_readers()
         await super().close()

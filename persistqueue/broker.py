@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ._broker import readers as brokerreads
-from ._broker.dump import Dump, Loader, dump_text, opened
-from ._broker.names import queue_name
+from ._broker.dump import PAGE, Dump, dump_text, opened, records
 from ._broker.options import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
+from ._broker.statements import queue_name
 from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
 from ._core import call
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import IO
 
-    from ._broker.readers import Source
+    from ._broker.readers import Ask
     from ._core.store import Store
 
 __all__ = [
@@ -64,8 +65,8 @@ class Broker(BrokerFace, Opened):
 
     Args:
         path: the database's file, which is created if it is missing; or a directory that is
-            there, which holds ``data.db``.  ``":memory:"`` for queues that nobody else sees.
-        pool_size: connections that read beside the one that writes.
+            there, which holds ``data.db``.  ``":memory:"`` for queues of this object alone.
+        pool_size: connections for reading that stay open, beside the one that writes.
         config: settings; ``BrokerConfig.from_env()`` reads the environment.
         serializer: a module of ``persistqueue.serializers``, or any object with
             ``dumps(value)`` and ``loads(data)``.
@@ -121,7 +122,7 @@ class Broker(BrokerFace, Opened):
         return BrokerQueue(self, name)
 
     def list_queues(self, pattern: str | None = None) -> list[QueueInfo]:
-        """Return the queues in order of their names, with what is in them.
+        """Return the queues in order of their names, with their counts.
 
         Args:
             pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
@@ -130,7 +131,7 @@ class Broker(BrokerFace, Opened):
         return self._listed(pattern, self._look(brokerreads.queues))
 
     def stats(self) -> BrokerStats:
-        """Return what is in all queues together."""
+        """Return the counts of all queues together."""
         return self._summed(self._look(brokerreads.queues))
 
     @overload
@@ -212,8 +213,9 @@ class Broker(BrokerFace, Opened):
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the whole database, as it is at one moment, to a new file.
 
-        Others go on meanwhile.  What is handed out and not finished comes again where the copy is
-        opened.  Never copy the files of an open database by other means (see "How to back up").
+        Others go on meanwhile.  Items that are handed out and not finished are redelivered where
+        the copy is opened.  Never copy the files of an open database by other means (see "How to
+        back up").
 
         Args:
             path: of the copy; nothing may be there.
@@ -252,8 +254,8 @@ class Broker(BrokerFace, Opened):
     def dump(self, target: str | os.PathLike[str] | IO[str], pattern: str | None = None) -> int:
         """Write what waits as lines of JSON: SimpleBroker's dump format, version 1.
 
-        It shows one moment: what is written meanwhile is not in it, and what moves is in it
-        once.  What streams hold is not in it.
+        It shows one moment: items written meanwhile are not in it, and moved ones are in it
+        once.  Items that streams hold are not in it.
 
         Args:
             target: a file's path, or a file that is open for text.
@@ -269,12 +271,12 @@ class Broker(BrokerFace, Opened):
                 file.write(text)
                 return count
             dump = Dump(file, pattern, self._codec)
-            return self._look(dump.write, self._readers.apart)
+            return self._look(dump.write)
 
     def load(self, source: str | os.PathLike[str] | IO[str]) -> int:
         """Read a dump, this class's or SimpleBroker's, into these queues.
 
-        Items are put behind what is there, with new ids, a thousand in a transaction: when
+        Items are put behind those that are there, with new ids, a thousand in a transaction: when
         the dump is damaged somewhere, what comes before stays.
 
         Args:
@@ -287,11 +289,13 @@ class Broker(BrokerFace, Opened):
             FormatError: it is no dump, or a line is damaged (says which), or its items were
                 encoded with another serializer.
         """
-        loader = Loader(self._codec)
+        count = 0
         with self._opened_file(source, "r") as file:
-            for records in loader.batches(file):
-                self._session.run(call.append(records, FOREVER))
-        return loader.count
+            lines = records(file, self._codec)
+            while batch := list(islice(lines, PAGE)):
+                self._session.run(call.append(batch, FOREVER))
+                count += len(batch)
+        return count
 
     # -- for the methods ------------------------------------------------------------
 
@@ -300,17 +304,15 @@ class Broker(BrokerFace, Opened):
 
     def _look(
         self,
-        function: Callable[[Source], R],
-        read: Callable[[Callable[[Source], R]], R] | None = None,
+        function: Callable[[Ask], R],
     ) -> R:
-        """Read beside whatever is under way."""
+        """Read beside the commits."""
         if self._memory:
-            found: R = self._session.run(call.look(partial(function, self._store)))
+            found: R = self._session.run(call.look(partial(function, self._store.rows)))
             return found
         while True:
             try:
-                reading = partial(read or self._readers.read, function)
-                return reading()
+                return self._readers.read(function)
             except Stale:
                 self._write(self._guarded(self._store.adopt))
 
@@ -325,8 +327,8 @@ class Broker(BrokerFace, Opened):
     def close(self) -> None:
         """Let go of the files; it may be called again.
 
-        Waiting callers wake up with ``QueueClosed``, later calls raise it.  What a stream or a
-        ``process`` block holds is given back.
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  Items that streams and
+        ``process`` blocks hold are given back.
         """
         self._close_readers()
         super().close()

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, overload
 
 from ._broker import readers as brokerreads
-from ._broker.names import message_id, message_ids
 from ._broker.options import MOST, BrokerQueueFace, Message
+from ._broker.statements import message_id, message_ids
 from ._broker.stream import PAGE, Progress
 from ._core import call
 from ._core.arguments import T, whole
@@ -65,7 +65,7 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
         return list(ids)
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> int:
-        """Do what ``write`` does: there is always room, so nothing is ever waited for.
+        """Store an item as ``write`` does; it never waits, since there is always room.
 
         Raises:
             ValueError: the timeout is negative.
@@ -75,11 +75,11 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
         return self.write(item)
 
     def put_nowait(self, item: T) -> int:
-        """Do what ``write`` does."""
+        """Alias of ``write``."""
         return self.write(item)
 
     def put_many(self, items: Iterable[T]) -> list[int]:
-        """Do what ``write_many`` does."""
+        """Alias of ``write_many``."""
         return self.write_many(items)
 
     # -- out ------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
         return item
 
     def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
-        """Wait for one item, then take what is there, in its order.
+        """Wait for one item, then take all that are there, in their order.
 
         Args:
             max_items: how many at the most, 1 or more.
@@ -289,7 +289,7 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
             whether it was moved; False if it can be loaded, or there is none.
 
         Raises:
-            FormatError: another serializer wrote what is there.
+            FormatError: another serializer wrote the items.
         """
         setting = self._broker._guarded(self._store.set_aside, self.name)
         done: bool = self._broker._write(setting)

@@ -1,8 +1,9 @@
 """A broker's queues as lines of JSON: the format ``simplebroker-dump``, version 1.
 
 The first line is a header, then comes one line for each message: queue, body, id.  An id has
-19 digits and grows with time.  What is not text is kept encoded, with the name of its
-serializer in ``encoding``, a key that SimpleBroker does not look at.
+19 digits and grows with time.  An item that is not
+text is kept encoded, with the name of its serializer in ``encoding``, a key that SimpleBroker
+ignores.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 from .._core.block import Damaged
 from ..exceptions import FormatError, ItemTooLarge, SerializationError
 from . import readers as brokerreads
-from .names import queue_name
 from .options import matches
+from .statements import queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import IO
 
     from .._core.codec import RowCodec
-    from .readers import Source
+    from .readers import Ask
 
 FORMAT, VERSION = "simplebroker-dump", 1
-_PAGE = 1000  # messages read, or stored, in one go
+PAGE = 1000  # messages read, or stored, in one go
 _SECOND = 1_000_000_000  # an id counts the billionth parts of it
-_SLACK = 1_000_000  # of the highest id, for what is given back meanwhile
+_SLACK = 1_000_000  # of the highest id, for items that are given back meanwhile
 _MOST = 2**63 - 1
 
 Record = tuple[str, Any, float]  # a queue's name, data, time
@@ -55,22 +56,20 @@ class Dump:
         self._previous = 0  # the id of the last line, in the same queue
         self.stopped = False  # whether the rest is not wanted any more
 
-    def write(self, source: Source) -> int:
-        """Write what is there, all of it as one snapshot shows it; returns how many items."""
+    def write(self, ask: Ask) -> int:
+        """Write all items of one snapshot; returns how many."""
         self._now = time.time_ns()
-        rows = brokerreads.queues(source)
+        rows = brokerreads.queues(ask)
         header = {"type": "header", "format": FORMAT, "version": VERSION, "backend": "sqlite"}
         bound = min(self._now + sum(row.waiting for row in rows) + _SLACK, _MOST)
         self._file.write(_line({**header, "last_ts": f"{bound:019d}"}))
-        return sum(
-            self._queue(source, row.name) for row in rows if matches(row.name, self._pattern)
-        )
+        return sum(self._queue(ask, row.name) for row in rows if matches(row.name, self._pattern))
 
-    def _queue(self, source: Source, name: str) -> int:
+    def _queue(self, ask: Ask, name: str) -> int:
         """Write the lines of a queue's items; returns how many."""
         self._previous = 0
         count, last = 0, None
-        while not self.stopped and (rows := brokerreads.page(source, name, _PAGE, after=last)):
+        while not self.stopped and (rows := brokerreads.page(ask, name, PAGE, after=last)):
             lines = [
                 _line(
                     {
@@ -98,10 +97,10 @@ class Dump:
         return number
 
 
-def dump_text(source: Source, pattern: str | None, codec: RowCodec) -> tuple[int, str]:
+def dump_text(ask: Ask, pattern: str | None, codec: RowCodec) -> tuple[int, str]:
     """Return how many items a dump has, and its text; it may be called again."""
     text = io.StringIO()
-    return Dump(text, pattern, codec).write(source), text.getvalue()
+    return Dump(text, pattern, codec).write(ask), text.getvalue()
 
 
 def _line(record: dict[str, Any]) -> str:
@@ -129,73 +128,55 @@ def _is_text(item: str) -> bool:
     return True
 
 
-class Loader:
-    """Reads the lines of a dump, as records to be stored.
+def records(lines: Iterable[str], codec: RowCodec) -> Iterator[Record]:
+    """Yield the messages of a dump as they are stored.
 
-    Attributes:
-        count: how many so far.
+    Raises:
+        FormatError: a line is not what it should be; says which.
     """
+    first = True
+    for number, line in enumerate(_decoded(lines), 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+            if first:
+                _check_header(found)
+                first = False
+            elif (record := _record(found, codec)) is not None:
+                yield record
+        except (ValueError, TypeError, RecursionError) as error:
+            raise FormatError(f"line {number} of the dump: {error}") from error
+        except (SerializationError, ItemTooLarge, FormatError) as error:
+            raise type(error)(f"line {number} of the dump: {error}") from error
+    if first:
+        raise FormatError("the dump is empty: not even a header is there")
 
-    def __init__(self, codec: RowCodec) -> None:
-        self._codec = codec
-        self.count = 0
 
-    def batches(self, lines: Iterable[str]) -> Iterator[list[Record]]:
-        """Return records, some at a time.
+def _record(found: Any, codec: RowCodec) -> Record | None:
+    if not isinstance(found, dict):
+        raise FormatError("not an object")
+    if found.get("type") == "alias":  # another name of a queue: there is nothing like it
+        return None
+    if found.get("type") != "message":
+        raise FormatError(f"the type {found.get('type')!r} is not known")
+    name, body, number = (found.get(key) for key in ("queue", "body", "id"))
+    if not (isinstance(name, str) and isinstance(body, str)):
+        raise FormatError("a message needs a queue and a body, both text")
+    return queue_name(name), _data(body, found.get("encoding"), codec), _time_of(number)
 
-        Raises:
-            FormatError: a line is not what it should be; says which.
-        """
-        records: list[Record] = []
-        first = True
-        for number, line in enumerate(_decoded(lines), 1):
-            if not line.strip():
-                continue
-            try:
-                found = json.loads(line)
-                if first:
-                    _check_header(found)
-                    first = False
-                elif (record := self._record(found)) is not None:
-                    records.append(record)
-            except (ValueError, TypeError, RecursionError) as error:
-                raise FormatError(f"line {number} of the dump: {error}") from error
-            except (SerializationError, ItemTooLarge, FormatError) as error:
-                raise type(error)(f"line {number} of the dump: {error}") from error
-            if len(records) >= _PAGE:
-                yield records
-                self.count += len(records)
-                records = []
-        if first:
-            raise FormatError("the dump is empty: not even a header is there")
-        if records:
-            yield records
-            self.count += len(records)
 
-    def _record(self, found: Any) -> Record | None:
-        if not isinstance(found, dict):
-            raise FormatError("not an object")
-        if found.get("type") == "alias":  # another name of a queue: there is nothing like it
-            return None
-        if found.get("type") != "message":
-            raise FormatError(f"the type {found.get('type')!r} is not known")
-        name, body, number = (found.get(key) for key in ("queue", "body", "id"))
-        if not (isinstance(name, str) and isinstance(body, str)):
-            raise FormatError("a message needs a queue and a body, both text")
-        return queue_name(name), self._data(body, found.get("encoding")), _time_of(number)
-
-    def _data(self, body: str, encoding: Any) -> Any:
-        if encoding is None:
-            return self._codec.encode(body)
-        if not isinstance(encoding, str):
-            raise FormatError(f"the encoding {encoding!r} is not known")
-        name, _, how = encoding.partition("+")
-        if name != self._codec.name or how not in ("", "base64"):
-            raise FormatError(
-                f"the item is encoded with {encoding}: open the broker with that serializer, "
-                f"not with {self._codec.name}"
-            )
-        return base64.b64decode(body, validate=True) if how else body
+def _data(body: str, encoding: Any, codec: RowCodec) -> Any:
+    if encoding is None:
+        return codec.encode(body)
+    if encoding == codec.name:
+        return body
+    if encoding == f"{codec.name}+base64":
+        return base64.b64decode(body, validate=True)
+    raise FormatError(
+        f"the item is encoded with {encoding}: open the broker with that serializer, not with "
+        f"{codec.name}"
+    )
 
 
 def _decoded(lines: Iterable[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import fnmatch
 import inspect
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -18,8 +19,8 @@ from .._sql.sqlite.errors import SqliteRowCodec
 from ..brokerconfig import BrokerConfig
 from ..exceptions import ItemTooLarge, SerializationError
 from . import readers as brokerreads
-from .names import a_time, message_id, queue_name, which_to_move
 from .readers import BrokerDatabase, Readers
+from .statements import a_time, message_id, queue_name, which_to_move
 from .store import BrokerStore, Seen
 from .transaction import Transaction
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .._core.call import Call
     from .._core.deadline import Deadline
     from .._core.store import Record
-    from .readers import QueueRow, Rows, Source
+    from .readers import Ask, QueueRow, Rows
 
 R = TypeVar("R")
 MOST = 2**62  # items: no more are ever there
@@ -58,7 +59,7 @@ class Message(_Fields, Generic[T]):  # Python 3.10 knows no generic named tuples
 
 
 class QueueInfo(NamedTuple):
-    """A queue, and what is in it.
+    """A queue, and its counts.
 
     Attributes:
         name: of the queue.
@@ -110,8 +111,7 @@ class BrokerFace:
         given = {name: value for name, value in settings.items() if value is not None}
         if config is not None and not isinstance(config, BrokerConfig):
             raise TypeError(f"config must be a BrokerConfig, not {type(config).__name__}")
-        self.config = BrokerConfig(**{**vars(config or BrokerConfig()), **given})
-        config = self.config
+        self.config = config = replace(config or BrokerConfig(), **given)
         self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
         self._codec = SqliteRowCodec(serializer, ordered=False, longest=config.max_item_bytes)
         database = self._databases(
@@ -187,7 +187,7 @@ class BrokerFace:
 
         return partial(self._store.guard, run)
 
-    # -- what is read ---------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------
 
     def _listed(self, pattern: str | None, rows: Sequence[QueueRow]) -> list[QueueInfo]:
         now = time.time()
@@ -202,7 +202,7 @@ class BrokerFace:
         waiting, held = sum(row.waiting for row in rows), sum(row.held for row in rows)
         return BrokerStats(len(rows), waiting, held, _age(oldest, time.time()))
 
-    def _paging(self, name: str, limit: int | None, **bounds: Any) -> Callable[[Source], Rows]:
+    def _paging(self, name: str, limit: int | None, **bounds: Any) -> Callable[[Ask], Rows]:
         most = MOST if limit is None else whole("limit", limit, 1)
         for key, given in bounds.items():
             if given is not None and key in ("after", "before"):
@@ -212,16 +212,16 @@ class BrokerFace:
         return partial(brokerreads.page, name=name, most=most, **bounds)
 
     def _messages(
-        self, name: str, paging: Callable[[Source], Rows]
-    ) -> Callable[[Source], list[Message[Any]]]:
+        self, name: str, paging: Callable[[Ask], Rows]
+    ) -> Callable[[Ask], list[Message[Any]]]:
         """Return the call that reads rows with their items: they are decoded where it runs.
 
         Damaged ones are left out if they may be skipped.
         """
 
-        def messages(source: Source) -> list[Message[Any]]:
+        def messages(ask: Ask) -> list[Message[Any]]:
             found: list[Message[Any]] = []
-            for number, data, timestamp in paging(source):
+            for number, data, timestamp in paging(ask):
                 try:
                     found.append(Message(number, self._codec.decode(data), timestamp))
                 except Damaged as error:
@@ -234,11 +234,11 @@ class BrokerFace:
 
         return messages
 
-    def _seen(self, name: str, last: int, most: int) -> Callable[[Source], list[Record]]:
-        """Return the call that reads what is behind an id, as records for a stream."""
+    def _seen(self, name: str, last: int, most: int) -> Callable[[Ask], list[Record]]:
+        """Return the call that reads the items behind an id, as records for a stream."""
         paging = self._messages(name, self._paging(name, most, after=last))
-        return lambda source: [
-            Seen(one.id, (name, one.id, None, one.timestamp), one.item) for one in paging(source)
+        return lambda ask: [
+            Seen(one.id, (name, one.id, None, one.timestamp), one.item) for one in paging(ask)
         ]
 
 
@@ -258,7 +258,7 @@ class BrokerQueueFace(Generic[T]):
         return f"<{type(self).__name__} {self.name!r} in {self._broker.path!r}>"
 
     def __contains__(self, item: object) -> bool:
-        raise TypeError("'in' would have to take every item out; browse() shows what is there")
+        raise TypeError("'in' would have to take every item out; browse() shows the items")
 
     def _take(
         self, most: int, deadline: Deadline, since: float | None = None
@@ -294,7 +294,7 @@ def _different(queues: Iterable[str]) -> list[str]:
 
 
 def a_pattern(pattern: Any) -> None:
-    """Check what is to tell the names of queues.
+    """Check a pattern of names of queues.
 
     Raises:
         TypeError: it is no text.

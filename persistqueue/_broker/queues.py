@@ -6,11 +6,11 @@ memory while no other process commits.  SQLite's ``data_version`` tells when to 
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from .._sql.schema import folded
 from .._sql.sqlite.connection import SqliteTransactions
+from .._sql.sqlite.errors import SQLITE_ERRORS
 from .._sql.statements import FIFO
 from ..exceptions import FormatError, NoSuchQueue, PersistQueueError
 from . import statements as sql
@@ -18,7 +18,8 @@ from .statements import BrokerLayout, BrokerTable
 from .waiters import Ready
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import sqlite3
+    from collections.abc import Callable, Sequence
 
     from .._sql.sqlite.database import Database
 
@@ -38,7 +39,7 @@ class BrokerQueues(SqliteTransactions):
         super().__init__(database, BrokerLayout())
         self.ready = Ready()
         self.adopted = -1
-        self._complete = False  # whether that is the schema of now, but for what is made here
+        self._complete = False  # whether that is the schema of now, except for tables made here
         self._schema = -1  # of now; -1 when this transaction has changed it
         self._forget_queues()
         self._last = 0  # the highest id given so far; it never goes back
@@ -49,7 +50,7 @@ class BrokerQueues(SqliteTransactions):
         self._found: dict[str, BrokerTable | None] = {}
         self._ranked: set[str] = set()  # queues that hold no id above the last
 
-    # -- what is in memory follows what is stored -----------------------------------
+    # -- memory follows the database ------------------------------------------------
 
     def _opened(self) -> None:
         self._forget_queues()
@@ -57,7 +58,7 @@ class BrokerQueues(SqliteTransactions):
         self._alone(self._first_look)
 
     def _first_look(self) -> None:
-        """See what is there; in a transaction of its own."""
+        """Look at the database when it was opened; in a transaction of its own."""
         self._adopt()
 
     def _overtaken(self) -> None:
@@ -160,13 +161,13 @@ class BrokerQueues(SqliteTransactions):
         return found[: len(FIFO.columns)] == list(FIFO.columns)
 
     def _add(self, name: str) -> BrokerTable:
-        """Give a table a number, and count what is in it."""
+        """Give a table a number, and count its rows."""
         number = self._execute(sql.ADD, (name,)).lastrowid
         assert number is not None
         return self._count(BrokerTable(name, number))
 
     def _count(self, table: BrokerTable) -> BrokerTable:
-        """Count what is in a table from now on."""
+        """Count a table's rows, from now on with triggers."""
         waiting, oldest = self._rows(table.measure)[0]
         self._execute(sql.MEASURED, (waiting, oldest, table.number))
         for statement in (*table.drop_triggers(), *table.triggers()):
@@ -209,20 +210,14 @@ class BrokerQueues(SqliteTransactions):
         return waiting
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Return every row of a statement (see ``brokerreads.Source``)."""
+        """Return every row of a statement (see ``readers.Ask``)."""
         return self._rows(statement, values)
 
-    def rows_of_others(self, statement: str, values: Sequence[Any]) -> list[Any]:
+    def rows_of_others(self, run: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
         """Run a user's own statement; nothing is taken for known after it."""
         try:
-            return self._usable().execute(statement, values).fetchall()
-        except sqlite3.Warning as error:  # before Python 3.12
-            raise ValueError(f"execute() takes one statement: {error}") from error
-        except sqlite3.Error as error:
-            if self._usable().in_transaction and not isinstance(error, sqlite3.DatabaseError):
-                raise ValueError(f"execute(): {error}") from error
-            if str(error).startswith("no such"):
-                raise PersistQueueError(f"{self._database.path}: SQLite says: {error}") from error
+            return run(self._usable())
+        except SQLITE_ERRORS as error:
             raise self._meaning(error) from error
         finally:
             self._forget_queues()

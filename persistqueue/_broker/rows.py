@@ -26,7 +26,7 @@ R = TypeVar("R", bound=Record)
 
 
 class BrokerRows(BrokerQueues):
-    """The queues of one database, and what is in them.
+    """The queues of one database, and their rows.
 
     Attributes:
         skips: whether damaged rows are set aside, instead of raising.

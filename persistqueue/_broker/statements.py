@@ -1,7 +1,7 @@
-"""The tables that a broker adds to a database, as SQL.
+"""The tables that a broker adds to a database, as SQL; and checks of names, ids and times.
 
 Pure: nothing here opens or runs anything.  Each queue is the table that ``SQLiteQueue`` uses
-(``table.FIFO``).  What is added leaves it readable and writable by all other programs:
+(``table.FIFO``).  All other programs can go on reading and writing it.  A broker adds:
 
 - ``persistqueue_broker``: which queues there are, and how many items wait in each.  Two
   triggers on each queue's table keep it right, whichever program writes there.
@@ -11,10 +11,18 @@ Pure: nothing here opens or runs anything.  Each queue is the table that ``SQLit
 
 from __future__ import annotations
 
-from .._sql.statements import FIFO, Table, identifier
+from typing import TYPE_CHECKING, Any
+
+from .._core.arguments import whole
+from .._sql.schema import folded
+from .._sql.statements import FIFO, ID_RANGE, Table, identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 QUEUES, IDS, HELD = "persistqueue_broker", "persistqueue_ids", "persistqueue_held"
 PREFIX = f"{FIFO.prefix}_"
+_FOREVER = 10**15  # s, in both directions
 MOST_ROWS = 64  # in one INSERT; SQLite takes 999 values at least
 
 
@@ -40,10 +48,6 @@ class BrokerLayout:
         ),
         f"{HELD}_owner": f"CREATE INDEX {HELD}_owner ON {HELD} (owner)",
     }
-
-    def add_column(self, column: str) -> str:
-        """Nothing is added."""
-        raise NotImplementedError(column)
 
     def rename(self) -> str:
         """Nothing is adopted."""
@@ -88,7 +92,7 @@ TO_THE_FRONT = (
     " WHERE name = ? AND rowid > (SELECT min(rowid) FROM sqlite_sequence) + 16"
 )
 
-# What is held.
+# Held items.
 OWNERS = f"SELECT DISTINCT owner FROM {HELD} WHERE owner IS NOT ?"
 HELD_BY = f"SELECT hold FROM {HELD} WHERE owner IS ? ORDER BY hold"
 HELD_ROW = f"SELECT queue, _id, data, timestamp FROM {HELD} WHERE hold = ? AND owner IS ?"
@@ -113,6 +117,10 @@ class BrokerTable(Table):
         self.queue, self.number = name, number
         self.highest = f"SELECT MAX(_id) FROM {table}"
         self.insert_one = f"INSERT INTO {table} (_id, data, timestamp) VALUES (?, ?, ?)"
+        self.page = (  # values: ids, and twice each of the times; a time may be NULL
+            f"{self._select} WHERE _id > ? AND _id < ? AND (? IS NULL OR timestamp >= ?)"
+            " AND (? IS NULL OR timestamp < ?) ORDER BY _id LIMIT ?"
+        )
         self.since = f"{self._select} WHERE timestamp >= ? ORDER BY _id LIMIT ?"
         self.by_id = f"{self._select} WHERE _id = ?"
         self.delete_range = f"DELETE FROM {table} WHERE _id BETWEEN ? AND ?"
@@ -138,10 +146,6 @@ class BrokerTable(Table):
         """Return the statement that inserts ``count`` rows with their ids."""
         return self.insert_one + ", (?, ?, ?)" * (count - 1)
 
-    def page(self, bounds: str) -> str:
-        """Return the statement for a page of rows within bounds (see ``page_bounds``)."""
-        return f"{self._select}{bounds} ORDER BY _id LIMIT ?"
-
     def triggers(self) -> tuple[str, ...]:
         """Return the statements that make the triggers: they count what waits."""
         return tuple(
@@ -162,10 +166,53 @@ class BrokerTable(Table):
         return f"ALTER TABLE {self.quoted} RENAME TO {other.quoted}"
 
 
-def page_bounds(
-    after: int | None, before: int | None, since: float | None, until: float | None
-) -> tuple[str, list[int | float]]:
-    """Return the condition for rows within bounds, and its values."""
-    given = {"_id > ?": after, "_id < ?": before, "timestamp >= ?": since, "timestamp < ?": until}
-    bounds = {condition: value for condition, value in given.items() if value is not None}
-    return (" WHERE " + " AND ".join(bounds) if bounds else ""), list(bounds.values())
+# -- what a caller gives ------------------------------------------------------------------
+
+
+def queue_name(name: str) -> str:
+    """Return a queue's name, if a table can have it.
+
+    Raises:
+        TypeError, ValueError: it cannot.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a queue is a str, not {type(name).__name__}")
+    identifier(name)
+    return name
+
+
+def message_id(given: Any) -> int:
+    """Return the id of an item, if it is one."""
+    return min(max(whole("id", given), ID_RANGE[0]), ID_RANGE[-1])
+
+
+def a_time(name: str, given: Any) -> float | None:
+    """Return a time in seconds since 1970, if it is one, or None."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise TypeError(f"{name} must be seconds since 1970, not {type(given).__name__}")
+    if given != given:  # noqa: PLR0124 - not a number, and there are ints that no float holds
+        raise ValueError(f"{name} must be seconds since 1970, not {given}")
+    return float(min(max(given, -_FOREVER), _FOREVER))
+
+
+def message_ids(given: int | Iterable[int]) -> list[int]:
+    """Return one id or several as a list."""
+    if isinstance(given, int):
+        return [message_id(given)]
+    return [message_id(one) for one in given]
+
+
+def which_to_move(source: str, to: str, number: Any, limit: int | None) -> tuple[Any, int]:
+    """Return the ids of the items to move, or None, and how many of the oldest.
+
+    Raises:
+        TypeError, ValueError: it makes no sense.
+    """
+    if folded(queue_name(source)) == folded(queue_name(to)):
+        raise ValueError(f"{source!r} and {to!r} are one queue; name another to move to")
+    if number is not None and limit is not None:
+        raise ValueError("give the id of an item or a limit, one of the two")
+    ids = None if number is None else [message_id(number)]
+    return ids, 1 if limit is None else whole("limit", limit, 1)

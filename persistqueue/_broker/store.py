@@ -1,8 +1,8 @@
 """All queues of a database as one store, so that calls on any of them share a commit.
 
 A record is taken in one of two ways.  ``take`` deletes its row.  ``hold`` moves the row to
-a table of its own, with its owner: then nobody else gets it, whatever becomes of this
-process, and when that dies, the next one who looks puts it back in its place.
+a table of its own, with its owner: then no other consumer gets it, also when this
+process dies.  Then the next broker that looks puts it back in its place.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class BrokerStore(BrokerRows):
         self._upkeep = upkeep
         self._written = 0  # rows, since space was last looked after
         self._owner = FileOwner(database, sql.HELD, "vacuum(force=True)")
-        self._out: dict[int, Held] = {}  # what is held and not finished
+        self._out: dict[int, Held] = {}  # held and not finished, by place
         # What this transaction added there, and removed.
         self._before: tuple[list[int], list[Held]] = ([], [])
         self._others_hold = False
@@ -101,7 +101,7 @@ class BrokerStore(BrokerRows):
         self._ending()
 
     def _void_strangers(self) -> None:
-        """Let go of what is held and is not there any more: another item may be in its place."""
+        """Forget held items whose rows are gone: another item may be in their place."""
         for number, held in list(self._out.items()):
             rows = self._rows(sql.HELD_ROW, (number, self._owner.name))
             if [(row[1], row[3]) for row in rows] != [(held.end[1], held.end[3])]:
@@ -126,7 +126,7 @@ class BrokerStore(BrokerRows):
             self._give_space_back(self._upkeep[1])
 
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - see ``ready``
-        """Nobody waits for all queues; ``ready`` says what is in each."""
+        """No call waits for all queues together; ``ready`` knows each."""
         return 0, 0
 
     def changed(self, getting: bool) -> bool:
@@ -144,7 +144,7 @@ class BrokerStore(BrokerRows):
         self._before = ([], [])
 
     def flush(self) -> None:
-        """Give back all that is held: nobody can finish it any more."""
+        """Give back all held items: no call can finish them any more."""
         self.untake(list(self._out.values()))
 
     def close(self) -> None:
@@ -231,7 +231,7 @@ class BrokerStore(BrokerRows):
         return held
 
     def see(self, name: str, after: int, most: int) -> list[Seen]:
-        """Return what is behind an id, and leave it there."""
+        """Return the items behind an id, and leave them there."""
         if (table := self.find(name)) is None:
             return []
         return self._decoded(table, self._rows(table.after, (after, most)), Seen)
@@ -348,7 +348,7 @@ class BrokerStore(BrokerRows):
         return len(found)
 
     def _give_back(self, hold: int, owner: str | None) -> None:
-        """Put a row that is held back into its queue, whatever that is named by now."""
+        """Put a held row back into its queue, also if that was renamed meanwhile."""
         for number, *row in self._rows(sql.HELD_ROW, (hold, owner)):
             for (name,) in self._rows(sql.FIND_NUMBER, (number,)):
                 self._put_back(self.made(name), row)
@@ -382,7 +382,7 @@ class BrokerStore(BrokerRows):
         if records:
             return table, records
         if monotonic() < self._next_look:
-            self._others_hold = True  # who knows: whoever waits looks again then
+            self._others_hold = True  # perhaps: a call that waits looks again then
         elif self.guard(self.recover):
             return self._head(name, most, kind, since)
         return table, []
@@ -390,7 +390,7 @@ class BrokerStore(BrokerRows):
     def _next_of(
         self, table: BrokerTable, most: int, kind: type[R], since: float | None
     ) -> list[R]:
-        """Return the next items, and note what is left."""
+        """Return the next items, and note how many are left."""
         some = most + len(self.skip)
         statement, values = (
             (table.first, (some,)) if since is None else (table.since, (since, some))

@@ -99,7 +99,7 @@ class Progress(Generic[T]):
         return queue._taking(self._interval)
 
     def _done(self) -> Sequence[Any]:
-        """Return what is finished when the next items are held."""
+        """Return the items that are finished when the next ones are held."""
         return self._records if self._holds else ()
 
     def _begin(self, records: Sequence[Record]) -> bool:
@@ -109,13 +109,13 @@ class Progress(Generic[T]):
         return bool(records)
 
     def _end(self) -> Sequence[Any]:
-        """Have nothing at hand any more; returns what is to be given back."""
+        """Have nothing at hand any more; returns the items to give back."""
         self._ended = True
         records, self._records = self._records, ()
         return records if self._holds else ()
 
     def _leave(self) -> Sequence[Record]:
-        """The loop is left before its end; returns what is to be given back."""
+        """Leave the loop before its end; returns the items to give back."""
         left = self._end()
         self._session.back_off.left([record for record in left if not record.done][:1])
         return left

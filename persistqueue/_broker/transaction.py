@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import sqlite3
+import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._core.arguments import whole
-from .names import message_ids, queue_name, which_to_move
+from ..exceptions import PersistQueueError
+from .statements import message_ids, queue_name, which_to_move
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,22 +21,20 @@ if TYPE_CHECKING:
     from .._core.codec import RowCodec
     from .store import BrokerStore
 
-# What would end the transaction, or cannot run in one.
+# What would begin or end the transaction, or open another database.
 _REFUSED = frozenset(
-    {"begin", "commit", "end", "rollback", "savepoint", "release", "vacuum", "attach", "detach"}
-)
-# What looks; any other PRAGMA may be a setting, of the connection that all calls share.
+    {
+        sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH,
+        sqlite3.SQLITE_DETACH,
+    }
+)  # fmt: skip
+# PRAGMAs that look; any other may be a setting, of the connection that all calls share.
 _LOOKS = frozenset(
     {
         "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo",
         "table_info", "table_list", "table_xinfo",
     }
 )  # fmt: skip
-_GAP = r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)|;)*"
-_FIRST_WORD = re.compile(
-    rf"{_GAP}(?:explain\b{_GAP}(?:query\b{_GAP}plan\b{_GAP})?)?(\w*)", re.DOTALL | re.IGNORECASE
-)
-_PRAGMA = re.compile(rf"{_GAP}(?:\w+{_GAP}\.{_GAP})?(\w*)", re.DOTALL)
 
 
 class Exited(Exception):
@@ -70,9 +71,7 @@ class Transaction:
             ValueError: it would begin or end a transaction, or change a setting.
             PersistQueueError, OSError: SQLite refuses it; says why.
         """
-        store = self._usable()
-        _check(statement)
-        return store.rows_of_others(statement, values)
+        return self._usable().rows_of_others(partial(_run_guest, statement, values))
 
     def _usable(self) -> BrokerStore:
         if self._over:
@@ -138,19 +137,38 @@ class TransactionQueue:
         return self._tx._usable().waiting(self.name)
 
 
-def _check(statement: str) -> None:
-    """Raise ``ValueError`` if a statement has no place in a transaction that others share."""
-    found = _FIRST_WORD.match(statement)
-    word = found[1].lower() if found else ""
-    if word in _REFUSED:
-        raise ValueError(
-            f"{word.upper()} cannot run inside transact(): the transaction begins before "
-            "the function, and ends behind it"
-        )
-    if found and word == "pragma":
-        pragma = _PRAGMA.match(statement, found.end())
-        if pragma is None or pragma[1].lower() not in _LOOKS:
+def _run_guest(
+    statement: str, values: Sequence[Any], connection: sqlite3.Connection
+) -> list[tuple[Any, ...]]:
+    """Run a user's statement, if it has a place in a transaction that others share."""
+    connection.set_authorizer(_judge)
+    try:
+        return connection.execute(statement, values).fetchall()
+    except sqlite3.Warning as error:  # before Python 3.12
+        raise ValueError(f"execute() takes one statement: {error}") from error
+    except sqlite3.Error as error:
+        if str(error) == "not authorized":
             raise ValueError(
-                "this PRAGMA cannot run inside transact(): the connection is shared; "
-                f"those that look at tables can: {', '.join(sorted(_LOOKS))}"
-            )
+                "execute() inside transact(): the transaction begins before the function and ends "
+                "behind it, and the connection is shared: a statement can change neither; "
+                f"PRAGMAs that look at tables are {', '.join(sorted(_LOOKS))}"
+            ) from error
+        if connection.in_transaction and not isinstance(error, sqlite3.DatabaseError):
+            raise ValueError(f"execute(): {error}") from error
+        if str(error).startswith("no such"):
+            raise PersistQueueError(f"SQLite says: {error}") from error
+        raise
+    finally:
+        # Python 3.10 cannot take one away.
+        connection.set_authorizer(None if sys.version_info >= (3, 11) else _allow)
+
+
+def _judge(action: int, what: str | None, *_: object) -> int:
+    refused = action in _REFUSED or (
+        action == sqlite3.SQLITE_PRAGMA and str(what).lower() not in _LOOKS
+    )
+    return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
+
+
+def _allow(*_: object) -> int:
+    return sqlite3.SQLITE_OK

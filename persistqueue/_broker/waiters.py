@@ -2,8 +2,8 @@
 
 A get that waits is parked at its queue (``Op.at``).  When a batch is over, the store has
 noted which queues got something (``Ready``); there, as many go on as there is something for.
-What others committed is not known, so then the first at each queue looks again, and whoever
-finds something lets the next one look.
+When others have committed, it is not known where, so the first at each queue looks again, and one
+that finds something lets the next one look.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Ready:
         self.stirred.add(queue)
 
     def taken(self, queue: str, count: int, most: int) -> None:
-        """Note that somebody asked for ``most`` items and got ``count``."""
+        """Note that a call asked for ``most`` items and got ``count``."""
         if count < most:
             self._known[queue] = 0
         elif queue in self._known:
@@ -151,13 +151,13 @@ class Ready:
             self.stirred.add(queue)
 
     def passed(self, queue: str, count: int) -> None:
-        """Note that somebody got ``count`` items, and others there are held back for a while."""
+        """Note that a call got ``count`` items, and others there are held back for a while."""
         self._known.pop(queue, None)
         if count:
             self.stirred.add(queue)
 
     def unknown(self, queue: str) -> None:
-        """Forget what is known of a queue."""
+        """Forget a queue's count."""
         self._known.pop(queue, None)
         self.stirred.add(queue)
 

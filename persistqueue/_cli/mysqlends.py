@@ -97,7 +97,7 @@ def _table(found: Found) -> MysqlTable:
 
 
 def _locate(end: SqlEnd, server: Server) -> None:
-    """Note where an end's table is, whatever name the user has given to the server."""
+    """Note where an end's table is: the same for all names of one server."""
     values = "SELECT @@hostname, @@port, @@datadir, @@lower_case_table_names"
     ((*where, folds),) = server.rows_beside(values, end.table.name)
     place = (server.database, end.table.name)

@@ -1,4 +1,4 @@
-"""Queues as users name them on the command line, and which ones are in a path."""
+"""Names of queues on the command line, and the queues in a path."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def parsed(text: str, passwords: Sequence[str] = (PASSWORD,)) -> Name:
             counts, also one that is empty.
 
     Raises:
-        ValueError: it is neither, or names what is no serializer.
+        ValueError: it is neither, or its serializer is none.
         ImportError: the serializer's module, or a library that it needs, is not there.
     """
     scheme, address = match.groups() if (match := _SCHEME.fullmatch(text)) else ("", text)
@@ -187,15 +187,15 @@ def usable(shown: str, found: Known | None) -> Serializer:
     return found
 
 
-# -- what is in a path --------------------------------------------------------------------
+# -- contents of a path -------------------------------------------------------------------
 
 
 class Places(NamedTuple):
-    """What is in a path.
+    """The contents of a path.
 
     Attributes:
         directory: of a file queue, if it is one.
-        databases: of queues, or what may be some.
+        databases: SQLite's, with or without queues.
         engine: the storage engine whose file it is.
     """
 

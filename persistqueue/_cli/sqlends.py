@@ -256,7 +256,7 @@ def _locate(end: SqlEnd, path: str) -> None:
 
 
 def _identity(path: str, table: Table) -> object:
-    """Return what is equal for two names of one table, by hard links too."""
+    """Return a value that is equal for two names of one table, also for hard links."""
     found = os.stat(path)
     return found.st_dev, found.st_ino, folded(table.name)
 

@@ -65,9 +65,9 @@ def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     if old:
         warn("%s: the table %s of persist-queue's async classes is now %s", path, old, table.name)
     found = _checked_columns(connection, table, path)
-    for column in table.added:
+    for column, kind in table.added.items():
         if column not in found:
-            connection.execute(table.add_column(column))
+            connection.execute(f"ALTER TABLE {table.quoted} ADD COLUMN {column} {kind}")
     for index, statement in table.indexes.items():
         if folded(index) not in there:
             connection.execute(statement)

@@ -125,8 +125,6 @@ class Layout(Protocol):
     @property
     def old(self) -> str: ...
 
-    def add_column(self, column: str) -> str: ...
-
     def rename(self) -> str: ...
 
     def adopt(self) -> tuple[str, ...]: ...
@@ -290,10 +288,6 @@ class Table:
         """Return the condition that an id is one of ``count``."""
         return f"_id IN ({', '.join([self._MARK] * count)})"
 
-    def add_column(self, column: str) -> str:
-        """Return the statement that adds one of the kind's own columns."""
-        return f"ALTER TABLE {self.quoted} ADD COLUMN {column} {self.added[column]}"
-
     def adopt(self) -> tuple[str, ...]:
         """Return the statements that move the old async table's rows here, in their order."""
         ignore = "OR IGNORE " if self.kind.unique else ""
@@ -404,10 +398,6 @@ class DictTable:
         )
         self.delete_row = f"DELETE FROM {table} WHERE rowid = ?"
         self.last = f"SELECT key, type, data FROM {table} ORDER BY rowid DESC LIMIT 1"
-
-    def add_column(self, column: str) -> str:
-        """Return the statement that adds one of the columns that persist-queue lacks."""
-        return f"ALTER TABLE {self.quoted} ADD COLUMN {column} {self.added[column]}"
 
     def rename(self) -> str:
         """Nothing is adopted."""

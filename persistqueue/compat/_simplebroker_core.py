@@ -1,22 +1,61 @@
-"""``AsyncBrokerCore``: all queues of a database, with SimpleBroker's names and results."""
+"""``AsyncBrokerCore``: all queues of a database, with SimpleBroker's names and results.
+
+A file of SimpleBroker's own that holds messages is refused: they are in tables that this package's
+brokers do not look at, and a program that changes the import and keeps the file would find every
+queue empty.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
+from .. import async_broker, broker
+from .._broker.readers import BrokerDatabase
 from ..brokerconfig import BrokerConfig
-from ._simplebroker_file import AsyncioBroker
+from ..exceptions import FormatError
 
 if TYPE_CHECKING:
     import os
+    import sqlite3
     from collections.abc import AsyncIterator
 
     from .._broker.options import Message
     from ..async_brokerqueue import AsyncBrokerQueue
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,511}")
+_THEIR_COLUMNS = "SELECT name FROM pragma_table_info('messages')"
+_THEIR_MESSAGES = "SELECT COUNT(*) FROM messages WHERE claimed = 0"
 ROOM = 64  # bytes that a serializer may add to a text
+
+
+class _Database(BrokerDatabase):
+    """A database that is not SimpleBroker's, or has no message any more."""
+
+    def _choose_journal(self, connection: sqlite3.Connection) -> None:
+        columns = {name for (name,) in connection.execute(_THEIR_COLUMNS)}
+        if {"queue", "body", "ts", "claimed"} <= columns:
+            ((count,),) = connection.execute(_THEIR_MESSAGES)
+            if count:
+                raise FormatError(
+                    f"{self.path} is SimpleBroker's own file, with {count} messages that are not "
+                    f"seen here; nothing was changed: write them out (broker -f {self.path} dump "
+                    "> old.ndjson), read that into a new file (persistqueue.Broker(new_path)."
+                    'load("old.ndjson")), and open that one'
+                )
+        super()._choose_journal(connection)
+
+
+class SyncBroker(broker.Broker):
+    """The broker beneath ``Queue``."""
+
+    _databases = _Database
+
+
+class AsyncioBroker(async_broker.AsyncBroker):
+    """The broker beneath the asynchronous classes."""
+
+    _databases = _Database
 
 
 def checked_name(name: str) -> str:
@@ -140,7 +179,7 @@ class AsyncBrokerCore:
         return [(queue.name, queue.waiting) for queue in await self._broker.list_queues()]
 
     async def get_queue_stats(self) -> list[tuple[str, int, int]]:
-        """Return for each queue its name, what waits, and what is there altogether."""
+        """Return for each queue its name, how many messages wait, and how many there are in all."""
         queues = await self._broker.list_queues()
         return [(queue.name, queue.waiting, queue.waiting + queue.held) for queue in queues]
 
@@ -161,7 +200,7 @@ class AsyncBrokerCore:
         destination: str,
         *,
         message_id: int | None = None,
-        require_unclaimed: bool = True,  # noqa: ARG002 - what is taken is gone
+        require_unclaimed: bool = True,  # noqa: ARG002 - taken messages are gone
     ) -> dict[str, Any] | None:
         """Move the oldest message, or the one with this id; returns it, None if there is none."""
         checked_name(source)

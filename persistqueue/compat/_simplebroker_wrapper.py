@@ -47,10 +47,6 @@ class Watcher:
         finally:
             self.stopped.set()
 
-    def stop(self) -> None:
-        """Stop; what the handler has not got is given back."""
-        self.task.cancel()
-
 
 class _Stamped(AsyncStream[Any]):
     """A stream of messages with their times."""
@@ -76,7 +72,7 @@ class AsyncBroker:
     ) -> None:
         self._runner = PooledAsyncSQLiteRunner(db_path, max_workers, max_workers, config)
         self._core = AsyncBrokerCore(self._runner)
-        self._watchers: list[tuple[Watcher, asyncio.Event]] = []
+        self._watchers: list[Watcher] = []
 
     async def push(self, queue: str, message: str) -> int:
         """Add a message to a queue; returns its id."""
@@ -103,7 +99,7 @@ class AsyncBroker:
             an event that is set when that has ended: with the broker.
         """
         watcher = Watcher(self._queue(queue), handler, peek)
-        self._watchers.append((watcher, watcher.stopped))
+        self._watchers.append(watcher)
         return watcher.stopped
 
     def stream_messages(self, queue: str, batch_size: int = 10) -> AsyncIterator[tuple[str, int]]:
@@ -116,8 +112,8 @@ class AsyncBroker:
 
     async def close(self) -> None:
         """Stop the watchers, and let go of the database."""
-        for watcher, _ in self._watchers:
-            watcher.stop()
+        for watcher in self._watchers:
+            watcher.task.cancel()  # what the handler has not got is given back
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher.task
         await self._runner.close()

@@ -20,10 +20,10 @@ from ._simplebroker_core import (
     ROOM,
     AsyncBrokerCore,
     PooledAsyncSQLiteRunner,
+    SyncBroker,
     checked_body,
     checked_name,
 )
-from ._simplebroker_file import SyncBroker
 from ._simplebroker_wrapper import AsyncBroker
 
 if TYPE_CHECKING:

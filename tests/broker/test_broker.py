@@ -549,6 +549,7 @@ def test_a_function_that_exits_is_undone_and_takes_nobody_with_it(tmp_path: Path
     [
         "COMMIT", " begin", "-- x\n/* y */ ROLLBACK", "SELECT 1; SELECT 2", "nonsense",
         "PRAGMA query_only = 1", "pragma/* */main . synchronous=OFF", "PRAGMA", "-- x\nPRAGMA 'a'",
+        "SAVEPOINT a", "ATTACH ':memory:' AS b", "EXPLAIN COMMIT", "SELECT * FROM pragma_wal_checkpoint",
     ],
 )  # fmt: skip
 def test_what_cannot_run_inside_a_transaction(broker: Any, statement: str) -> None:
@@ -896,7 +897,7 @@ def test_a_dump_in_memory_is_whole(opens: Open) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ('"encoding": 5', "line 2 of the dump: the encoding 5 is not known"),
+        ('"encoding": 5', "line 2 of the dump: the item is encoded with 5"),
         ('"more": ' + "[" * 100_000, "line 2 of the dump"),
         ('"more": "\xff"', "not text in UTF-8"),
     ],
