@@ -34,7 +34,7 @@ except ModuleNotFoundError:
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._files.store import FileStore
+    from ._files.options import FileStore
     from .engines.base import Engine
 
 __all__ = ["AsyncQueue", "Empty", "Full"]  # async only

@@ -18,7 +18,7 @@ from .exceptions import Empty, Full
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._files.store import FileStore
+    from ._files.options import FileStore
     from .engines.base import Engine
 
 __all__ = ["Empty", "Full", "Queue", "atomic_rename"]

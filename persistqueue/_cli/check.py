@@ -23,7 +23,7 @@ from .._core.block import Damaged, reason_of
 from .._core.codec import RowCodec
 from .._core.origin import check_pickle
 from .._core.signedframing import SignedFraming
-from .._files.look import SET_ASIDE, is_part
+from .._files.salvage import SET_ASIDE, is_part
 from .._sql.sqlite import look
 from .._sql.statements import ACKED, FAILED, HELD, identifier
 from ..exceptions import PersistQueueError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._core.cursor import State
-    from .._files.look import Place, Stretch
+    from .._files.salvage import Place, Stretch
     from .._sql.statements import DictTable, Table
     from .places import Known, Name
 

@@ -12,8 +12,7 @@ from .._core.deadline import FOREVER
 from .._core.framing import framing_of
 from .._core.inflight import AT_TASK_DONE
 from .._core.threads import ThreadSession
-from .._files.look import serializer_of
-from .._files.options import chunk_store
+from .._files.salvage import serializer_of
 from .._files.store import ChunkFileStore
 from .._sql.statements import FIFO
 from ..engines._seal import Seal, writer_of
@@ -53,10 +52,7 @@ class _FileEnd(End, Generic[S]):
 
 
 def _store(path: str, serializer: Serializer) -> ChunkFileStore:
-    return chunk_store(
-        path, framing_of(serializer),
-        chunksize=100, autosave=False, power=True, skip_corrupt=False, longest=LONGEST,
-    )  # fmt: skip
+    return ChunkFileStore(path, framing_of(serializer), longest=LONGEST)
 
 
 class FileSource(_FileEnd[ChunkFileStore], Source):

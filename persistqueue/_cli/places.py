@@ -14,14 +14,14 @@ from .._core.disk import ReadOnlyDisk
 from .._core.framing import framing_of
 from .._core.origin import SAMPLE, recognise
 from .._core.signedframing import SignedFraming
-from .._files.look import Place, is_file_queue, is_part, serializer_of
+from .._files.salvage import Place, is_file_queue, is_part, serializer_of
 from .._sql.schema import columns
 from .._sql.sqlite import look
 from .._sql.statements import DictTable, Table
 from ..engines import DbmEngine, PickledListEngine, SQLiteEngine
 from ..engines.dbm import kind_of
 from ..exceptions import PersistQueueError
-from ..serializers._inmemory import in_memory
+from ..serializers._shared import in_memory
 from ..serializers._signed import Signed
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from .._core.disk import Disk
 from .._core.inflight import AT_TASK_DONE
 from .._core.threads import ThreadSession
 from .._files import salvage
-from .._files.options import chunk_store
+from .._files.store import ChunkFileStore
 from .._sql.schema import prepare
 from .._sql.sqlite import look
 from .._sql.sqlite.database import Database
@@ -181,11 +181,8 @@ def _set_aside(queue: Found, serializer: Serializer | None, most: int) -> int:
         return _move_aside(queue.path, table, partial(_next_rows, table, most))
     with closing(place_of(queue.path, serializer)) as place:
         framing = place.framing
-    store = chunk_store(
-        queue.path, framing,
-        chunksize=100, autosave=False, power=True, skip_corrupt=True, longest=LONGEST,
-    )  # fmt: skip
-    tries = (store.set_aside(whatever=True) for _ in range(most))
+    store = ChunkFileStore(queue.path, framing, skip_corrupt=True, longest=LONGEST)
+    tries = (store.set_aside(unseen=True) for _ in range(most))
     with closing(ThreadSession(store, 0, AT_TASK_DONE, _PATIENCE)) as session:
         return in_transaction(session, lambda: sum(takewhile(bool, tries)))
 

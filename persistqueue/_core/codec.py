@@ -11,8 +11,7 @@ from typing import Any
 
 from ..exceptions import ItemTooLarge, SerializationError
 from ..serializers import async_pickle, pickle
-from ..serializers._inmemory import in_memory, takes_sort_keys
-from ..serializers._sorting import canonical
+from ..serializers._shared import canonical, in_memory, takes_sort_keys
 from .block import NOT_DAMAGE, Damaged, cannot_encode, too_long
 from .origin import SHIPPED, check_of, is_whole_pickle
 

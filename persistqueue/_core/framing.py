@@ -32,7 +32,7 @@ from zlib import crc32
 
 from ..exceptions import SerializationError
 from ..serializers._coroutines import Driven, Unawaited, is_coroutine_function, refuse_coroutine
-from ..serializers._framed import LENGTH
+from ..serializers._shared import LENGTH
 from .block import NOT_DAMAGE, Block, Damaged, Short, cannot_decode, cannot_encode, too_long
 from .origin import is_whole_pickle
 from .signedframing import refuse_tags, refuse_tuples

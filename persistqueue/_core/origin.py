@@ -7,11 +7,11 @@ with something harmless in the place of every class; the other shipped serialize
 from __future__ import annotations
 
 import importlib
+import io
 import pickle
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..exceptions import FormatError, SerializationError
-from ..serializers import pickle as our_pickle
 from .block import Damaged
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def check_pickle(data: Any) -> None:
     """Raise ``Damaged`` unless this is one whole pickle; its classes are not looked at."""
     if not isinstance(data, bytes):
         raise Damaged("a pickle is bytes")
-    stream = our_pickle.Stream(data)
+    stream = io.BytesIO(data)
     try:
         _Harmless(stream).load()
     except Exception as error:
         raise Damaged(f"not a pickle: {error}") from error
-    if stream.at != len(data):
-        raise Damaged(f"{len(data) - stream.at} bytes are behind the pickle")
+    if left := len(data) - stream.tell():
+        raise Damaged(f"{left} bytes are behind the pickle")
 
 
 def is_whole_pickle(data: Any) -> bool:

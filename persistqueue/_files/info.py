@@ -9,7 +9,10 @@ tells a torn write from a whole one::
     .. .. .. ..    length of the value in front (little-endian)
     .. .. .. ..    its CRC-32
 
-It is overwritten in place.  The first one, the first after persist-queue wrote it,
+Bytes behind the trailer are free for more: releases that do not know of it ignore it, and
+write ``info`` without it.
+
+``info`` is overwritten in place.  The first one, the first after persist-queue wrote it,
 and every one of a foreign serializer (whose ``load`` may read to the end of the
 file) is written to a temporary file that then replaces it.
 """
@@ -118,10 +121,7 @@ class InfoFile:
     def encode(self, state: State) -> bytes:
         """Return the bytes of ``info`` for a state."""
         value = self._framing.dump_info(state.mapping())
-        if not self._framing.native:
-            return value
-        trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
-        return (value + trailer).ljust(SIZE, b"\0")
+        return _sealed(value) if self._framing.native else value
 
     def write(self, raw: bytes, *, sync: bool) -> None:
         """Make ``raw`` the content; with ``sync``, safe against power loss on return."""
@@ -233,21 +233,22 @@ class InfoFile:
 
     def _value(self, raw: bytes) -> bytes:
         """Return what stands in front of the trailer; all of it if there is none."""
-        at = raw.rfind(_MAGIC) if self._framing.native else -1
-        if at < 0 or len(raw) < at + _TRAILER.size:
-            if len(raw) == SIZE and self._framing.native:
+        if not self._framing.native:
+            return raw
+        trailer = _trailer_of(raw)
+        if trailer is None:
+            if len(raw) == SIZE:
                 raise BadInfo("its trailer is missing")
             return raw
-        _, version, length, checksum = _TRAILER.unpack_from(raw, at)
+        at, version, fits = trailer
         if version > VERSION:
             raise FormatError(
                 f"{self.path} is of format {version}, this release reads format {VERSION}: "
                 "update persist-queue; nothing was touched"
             )
-        value = raw[:at]
-        if length != at or crc32(value) != checksum:
+        if not fits:
             raise BadInfo("its checksum does not fit")
-        return value
+        return raw[:at]
 
     def _replace(self, raw: bytes, sync: bool) -> None:
         # Without a sync before the rename, a power cut may leave an empty info.  A native
@@ -280,14 +281,28 @@ class InfoFile:
             self._identity = identity
 
 
+def _sealed(value: bytes) -> bytes:
+    """Return a value with its trailer, as long as every native ``info`` is."""
+    trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
+    return (value + trailer).ljust(SIZE, b"\0")
+
+
+def _trailer_of(raw: bytes) -> tuple[int, int, bool] | None:
+    """Return where the trailer begins, its version, and whether it fits the value in front."""
+    at = raw.rfind(_MAGIC)
+    if at < 0 or len(raw) < at + _TRAILER.size:
+        return None
+    _, version, length, checksum = _TRAILER.unpack_from(raw, at)
+    return at, version, length == at and checksum == crc32(raw[:at])
+
+
 def _is_ours(raw: bytes) -> bool:
     """Return whether a shipped serializer, or persist-queue, wrote this, and it is whole."""
-    at = raw.rfind(_MAGIC)
-    if 0 <= at <= len(raw) - _TRAILER.size:
-        checksum: int = _TRAILER.unpack_from(raw, at)[3]
-        return crc32(raw[:at]) == checksum
+    trailer = _trailer_of(raw)
+    if trailer is not None:
+        return trailer[2]
     try:
         parse(plain_pickle(raw))
-    except Exception:  # noqa: BLE001 - whatever a few bytes make of it
+    except Exception:  # noqa: BLE001 - a few bytes may raise any error
         return False
     return True

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .._core.session import Session
     from .._core.tasks import TaskSession
     from .._core.threads import ThreadSession
-    from .store import FileStore
+    from .options import FileStore
 
 _LOOK = 0.02  # s between two looks of a thread that waits for a condition
 

@@ -6,7 +6,7 @@ Their methods are twins: they differ by ``await``, and their sessions by how the
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from .._core.arguments import (
     DURABILITIES,
@@ -18,16 +18,41 @@ from .._core.arguments import (
     whole,
 )
 from .._core.cursor import MOST_RECORDS
-from .._core.framing import Framing, framing_of
+from .._core.framing import framing_of
+from .._core.store import Store
 from ..exceptions import ItemTooLarge
 from ..serializers import pickle
+from .chunks import chunk_name
 from .names import FileNames
 from .store import ChunkFileStore
 
 if TYPE_CHECKING:
+    import io
+
+    from .._core.cursor import State
     from .._core.disk import Disk, File
     from .._core.session import Session
-    from .store import FileStore
+
+
+class FileStore(Store, Protocol):
+    """What a file queue shows of its store, be the items in chunk files or in an engine."""
+
+    skipped: int
+
+    @property
+    def state(self) -> State:
+        """The two ends of the queue."""
+
+    @property
+    def headf(self) -> File | None:
+        """The chunk file that is written to, if there is one."""
+
+    @property
+    def tailf(self) -> File | None:
+        """The chunk file that is read from, if there is one."""
+
+    def next_place(self) -> tuple[io.RawIOBase | io.BytesIO, int] | None:
+        """Return a file, and where in it the next item begins; None if there is none."""
 
 
 class FileQueue(FileNames, Generic[T]):
@@ -65,15 +90,15 @@ class FileQueue(FileNames, Generic[T]):
         power = one_of("durability", durability, DURABILITIES) == "power"
         skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
         whole("max_item_bytes", max_item_bytes, 1)
-        self._store = self._engine_store(engine, power, skips) or chunk_store(
+        self._store = self._engine_store(engine, power, skips) or ChunkFileStore(
             self.path,
             self._framing,
+            longest=max_item_bytes,
             chunksize=chunksize,
-            tempdir=tempdir,
             autosave=self.autosave,
             power=power,
             skip_corrupt=skips,
-            longest=max_item_bytes,
+            tempdir=None if tempdir is None else _beside(tempdir, self.path),
             disk=self._disk,
         )
         self._session = self._open_session()
@@ -135,7 +160,7 @@ class FileQueue(FileNames, Generic[T]):
         return self._store.tailf
 
     def _qfile(self, number: int) -> str:
-        return os.path.join(self.path, f"q{number:05d}")
+        return os.path.join(self.path, chunk_name(number))
 
     # -- for the methods ------------------------------------------------------------
 
@@ -151,45 +176,19 @@ class FileQueue(FileNames, Generic[T]):
         return record
 
 
-def chunk_store(
-    path: str,
-    framing: Framing,
-    *,
-    chunksize: int,
-    tempdir: str | os.PathLike[str] | None = None,
-    autosave: bool,
-    power: bool,
-    skip_corrupt: bool,
-    longest: int,
-    disk: Disk | None = None,
-) -> ChunkFileStore:
-    """Return the store of a directory of chunk files; nothing is created or opened.
+def _beside(tempdir: str | os.PathLike[str], path: str) -> str:
+    """Return a ``tempdir`` as an absolute path.
 
     Raises:
-        ValueError: ``tempdir`` is on another file system.
+        ValueError: it is on another file system than ``path``, or will be.
         OSError: there is no ``tempdir``.
     """
-    store = ChunkFileStore(
-        path,
-        framing,
-        chunksize=chunksize,
-        autosave=autosave,
-        power=power,
-        skip_corrupt=skip_corrupt,
-        longest=longest,
-        tempdir=None if tempdir is None else absolute(tempdir),
-        disk=disk,
-    )
-    if tempdir is not None and os.stat(_existing(path)).st_dev != os.stat(tempdir).st_dev:
+    existing = path
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if os.stat(existing).st_dev != os.stat(tempdir).st_dev:
         raise ValueError(
             f"tempdir {os.fspath(tempdir)!r} is on another file system than {path!r}: "
             "a file there cannot replace one here in one step"
         )
-    return store
-
-
-def _existing(path: str) -> str:
-    """Return ``path``, or the nearest directory above it that exists."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    return path
+    return absolute(tempdir)

@@ -1,13 +1,12 @@
 """Repairs a file queue when it is opened, and sets damaged records aside.
 
-Nothing here deletes bytes that may be an item: bytes that have to go are first
-written to ``<name>.corrupt-<time in ns>`` beside it.  Each repair is said
-in a WARNING.  The caller holds the directory's lock.
+No bytes that may be an item are deleted: bytes that have to go are first written to
+``<name>.corrupt-<time in ns>`` beside it.  Each repair is said in a WARNING.  The caller
+holds the directory's lock.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -16,19 +15,19 @@ from .._core.cursor import Position, State
 from .._core.deadline import monotonic
 from .._core.log import warn
 from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt
+from .chunks import ChunkReader, chunk_name
 from .info import BadInfo
-from .reader import ChunkReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._core.disk import Disk
     from .._core.framing import Framing
-    from .directory import ChunkDirectory
+    from .chunks import ChunkDirectory
     from .info import InfoFile
 
 _PIECE = 1 << 20  # bytes that are searched at a time
-_OVERLAP = 16  # bytes; what tells a record's beginning is shorter
+_OVERLAP = 16  # bytes; the mark of a record's beginning is shorter
 
 
 class Recovery:
@@ -57,66 +56,40 @@ class Recovery:
         Returns:
             the bytes of ``info`` (None: there is none) and the state that it holds.
         """
-        raw, stored, bad = info.read(monotonic()), None, None
-        if raw is not None:
+        raw, stored = info.read(monotonic()), None
+        if raw is None:
+            state = self._without_info(chunksize)
+        else:
             try:
-                stored = info.decode(raw)
-            except BadInfo as error:
-                raw, bad = None, str(error)
+                state = stored = info.decode(raw)
+            except BadInfo as bad:
                 info.close()  # it is put aside, and another one takes its name
-        state = self._mended(stored, bad, chunksize)
+                raw, state = None, self._bad_info(chunksize, str(bad))
+        state = self._short_head(self._missing_front(state))
+        self._cut_head(state.head)
+        self._remove_strays(state)
         if state != stored and (state.size or stored is not None):
             raw = info.encode(state)
             info.write(raw, sync=sync)
         return raw, state
-
-    def _mended(self, stored: State | None, bad: str | None, chunksize: int) -> State:
-        """Return the state that the directory is in once it is fit for use.
-
-        Args:
-            stored: what ``info`` holds, None if there is none or it is ``bad``.
-            bad: why ``info`` cannot be used.
-        """
-        if stored is None:
-            stored = (
-                self._without_info(chunksize) if bad is None else self._bad_info(chunksize, bad)
-            )
-        state = self._short_head(self._missing_front(stored))
-        self._cut_head(state.head)
-        self._remove_strays(state)
-        return state
 
     # -- info ---------------------------------------------------------------------
 
     def _without_info(self, chunksize: int) -> State:
         """Return the state of a directory in which there is no ``info``."""
         chunks = self._chunks.chunks()
-        if not any(self._chunks.length(chunk) for chunk in chunks):
+        if not any(map(self._chunks.length, chunks)):
             return State(chunksize)
         if chunks == [0] and not self.scan(0, 0, 1)[0]:  # a first put that never finished
             self._refuse_other(0)
             return State(chunksize)
-        if self._framing.native:
-            return self._rebuild(chunksize, "there is no info")
-        if chunks == [0]:
+        if chunks == [0] and not self._framing.native:
             return State(chunksize)
-        raise QueueCorrupt(
-            self._path,
-            "info",
-            reason="it is missing",
-            advice=f"it cannot be rebuilt for the serializer {self._framing.name}",
-        )
+        return self._rebuild(chunksize, "it is missing")
 
     def _bad_info(self, chunksize: int, reason: str) -> State:
         """Set a damaged ``info`` aside and return the state that the chunks tell."""
-        if not self._framing.native:
-            raise QueueCorrupt(
-                self._path,
-                "info",
-                reason=reason,
-                advice=f"it cannot be rebuilt for the serializer {self._framing.name}",
-            )
-        state = self._rebuild(chunksize, f"info is damaged ({reason})")
+        state = self._rebuild(chunksize, reason)
         aside = f"info.corrupt-{time.time_ns()}"
         self._chunks.rename("info", aside)
         warn("%s: the damaged info was kept as %s", self._path, aside)
@@ -127,6 +100,9 @@ class Recovery:
 
         Items of the lowest chunk that were finished already are delivered again.
         """
+        if not self._framing.native:
+            advice = f"it cannot be rebuilt for the serializer {self._framing.name}"
+            raise QueueCorrupt(self._path, "info", reason=why, advice=advice)
         chunks = self._chunks.chunks()
         while len(chunks) > 1 and not self._chunks.solid(chunks[-1]):
             chunks.pop()  # created for records that never came
@@ -138,12 +114,8 @@ class Recovery:
         count, offset = self.scan(chunks[-1], 0, size)
         head = State(size).after(Position(chunks[-1], 0, 0), offset, count)
         state = State(size, Position(chunks[0], 0, 0), head)
-        warn(
-            "%s: %s; rebuilt from the chunks: %d items, finished ones may come again",
-            self._path,
-            why,
-            state.size,
-        )
+        rebuilt = "%s: info: %s; rebuilt from the chunks: %d items, finished ones may come again"
+        warn(rebuilt, self._path, why, state.size)
         return state
 
     def _infer_chunksize(self, scans: dict[int, tuple[int, int]]) -> int:
@@ -162,19 +134,13 @@ class Recovery:
         """Refuse to call everything garbage: that is the wrong serializer's view."""
         if any(count for count, _ in scans.values()):
             return
-        with_bytes = [chunk for chunk in scans if self._chunks.length(chunk)]
-        if with_bytes:
-            self._refuse_other(with_bytes[0])
-            name = os.path.basename(self._chunks.chunk_path(with_bytes[0]))
-            if any(self._chunks.solid(chunk) for chunk in with_bytes):
-                raise QueueCorrupt(
-                    self._path,
-                    name,
-                    0,
-                    0,
-                    "info is unusable and no record can be read",
-                    "nothing was touched; is it the right serializer?",
-                )
+        filled = [chunk for chunk in scans if self._chunks.length(chunk)]
+        if filled:
+            self._refuse_other(filled[0])
+        if any(map(self._chunks.solid, filled)):
+            reason = "info is unusable and no record can be read"
+            advice = "nothing was touched; is it the right serializer?"
+            raise QueueCorrupt(self._path, chunk_name(filled[0]), 0, 0, reason, advice)
 
     def _refuse_other(self, chunk: int) -> None:
         """Refuse a chunk that begins with a pickle where this queue writes none."""
@@ -207,18 +173,14 @@ class Recovery:
 
     def _missing_front(self, state: State) -> State:
         """Start at the first chunk present when those in front of it are gone."""
-        chunks = [chunk for chunk in self._chunks.chunks() if chunk >= state.tail.chunk]
-        first = min([*chunks, state.head.chunk])
-        if first == state.tail.chunk or state.tail == state.head:
+        tail, head = state.tail, state.head
+        there = (chunk for chunk in self._chunks.chunks() if tail.chunk <= chunk)
+        first = min(there, default=head.chunk)
+        if first == tail.chunk or tail == head:
             return state
-        moved = state._replace(tail=min(Position(first, 0, 0), state.head))
-        warn(
-            "%s: chunk %d is missing; starting at chunk %d, %d items are gone",
-            self._path,
-            state.tail.chunk,
-            first,
-            state.size - moved.size,
-        )
+        moved = state._replace(tail=min(Position(first, 0, 0), head))
+        text = "%s: chunk %d is missing; starting at chunk %d, %d items are gone"
+        warn(text, self._path, tail.chunk, first, state.size - moved.size)
         return moved
 
     def _short_head(self, state: State) -> State:
@@ -227,20 +189,15 @@ class Recovery:
         if length >= head.offset:
             return state
         start = state.tail if state.tail.chunk == head.chunk else Position(head.chunk, 0, 0)
-        if length < start.offset:  # even what was consumed is gone: go on in a fresh chunk
+        if length < start.offset:  # even consumed bytes are gone: go on in a fresh chunk
             fresh = Position(head.chunk + 1, 0, 0)
-            moved = state._replace(tail=fresh, head=fresh)
-            gone = state.size
+            moved, gone = state._replace(tail=fresh, head=fresh), state.size
         else:
             count, offset = self.scan(head.chunk, start.offset, head.records - start.records)
             moved = state._replace(head=Position(head.chunk, start.records + count, offset))
             gone = state.size - moved.size
-        warn(
-            "%s: chunk %d is shorter than info says; %d of its items are gone",
-            self._path,
-            head.chunk,
-            gone,
-        )
+        text = "%s: chunk %d is shorter than info says; %d of its items are gone"
+        warn(text, self._path, head.chunk, gone)
         return moved
 
     def _cut_head(self, head: Position) -> None:
@@ -272,18 +229,21 @@ class Recovery:
 
     def damage(self, start: Position, reason: str) -> QueueCorrupt:
         """Return the error that says where a damaged record is."""
-        return QueueCorrupt(
-            self._path,
-            self._name(start),
-            start.offset,
-            start.records,
-            reason,
-            'open it with on_corrupt="skip" to set the record aside and go on',
-        )
+        advice = 'open it with on_corrupt="skip" to set the record aside and go on'
+        name, offset, index = chunk_name(start.chunk), start.offset, start.records
+        return QueueCorrupt(self._path, name, offset, index, reason, advice)
 
     def place(self, start: Position) -> str:
         """Return where a record is, in words."""
-        return f"{self._path}: {self._name(start)}, byte {start.offset}, record {start.records}"
+        chunk, records, offset = start
+        return f"{self._path}: {chunk_name(chunk)}, byte {offset}, record {records}"
+
+    def set_aside(self, start: Position, end: Position, reason: str) -> None:
+        """Copy the bytes between two places, in one chunk, to a file of their own."""
+        stop = end.offset if end.chunk == start.chunk else None
+        self._chunks.set_aside(start.chunk, start.offset, stop)
+        name = chunk_name(start.chunk)
+        warn("%s: %s, record %d: %s; skipped", self._path, name, start.records, reason)
 
     def end_of(self, start: Position, state: State) -> Position | None:
         """Return the place behind a whole record; None where only its ``load`` can tell it."""
@@ -291,30 +251,6 @@ class Recovery:
             return None
         count, offset = self.scan(start.chunk, start.offset, 1)
         return state.after(start, offset) if count else None
-
-    def skip(
-        self,
-        start: Position,
-        head: Position,
-        chunksize: int,
-        reason: str,
-        end: Position | None = None,
-    ) -> Position:
-        """Set a record aside, and return the place where reading goes on.
-
-        Args:
-            end: where it ends; None: it is damaged, and that has to be found.
-        """
-        if end is None:
-            end = self.resume(start, head, chunksize)
-        self._chunks.set_aside(
-            start.chunk, start.offset, end.offset if end.chunk == start.chunk else None
-        )
-        warn("%s: %s, record %d: %s; skipped", self._path, self._name(start), start.records, reason)
-        return end
-
-    def _name(self, place: Position) -> str:
-        return os.path.basename(self._chunks.chunk_path(place.chunk))
 
     def resume(self, start: Position, head: Position, chunksize: int) -> Position:
         """Return the first place behind a damaged record at which reading can go on.
@@ -325,8 +261,8 @@ class Recovery:
         """
         # Missing, not one that cannot be looked at just now.
         if start.chunk != head.chunk and self._chunks.is_missing(start.chunk):
-            there = [chunk for chunk in self._chunks.chunks() if start.chunk < chunk < head.chunk]
-            return Position(min([*there, head.chunk]), 0, 0)
+            there = (chunk for chunk in self._chunks.chunks() if start.chunk < chunk < head.chunk)
+            return Position(min(there, default=head.chunk), 0, 0)
         in_head = start.chunk == head.chunk
         total = head.records if in_head else chunksize
         length = self._chunks.length(start.chunk)

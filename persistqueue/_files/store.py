@@ -2,10 +2,10 @@
 
 Commit
     Data is written at the known head (never appended to whatever is there) and
-    synced; then ``info`` is overwritten in place and synced.  What stands behind
-    the head belongs to nobody.  Settling only moves the tail in ``info``: no sync,
-    because a power cut may then redeliver, never lose.  Before a consumed chunk is
-    removed, ``info`` is synced at either durability level.
+    flushed; then ``info`` is overwritten in place and flushed.  Bytes behind the head are
+    no items.  Settling only moves the tail in ``info``, without a flush, because a power cut
+    may then redeliver, never lose.  Before a consumed chunk is removed, ``info`` is flushed
+    at either durability.
 
 Sharing
     Each transaction holds the directory's lock, compares the bytes of ``info`` with
@@ -15,57 +15,218 @@ Sharing
 Failure
     A transaction that cannot write is undone: first ``info``, then the chunks, so that
     no ``info`` tells of items that are not there.  Where ``info`` cannot be put back, a
-    sync failed, or the path leads elsewhere by now, the object says so in ``failed``
-    and cuts nothing.  Then ``open`` begins anew: it puts ``info`` back, writes again
-    what the sync may have lost, cuts what is behind the head, and flushes that.
+    flush failed, or the path leads elsewhere by now (see ``folder``), the object says so in
+    ``failed`` and cuts nothing.  Then ``open`` begins anew.  It puts ``info`` back to what was
+    stored before, unless others went on from it; writes again what a failed flush may have
+    lost; cuts what is behind the head; and flushes that.
+
+    Items that are handed out then have their places still, where the directory and its
+    ``info`` are the same and nothing was cut in front of the head.  Else they belong to an
+    *era* that is over: settling them does nothing, and what is stored of them is handed out
+    again.
 """
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Protocol
+import contextlib
+from typing import TYPE_CHECKING, NoReturn
 
 from .._core.block import Damaged, reason_of
-from .._core.cursor import Cursored
+from .._core.cursor import Cursor, Cursored, State
 from .._core.deadline import monotonic
-from .._core.disk import SyncError, Window
-from .._core.folder import EXCHANGED
+from .._core.disk import Disk, File, SyncError
+from .._core.folder import EXCHANGED, DirectoryLock, Folder
 from .._core.log import warn
-from .._core.store import TWO_CONSUMERS, Record, Stale, Store
-from ..exceptions import ItemTooLarge, QueueCorrupt, QueueFailed, SerializationError
-from .info import RECHECK, BadInfo
-from .openqueue import QueueFiles
+from .._core.store import TWO_CONSUMERS, Errors, Record, Stale
+from ..exceptions import (
+    ItemTooLarge,
+    PersistQueueError,
+    QueueCorrupt,
+    QueueFailed,
+    SerializationError,
+)
+from .chunks import ChunkDirectory, ChunkReader
+from .info import RECHECK, BadInfo, InfoFile
+from .recovery import Recovery
+from .writer import ChunkWriter
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Sequence
 
-    from .._core.cursor import Position, State
-    from .._core.disk import File
+    from .._core.cursor import Position
+    from .._core.framing import Framing
 
 
-class FileStore(Store, Protocol):
-    """What a file queue shows of its store, be the items in chunk files or in an engine."""
+class ChunkFileStore(Cursored):
+    """A ``Store`` over chunk files; nothing is created or opened before ``open``.
 
-    skipped: int
+    Args:
+        path: an absolute path; ``open`` creates the directory.
+        chunksize: records in a chunk, for a new queue.
+        autosave: taken is settled.
+        power: commits survive loss of power, not only death of the process.
+        skip_corrupt: set damaged records aside and go on, instead of raising.
+        longest: bound on an encoded item, in bytes, checked before loading it.
+        tempdir: where the temporary ``info`` is written; None for inside ``path``.
+        disk: None for the real one.
+    """
 
-    @property
-    def state(self) -> State:
-        """The two ends of the queue."""
+    errors = Errors()
+
+    def __init__(
+        self,
+        path: str,
+        framing: Framing,
+        *,
+        longest: int,
+        chunksize: int = 100,
+        autosave: bool = False,
+        power: bool = True,
+        skip_corrupt: bool = False,
+        tempdir: str | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        disk = disk or Disk()
+        self.path = path
+        self.skipped = 0
+        self.failed = ""
+        self.state = State(chunksize)  # what info held at the last transaction
+        self._disk = disk
+        self._framing = framing
+        self._autosave = autosave
+        self._power = power
+        self._skip_corrupt = skip_corrupt
+        self._folder = Folder(path, refuse=self._exchanged)
+        self._chunks = ChunkDirectory(disk, self._folder)
+        self._recovery = Recovery(disk, self._chunks, framing)
+        self._info = InfoFile(disk, self._folder, framing, tempdir)
+        ahead = power and framing.native
+        self._writer = ChunkWriter(disk, self._chunks, self._info, power=power, ahead=ahead)
+        self._reader = ChunkReader(disk, self._chunks, framing, longest)
+        self._cursor = Cursor(self.state, autosave, self._chunks.is_there)
+        self._lock: DirectoryLock | None = None
+        self._opened = False
+        self._has_company = False  # another object consumes, too; it has been said
+        self._looked = float("-inf")  # when the names were last looked up
+        self._looks = 0
+        self._seen: bytes | None = None  # the bytes of info that state was decoded from
+        # Handed out items have their places in the files that were open when they were read.
+        self._placed = False  # whether those are open, or were until something failed
+        self._era = 0  # how often other files took their place
+        # The transaction under way.
+        self._exclusive = False  # whether it holds the lock
+        self._head = self.state.head
+        self._moved: str | None = None  # what info is to say of a move, if that changes
+        self._intended: bytes | None = None  # what info holds once it is stored
+        self._unflushed = False  # whether that must be flushed yet
+        self._stored = False  # whether it has come to its end
 
     @property
     def headf(self) -> File | None:
-        """The chunk file that is written to, if there is one."""
+        """The chunk that is written to."""
+        return self._writer.file
 
     @property
     def tailf(self) -> File | None:
-        """The chunk file that is read from, if there is one."""
+        """The chunk that is being read."""
+        return self._reader.file
 
-    def next_place(self) -> tuple[io.RawIOBase | io.BytesIO, int] | None:
-        """Return a file, and where in it the next item begins; None if there is none."""
+    # -- opening, and opening anew --------------------------------------------------
 
+    def open(self) -> bool:
+        if self._opened:
+            return True
+        lock = self._held_lock()
+        try:
+            if not lock.try_acquire(monotonic()):
+                return False
+            self._recover()
+        except BaseException as error:
+            lock.drop()
+            if isinstance(error, SyncError):
+                self._distrust(error)
+            raise
+        lock.release()
+        self._opened, self.failed = True, ""
+        if not lock.supported:
+            warn("%s: no file locks here; only one process may use the queue", self.path)
+        return True
 
-class ChunkFileStore(Cursored, QueueFiles):
-    """A ``Store`` (see ``base``) over chunk files; its arguments are those of ``QueueFiles``."""
+    def _held_lock(self) -> DirectoryLock:
+        """Hold the directory that the path leads to now; create it unless it was removed."""
+        if self._lock is not None and not self._folder.is_current():
+            if not self._folder.is_same():
+                self._placed, self._era = False, self._era + self._placed
+                self._info.close()
+            self._lock.close()
+            self._lock = None
+        if self._lock is None:
+            if not self.failed:
+                self._writer.made(self._disk.make_directory(self.path))
+            self._lock = DirectoryLock(self._folder)
+        return self._lock
+
+    def _recover(self) -> None:
+        """See what is there, and have it mended."""
+        now, old = monotonic(), self.state
+        self._writer.sync_above()
+        self._info.look_up()
+        goes_on = self._placed and self._is_known(now)
+        if goes_on:
+            self._finish_undoing(now)
+        raw, state = self._recovery.mend(self._info, old.chunksize, sync=self._power)
+        same = goes_on and state.chunksize == old.chunksize and state.head >= old.head
+        if same and state.tail < old.tail:  # info was rebuilt; this object knows what is finished
+            state = state.with_ends(old.tail, state.head, state.moved)
+            raw = self._info.encode(state)
+            self._info.write(raw, sync=self._power)
+        self._writer.open(raw, state)
+        if same:
+            self._cursor.follow(old, state)
+        else:
+            self._era += self._placed
+            self._cursor = Cursor(state, self._autosave, self._chunks.is_there, self._cursor)
+        self._placed = True
+        self._seen, self.state = raw, state
+        self._reader.close()
+        with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
+            self._reader.load(state.tail.chunk)
+        self._reset()
+
+    def _is_known(self, now: float) -> bool:
+        """Return whether ``info`` is the one that this object has read and written."""
+        return self._info.is_current() or self._info.read(now) in (self._seen, self._intended)
+
+    def _finish_undoing(self, now: float) -> None:
+        """Undo what failed, ``info`` first, unless others went on from it."""
+        raw = self._info.read(now)
+        if self._intended is not None and (raw == self._intended or not self._info.is_whole(raw)):
+            self._info.put(self._seen, sync=self._power)
+            raw = self._seen
+        if raw == self._seen:
+            self._writer.undo(self.state.head)
+
+    def _look_around(self, now: float) -> None:
+        """See whether the directory is still the one that was opened."""
+        self._looked = now
+        self._folder.look()
+
+    def _exchanged(self) -> NoReturn:
+        self._fail(EXCHANGED)
+
+    def _fail(self, what: str) -> NoReturn:
+        self._opened, self.failed = False, f"{self.path}: {what}"
+        raise QueueFailed(f"{self.failed}; the next call reopens the queue")
+
+    def _distrust(self, error: BaseException | None) -> None:
+        """Do not go on before this was opened anew: what is on the disk is not known."""
+        self._opened = False
+        self._writer.doubt(self.state.head.chunk)
+        if isinstance(error, SyncError):
+            with contextlib.suppress(OSError, QueueFailed):
+                self._writer.write_again(self.state, flush=False)
+        self.failed = self.failed or f"{self.path}: it could not be written ({error})"
 
     # -- a transaction --------------------------------------------------------------
 
@@ -74,9 +235,6 @@ class ChunkFileStore(Cursored, QueueFiles):
             return False
         lock, now = self._lock, monotonic()
         assert lock is not None
-        if self._stored:
-            self._intended = None
-        self._stored = False
         if now - self._looked >= RECHECK:
             self._look_around(now)
         if not exclusive and self._info.read(now) == self._seen:
@@ -93,18 +251,14 @@ class ChunkFileStore(Cursored, QueueFiles):
         self._exclusive = True
         return True
 
-    def _end(self) -> None:
-        if self._exclusive and self._lock is not None:
-            self._lock.release()
-            self._exclusive = False
-
-    def abandon(self) -> None:
-        self._exclusive = False
-        if self._lock is not None:
-            self._lock.drop()
-
-    def hurry(self) -> None:
-        """What is waited for is a lock of somebody who is at work."""
+    def _reset(self) -> None:
+        """Forget the last transaction."""
+        self._exclusive = self._stored = False
+        self._head = self.state.head
+        self._intended = self._moved = None
+        if self._writer.first is not None:
+            self._writer.begin()
+        self._cursor.begin()
 
     def _refresh(self, raw: bytes | None) -> None:
         """Move to what others committed since this object looked last."""
@@ -114,9 +268,8 @@ class ChunkFileStore(Cursored, QueueFiles):
             state = self._info.decode(raw)
         except BadInfo as bad:
             self._opened, self.failed = False, f"{self.path}: its info is damaged ({bad})"
-            raise QueueCorrupt(
-                self.path, "info", reason=str(bad), advice="the next call reopens the queue"
-            ) from bad
+            advice = "the next call reopens the queue"
+            raise QueueCorrupt(self.path, "info", reason=str(bad), advice=advice) from bad
         self._look_around(monotonic())
         old, self.state, self._seen = self.state, state, raw
         self._head = state.head
@@ -125,12 +278,10 @@ class ChunkFileStore(Cursored, QueueFiles):
             self._has_company = True
             warn(TWO_CONSUMERS, self.path, "autosave=True or a SQLiteAckQueue")
 
-    # -- verbs ----------------------------------------------------------------------
-
     def append(self, records: Sequence[bytes]) -> None:
         try:
             if self._seen is None:
-                self._flushed.sync_itself()
+                self._writer.sync_itself()
                 if self._framing.native or len(records) > 1:
                     self._write_first_info()
             self._head = self._writer.append(records, self.state, self._head)
@@ -148,6 +299,37 @@ class ChunkFileStore(Cursored, QueueFiles):
         self._info.write(raw, sync=self._power)
         self._seen = raw
 
+    def untake(self, records: Sequence[Record]) -> None:
+        self._cursor.untake(records, self._era)
+
+    def settle(self, records: Sequence[Record]) -> None:
+        self._cursor.settle(records, self._era)
+
+    def finish_until(self, end: Position) -> None:
+        """Finish all items in front of a place; only for an object that has handed out none."""
+        self._cursor.finish_until(end)
+
+    def mark_moved(self, moved: str) -> None:
+        """Have ``info`` say, with this commit, which batch of a move is stored."""
+        self._moved = moved
+
+    def flush(self) -> None:
+        self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
+
+    def unsaved(self) -> bool:
+        return self._cursor.homeless is not None
+
+    def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - counting is free here
+        return self._cursor.counts(self._head)
+
+    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
+        return maxsize - self.counts()[0]
+
+    def needs(self, records: Sequence[bytes], ahead: Sequence[bytes]) -> int:  # noqa: ARG002
+        return len(records)
+
+    # -- reading --------------------------------------------------------------------
+
     def peek(self) -> Record | None:
         record = self._next()
         if record is not None:
@@ -158,12 +340,7 @@ class ChunkFileStore(Cursored, QueueFiles):
         """Return the chunk of the next item as a stream, as far as it holds items, and where."""
         chunk, _, offset = self._cursor.place()
         last, _, limit = self._head
-        try:
-            file = self._reader.load(chunk)
-        except FileNotFoundError:  # it comes with the next put; or it is lost, as the get will say
-            return io.BytesIO(), 0
-        end = limit if chunk == last else self._disk.size(file)
-        return Window(self._disk, file, 0, end), offset
+        return self._reader.window(chunk, limit if chunk == last else None), offset
 
     def _next(self) -> Record | None:
         cursor = self._cursor
@@ -195,78 +372,48 @@ class ChunkFileStore(Cursored, QueueFiles):
         self._look_around(monotonic())
         if not self._skip_corrupt:
             raise self._recovery.damage(start, reason)
-        self._step_over(start, None, reason)
+        self._step_over(start, self._resume(start), reason)
 
-    def _step_over(self, start: Position, end: Position | None, reason: str) -> None:
-        """Set aside what stands there; ``end`` is that of ``Recovery.skip``."""
-        end = self._recovery.skip(start, self._head, self.state.chunksize, reason, end)
+    def _resume(self, start: Position) -> Position:
+        return self._recovery.resume(start, self._head, self.state.chunksize)
+
+    def _step_over(self, start: Position, end: Position, reason: str) -> None:
+        self._recovery.set_aside(start, end, reason)
         self.skipped += self.state.ordinal(end) - self.state.ordinal(start)
         self._cursor.skip(start, end)
 
-    def set_aside(self, *, whatever: bool = False) -> bool:
+    def set_aside(self, *, unseen: bool = False) -> bool:
         """Set the next item aside if it cannot be loaded; returns whether it was.
 
         Args:
-            whatever: also one that can; none is loaded.
+            unseen: also one that can; none is loaded.
         """
         cursor, (last, count, limit) = self._cursor, self._head
         chunk, records, offset = start = cursor.read
         if cursor.has_known(self.skip) or chunk > last or (chunk == last and records >= count):
             return False
-        reason, end = "it was to be set aside", None
+        reason, damaged = "it was to be set aside", False
         try:
-            if not whatever:
+            if not unseen:
                 self._reader.decode(chunk, offset, limit if chunk == last else None)
                 return False
-            end = self._recovery.end_of(start, self.state)
         except FileNotFoundError:
-            reason = "the chunk is missing"
+            reason, damaged = "the chunk is missing", True
         except Damaged as damage:
-            reason = str(damage)
+            reason, damaged = str(damage), True
         except (SerializationError, ItemTooLarge, SystemExit) as error:
-            reason, end = reason_of(error), self._recovery.end_of(start, self.state)
-            if end is None:
-                end = self._recovery.resume(start, self._head, self.state.chunksize)
-                self._refuse_more(start, end, reason)
+            reason = reason_of(error)
+        end = None if damaged else self._recovery.end_of(start, self.state)
+        if end is None:
+            end = self._resume(start)
+            several = self.state.ordinal(end) - self.state.ordinal(start) > 1
+            if several and not (damaged or self._framing.native):
+                raise SerializationError(
+                    f"{self._recovery.place(start)}: {reason}. It cannot be set aside: where it "
+                    f"ends, only the load of {self._framing.name} could tell"
+                )
         self._step_over(start, end, reason)
         return True
-
-    def _refuse_more(self, start: Position, end: Position, reason: str) -> None:
-        """Raise where only its own ``load`` knows where an item ends: others would go with it."""
-        if self.state.ordinal(end) - self.state.ordinal(start) > 1:
-            raise SerializationError(
-                f"{self._recovery.place(start)}: {reason}. It cannot be set aside: where it ends, "
-                f"only the load of {self._framing.name} could tell"
-            )
-
-    def untake(self, records: Sequence[Record]) -> None:
-        self._cursor.untake(records, self._era)
-
-    def settle(self, records: Sequence[Record]) -> None:
-        self._cursor.settle(records, self._era)
-
-    def flush(self) -> None:
-        self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
-
-    def unsaved(self) -> bool:
-        return self._cursor.homeless is not None
-
-    def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - counting is free here
-        return self._cursor.counts(self._head)
-
-    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
-        return maxsize - self.counts()[0]
-
-    def needs(self, records: Sequence[bytes], ahead: Sequence[bytes]) -> int:  # noqa: ARG002
-        return len(records)
-
-    def mark_moved(self, moved: str) -> None:
-        """Have ``info`` say, with this commit, which batch of a move is stored."""
-        self._moved = moved
-
-    def finish_until(self, end: Position) -> None:
-        """Finish all items in front of a place; only for an object that has handed out none."""
-        self._cursor.finish_until(end)
 
     # -- ending a transaction -------------------------------------------------------
 
@@ -280,16 +427,19 @@ class ChunkFileStore(Cursored, QueueFiles):
                 self._store(state.with_ends(done, head, moved))
             self._end()
 
+    def _end(self) -> None:
+        if self._exclusive and self._lock is not None:
+            self._lock.release()
+            self._exclusive = False
+
     def _store(self, new: State) -> None:
         raw = self._info.encode(new)
         tail, done = self.state.tail.chunk, new.tail.chunk
         consumed = self._chunks.between(tail, done) if done != tail else ()
-        writer = self._writer
+        sync = self._power and self._writer.first is not None
         try:
-            sync = self._power and writer.first is not None
             if sync:
-                writer.sync()
-                self._flushed.sync_names(writer.chunk)
+                self._writer.sync()
             self._intended, self._unflushed = raw, sync
             self._info.write(raw, sync=sync)
             if consumed:
@@ -304,26 +454,26 @@ class ChunkFileStore(Cursored, QueueFiles):
             self._chunks.remove(chunk)
 
     def _vouch(self) -> None:
-        """What was flushed is where the path leads, or is not acknowledged."""
+        """Refuse to acknowledge what was flushed where the path does not lead any more."""
         if not self._info.is_current():
             self._fail("its info was removed or replaced while it was written")
         self._folder.look()
 
     def _landed(self, raw: bytes, new: State) -> None:
-        """The transaction is stored: let memory follow."""
+        """Let memory follow: the transaction is stored."""
         self._seen, self.state = raw, new
         self._cursor.landed(new)
-        self._writer.landed()
-        if self._unflushed:
-            self._flushed.landed(new.head)
-            self._unflushed = False
+        if self._writer.first is not None:
+            self._writer.landed(new.head, flushed=self._unflushed)
+        self._unflushed = False
         self._stored = True
+        self._intended = None
 
     def _take_back(self, error: BaseException | None) -> None:
         """Put the old ``info`` back; where that cannot be vouched for, trust nothing.
 
         Args:
-            error: what went wrong; None for an interrupt.
+            error: the failure; None for an interrupt.
         """
         if self._intended is not None and self._info.restore(self._seen, sync=self._power):
             self._intended = None
@@ -361,17 +511,59 @@ class ChunkFileStore(Cursored, QueueFiles):
             self._opened, self.failed = False, f"{self.path}: {EXCHANGED}"
         if self._writer.first is not None and not self.failed:  # else opening anew sees to it
             self._writer.undo(self.state.head)
-            self._flushed.undone()
         self._reader.forget()
         self._cursor.undo()
         self._head = self.state.head
 
+    def abandon(self) -> None:
+        self._exclusive = False
+        if self._lock is not None:
+            self._lock.drop()
+
     # -- the rest -------------------------------------------------------------------
+
+    def hurry(self) -> None:
+        """Do nothing: the lock is held by a call that is at work."""
+
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - puts and joins wait for it, too
+        self._looks += 1
+        by_name = self._looks % 8 == 0 or self.probe() is not None
+        if by_name and not self._folder.is_current():
+            return True
+        return self._info.differs(self._seen, by_name)
+
+    def probe(self) -> tuple[int, bytes] | None:
+        return self._info.probe(self._seen)
 
     def sync(self) -> None:
         try:
-            self._flushed.sync(self.state)
+            self._writer.sync_all(self.state)
         except SyncError as error:
             self._distrust(error)
             raise
         self._vouch()
+
+    def close(self) -> None:
+        try:
+            with contextlib.suppress(OSError, PersistQueueError):
+                if self.failed and self._intended is not None:
+                    self.open()  # the last chance to undo what failed; later objects cannot
+                self._give_reserve_back()
+        finally:
+            self.forget()
+
+    def _give_reserve_back(self) -> None:
+        """Cut reserved zeros off, if that takes no waiting; opening cuts them, too."""
+        if self._lock is None or not self._opened:
+            return
+        now = monotonic()
+        if self._lock.try_acquire(now) and self._info.read(now) == self._seen:
+            self._writer.cut(self.state.head)
+
+    def forget(self) -> None:
+        self._writer.close()
+        self._reader.close()
+        self._info.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._lock, self._opened, self._placed = None, False, False

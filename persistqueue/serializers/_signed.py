@@ -29,7 +29,7 @@ from zlib import crc32
 
 from ..exceptions import SerializationError
 from . import async_pickle, pickle
-from ._inmemory import in_memory, takes_sort_keys
+from ._shared import in_memory, takes_sort_keys
 
 MAGIC = b"pqS1"
 HEAD = Struct("<4sLLB")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from typing import Any, Protocol
 
-from ._sorting import by_key
+from ._shared import by_key
 from .pickle import loads, protocol
 
 __all__ = ["dump", "dumps", "load", "loads", "protocol"]

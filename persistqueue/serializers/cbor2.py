@@ -6,11 +6,9 @@ Needs the package cbor2: ``pip install "persist-queue[extra]"``.
 from __future__ import annotations
 
 import os
-from math import inf
 from typing import IO, Any
 
-from . import _framed
-from ._sorting import by_key
+from ._shared import by_key, read_framed, write_framed
 
 try:
     import cbor2
@@ -22,7 +20,7 @@ except ModuleNotFoundError:
 
 def dump(value: Any, fp: IO[bytes], sort_keys: bool = False) -> None:
     """Write a length and ``value`` to ``fp``; ``sort_keys`` orders a top-level dict."""
-    _framed.write(dumps(value, sort_keys), fp)
+    write_framed(dumps(value, sort_keys), fp)
 
 
 def dumps(value: Any, sort_keys: bool = False) -> bytes:
@@ -33,7 +31,7 @@ def dumps(value: Any, sort_keys: bool = False) -> bytes:
 
 def load(fp: IO[bytes]) -> Any:
     """Read one value from ``fp`` and leave ``fp`` behind it."""
-    return loads(_framed.read(fp))
+    return loads(read_framed(fp))
 
 
 def loads(bytes_value: bytes) -> Any:
@@ -55,36 +53,11 @@ def loads(bytes_value: bytes) -> Any:
 
 def _alone(bytes_value: bytes) -> Any:
     value = cbor2.loads(bytes_value)
-    if _length(bytes_value) != len(bytes_value):
-        raise ValueError(_BEHIND)
-    return value
-
-
-def _length(data: bytes) -> int:
-    """Return where the first value ends; it can be decoded, so nothing of it is missing."""
-    at = 0
-    left: list[float] = [1]  # values to come, by level; endless where a break ends them
-    while left:
-        if not left[-1]:
-            left.pop()
-            continue
-        left[-1] -= 1
-        major, value = divmod(data[at], 32)
-        at += 1
-        if value == 31:
-            left.append(inf) if major < 7 else left.pop()
-            continue
-        if value > 23:
-            size = 1 << value - 24
-            value = int.from_bytes(data[at : at + size], "big")
-            at += size
-        if major in (2, 3):
-            at += value
-        elif major in (4, 5):
-            left.append(value * (major - 3))
-        elif major == 6:
-            left[-1] += 1
-    return at
+    try:
+        cbor2.loads(bytes_value[:-1])
+    except Exception:  # noqa: BLE001 - the last byte is missing, so it ends the value
+        return value
+    raise ValueError(_BEHIND)
 
 
 _PAIR = b"\x82"

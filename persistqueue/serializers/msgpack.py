@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import IO, Any
 
-from . import _framed
-from ._sorting import by_key
+from ._shared import by_key, read_framed, write_framed
 
 try:
     import msgpack
@@ -20,7 +19,7 @@ except ModuleNotFoundError:
 
 def dump(value: Any, fp: IO[bytes], sort_keys: bool = False) -> None:
     """Write a length and ``value`` to ``fp``; ``sort_keys`` orders a top-level dict."""
-    _framed.write(dumps(value, sort_keys), fp)
+    write_framed(dumps(value, sort_keys), fp)
 
 
 def dumps(value: Any, sort_keys: bool = False) -> bytes:
@@ -31,7 +30,7 @@ def dumps(value: Any, sort_keys: bool = False) -> bytes:
 
 def load(fp: IO[bytes]) -> Any:
     """Read one value from ``fp`` and leave ``fp`` behind it."""
-    return loads(_framed.read(fp))
+    return loads(read_framed(fp))
 
 
 def loads(bytes_value: bytes) -> Any:

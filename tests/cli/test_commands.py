@@ -24,8 +24,7 @@ from persistqueue.__main__ import main
 from persistqueue._cli import report
 from persistqueue._cli.report import Report
 from persistqueue._core.framing import framing_of
-from persistqueue._files.look import Place
-from persistqueue._files.salvage import repair
+from persistqueue._files.salvage import Place, repair
 from persistqueue.engines import SQLiteEngine
 from persistqueue.serializers import signed
 

@@ -15,9 +15,9 @@ import pytest
 from crashdisk import watchdog
 
 from persistqueue import Queue, QueueCorrupt
-from persistqueue._files import reader
+from persistqueue._files import chunks
 
-REAL = reader._BLOCK
+REAL = chunks._BLOCK
 HEADER = 17
 SPLITS = range(1, HEADER + 1)  # bytes of a header that are in the block
 SMALL = 100  # length of the records of which several are in one small block
@@ -62,7 +62,7 @@ def at_small_borders(
     path: Path, split: int, monkeypatch: pytest.MonkeyPatch, block: int = 3 * SMALL
 ) -> list[str]:
     """Store items of one length, and make the blocks small: all end at such a place."""
-    monkeypatch.setattr(reader, "_BLOCK", block + split)
+    monkeypatch.setattr(chunks, "_BLOCK", block + split)
     return stored(path, [SMALL] * COUNT)
 
 
@@ -175,7 +175,7 @@ def test_bare_pickles_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     items = [None, 1, "text" * 9, True, {"n": [2]}, "", None]
     data = b"".join(pickle.dumps(item, 4) for item in items)
     for block in (*range(1, 20), len(data) - 1, len(data), len(data) + 1):
-        monkeypatch.setattr(reader, "_BLOCK", block)
+        monkeypatch.setattr(chunks, "_BLOCK", block)
         path = tmp_path / str(block)
         with Queue[Any](path, durability="process", chunksize=100) as queue:
             queue.put_many(items)
@@ -233,7 +233,7 @@ def test_a_flipped_byte_at_a_small_border_is_found(
     for split in SPLITS:
         for at in (0, 7, 8, 11, 12, HEADER + 60):
             path = tmp_path / f"{split}-{at}"
-            monkeypatch.setattr(reader, "_BLOCK", 2 * SMALL + split)
+            monkeypatch.setattr(chunks, "_BLOCK", 2 * SMALL + split)
             items = stored(path, [SMALL] * 5)
             flip(path, 2, at)
             check_found(path, items, 2, autosave)
