@@ -256,8 +256,6 @@ class ChunkFileStore(Cursored):
         self._exclusive = self._stored = False
         self._head = self.state.head
         self._intended = self._moved = None
-        if self._writer.first is not None:
-            self._writer.begin()
         self._cursor.begin()
 
     def _refresh(self, raw: bytes | None) -> None:

@@ -1,7 +1,7 @@
 """Writes records behind the head, and knows what is on stable storage.
 
-What a transaction wrote is known here until the next one begins: it is flushed before its
-commit, or cut off again when there is none.  However many chunks that are, two are open: the
+What a transaction wrote is known here until it ends: it is flushed before its commit, or
+cut off again when there is none.  However many chunks that are, two are open: the
 first, which is cut, and the last, which is written to.
 
 Names need a flush as well as bytes, whichever object made them: an object of durability
@@ -113,11 +113,7 @@ class ChunkWriter:
         self.file = self._chunks.open(head.chunk, create=head.records == 0)
         self._chunk, self._allocated = head.chunk, 0
 
-    # -- a transaction: begin, append, then sync and landed, or undo ----------------
-
-    def begin(self) -> None:
-        """Forget the last transaction."""
-        self.first, self._behind = None, []
+    # -- a transaction: append, then sync and landed, or undo -----------------------
 
     def append(self, records: Sequence[bytes], state: State, head: Position) -> Position:
         """Write records from ``head`` on, and return the place behind them."""
@@ -176,11 +172,12 @@ class ChunkWriter:
             self._safe_names = names
 
     def landed(self, head: Position, *, flushed: bool) -> None:
-        """Note that the transaction is stored: a full chunk need not stay open."""
+        """Forget the transaction, which is stored; a full chunk need not stay open."""
         if flushed:
             self._safe = head
         if self.first is not None and self.first is not self.file:
             self.first.close()
+        self._begin()  # a later failure must not undo it
 
     def undo(self, head: Position) -> None:
         """Cut off what a failed transaction wrote, so that there is room for the next one.
@@ -255,4 +252,7 @@ class ChunkWriter:
         for file in (self.first, self.file):
             if file is not None:
                 file.close()
-        self.begin()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.first, self._behind = None, []

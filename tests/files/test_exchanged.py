@@ -19,7 +19,7 @@ import pytest
 from crashdisk import ON_DISK, NumberedDisk, contents, drain, files_of, unsynced
 from test_crash_points import Lines
 
-from persistqueue import QueueFailed, serializers
+from persistqueue import Queue, QueueFailed, serializers
 from persistqueue._core import folder
 from persistqueue._core import patience as reopening
 
@@ -125,12 +125,12 @@ class Scene:
         assert self.theirs == files_of(self.path)
 
 
-def put_until_it_fails(scene: Scene) -> list[str]:
+def put_until_it_fails(queue: Any) -> list[str]:
     """Put until the queue says that its directory is gone; return what it took until then."""
     taken: list[str] = []
     while True:
         try:
-            scene.queue.put("elsewhere")
+            queue.put("elsewhere")
         except QueueFailed as error:
             assert "removed or replaced" in str(error)
             return taken
@@ -164,7 +164,7 @@ def test_put_while_the_directory_is_exchanged(
             break
         assert durability == "process" or not outcomes[-1], "it was acknowledged"
         scene.check_other()
-        later = put_until_it_fails(scene) if outcomes[-1] else []
+        later = put_until_it_fails(scene.queue) if outcomes[-1] else []
         scene.check_other()
         left = scene.left()
         # What was replaced cannot be put back where the directory is found by its path only.
@@ -187,7 +187,7 @@ def test_what_is_in_hand_settles_nothing_in_another_queue(
     items = scene.queue.get_many(2)
     with scene.queue.process() as third:
         scene.disk.exchange()
-        put_until_it_fails(scene)
+        put_until_it_fails(scene.queue)
         assert 20 == scene.queue.qsize()
     scene.queue.task_done(item=items[1])
     scene.queue.task_done()
@@ -207,7 +207,7 @@ def test_what_is_given_back_with_autosave_goes_where_the_path_leads(
     scene = Scene(tmp_path, way, family, autosave=True)
     with suppress(ZeroDivisionError), scene.queue.process() as item:
         scene.disk.exchange()
-        put_until_it_fails(scene)
+        put_until_it_fails(scene.queue)
         assert 20 == scene.queue.qsize()
         raise ZeroDivisionError
     assert (item, 21) == (scene.queue.peek(), scene.queue.qsize())
@@ -220,7 +220,7 @@ def test_a_removed_directory_is_not_made_again(tmp_path: Path, family: str) -> N
     """Every call says that it is gone; when one is there again, the next call opens it."""
     scene = Scene(tmp_path, "moved away", family)
     shutil.rmtree(scene.path)
-    put_until_it_fails(scene)
+    put_until_it_fails(scene.queue)
     for _ in range(3):
         with pytest.raises(QueueFailed, match=r"to reopen the queue failed, too.*No such file"):
             scene.queue.qsize()
@@ -230,6 +230,15 @@ def test_a_removed_directory_is_not_made_again(tmp_path: Path, family: str) -> N
     scene.queue.close()
 
 
+def test_what_the_last_commit_stored_stays_when_the_queue_is_opened_anew(tmp_path: Path) -> None:
+    """A chunk that it had just filled is not taken for one that is to be cut."""
+    with Queue(tmp_path, chunksize=1, durability="process") as queue:
+        queue.put("here")
+        (tmp_path / ".lock").unlink()
+        later = put_until_it_fails(queue)
+        assert ["here", *later] == queue.get_many(1000)
+
+
 @pytest.mark.parametrize("durability", ["power", "process"])
 @pytest.mark.parametrize("family", ON_DISK)
 def test_a_lock_that_a_cleaner_removed(tmp_path: Path, family: str, durability: str) -> None:
@@ -237,7 +246,7 @@ def test_a_lock_that_a_cleaner_removed(tmp_path: Path, family: str, durability: 
     scene = Scene(tmp_path, "moved away", family, durability=durability)
     assert "ours 0" == scene.queue.get()
     (scene.path / ".lock").unlink()
-    later = put_until_it_fails(scene)
+    later = put_until_it_fails(scene.queue)
     scene.queue.put("more")
     assert ["ours 1", "ours 2", *later, "more"] == drain(scene.queue)
     assert 4 + len(later) == scene.queue.unfinished_tasks
