@@ -9,8 +9,7 @@ from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
 from ._core.codec import RowCodec
 from ._core.deadline import checked_timeout
-from ._core.inflight import AT_ROW_DONE, AT_TAKE
-from ._core.inflight_acks import AT_ACK
+from ._core.inflight import AT_ACK, AT_ROW_DONE, AT_TAKE
 from ._core.tasks import TaskSession
 from ._core.worker import ThreadWorker, in_executor
 from ._sql.ackcalls import AckCalls

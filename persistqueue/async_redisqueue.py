@@ -206,9 +206,9 @@ class AsyncRedisQueue(RedisFace[T], AsyncQueueBase[T]):
         """Finish items; returns how many of them were this object's.  See ``ack``."""
         done, wanted = 0, list(items)
         while wanted:
-            found: list[Record] = []
-            lost = await self._session.run(call.settle_picked(self._picking(wanted, found)))
-            done += len(found) - len(lost or ())
+            ack = call.settle_picked(self._picking(wanted))
+            lost = await self._session.run(ack)
+            done += len(ack.load) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
         return done
@@ -240,14 +240,12 @@ class AsyncRedisQueue(RedisFace[T], AsyncQueueBase[T]):
     async def _reject(self, wanted: list[Any], back: bool) -> int:
         done = 0
         while wanted:
-            found: list[Record] = []
-            pick = self._picking(wanted, found)
-            lost: Sequence[Record]
-            if back:
-                lost = await self._session.run(call.finish(self._store.put_behind, pick))
-            else:
-                lost = await self._session.run(call.return_picked(pick))
-            done += len(found) - len(lost or ())
+            pick = self._picking(wanted)
+            nack: call.Call[Sequence[Record]] = (
+                call.finish(self._store.put_behind, pick) if back else call.return_picked(pick)
+            )
+            lost = await self._session.run(nack)
+            done += len(nack.load) - len(lost or ())
             # What was lost, this object may have taken again: an equal item is as good.
             wanted = [record.item for record in lost or ()]
         return done

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T, whole
-from ._core.inflight_acks import AT_ACK
+from ._core.inflight import AT_ACK
 from ._core.tasks import TaskSession
 from ._sql.ackcalls import AckCalls
 

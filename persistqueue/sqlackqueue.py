@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T, whole
-from ._core.inflight_acks import AT_ACK
+from ._core.inflight import AT_ACK
 from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase

@@ -1,6 +1,6 @@
 """The line of a broker: gets wait for one of many queues, and all share one batch.
 
-A get that waits is parked at its queue (``Op.at``).  When a batch is over, the store has
+A get that waits is parked at its queue (``Call.at``).  When a batch is over, the store has
 noted which queues got something (``Ready``); there, as many go on as there is something for.
 When others have committed, it is not known where, so the first at each queue looks again, and one
 that finds something lets the next one look.
@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from .._core.waiters import TAKE, Op, Ops, Waiters
+from .._core.call import TAKE
+from .._core.waiters import Calls, Waiters
 
 if TYPE_CHECKING:
+    from .._core.call import AnyCall
     from ..exceptions import QueueClosed, QueueShutDown
 
 
@@ -27,23 +29,23 @@ class WaitersByQueue(Waiters):
     def __init__(self, ready: Ready, closed: type[QueueClosed]) -> None:
         super().__init__(0, closed)
         self._ready = ready
-        self._at: dict[Any, Ops] = {}  # gets that wait, by queue; none of these is empty
+        self._at: dict[Any, Calls] = {}  # gets that wait, by queue; none of these is empty
 
     @property
     def waiting(self) -> bool:
         return bool(self._at)
 
-    def enter(self, op: Op) -> None:
-        if op.waits and op.verb == TAKE and op.at in self._at:
-            self.admit(op)
+    def enter(self, call: AnyCall) -> None:
+        if call.waits and call.verb == TAKE and call.at in self._at:
+            self.admit(call)
             self._arrivals += 1
-            op.number = self._arrivals
-            self._line_up(op)
+            call.number = self._arrivals
+            self._line_up(call)
         else:
-            super().enter(op)
+            super().enter(call)
 
-    def start(self, op: Op) -> list[Op]:
-        self.enter(op)
+    def start(self, call: AnyCall) -> list[AnyCall]:
+        self.enter(call)
         return self.batch()
 
     def finish(self, counts: tuple[int, int] | None) -> None:
@@ -56,15 +58,15 @@ class WaitersByQueue(Waiters):
             for queue in list(stirred):
                 self._promote_at(queue)
 
-    def withdraw(self, op: Op) -> bool:
-        found = super().withdraw(op)
-        if found and op.verb == TAKE:
-            self._tidy(op.at)
-            self._promote_at(op.at)  # what was meant for it goes to the next
+    def withdraw(self, call: AnyCall) -> bool:
+        found = super().withdraw(call)
+        if found and call.verb == TAKE:
+            self._tidy(call.at)
+            self._promote_at(call.at)  # what was meant for it goes to the next
         return found
 
-    def everybody(self) -> list[Op]:
-        return [*super().everybody(), *(op for line in self._at.values() for op in line)]
+    def everybody(self) -> list[AnyCall]:
+        return [*super().everybody(), *(call for line in self._at.values() for call in line)]
 
     def poke(self) -> bool:
         for queue in list(self._at):
@@ -82,13 +84,15 @@ class WaitersByQueue(Waiters):
         super()._empty()
         self._at.clear()
 
-    def _parking(self, op: Op) -> Ops:
+    def _parking(self, call: AnyCall) -> Calls:
         return (
-            self._at.setdefault(op.at, OrderedDict()) if op.verb == TAKE else super()._parking(op)
+            self._at.setdefault(call.at, OrderedDict())
+            if call.verb == TAKE
+            else super()._parking(call)
         )
 
-    def _waits_behind(self, op: Op) -> bool:
-        return op.at in self._at and super()._waits_behind(op)
+    def _waits_behind(self, call: AnyCall) -> bool:
+        return call.at in self._at and super()._waits_behind(call)
 
     def _promote_at(self, queue: Any) -> None:
         """Let as many go on as there may be something for."""
@@ -96,7 +100,7 @@ class WaitersByQueue(Waiters):
         if not line:
             return
         count = self._ready.in_queue(queue)
-        count -= sum(op.load for op in self.pending if op.verb == TAKE and op.at == queue)
+        count -= sum(call.load for call in self.pending if call.verb == TAKE and call.at == queue)
         while line and count > 0:
             count -= self._first_to_pending(line).load
         self._tidy(queue)

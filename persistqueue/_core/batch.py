@@ -1,7 +1,7 @@
-"""Carries ops to a store: neighbouring equal verbs in one call, one commit for all.
+"""Carries calls to a store: neighbouring equal verbs in one call, one commit for all.
 
 Runs on whatever thread the session chose; only here does anything wait for a store's
-lock.  An op whose own verb fails (a damaged record, say) fails alone; a commit that
+lock.  A call whose own verb fails (a damaged record, say) fails alone; a commit that
 fails fails the whole batch and leaves the store as it was.
 """
 
@@ -12,11 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..exceptions import ItemTooLarge, NotEnoughReplicas, PersistQueueError, QueueUnreachable
-from .deadline import monotonic
-from .log import warn
-from .patience import Reopening, begin, how_long_away
-from .store import Apart, Crowded, Stale, Undone
-from .waiters import (
+from .call import (
     APPEND,
     CALL,
     COUNT,
@@ -31,13 +27,17 @@ from .waiters import (
     TAKE,
     UNFINISHED,
     UNTAKE,
-    Op,
 )
+from .deadline import monotonic
+from .log import warn
+from .patience import Reopening, begin, how_long_away
+from .store import Apart, Crowded, Stale, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .backoff import BackOff
+    from .call import AnyCall
     from .inflight import AckMode, AnyInFlight
     from .store import Record, Store
 
@@ -58,8 +58,8 @@ class Runner:
         back_off: knows which items are held back.
 
     Attributes:
-        ops: the last batch.
-        happened: whether its ops carry results or errors; False: the
+        calls: the last batch.
+        happened: whether its calls carry results or errors; False: the
             batch was interrupted before it was stored, and may be run again.
         counts: items that could be taken, and items not settled, when it was over;
             None when the store could not be asked.
@@ -85,11 +85,11 @@ class Runner:
         # Verbs that store nothing, so that the store may skip its lock.
         self._looks = _LOOKS | finish.looks
         self._taken = 0  # items that this batch took and tallies, less those given back
-        self.ops: Sequence[Op] = ()
+        self.calls: Sequence[AnyCall] = ()
         self.happened = False
         self.counts: tuple[int, int] | None = None
         self._stage = _OVER
-        self._alone: tuple[Op, Exception] | None = None  # which op runs by itself, and why
+        self._alone: tuple[AnyCall, Exception] | None = None  # which call runs by itself, and why
         self.barren = self._closing = False
 
     def hurry(self) -> None:
@@ -97,35 +97,35 @@ class Runner:
         self._closing = True
         self._store.hurry()
 
-    def run(self, ops: Sequence[Op]) -> None:
-        """Run one batch; errors go to its ops.
+    def run(self, calls: Sequence[AnyCall]) -> None:
+        """Run one batch; errors go to its calls.
 
         Any other exception (Ctrl-C) goes through, and ``recover`` has to follow.
         """
-        self.ops, self.happened = ops, False
+        self.calls, self.happened = calls, False
         self.counts = self._alone = None
         self._taken, self.barren = 0, False
         if self._back_off.busy:
             self._store.skip, self._store.barren = self._back_off.keys(), False
-        verb, looks = ops[0].verb, self._looks
-        if len(ops) > 1:
-            looking = all(op.verb in looks for op in ops)
-        elif verb == FLUSH and not (ops[0].load or self._store.unsaved()):
+        verb, looks = calls[0].verb, self._looks
+        if len(calls) > 1:
+            looking = all(call.verb in looks for call in calls)
+        elif verb == FLUSH and not (calls[0].load or self._store.unsaved()):
             self.happened = True  # a queue is closed, and nothing is left
             return
         else:
             looking = verb in looks
         try:
-            while not self._transaction(ops, looking):
+            while not self._transaction(calls, looking):
                 looking = False  # anything looked odd: again, with the lock
         except Exception as error:
             if not self.happened:
                 cause = _cause(error)
-                if len(ops) == 1 or _is_everybodys(error, cause):
-                    _fail(ops, cause)
+                if len(calls) == 1 or _is_everybodys(error, cause):
+                    _fail(calls, cause)
                     self.happened = True
                     return
-                self._one_by_one(ops, cause)
+                self._one_by_one(calls, cause)
             else:
                 warn("stored, but cleaning up behind it failed", traceback=True)
         self._look_back()
@@ -141,9 +141,9 @@ class Runner:
         elif stage == _RUNS:
             self.happened = self._store.rollback() or self.happened
         if self._alone is not None:
-            op, error = self._alone
+            call, error = self._alone
             if not self.happened:
-                _fail((op,), error)
+                _fail((call,), error)
             self.happened = True
         if self.happened:
             self._look_back()
@@ -156,29 +156,29 @@ class Runner:
             counts = counts[0], counts[1] + self._inflight.unanswered + self._taken
         self.counts = counts
 
-    def conclude(self, ops: Sequence[Op]) -> None:
-        """Let ``ops``, which carry results or errors, be the last batch."""
-        self.ops, self.happened = ops, True
+    def conclude(self, calls: Sequence[AnyCall]) -> None:
+        """Let ``calls``, which carry results or errors, be the last batch."""
+        self.calls, self.happened = calls, True
         self.counts = None
 
-    def _one_by_one(self, ops: Sequence[Op], error: Exception) -> None:
-        """Run ops apart that failed together: somebody's put that does not fit is his own.
+    def _one_by_one(self, calls: Sequence[AnyCall], error: Exception) -> None:
+        """Run calls apart that failed together: somebody's put that does not fit is his own.
 
         When that is interrupted, those that did not get their turn fail as they had.
         """
-        _fail(ops, error)
-        for op in ops:
-            self._alone, self.happened, op.error = (op, error), False, None
+        _fail(calls, error)
+        for call in calls:
+            self._alone, self.happened, call.error = (call, error), False, None
             try:
-                looking = op.verb in self._looks
-                while not self._transaction((op,), looking):
+                looking = call.verb in self._looks
+                while not self._transaction((call,), looking):
                     looking = False
             except Exception as own:
                 if not self.happened:
-                    _fail((op,), _cause(own))
+                    _fail((call,), _cause(own))
         self.happened, self._alone = True, None
 
-    def _transaction(self, ops: Sequence[Op], looking: bool) -> bool:
+    def _transaction(self, calls: Sequence[AnyCall], looking: bool) -> bool:
         """Run all verbs and commit.  False: begin again, with the lock."""
         store, taken = self._store, self._taken
         began, unreachable = monotonic(), None
@@ -192,7 +192,7 @@ class Runner:
                 begin(
                     lambda: self._begun(not looking),
                     store.abandon,
-                    ops,
+                    calls,
                     self._patience,
                     lambda: how_long_away(self._closing),
                     store.errors.locked,
@@ -205,18 +205,18 @@ class Runner:
             raise
         self._stage = _RUNS
         try:
-            if len(ops) == 1:
-                _VERBS[ops[0].verb](self, ops)
+            if len(calls) == 1:
+                _VERBS[calls[0].verb](self, calls)
             else:
-                for verb, group in groupby(ops, key=_verb_of):
+                for verb, group in groupby(calls, key=_verb_of):
                     self._run_group(verb, list(group))
             store.commit()
             self.happened = True
         except Stale:
             store.rollback()
             self._stage, self._taken = _OVER, taken
-            for op in ops:  # what one came to is undone, and may be another thing next time
-                op.error = None
+            for call in calls:  # what one came to is undone, and may be another thing next time
+                call.error = None
             return False
         except Exception:
             self.happened = store.rollback()
@@ -233,123 +233,123 @@ class Runner:
             return False
         return self._store.begin(exclusive)
 
-    def _run_group(self, verb: str, ops: Sequence[Op]) -> None:
+    def _run_group(self, verb: str, calls: Sequence[AnyCall]) -> None:
         """Run neighbouring equal verbs."""
         try:
-            _VERBS[verb](self, ops)
+            _VERBS[verb](self, calls)
         except Apart as failure:
-            _fail(ops, failure.error)
+            _fail(calls, failure.error)
 
-    def _append(self, ops: Sequence[Op]) -> None:
+    def _append(self, calls: Sequence[AnyCall]) -> None:
         """Append what fits; behind a put that does not fit, none that could wait passes."""
-        if len(ops) == 1 and self._maxsize <= 0:
-            ops[0].result = self._store.append(ops[0].load)
+        if len(calls) == 1 and self._maxsize <= 0:
+            calls[0].result = self._store.append(calls[0].load)
             return
         records: list[bytes] = []
-        wanted = sum(len(op.load) for op in ops)
+        wanted = sum(len(call.load) for call in calls)
         room = self._store.room(self._maxsize, wanted) if self._maxsize > 0 else wanted
         blocked, stored = False, []
-        for op in ops:
-            need = len(op.load)
+        for call in calls:
+            need = len(call.load)
             if need > room:  # a unique queue may hold some of it already
-                need = self._store.needs(op.load, records)
-            if need > room or (blocked and op.waits):
-                op.result, blocked = NO_ROOM, True
+                need = self._store.needs(call.load, records)
+            if need > room or (blocked and call.waits):
+                call.result, blocked = NO_ROOM, True
                 continue
             room -= need
-            records += op.load
-            stored.append(op)
+            records += call.load
+            stored.append(call)
         try:
             places = self._store.append(records) if records else None
         except Crowded:
-            for op in stored:
-                op.result = NO_ROOM
+            for call in stored:
+                call.result = NO_ROOM
             return
         if places is not None:
-            for op in stored:
-                op.result, places = places[: len(op.load)], places[len(op.load) :]
+            for call in stored:
+                call.result, places = places[: len(call.load)], places[len(call.load) :]
 
-    def _take(self, ops: Sequence[Op]) -> None:
+    def _take(self, calls: Sequence[AnyCall]) -> None:
         """Share out what is there.  An item that cannot be had is the takers' own trouble."""
-        first, lone = ops[0], len(ops) == 1
-        if not lone and any(op.act for op in ops):
-            for op in ops:
-                self._take((op,))
+        first, lone = calls[0], len(calls) == 1
+        if not lone and any(call.act for call in calls):
+            for call in calls:
+                self._take((call,))
             return
         try:
             if first.act is not None:
                 taken = first.act()
             else:
-                taken = self._store.take(first.load if lone else sum(op.load for op in ops))
+                taken = self._store.take(first.load if lone else sum(call.load for call in calls))
         except (PersistQueueError, Apart) as error:  # any other undoes the batch
-            _fail(ops, error)
+            _fail(calls, error)
             return
         if self._counted:
             self._taken += len(taken)
         if lone:
             first.result = taken or NOTHING_THERE
             return
-        for op in ops:
-            op.result = taken[: op.load] or NOTHING_THERE
-            taken = taken[op.load :]
+        for call in calls:
+            call.result = taken[: call.load] or NOTHING_THERE
+            taken = taken[call.load :]
 
-    def _peek(self, ops: Sequence[Op]) -> None:
+    def _peek(self, calls: Sequence[AnyCall]) -> None:
         try:
             record = self._store.peek()
         except (PersistQueueError, Apart) as error:  # any other undoes the batch
-            _fail(ops, error)
+            _fail(calls, error)
             return
-        for op in ops:
-            op.result = [record] if record is not None else NOTHING_THERE
+        for call in calls:
+            call.result = [record] if record is not None else NOTHING_THERE
 
-    def _untake(self, ops: Sequence[Op]) -> None:
-        records = [record for op in ops for record in op.load]
+    def _untake(self, calls: Sequence[AnyCall]) -> None:
+        records = [record for call in calls for record in call.load]
         lost = self._store.untake(records)
         if self._counted:
             self._taken -= len(records)
-        for op in ops:
-            op.result = _those(op.load, lost)
+        for call in calls:
+            call.result = _those(call.load, lost)
 
-    def _settle(self, ops: Sequence[Op]) -> None:
+    def _settle(self, calls: Sequence[AnyCall]) -> None:
         lost = self._store.settle(
-            ops[0].load if len(ops) == 1 else [record for op in ops for record in op.load]
+            calls[0].load if len(calls) == 1 else [record for call in calls for record in call.load]
         )
-        for op in ops:
-            op.result = _those(op.load, lost)
+        for call in calls:
+            call.result = _those(call.load, lost)
 
-    def _count(self, ops: Sequence[Op]) -> None:
-        for op in ops:
-            op.result = self._store.counts()[0]
+    def _count(self, calls: Sequence[AnyCall]) -> None:
+        for call in calls:
+            call.result = self._store.counts()[0]
 
-    def _join(self, ops: Sequence[Op]) -> None:
+    def _join(self, calls: Sequence[AnyCall]) -> None:
         left = self._store.counts()[1] + self._inflight.unanswered + self._taken
-        for op in ops:
-            op.result = UNFINISHED if left else None
+        for call in calls:
+            call.result = UNFINISHED if left else None
 
-    def _call(self, ops: Sequence[Op]) -> None:
+    def _call(self, calls: Sequence[AnyCall]) -> None:
         """Call functions of the store; whatever one raises is its caller's own."""
-        for op in ops:
-            assert op.act is not None
+        for call in calls:
+            assert call.act is not None
             try:
-                op.result = op.act() if op.load is None else op.act(op.load)
+                call.result = call.act() if call.load is None else call.act(call.load)
             except (Stale, Undone):
                 raise
             except Exception as error:
-                _fail((op,), error)
+                _fail((call,), error)
 
-    def _sync(self, ops: Sequence[Op]) -> None:
+    def _sync(self, calls: Sequence[AnyCall]) -> None:
         self._store.sync()
 
-    def _flush(self, ops: Sequence[Op]) -> None:
+    def _flush(self, calls: Sequence[AnyCall]) -> None:
         """Store what is in memory only, also what was given back after ``close``."""
-        if records := [record for op in ops for record in op.load or ()]:
+        if records := [record for call in calls for record in call.load or ()]:
             self._store.untake(records)
         self._store.flush()
-        for op in ops:
-            op.result = True
+        for call in calls:
+            call.result = True
 
 
-_VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
+_VERBS: dict[str, Callable[[Runner, Sequence[AnyCall]], None]] = {
     APPEND: Runner._append,
     TAKE: Runner._take,
     PEEK: Runner._peek,
@@ -365,15 +365,15 @@ _VERBS: dict[str, Callable[[Runner, Sequence[Op]], None]] = {
 
 
 def _those(load: Sequence[Record], lost: Sequence[Record] | None) -> Sequence[Record]:
-    """Return those of an op's records that were not its object's any more."""
+    """Return those of a call's records that were not its object's any more."""
     if not lost:
         return ()
     strangers = set(lost)
     return [record for record in load if record in strangers]
 
 
-def _verb_of(op: Op) -> str:
-    return op.verb
+def _verb_of(call: AnyCall) -> str:
+    return call.verb
 
 
 def _is_everybodys(error: Exception, cause: Exception) -> bool:
@@ -387,11 +387,11 @@ def _cause(error: Exception) -> Exception:
     return error.error if isinstance(error, (Undone, Apart)) else error
 
 
-def _fail(ops: Sequence[Op], error: Exception) -> None:
+def _fail(calls: Sequence[AnyCall], error: Exception) -> None:
     cause = _cause(error)
-    for op in ops:
-        done = isinstance(cause, NotEnoughReplicas) and op.verb in _LET_GO
-        op.result, op.error = True if done else None, _own(cause)
+    for call in calls:
+        done = isinstance(cause, NotEnoughReplicas) and call.verb in _LET_GO
+        call.result, call.error = True if done else None, _own(cause)
 
 
 def _own(error: Exception) -> Exception:

@@ -7,36 +7,70 @@ forgets the ``await`` uses a coroutine in place of an ``R``, and a type checker 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from .deadline import FOREVER
-from .waiters import APPEND, CALL, COUNT, JOIN, LOOK, PEEK, SETTLE, SYNC, TAKE, UNTAKE, Op
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable, Sequence
 
     from .deadline import Deadline
     from .inflight import AnyInFlight
     from .store import Record
 
-    #: Fills a list with records, of those that a book has handed out to an owner.
-    Pick: TypeAlias = Callable[[AnyInFlight, object, list[Record]], None]
+    #: Finds records, of those that a book has handed out to an owner.  The session takes each out
+    #: of the book before it asks for the next one.
+    Pick: TypeAlias = Callable[[AnyInFlight, object], Iterable[Record]]
+
+# Verbs of a call.
+APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH, CALL, LOOK = (
+    "append", "take", "peek", "untake", "settle", "count", "join", "sync", "flush", "call", "look",
+)  # fmt: skip
+
+# Where a call is (see ``waiters``).
+NEW, PENDING, PARKED, FLYING, ANSWERED = range(5)
 
 R = TypeVar("R")
 Place = TypeVar("Place", int, int | None)
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Call(Op, Generic[R_co]):
+class Unmet:
+    """A result that leaves a call waiting."""
+
+
+NOTHING_THERE, NO_ROOM, UNFINISHED = Unmet(), Unmet(), Unmet()
+
+
+class Call(Generic[R_co]):
     """One call; its result is an ``R``.
 
     Attributes:
-        pick: picks the records that it finishes or gives back, when it enters the line.
+        verb: which store verb it needs.
+        load: encoded records (append), a number (take), records (untake, settle; flush:
+            those that are given back after ``close``).
+        waits: whether it may be parked.
+        owner: the thread or task it belongs to.
+        holds: whether its caller answers for each item that it takes.
+        deadline: when its caller gives up.
+        act: a function of the store; take: hands out certain records, not the next ones;
+            call and look: does what no verb says (look stores nothing).  It is given the load,
+            if there is one.
+        at: of many queues, the one that it takes from (see ``waiters``).
+        pick: finds the records that it finishes or gives back; they become its load.
         withdraws: a cancelled caller takes the call back if its batch has not begun.
+        result: its outcome once answered, unless ``error`` is set.
+        gate: the session's: what its caller waits on.
+        noted: the session's: the book of items in flight knows the outcome.
+        counted: the session's: it was counted as a ``task_done``.
+        number: the line's: how many came before it.
+        waited: the line's: whether it was parked.
     """
 
-    __slots__ = ("pick", "withdraws")
+    __slots__ = (
+        "act", "at", "counted", "deadline", "error", "gate", "holds", "load", "noted", "number",
+        "owner", "pick", "result", "verb", "waited", "waits", "where", "withdraws",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -50,9 +84,25 @@ class Call(Op, Generic[R_co]):
         pick: Pick | None = None,
         withdraws: bool = True,
     ) -> None:
-        super().__init__(verb, load, waits, None, holds, deadline, act, at)
+        self.verb = verb
+        self.load = load
+        self.waits = waits
+        self.owner: Any = None
+        self.holds = holds
+        self.deadline = deadline
+        self.act = act
+        self.at = at
         self.pick = pick
         self.withdraws = withdraws
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.gate: Any = None
+        self.noted = self.counted = self.waited = False
+        self.number = 0
+        self.where = NEW
+
+
+AnyCall: TypeAlias = Call[Any]
 
 
 def append(records: Sequence[object], deadline: Deadline) -> Call[Sequence[Place]]:
@@ -100,6 +150,11 @@ def sync() -> Call[None]:
     return Call(SYNC)
 
 
+def flush(pick: Pick | None = None) -> Call[bool]:
+    """Store what is in memory only, with the picked records; then close the store."""
+    return Call(FLUSH, [], pick=pick, withdraws=False)
+
+
 def look(act: Callable[[], R]) -> Call[R]:
     """Call a function of the store that stores nothing."""
     return Call(LOOK, act=act)
@@ -120,31 +175,26 @@ def settle_picked(pick: Pick) -> Call[Sequence[Record]]:
     return Call(SETTLE, [], pick=pick)
 
 
-def return_picked(pick: Pick) -> Call[Sequence[Record]]:
+def return_picked(pick: Pick, withdraws: bool = True) -> Call[Sequence[Record]]:
     """Give the picked records back; gives those that had been lost to another object."""
-    return Call(UNTAKE, [], pick=pick)
+    return Call(UNTAKE, [], pick=pick, withdraws=withdraws)
 
 
 def settle(records: Sequence[Record]) -> Call[Sequence[Record]]:
     """Settle those of ``records`` that are not settled yet, even if the caller is cancelled."""
-    return Call(
-        SETTLE,
-        [],
-        pick=lambda book, _, into: book.pick(records, into, SETTLE),
-        withdraws=False,
-    )
+    return Call(SETTLE, [], pick=lambda book, _: book.still(records), withdraws=False)
 
 
 def task_done(count: int) -> Call[Sequence[Record]]:
     """Settle ``count`` items, the caller's oldest first (see ``inflight.InFlight``)."""
-    return settle_picked(lambda book, owner, into: book.pick_oldest(count, owner, into))
+    return settle_picked(lambda book, owner: book.oldest(count, owner))
 
 
 def all_done() -> Call[Sequence[Record]]:
     """Settle all items that the caller took; if there are none, those of all callers."""
-    return settle_picked(lambda book, owner, into: book.pick_all(owner, into))
+    return settle_picked(lambda book, owner: book.all_of(owner))
 
 
 def item_done(item: object) -> Call[Sequence[Record]]:
     """Settle the record of an item that was handed out."""
-    return settle_picked(lambda book, owner, into: book.pick_item(item, owner, into))
+    return settle_picked(lambda book, owner: book.of_item(item, owner))

@@ -15,14 +15,16 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..exceptions import SerializationError
-from .waiters import FLUSH, Op, Waiters
+from .call import FLUSH
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from .batch import Runner
+    from .call import AnyCall
     from .store import Store
+    from .waiters import Waiters
     from .worker import Worker
 
 
@@ -50,15 +52,15 @@ class GroupCommit:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.gone = False  # nobody uses the queue any more: nothing goes, nothing lands
         self.used = False  # whether a batch has ever gone
-        self.flying: list[Op] | None = None  # what the thread works on
+        self.flying: list[AnyCall] | None = None  # what the thread works on
         self._called = False  # a call of _hop is on its way
         self._reminded = False  # another call of _land is on its way
-        self._begun: list[Op] | None = None  # the batch that the thread has begun last
+        self._begun: list[AnyCall] | None = None  # the batch that the thread has begun last
         self.busy = False  # in the middle of something; left so by an interrupt
-        self._crowded = False  # the last hop carried several ops
+        self._crowded = False  # the last hop carried several calls
         # Protects loop and landed, where the thread and a new loop may meet.
         self._mutex = threading.Lock()
-        self.landed: list[Op] | None = None  # what the thread is through with
+        self.landed: list[AnyCall] | None = None  # what the thread is through with
 
     def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve a new loop, and land there what the old one left."""
@@ -82,7 +84,7 @@ class GroupCommit:
     def hop_soon(self) -> None:
         """Have what is pending carried to the store.
 
-        A lone caller's op goes at once (a turn of the loop costs 10 µs).  Where the last
+        A lone caller's call goes at once (a turn of the loop costs 10 µs).  Where the last
         hop carried several, this one waits for those that the same turn of the loop adds.
         """
         if self.flying is not None:
@@ -118,7 +120,7 @@ class GroupCommit:
             raise
         self.busy = False
 
-    def _fly(self, batch: list[Op]) -> None:
+    def _fly(self, batch: list[AnyCall]) -> None:
         """Run a batch; on the store's thread.  To start it twice is harmless."""
         if self._begun is batch:
             return
@@ -134,21 +136,23 @@ class GroupCommit:
         finally:
             self._touch_down(batch)
 
-    def _run_apart(self, batch: list[Op]) -> None:
-        """Run ops one by one: the code of somebody's item raised ``SystemExit``, say.
+    def _run_apart(self, batch: list[AnyCall]) -> None:
+        """Run calls one by one: the code of somebody's item raised ``SystemExit``, say.
 
         No signal arrives on this thread, so it is the item's own, and no other caller's.
         """
         runner = self._runner
-        for op in batch:
-            stop = self._run([op])
+        for call in batch:
+            stop = self._run([call])
             if not runner.happened:
                 kind = type(stop).__name__
-                op.error = SerializationError(f"an item's own code raised {kind}; it stays stored")
-                op.error.__cause__ = stop
+                call.error = SerializationError(
+                    f"an item's own code raised {kind}; it stays stored"
+                )
+                call.error.__cause__ = stop
         runner.conclude(batch)
 
-    def _run(self, batch: list[Op]) -> BaseException | None:
+    def _run(self, batch: list[AnyCall]) -> BaseException | None:
         """Run a batch; returns what has stopped it, if it is no ``Exception``."""
         try:
             self._runner.run(batch)
@@ -157,12 +161,12 @@ class GroupCommit:
             return stop
         return None
 
-    def _fail(self, batch: list[Op], error: BaseException | None) -> None:
-        for op in batch:
-            op.result, op.error = None, error
+    def _fail(self, batch: list[AnyCall], error: BaseException | None) -> None:
+        for call in batch:
+            call.result, call.error = None, error
         self._runner.conclude(batch)
 
-    def _touch_down(self, batch: list[Op]) -> None:
+    def _touch_down(self, batch: list[AnyCall]) -> None:
         """Tell the loop that a batch is over."""
         with self._mutex:
             self.landed, loop = batch, self.loop

@@ -1,19 +1,22 @@
 """The items in flight, and who took them: decisions without I/O or waiting.
 
-The session's mutex (or its event loop) protects these objects.
+The session's mutex (or its event loop) protects these objects.  Methods that look for records
+change nothing.  ``discard`` and ``restore`` may be repeated, so a call that is interrupted in the
+middle of either can be put in order.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .call import SETTLE, TAKE, UNTAKE
 from .store import Record
-from .waiters import SETTLE, TAKE, UNTAKE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections import deque
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     _Key = Callable[[Record], Any]  # what an index is made by
 
@@ -26,9 +29,6 @@ class InFlight:
     A bare ``task_done`` is a count, like the standard library's.  It settles the
     oldest item of all when the consumer that took it has ended (such an item would
     hold the tail for ever), else the caller's oldest, else the oldest of all.
-
-    Records that are picked are forgotten at once, so that they are picked once, and restored
-    when settling it or giving it back fails.
 
     Args:
         ended: tells whether an owner can settle nothing any more.
@@ -43,7 +43,7 @@ class InFlight:
         # takes and calls a bare task_done, it is not (measured: 0.8 us a get and task_done).
         self._indexes: dict[_Key, dict[Any, OrderedDict[Record, None]]] = {}
 
-    def add(self, records: Iterable[Record], owner: Any) -> None:
+    def add(self, records: Iterable[Record], owner: object) -> None:
         """Note who took ``records``; to do it twice is harmless."""
         for record in records:
             if record not in self._all:
@@ -52,61 +52,23 @@ class InFlight:
                     _enter(index, key, record)
                 self._all[record] = None  # last: Ctrl-C may leave it to be added again
 
-    def hold(self, records: Iterable[Record], owner: Any) -> None:
+    def hold(self, records: Iterable[Record], owner: object) -> None:
         """Note that a block or a loop answers for ``records``: they are known anyway."""
 
-    def pick_oldest(self, count: int, owner: Any, into: list[Record]) -> None:
-        """Pick what ``count`` bare ``task_done`` calls of ``owner`` settle.
+    def discard(self, record: Record) -> None:
+        """Forget a record: it is being settled or given back."""
+        for key, index in self._indexes.items():
+            value = key(record)
+            same = index.get(value)
+            if same is not None:
+                same.pop(record, None)
+                if not same:
+                    del index[value]
+        self._all.pop(record, None)
+        if not self._all:
+            self._indexes.clear()
 
-        Raises:
-            ValueError: that many are not there.
-        """
-        while len(into) < count:
-            record = self._oldest(owner)
-            if record is None:
-                raise ValueError(_TOO_MANY)
-            into.append(record)
-            self._discard(record)
-
-    def pick_all(self, owner: Any, into: list[Record]) -> None:
-        """Pick all that ``owner`` took; else those whose owner has ended; else everything."""
-        into += self._same(_owner_of, owner) or list(self._orphaned()) or self._all
-        for record in into:
-            self._discard(record)
-
-    def pick_item(self, item: Any, owner: Any, into: list[Record]) -> None:
-        """Pick the record of an item that was handed out, by identity.
-
-        Small numbers and the like are one object in several records: the caller's
-        own comes first.
-
-        Raises:
-            ValueError: no record has this very object.
-        """
-        record = next(iter(self._same(item_of, id(item))), None)
-        if record is not None and record.owner is not owner:
-            own = self._same(_owner_and_item_of, (owner, id(item)))
-            record = next(iter(own), record)
-        if record is None:
-            raise ValueError(
-                "task_done(item=...): this object was not handed out by this queue, or is "
-                "done already; pass the very object that get() returned"
-            )
-        into.append(record)
-        self._discard(record)
-
-    def pick(self, records: Sequence[Record], into: list[Record], _verb: str) -> None:
-        """Pick those of ``records`` that are not settled or given back yet."""
-        for record in records:
-            if record in self._all:
-                into.append(record)
-                self._discard(record)
-
-    def known(self) -> list[Record]:
-        """Return what is handed out and not settled, oldest first."""
-        return list(self._all)
-
-    def restore(self, records: Sequence[Record], _verb: str) -> None:
+    def restore(self, records: Sequence[Record]) -> None:
         """Remember again what could not be settled or given back, as the oldest."""
         self._indexes.clear()
         for record in reversed(records):
@@ -114,21 +76,67 @@ class InFlight:
                 self._all[record] = None
                 self._all.move_to_end(record, last=False)
 
-    def returned(self, records: Sequence[Record]) -> None:
-        """Note that records are back in their places: nothing is left to forget."""
+    def returned(self, count: int) -> None:
+        """Note that so many records are back in their places."""
 
-    def _oldest(self, owner: Any) -> Record | None:
-        first = next(iter(self._all), None)
-        if first is None or first.owner is owner or self._ended(first.owner):
-            return first
-        return next(iter(self._same(_owner_of, owner)), first)
+    def known(self) -> list[Record]:
+        """Return what is handed out and not settled, oldest first."""
+        return list(self._all)
+
+    def still(self, records: Iterable[Record]) -> list[Record]:
+        """Return those of ``records`` that are not settled or given back yet."""
+        return [record for record in records if record in self._all]
+
+    def oldest(self, count: int, owner: object) -> Collection[Record]:
+        """Return what ``count`` bare ``task_done`` calls of ``owner`` settle.
+
+        Raises:
+            ValueError: that many are not there.
+        """
+        found: dict[Record, None] = {}
+        own: Iterator[Record] | None = None
+        for first in self._all:
+            while first not in found:
+                if len(found) == count:
+                    return found
+                record = first
+                if first.owner is not owner and not self._ended(first.owner):
+                    own = own or iter(self._same(_owner_of, owner))
+                    record = next((one for one in own if one not in found), first)
+                found[record] = None
+        if len(found) < count:
+            raise ValueError(_TOO_MANY)
+        return found
+
+    def all_of(self, owner: object) -> list[Record]:
+        """Return all that ``owner`` took; else those whose owner has ended; else everything."""
+        return list(self._same(_owner_of, owner)) or list(self._orphaned()) or list(self._all)
+
+    def of_item(self, item: object, owner: object) -> list[Record]:
+        """Return the record of an item that was handed out, by identity.
+
+        Small numbers and the like are one object in several records: the caller's
+        own comes first.
+
+        Raises:
+            ValueError: no record has this very object.
+        """
+        record = next(iter(self._same(_item_of, id(item))), None)
+        if record is None:
+            raise ValueError(
+                "task_done(item=...): this object was not handed out by this queue, or is "
+                "done already; pass the very object that get() returned"
+            )
+        if record.owner is not owner:
+            record = next(iter(self._same(_own_item_of, (id(item), owner))), record)
+        return [record]
 
     def _orphaned(self) -> Iterator[Record]:
         """Return the records whose owner has ended, oldest first."""
         if any(map(self._ended, self._index(_owner_of))):  # owners are few, records many
             yield from (record for record in self._all if self._ended(record.owner))
 
-    def _same(self, key: _Key, value: Any) -> Iterable[Record]:
+    def _same(self, key: _Key, value: object) -> Iterable[Record]:
         """Return the records whose key is ``value``, oldest first."""
         return self._index(key).get(value, ())
 
@@ -141,34 +149,21 @@ class InFlight:
             self._indexes[key] = index
         return index
 
-    def _discard(self, record: Record) -> None:
-        for key, index in self._indexes.items():
-            value = key(record)
-            same = index.get(value)
-            if same is not None:
-                same.pop(record, None)
-                if not same:
-                    del index[value]
-        self._all.pop(record, None)
-        if not self._all:
-            self._indexes.clear()
-
 
 def _enter(index: dict[Any, OrderedDict[Record, None]], key: _Key, record: Record) -> None:
     index.setdefault(key(record), OrderedDict())[record] = None
 
 
-def _owner_of(record: Record) -> Any:
+def _owner_of(record: Record) -> object:
     return record.owner
 
 
-def item_of(record: Record) -> int:
-    """Return what tells one object from another."""
+def _item_of(record: Record) -> int:
     return id(record.item)
 
 
-def _owner_and_item_of(record: Record) -> Any:
-    return record.owner, id(record.item)
+def _own_item_of(record: Record) -> tuple[int, object]:
+    return id(record.item), record.owner
 
 
 class InFlightRows(InFlight):
@@ -177,129 +172,213 @@ class InFlightRows(InFlight):
     The caller's own come first; then those whose consumer has ended; then the others'.
     """
 
-    def _oldest(self, owner: Any) -> Record | None:
-        return next(chain(self._same(_owner_of, owner), self._orphaned(), self._all), None)
+    def oldest(self, count: int, owner: object) -> Collection[Record]:
+        found: dict[Record, None] = {}
+        if count == 0:
+            return found
+        for record in chain(self._same(_owner_of, owner), self._orphaned(), self._all):
+            found[record] = None
+            if len(found) == count:
+                return found
+        raise ValueError(_TOO_MANY)
 
 
-class InFlightCount:
-    """Items in flight with autosave: they are settled when taken, so their number is enough.
+class InFlightAcks(InFlight):
+    """Records of an ack queue: each is found in constant time, by object, equality or place.
 
-    ``join`` waits for it; nothing is remembered of an item whose ``task_done`` never
-    comes.  Only what a ``process`` block or a loop holds is known one by one, so that a
-    ``task_done`` inside answers for it and nothing does so twice.
+    To find none is no error: it was acked before, or never was here.
     """
 
+    def same(self, item: object, owner: object) -> Record | None:
+        """Return the record of this very object; the caller's first."""
+        own = self._same(_own_item_of, (id(item), owner))
+        return next(iter(own or self._same(_item_of, id(item))), None)
+
+    def alike(self, item: object, owner: object) -> Record | None:
+        """Return the record of an equal object; the caller's first."""
+        like = likeness(item)
+        candidates = chain(
+            self._same(_own_likeness_of, (like, owner)), self._same(_likeness_of, like)
+        )
+        return next((one for one in candidates if alike(one.item, item)), None)
+
+    def at(self, place: object) -> Record | None:
+        """Return the record at this place."""
+        return next(iter(self._same(_place_of, place)), None)
+
+    def within(self, lists: Collection[object]) -> list[Record]:
+        """Return the records in these lists: the first part of a place."""
+        return [record for record in self._all if record.start[0] in lists] if lists else []
+
+
+def _place_of(record: Record) -> object:
+    return record.start
+
+
+def _list_of(record: Record) -> object:
+    return record.start[0]
+
+
+def _own_likeness_of(record: Record) -> tuple[int, object]:
+    return _likeness_of(record), record.owner
+
+
+def _likeness_of(record: Record) -> int:
+    """Return the likeness that the item had when it was first asked for: it may change."""
+    try:
+        return record.likeness
+    except AttributeError:
+        record.likeness = likeness(record.item)
+        return record.likeness
+
+
+def likeness(item: object) -> int:
+    """Return a number that is the same for equal items."""
+    try:
+        return hash(item)
+    except TypeError:
+        pass
+    except Exception:  # noqa: BLE001 - an item's own __hash__ may raise anything
+        return 0
+    try:
+        return _of_unhashable(item)
+    except RecursionError:
+        return 1
+
+
+def _of_unhashable(item: object) -> int:
+    if isinstance(item, dict):
+        return hash(frozenset((likeness(key), likeness(item[key])) for key in item))
+    if isinstance(item, (list, tuple)):
+        return hash((isinstance(item, list), *map(likeness, item)))
+    if isinstance(item, set):
+        return hash(frozenset(item))
+    if isinstance(item, bytearray):
+        return hash(bytes(item))
+    return hash(type(item).__name__)
+
+
+def alike(one: object, other: object) -> bool:
+    """Return whether two items are equal, as far as they can tell."""
+    try:
+        return bool(one == other)
+    except Exception:  # noqa: BLE001 - an array of several truth values, say
+        return False
+
+
+class InFlightLeased(InFlightAcks):
+    """Records of a queue whose items are leased: what was handed out may be taken away.
+
+    Args:
+        lost: the lists of which that is known: the first part of a place.
+    """
+
+    def __init__(self, ended: Callable[[Any], bool], lost: deque[Any]) -> None:
+        super().__init__(ended)
+        self._lost = lost
+
+    def add(self, records: Iterable[Record], owner: object) -> None:
+        """Note who took records, and forget those that have been taken away."""
+        while self._lost:
+            for record in list(self._same(_list_of, self._lost.popleft())):
+                self.discard(record)
+        super().add(records, owner)
+
+
+class InFlightHeld:
+    """Records in flight where each is finished when it is taken, and ``task_done`` does nothing.
+
+    Only what a ``process`` block or a loop holds is known.  A ``task_done`` inside says
+    that the item shall not be given back.  ``join`` waits until nothing is stored.
+    """
+
+    unanswered = 0
+
     def __init__(self) -> None:
-        self.unanswered = 0
         self._held: dict[Record, None] = {}
 
-    def add(self, records: Sequence[Record], _owner: Any) -> None:
-        """Note that items were taken."""
-        self.unanswered += len(records)
+    def add(self, records: Sequence[Record], _: object) -> None:
+        """Note that items were taken: they are finished."""
 
-    def hold(self, records: Iterable[Record], owner: Any) -> None:
+    def hold(self, records: Iterable[Record], owner: object) -> None:
         """Note that a block or a loop answers for ``records``."""
         for record in records:
             record.owner = owner
             self._held[record] = None
 
-    def pick_oldest(self, count: int, owner: Any, into: list[Record]) -> None:
-        """Count ``count`` calls of ``task_done``; what the caller holds comes first.
+    def discard(self, record: Record) -> None:
+        """Forget a record: its block or loop is through with it."""
+        self._held.pop(record, None)
+
+    def restore(self, records: Sequence[Record]) -> None:
+        """Hold again what could not be given back."""
+        for record in records:
+            if record is not _ANY:
+                self._held[record] = None
+
+    def returned(self, count: int) -> None:
+        """Note that so many items are back in the queue."""
+
+    def known(self) -> list[Record]:
+        """Return what blocks and loops hold: the rest is settled."""
+        return list(self._held)
+
+    def still(self, records: Iterable[Record]) -> list[Record]:
+        """Return those of ``records`` that are still held."""
+        return [record for record in records if record in self._held]
+
+    def oldest(self, count: int, owner: object) -> Collection[Record]:
+        """Return up to ``count`` records that the caller holds."""
+        return [record for record in self._held if record.owner is owner][:count]
+
+    def all_of(self, owner: object) -> Collection[Record]:
+        """Return everything that the caller holds."""
+        return self.oldest(len(self._held), owner)
+
+    def of_item(self, item: object, owner: object) -> list[Record]:
+        """Return the record with this very object, if the caller holds it."""
+        return [one for one in self._held if one.item is item and one.owner is owner][:1]
+
+
+class InFlightCount(InFlightHeld):
+    """Items in flight with autosave: they are settled when taken, so their number is enough.
+
+    ``join`` waits for it; nothing is remembered of an item whose ``task_done`` never comes.
+    What a ``process`` block or a loop holds is known one by one, so that a ``task_done`` inside
+    answers for it and nothing does so twice.
+    """
+
+    def add(self, records: Sequence[Record], _: object) -> None:
+        """Note that items were taken."""
+        self.unanswered += len(records)
+
+    def returned(self, count: int) -> None:
+        self.unanswered -= count
+
+    def oldest(self, count: int, owner: object) -> Collection[Record]:
+        """Return a record for each of ``count`` calls of ``task_done``: the caller's own first.
 
         Raises:
             ValueError: that many are not open.
         """
         if self.unanswered < count:
             raise ValueError(_TOO_MANY)
-        self.unanswered -= count
-        own = [record for record in self._held if record.owner is owner]
-        into += (own + [_ANY] * count)[:count]
-        for record in into:
-            self._held.pop(record, None)
+        own = super().oldest(count, owner)
+        return [*own, *[_ANY] * (count - len(own))]
 
-    def pick_all(self, owner: Any, into: list[Record]) -> None:
-        """Count a ``task_done`` for each item that lacks one."""
-        self.pick_oldest(self.unanswered, owner, into)
+    def all_of(self, owner: object) -> Collection[Record]:
+        """Return a record for each item that lacks a ``task_done``."""
+        return self.oldest(self.unanswered, owner)
 
-    def pick_item(self, item: Any, owner: Any, into: list[Record]) -> None:
-        """Count a ``task_done``; of what is held, the record with this very object."""
-        self.pick_oldest(1, _ANY, into)
-        for record in self._held:
-            if record.item is item and record.owner is owner:
-                into[0] = record
-                del self._held[record]
-                return
-
-    def pick(self, records: Sequence[Record], into: list[Record], verb: str) -> None:
-        """Pick those of ``records`` that are still held."""
-        for record in records:
-            if record in self._held:
-                del self._held[record]
-                into.append(record)
-        if verb == SETTLE:
-            self.unanswered -= len(into)
-
-    def known(self) -> list[Record]:
-        """Return what blocks and loops hold: the rest is settled."""
-        return list(self._held)
-
-    def restore(self, records: Sequence[Record], verb: str) -> None:
-        """Take the count back: settling, or giving back, failed."""
-        for record in records:
-            if record is not _ANY:
-                self._held[record] = None
-        if verb == SETTLE:
-            self.unanswered += len(records)
-
-    def returned(self, records: Sequence[Record]) -> None:
-        """Note that items are back in the queue."""
-        self.unanswered -= len(records)
+    def of_item(self, item: object, owner: object) -> list[Record]:
+        """Return the held record with this very object, or one for any item."""
+        self.oldest(1, _ANY)
+        return super().of_item(item, owner) or [_ANY]
 
 
 _ANY = Record(None, None, None)  # some item whose record is not known
 
-
-class InFlightHeld(InFlightCount):
-    """Items in flight where each is finished when it is taken, and ``task_done`` does nothing.
-
-    ``join`` waits until nothing is stored.  A ``task_done`` inside a ``process`` block or
-    a loop says that the item shall not be given back; any other does nothing.
-    """
-
-    def add(self, records: Sequence[Record], _owner: Any) -> None:
-        """Nothing is counted."""
-
-    def pick_oldest(self, count: int, owner: Any, into: list[Record]) -> None:
-        """Pick what the caller holds, if it holds anything."""
-        into += [record for record in self._held if record.owner is owner][:count]
-        for record in into:
-            del self._held[record]
-
-    def pick_all(self, owner: Any, into: list[Record]) -> None:
-        """Pick everything that the caller holds."""
-        self.pick_oldest(len(self._held), owner, into)
-
-    def pick_item(self, item: Any, owner: Any, into: list[Record]) -> None:
-        """Pick the record with this very object, if the caller holds it."""
-        for record in self._held:
-            if record.item is item and record.owner is owner:
-                into.append(record)
-                del self._held[record]
-                return
-
-    def pick(self, records: Sequence[Record], into: list[Record], _verb: str) -> None:
-        """Pick those of ``records`` that are still held."""
-        super().pick(records, into, UNTAKE)
-
-    def restore(self, records: Sequence[Record], _verb: str) -> None:
-        """Hold again what could not be given back."""
-        super().restore(records, UNTAKE)
-
-    def returned(self, records: Sequence[Record]) -> None:
-        """Nothing is counted."""
-
-
-AnyInFlight = InFlight | InFlightCount
+AnyInFlight: TypeAlias = InFlight | InFlightHeld
 
 
 class AckMode:
@@ -316,9 +395,9 @@ class AckMode:
         self,
         book: Callable[[Callable[[Any], bool]], AnyInFlight],
         *,
-        at_take: bool,
-        counted: bool,
-        looks: frozenset[str],
+        at_take: bool = False,
+        counted: bool = False,
+        looks: frozenset[str] = frozenset(),
     ) -> None:
         self.book = book
         self.at_take = at_take
@@ -327,8 +406,9 @@ class AckMode:
 
 
 # An item is deleted when it is taken, unless a block or a stream holds it: then at its end.
-UNLESS_HELD = AckMode(lambda _: InFlightHeld(), at_take=True, counted=False, looks=frozenset())
-AT_TASK_DONE = AckMode(InFlight, at_take=False, counted=False, looks=frozenset({TAKE, UNTAKE}))
-AT_ROW_DONE = AckMode(InFlightRows, at_take=False, counted=False, looks=AT_TASK_DONE.looks)
+UNLESS_HELD = AckMode(lambda _: InFlightHeld(), at_take=True)
+AT_TASK_DONE = AckMode(InFlight, looks=frozenset({TAKE, UNTAKE}))
+AT_ROW_DONE = AckMode(InFlightRows, looks=AT_TASK_DONE.looks)
 AUTOSAVE = AckMode(lambda _: InFlightCount(), at_take=True, counted=True, looks=frozenset({SETTLE}))
-AT_TAKE = AckMode(lambda _: InFlightHeld(), at_take=True, counted=False, looks=frozenset({SETTLE}))
+AT_TAKE = AckMode(lambda _: InFlightHeld(), at_take=True, looks=frozenset({SETTLE}))
+AT_ACK = AckMode(InFlightAcks)

@@ -12,8 +12,8 @@ from .log import warn
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .call import AnyCall
     from .store import Store
-    from .waiters import Op
 
 
 LOCK_PATIENCE = 10.0  # s; what SQLite users know as the busy timeout
@@ -25,7 +25,7 @@ _RECONNECT_NAP = 0.05  # s between two tries to reach a server
 def begin(
     attempt: Callable[[], bool],
     abandon: Callable[[], None],
-    ops: Sequence[Op] = (),
+    calls: Sequence[AnyCall] = (),
     patience: float | None = None,
     away: Callable[[], float] | None = None,
     locked: type[QueueLocked] = QueueLocked,
@@ -34,7 +34,7 @@ def begin(
 ) -> None:
     """Call ``attempt`` until it has the store's lock, with naps in between.
 
-    It gives up when all ``ops`` are out of time or cancelled, but not before 1 s, and
+    It gives up when all ``calls`` are out of time or cancelled, but not before 1 s, and
     after ``patience`` seconds (None for ``LOCK_PATIENCE``) in any case.  Others hold a lock
     for milliseconds: a short timeout, or none at all, is about items and room, and shall
     not fail because somebody is just committing.
@@ -58,7 +58,7 @@ def begin(
                     return
             except QueueUnreachable as error:
                 unreachable = error
-            wanted = max((op.deadline.at - began for op in ops), default=most)
+            wanted = max((call.deadline.at - began for call in calls), default=most)
             allowed = min(max(wanted, LEAST_PATIENCE), most)
             if unreachable is not None:
                 nap = _RECONNECT_NAP

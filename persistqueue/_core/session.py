@@ -1,33 +1,24 @@
 """What both sessions decide in the same way: everything but waiting.
 
-A session lets ops into the line, has batches run, and delivers what they came to.  How
+A session lets calls into the line, has batches run, and delivers what they came to.  How
 its callers wait, and on which thread a batch runs, is for the subclass.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import Empty, Full, QueueClosed
 from .backoff import BackOff
 from .batch import Runner
+from .call import LOOK, NO_ROOM, NOTHING_THERE, SETTLE, TAKE, UNTAKE, Call, return_picked
 from .forks import follow
-from .waiters import (
-    LOOK,
-    NO_ROOM,
-    NOTHING_THERE,
-    SETTLE,
-    TAKE,
-    UNTAKE,
-    Op,
-    Waiters,
-)
+from .waiters import Waiters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from .call import Call
+    from .call import AnyCall, R
     from .inflight import AckMode, AnyInFlight
     from .store import Record, Store
 
@@ -60,6 +51,7 @@ class Session:
         self._maxsize = maxsize
         self._finish_at = finish
         self._autosave = finish.at_take
+        self._counted = finish.counted
         self._patience = patience
         self._ended = ended
         self._closed = False
@@ -98,25 +90,42 @@ class Session:
 
     def check_open(self) -> None:
         """Raise what a call would if the queue is closed; waits for nothing."""
-        self._waiters.admit(Op(LOOK))
+        self._waiters.admit(Call(LOOK))
 
     def passed(self, records: Sequence[Record]) -> None:
         """Forget records that a function of the store has finished."""
-        self._inflight.pick(records, [], SETTLE)
+        for record in records:
+            self._inflight.discard(record)
 
-    def _bound(self, call: Call[Any], caller: object) -> Callable[[list[Record]], None] | None:
-        """Note whose call it is; returns what fills its load."""
-        pick = call.pick
-        if pick is None:
-            call.owner = caller
-            return None
-        return partial(pick, self._inflight, caller)
+    def _pick(self, call: AnyCall) -> None:
+        """Move the records that a call finishes or gives back from the book to its load.
+
+        Each enters the load before it leaves the book, so that ``_undo_pick`` is right
+        wherever an interrupt comes.
+        """
+        book, load, pick = self._inflight, call.load, call.pick
+        assert pick is not None
+        for record in pick(book, call.owner):
+            load.append(record)
+            book.discard(record)
+        if call.verb == SETTLE and self._counted:
+            count = len(load)
+            book.unanswered -= count
+            call.counted = True  # at once: no interrupt comes between two lines without a call
+
+    def _undo_pick(self, call: AnyCall) -> None:
+        """Let the book be as before, if what was picked for a call was not stored; once."""
+        if call.result is None and not call.noted:
+            count = len(call.load) if call.counted else 0
+            self._inflight.restore(call.load)
+            self._inflight.unanswered += count
+            call.noted = True
 
     def _is_settled(self, verb: str) -> bool:
         """Return whether a call has nothing to store: taken items are settled already."""
         return self._autosave and verb == SETTLE
 
-    # -- what becomes of an op ------------------------------------------------------
+    # -- what becomes of a call ------------------------------------------------------
 
     def probe(self) -> tuple[int, bytes] | int | None:
         """Return what the watcher may read to see that nobody has committed."""
@@ -126,19 +135,20 @@ class Session:
         """Return whether those who wait may look again."""
         return self.back_off.is_over() or self._store.changed(self._waiters.getting)
 
-    def _picking(self, records: Sequence[Record], failed: bool) -> Callable[[list[Record]], None]:
-        """Return what picks those of ``records`` that are to be given back.
+    def _returning(self, records: Sequence[Record], failed: bool = False) -> Call[Sequence[Record]]:
+        """Return the call that gives back those of ``records`` that are not finished.
 
         Args:
             failed: working on them did.
         """
 
-        def pick(into: list[Record]) -> None:
-            self._inflight.pick(records, into, UNTAKE)
+        def pick(book: AnyInFlight, _: object) -> Iterable[Record]:
+            known = book.still(records)
             if failed:
-                self.back_off.note(into)
+                self.back_off.note(known)
+            return known
 
-        return pick
+        return return_picked(pick, withdraws=False)
 
     def _rests(self) -> bool:
         """Return whether the store is to be watched although nobody waits.
@@ -159,18 +169,18 @@ class Session:
             self._waiters.stop(QueueClosed, immediate=True)
         self._store.forget()
 
-    def _wake(self, op: Op) -> None:
-        """Let the caller of ``op`` look at it; to do it twice is harmless."""
+    def _wake(self, call: AnyCall) -> None:
+        """Let the caller of ``call`` look at it; to do it twice is harmless."""
         raise NotImplementedError
 
-    def _finish(self, dropped: Op | None = None) -> None:
+    def _finish(self, dropped: AnyCall | None = None) -> None:
         """Deliver what the batch that was under way came to.
 
         Args:
-            dropped: an op that shall not be tried again if the batch never happened.
+            dropped: a call that shall not be tried again if the batch never happened.
         """
         runner, line = self._runner, self._waiters
-        if runner.ops is line.going and runner.happened:
+        if runner.calls is line.going and runner.happened:
             counts = runner.counts
             if counts is not None:
                 self.ready, self.unfinished = counts
@@ -181,34 +191,39 @@ class Session:
         self._deliver()
 
     def _deliver(self) -> None:
-        """Let the callers of answered ops go on; to do it twice is harmless."""
+        """Let the callers of answered calls go on; to do it twice is harmless."""
         answered = self._waiters.answered
         while answered:
-            op = answered[0]
-            if op.verb in _NOTED and op.result is not None and not op.noted and op.error is None:
-                self._note(op)
-            if op.gate is not None:
-                self._wake(op)
+            call = answered[0]
+            if (
+                call.verb in _NOTED
+                and call.result is not None
+                and not call.noted
+                and call.error is None
+            ):
+                self._note(call)
+            if call.gate is not None:
+                self._wake(call)
             answered.popleft()
 
-    def _note(self, op: Op) -> None:
+    def _note(self, call: AnyCall) -> None:
         """Remember who took what, and what was given back."""
-        if op.verb == UNTAKE:
-            self._inflight.returned(op.load)
-        elif op.result is not NOTHING_THERE:
-            if op.holds:
-                self._inflight.hold(op.result, op.owner)
-            self._inflight.add(op.result, op.owner)
-        op.noted = True  # at once: to count twice what was taken would not be harmless
+        if call.verb == UNTAKE:
+            self._inflight.returned(len(call.load))
+        elif call.result is not NOTHING_THERE:
+            if call.holds:
+                self._inflight.hold(call.result, call.owner)
+            self._inflight.add(call.result, call.owner)
+        call.noted = True  # at once: to count twice what was taken would not be harmless
 
 
-def outcome_of(op: Op, empty: type[Empty] = Empty, full: type[Full] = Full) -> Any:
-    """Return the result of an answered op, or raise what it came to."""
-    if op.error is not None:
-        raise op.error
-    result = op.result
-    if result is NOTHING_THERE:
+def outcome_of(call: Call[R], empty: type[Empty] = Empty, full: type[Full] = Full) -> R:
+    """Return the result of an answered call, or raise what it came to."""
+    if call.error is not None:
+        raise call.error
+    result: R = call.result
+    if call.result is NOTHING_THERE:
         raise empty("the queue is empty")
-    if result is NO_ROOM:
+    if call.result is NO_ROOM:
         raise full("the queue is full")
     return result  # no call behind this: Ctrl-C comes with calls

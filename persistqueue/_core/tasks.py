@@ -4,9 +4,9 @@ Only the event loop touches the line and the takes; only the store's thread touc
 store; the ``GroupCommit`` carries batches from one to the other.
 
 Cancellation
-    An op whose batch has not begun is withdrawn.  Else its outcome is awaited, however
+    A call whose batch has not begun is withdrawn.  Else its outcome is awaited, however
     often the task is cancelled meanwhile, and what it took is given back.  A coroutine
-    that cannot wait any more (it is destroyed, or its loop is closed) *abandons* its op:
+    that cannot wait any more (it is destroyed, or its loop is closed) *abandons* its call:
     what that comes to is given back when it lands.
 """
 
@@ -22,28 +22,18 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import PersistQueueError, QueueClosed
 from .abandoned import OUTLIVE_THEIR_CALLER, UNDER_WAY, AbandonedCalls
 from .async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
+from .call import APPEND, COUNT, FLUSH, NO_ROOM, NOTHING_THERE, PARKED, TAKE, UNTAKE, Call, flush
 from .deadline import Deadline
 from .groupcommit import GroupCommit
 from .patience import begin
 from .session import outcome_of
-from .waiters import (
-    APPEND,
-    COUNT,
-    FLUSH,
-    NO_ROOM,
-    NOTHING_THERE,
-    PARKED,
-    TAKE,
-    UNTAKE,
-    Op,
-)
 from .watcher import watch
 from .worker import running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from .call import Call, R
+    from .call import AnyCall, R
     from .inflight import AckMode
     from .store import Record, Store
     from .worker import Worker
@@ -88,7 +78,7 @@ class TaskSession(AbandonedCalls):
     async def open(self) -> None:
         """Open the store now, if it is not open; otherwise the first call does."""
         self._bind()
-        self._waiters.admit(Op(COUNT))
+        self._waiters.admit(Call(COUNT))
         self._opened = True
         store, patience = self._store, self._patience
         locked = store.errors.locked
@@ -96,7 +86,7 @@ class TaskSession(AbandonedCalls):
         if self._closed:  # meanwhile
             await self._worker.run(self._store.close)
             self._worker.stop()
-        self._waiters.admit(Op(COUNT))
+        self._waiters.admit(Call(COUNT))
         self.ready, stored = self._store.counts(exact=False)
         self.unfinished = stored + self._inflight.unanswered
 
@@ -106,91 +96,77 @@ class TaskSession(AbandonedCalls):
         Args:
             failed: working on them did; they are held back.
         """
-        pick = self._picking(records, failed)
+        call = self._returning(records, failed)
         try:
-            await self.call(Op(UNTAKE, []), pick, False)
+            await self.run(call)
         except QueueClosed:
             if self._autosave:  # they are stored nowhere else
-                await self.call(Op(FLUSH, []), pick, False)
+                await self.run(flush(call.pick))
                 self._worker.stop()
 
     # -- one call -------------------------------------------------------------------
 
     async def run(self, call: Call[R]) -> R:
         """See a call through; gives its result, or raises its error."""
-        result: R = await self.call(call, self._bound(call, _caller()), call.withdraws)
-        return result
-
-    async def call(
-        self,
-        op: Op,
-        pick: Callable[[list[Record]], None] | None = None,
-        withdraws: bool = True,
-    ) -> Any:
-        """See one op through and return its result.
-
-        Args:
-            pick: fills the op's load; what it picked is restored if the op fails.
-            withdraws: whether a cancelled task takes an op back that has not begun.
-        """
-        if self._closed and self._is_settled(op.verb):
-            return None
-        timer = None
+        result: R = call.result
+        if self._closed and self._is_settled(call.verb):
+            return result
+        call.owner, timer = _caller(), None
         try:
             loop = self._bind()
-            if pick is not None:
-                pick(op.load)
-                if not op.load and op.act is None:
-                    return None  # settled or given back already
-            self._enter(op)
-            gate = op.gate = loop.create_future()
-            if op.waits and (remaining := op.deadline.remaining()) is not None:
+            if call.pick is not None:
+                self._pick(call)
+                if not call.load and call.act is None:
+                    return result  # settled or given back already
+            self._enter(call)
+            gate = call.gate = loop.create_future()
+            if call.waits and (remaining := call.deadline.remaining()) is not None:
                 delay = min(remaining, _LONGEST_TIMER)
-                timer = loop.call_later(delay, self._expire, op, remaining - delay)
+                timer = loop.call_later(delay, self._expire, call, remaining - delay)
             await gate
-            self._unclaimed.discard(op)
-            return outcome_of(op, AsyncEmpty, AsyncFull)
+            self._unclaimed.discard(call)
+            return outcome_of(call, AsyncEmpty, AsyncFull)
         except GeneratorExit:
-            self._abandon_call(op)
+            self._abandon_call(call)
             raise
         except BaseException:  # CancelledError: before the outcome is known, or just after
-            if op.error is None:
-                await self._leave(op, withdraws)
+            if call.error is None:
+                await self._leave(call)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-            if pick is not None and op.result is None and op.where not in UNDER_WAY:
-                self._inflight.restore(op.load, op.verb)
+            if call.pick is not None and call.where not in UNDER_WAY:
+                self._undo_pick(call)
 
-    def _enter(self, op: Op) -> None:
-        """Let an op into the line, and see that the line moves."""
+    def _enter(self, call: AnyCall) -> None:
+        """Let a call into the line, and see that the line moves."""
         commits = self._commits
         if commits.busy:
             commits.mend()
         if self._abandoned:
             self._tidy()
         commits.busy = True
-        self._waiters.enter(op)
-        if op.where == PARKED:
+        self._waiters.enter(call)
+        if call.where == PARKED:
             watch(self)
         commits.hop_soon()
         commits.busy = False
 
-    def _wake(self, op: Op) -> None:
-        gate = op.gate
+    def _wake(self, call: AnyCall) -> None:
+        gate = call.gate
         if gate is None:
             return
         if gate.get_loop().is_closed():  # with the call still in it
-            op.gate = None  # else it would be woken again and again
-            self._abandon_call(op)
+            call.gate = None  # else it would be woken again and again
+            self._abandon_call(call)
         elif not gate.done():
             gate.set_result(None)
-            if self._autosave and op.verb == TAKE and isinstance(op.result, list):
-                self._unclaimed.add(op)
+            if self._autosave and call.verb == TAKE and isinstance(call.result, list):
+                self._unclaimed.add(call)
 
-    def _expire(self, op: Op, left: float) -> None:
-        """The op ran out of time: if it is pending or flying, its batch is the last try.
+    def _expire(self, call: AnyCall, left: float) -> None:
+        """The call ran out of time: if it is pending or flying, its batch is the last try.
 
         The timer is believed, not a clock: a test may have stopped it.
 
@@ -200,13 +176,13 @@ class TaskSession(AbandonedCalls):
         loop = self._commits.loop
         if left > 0 and loop is not None:
             delay = min(left, _LONGEST_TIMER)
-            loop.call_later(delay, self._expire, op, left - delay)
+            loop.call_later(delay, self._expire, call, left - delay)
             return
-        op.waits = False
-        if op.where == PARKED:
-            self._withdraw(op)
-            op.result = NO_ROOM if op.verb == APPEND else NOTHING_THERE
-            self._wake(op)
+        call.waits = False
+        if call.where == PARKED:
+            self._withdraw(call)
+            call.result = NO_ROOM if call.verb == APPEND else NOTHING_THERE
+            self._wake(call)
 
     def _deliver_batch(self, again: bool) -> None:
         """Let the callers of a batch that is over go on."""
@@ -240,13 +216,13 @@ class TaskSession(AbandonedCalls):
                 "for each loop: any number of them may share a path"
             )
         self._poked = False
-        for op in self._waiters.everybody():
-            if op.verb not in OUTLIVE_THEIR_CALLER:
-                self._waiters.withdraw(op)
-                op.error = RuntimeError("the queue was used in another event loop meanwhile")
-                self._wake(op)
-        for op in self._commits.flying or ():
-            op.waits = False  # else it would be parked when it lands, for nobody
+        for call in self._waiters.everybody():
+            if call.verb not in OUTLIVE_THEIR_CALLER:
+                self._waiters.withdraw(call)
+                call.error = RuntimeError("the queue was used in another event loop meanwhile")
+                self._wake(call)
+        for call in self._commits.flying or ():
+            call.waits = False  # else it would be parked when it lands, for nobody
         self._commits.move_to(loop)
 
     def look(self) -> bool:
@@ -293,9 +269,9 @@ class TaskSession(AbandonedCalls):
             return
         self._closing = asyncio.Event()
         try:
-            await self.call(Op(FLUSH), withdraws=False)
+            await self.run(flush())
             while self._commits.flying or self._waiters.pending:  # what calls took that are gone
-                await self.call(Op(FLUSH), withdraws=False)
+                await self.run(flush())
         except (PersistQueueError, OSError):
             if self._store.unsaved():
                 raise
@@ -332,17 +308,17 @@ class TaskSession(AbandonedCalls):
         """
         records: list[Record] = []
         if self._autosave:
-            for op in self._commits.landed or ():
-                if op.verb == TAKE and isinstance(op.result, list) and not op.noted:
-                    records, op.result = records + op.result, None
-            for op in (*self._abandoned, *self._unclaimed):
-                self._inflight.pick(self._claim(op), records, UNTAKE)
-            for op in self._waiters.batch():
-                records += op.load if op.verb in (UNTAKE, FLUSH) and op.load else ()
+            for call in self._commits.landed or ():
+                if call.verb == TAKE and isinstance(call.result, list) and not call.noted:
+                    records, call.result = records + call.result, None
+            for call in (*self._abandoned, *self._unclaimed):
+                records += self._inflight.still(self._claim(call))
+            for call in self._waiters.batch():
+                records += call.load if call.verb in (UNTAKE, FLUSH) and call.load else ()
         # A runner of its own: what the other one came to was not delivered.
         runner = self._new_runner()
         runner.hurry()
-        runner.run([Op(FLUSH, records)])
+        runner.run([Call(FLUSH, records)])
         self._store.close()
         self._let_store_go()
 

@@ -1,8 +1,8 @@
 """How threads wait for a store, and share its commits.
 
 The first thread in becomes the leader: it runs one batch with everything that is
-pending, its own op and those of the threads that came meanwhile, then hands the
-leadership to the first thread of the next batch and returns.  A thread whose op is
+pending, its own call and those of the threads that came meanwhile, then hands the
+leadership to the first thread of the next batch and returns.  A thread whose call is
 parked sleeps on a gate of its own until it is answered or made the leader.
 """
 
@@ -13,18 +13,12 @@ import threading
 import time
 from _thread import start_new_thread
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..exceptions import PersistQueueError, QueueClosed, QueueShutDown
-from .deadline import FOREVER, Deadline
-from .log import warn
-from .patience import begin
-from .session import Session, outcome_of
-from .store import Reentry
-from .waiters import (
+from .call import (
     ANSWERED,
     APPEND,
-    FLUSH,
     FLYING,
     NEW,
     NO_ROOM,
@@ -32,15 +26,20 @@ from .waiters import (
     PARKED,
     TAKE,
     UNTAKE,
-    Op,
     Unmet,
+    flush,
 )
+from .deadline import FOREVER, Deadline
+from .log import warn
+from .patience import begin
+from .session import Session, outcome_of
+from .store import Reentry
 from .watcher import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from .call import Call, R
+    from .call import AnyCall, Call, R
     from .inflight import AckMode
     from .store import Record, Store
 
@@ -72,7 +71,7 @@ class ThreadSession(Session):
         # Protects the line, the takes and the leader; never held during I/O.  No
         # condition: each waiting thread has a gate of its own, released under this.
         self._mutex = threading.Lock()
-        self._leader: Op | None = None  # who runs batches; at most one
+        self._leader: AnyCall | None = None  # who runs batches; at most one
         self._leading = 0  # the thread that does, while it does
         # What is to be given back; finalisers add to it, and a deque needs no lock.
         self.strays: deque[tuple[Sequence[Record], bool]] = deque()
@@ -118,7 +117,7 @@ class ThreadSession(Session):
     def _return(self, records: Sequence[Record], failed: bool) -> None:
         """Return records; what is back already stays so."""
         try:
-            self.call(Op(UNTAKE, []), self._picking(records, failed))
+            self.run(self._returning(records, failed), self)
         except QueueClosed:
             if self._autosave:  # they are stored nowhere else
                 self._return_closed(records)
@@ -127,13 +126,12 @@ class ThreadSession(Session):
         while not self._gone:
             time.sleep(_NAP)
         with self._mutex:
-            mine: list[Record] = []
-            self._inflight.pick(records, mine, UNTAKE)
-            ops = [Op(UNTAKE, mine), Op(FLUSH)]
-            self._runner.run(ops)
+            back = self._returning(records)
+            self._pick(back)
+            self._runner.run([back, flush()])
             self._store.close()
-        if ops[0].error is not None:
-            raise ops[0].error
+        if back.error is not None:
+            raise back.error
 
     def taken(self) -> list[Record]:
         """Return what this object has handed out and is not finished, oldest first."""
@@ -146,78 +144,72 @@ class ThreadSession(Session):
 
     # -- one call -------------------------------------------------------------------
 
-    def run(self, call: Call[R]) -> R:
-        """See a call through; returns its result, or raises its error."""
-        result: R = self.call(call, self._bound(call, threading.current_thread()))
-        return result
-
-    def call(  # noqa: C901 - in the handler no function may be called
-        self, op: Op, pick: Callable[[list[Record]], None] | None = None
-    ) -> Any:
-        """See one op through and return its result.
+    def run(  # noqa: C901 - in the handler no function may be called
+        self, call: Call[R], owner: object = None
+    ) -> R:
+        """See a call through; returns its result, or raises its error.
 
         An exception of a signal handler (Ctrl-C) may come anywhere in here.  What it leaves is
         put in order by ``_leave``, on a thread of its own, where no signal handler runs.
 
         Args:
-            pick: fills the op's load, under the mutex; if the op fails, that is undone.
+            owner: to whom the call belongs; None: to this thread.
         """
-        if self._closed and self._is_settled(op.verb):
-            return None
-        if self.strays and op.verb != UNTAKE:
+        call.owner = threading.current_thread() if owner is None else owner
+        result: R = call.result
+        if self._closed and self._is_settled(call.verb):
+            return result
+        if self.strays and call.verb != UNTAKE:
             self.collect_strays()
         try:
-            if batch := self._enter(op, pick):
+            if batch := self._enter(call):
                 self._lead(batch)
-            while op.where != ANSWERED:
-                self._sleep(op, op.deadline)
-                if self._leader is op:
+            while call.where != ANSWERED:
+                self._sleep(call, call.deadline)
+                if self._leader is call:
                     self._lead_again()
-            result = op.result
-            if op.error is None and type(result) is not Unmet:
+            result = call.result
+            if call.error is None and type(result) is not Unmet:
                 return result  # no call behind the look: interrupts come with calls
-            if pick is not None:
+            if call.pick is not None:
                 with self._mutex:
-                    self._undo_pick(op)
+                    self._undo_pick(call)
         except BaseException:
-            if op.where == NEW and self._leader is not op and not (pick and op.load):
+            if call.where == NEW and self._leader is not call and not (call.pick and call.load):
                 raise  # it was refused
             # There is no call in front of this one, so no second interrupt comes before it.
             left: list[bool] = []
             self._disorder = True
-            if self._leader is op:
+            if self._leader is call:
                 self._leading = 0  # this thread may call again before the other one is through
             try:
-                start_new_thread(self._leave, (op, pick is not None, left))
+                start_new_thread(self._leave, (call, left))
             except RuntimeError:  # no more threads
-                self._leave(op, pick is not None, left)
+                self._leave(call, left)
             while not left:
                 time.sleep(_NAP)
             raise
-        return outcome_of(op)
+        return outcome_of(call)
 
-    def _enter(self, op: Op, pick: Callable[[list[Record]], None] | None) -> list[Op]:
-        """Let an op into the line; returns the batch that this thread has to run now."""
+    def _enter(self, call: AnyCall) -> list[AnyCall]:
+        """Let a call into the line; returns the batch that this thread has to run now."""
         while self._disorder:
             time.sleep(_NAP)
         with self._mutex:
             if self._waiters.stopped is not None:
-                self._waiters.admit(op)
-            if pick is not None:
-                pick(op.load)
+                self._waiters.admit(call)
+            if call.pick is not None:
+                self._pick(call)
+                if not call.load and call.act is None:
+                    call.result, call.where = (), ANSWERED  # finished or given back already
+                    return []
             if self._leader is None:
-                self._leader, self._leading = op, threading.get_ident()
-                return self._waiters.start(op)
+                self._leader, self._leading = call, threading.get_ident()
+                return self._waiters.start(call)
             if self._leading == threading.get_ident():
                 _refuse_reentry()
-            self._waiters.enter(op)
+            self._waiters.enter(call)
         return []
-
-    def _undo_pick(self, op: Op) -> None:
-        """Let what was picked for an op be as before, if it was not stored; once."""
-        if op.result is None and not op.noted:
-            self._inflight.restore(op.load, op.verb)
-            op.noted = True
 
     def _lead_again(self) -> None:
         with self._mutex:
@@ -225,7 +217,7 @@ class ThreadSession(Session):
             batch = self._waiters.batch()
         self._lead(batch)
 
-    def _lead(self, batch: list[Op]) -> None:
+    def _lead(self, batch: list[AnyCall]) -> None:
         """Run a batch for all that are in it, then hand the leadership on."""
         if batch:
             self._runner.run(batch)
@@ -237,29 +229,29 @@ class ThreadSession(Session):
             watch(self)  # here, not where its caller sleeps: he went to sleep before it
 
     def _hand_on(self) -> None:
-        """Make the first pending op's thread the leader; the mutex is held."""
+        """Make the first pending call's thread the leader; the mutex is held."""
         self._leading = 0
         first = self._leader = next(iter(self._waiters.pending), None)
         if first is not None:
             self._wake(first)
 
-    def _wake(self, op: Op) -> None:
-        if op.gate is not None and op.gate.locked():
-            op.gate.release()
+    def _wake(self, call: AnyCall) -> None:
+        if call.gate is not None and call.gate.locked():
+            call.gate.release()
 
-    def _sleep(self, op: Op, deadline: Deadline) -> None:
-        """Wait until the op is answered, is made the leader, or runs out of time."""
+    def _sleep(self, call: AnyCall, deadline: Deadline) -> None:
+        """Wait until the call is answered, is made the leader, or runs out of time."""
         with self._mutex:
-            if op.where == ANSWERED:
+            if call.where == ANSWERED:
                 return
-            if self._leader is op:
+            if self._leader is call:
                 return
-            gate = op.gate = threading.Lock()
+            gate = call.gate = threading.Lock()
             gate.acquire()
-            parked = op.where == PARKED
+            parked = call.where == PARKED
         if parked:
             watch(self)
-        remaining = deadline.remaining() if op.waits else None
+        remaining = deadline.remaining() if call.waits else None
         if remaining is None:
             gate.acquire()
             return
@@ -267,66 +259,66 @@ class ThreadSession(Session):
             return
         # Believe the wait, not a clock: a test may have stopped it.
         with self._mutex:
-            op.waits = False  # pending or flying: the batch is the last try
-            if op.where == PARKED:
-                self._withdraw(op)
-                op.result = NO_ROOM if op.verb == APPEND else NOTHING_THERE
+            call.waits = False  # pending or flying: the batch is the last try
+            if call.where == PARKED:
+                self._withdraw(call)
+                call.result = NO_ROOM if call.verb == APPEND else NOTHING_THERE
 
-    def _withdraw(self, op: Op) -> None:
-        """Take an op out; what was meant for it goes to the next.  The mutex is held."""
-        self._waiters.withdraw(op)
+    def _withdraw(self, call: AnyCall) -> None:
+        """Take a call out; what was meant for it goes to the next.  The mutex is held."""
+        self._waiters.withdraw(call)
         if self._leader is None:
             self._hand_on()
 
-    def _leave(self, op: Op, picked: bool, left: list[bool]) -> None:
+    def _leave(self, call: AnyCall, left: list[bool]) -> None:
         """Do what is left of a call that was interrupted.
 
-        An op whose batch has not begun is withdrawn.  Else its outcome is awaited, and what it
+        A call whose batch has not begun is withdrawn.  Else its outcome is awaited, and what it
         took is given back.  Nobody waits for it any longer than that.
 
         Args:
             left: gets an element at the end.
         """
         try:
-            if self._leader is op:
+            if self._leader is call:
                 self._runner.recover()
             with self._mutex:
                 self._waiters.mend()
-                if self._leader is op:
-                    self._finish(op)
+                if self._leader is call:
+                    self._finish(call)
                 self._deliver()
-                self._waiters.withdraw(op)
-                if picked and op.where != FLYING:
-                    self._undo_pick(op)
+                self._waiters.withdraw(call)
+                if call.pick and call.where != FLYING:
+                    self._undo_pick(call)
                 self._disorder = False
-                self._waiters.poke()  # an op may have missed what it waits for
-                if self._leader is op or self._leader is None:
+                self._waiters.poke()  # a call may have missed what it waits for
+                if self._leader is call or self._leader is None:
                     self._hand_on()
                 else:  # it may have been made so and not been woken
                     self._wake(self._leader)
-            while op.where == FLYING:
-                self._sleep(op, FOREVER)
+            while call.where == FLYING:
+                self._sleep(call, FOREVER)
             with self._mutex:
-                self._waiters.withdraw(op)  # the batch never happened, and it was to go again
-                if self._leader is op:
+                self._waiters.withdraw(call)  # the batch never happened, and it was to go again
+                if self._leader is call:
                     self._hand_on()
-                if picked:
-                    self._undo_pick(op)
-            self._give_up(op)
+                if call.pick:
+                    self._undo_pick(call)
+            self._give_up(call)
         except Exception:
             warn("what an interrupted call took could not be given back", traceback=True)
         finally:
             self._disorder = False
             left.append(True)
 
-    def _give_up(self, op: Op) -> None:
-        """Give back what an op took, or had to give back, whose caller is gone."""
-        if op.verb == TAKE and op.error is None and isinstance(op.result, list):
+    def _give_up(self, call: AnyCall) -> None:
+        """Give back what a call took, or had to give back, whose caller is gone."""
+        if call.verb == TAKE and call.error is None and isinstance(call.result, list):
             with self._mutex:
-                self._inflight.hold(op.result, op.owner)
-            self.strays.append((op.result, False))
-        elif op.verb == UNTAKE and op.result is None:
-            self.strays.append((op.load, False))
+                self._inflight.hold(call.result, call.owner)
+            self.strays.append((call.result, False))
+        elif call.verb == UNTAKE and call.result is None:
+            self.strays.append((call.load, False))
         self.collect_strays()
 
     # -- the rest -------------------------------------------------------------------
@@ -402,7 +394,7 @@ class ThreadSession(Session):
     def _drain(self) -> None:
         """Wait for what is under way, and store what is in memory only."""
         try:
-            self.call(Op(FLUSH))
+            self.run(flush(), self)
         except (PersistQueueError, OSError):
             if self._store.unsaved():
                 raise

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from .._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
 from .._core.codec import RowCodec
 from .._core.deadline import checked_timeout
-from .._core.inflight import AckMode
-from .._core.inflight_acks import InFlightAcks, Leased
+from .._core.inflight import AckMode, InFlightAcks, InFlightLeased
 from .._core.log import warn
 from ..serializers import json
 from .connection import Replicas
@@ -23,7 +22,7 @@ from .store import RedisStore
 from .textcodec import TextCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from .._core.call import Pick
     from .._core.inflight import AnyInFlight
@@ -92,8 +91,7 @@ class RedisFace(Generic[T]):
 
     def _finish_at(self) -> AckMode:
         """Return when an item is finished: when it is acked, unless it was lost before."""
-        book = partial(Leased, lost=self._store.lost)
-        return AckMode(book, at_take=False, counted=False, looks=frozenset())
+        return AckMode(partial(InFlightLeased, lost=self._store.lost))
 
     def _open_session(self) -> None:
         """Make what lets calls wait."""
@@ -130,21 +128,15 @@ class RedisFace(Generic[T]):
         data = self._codec.encode(item)
         return data if isinstance(data, bytes) else data.encode()
 
-    def _picking(self, items: Iterable[Any], found: list[Record]) -> Pick:
-        """Return what picks the records of items: of the very object, else of an equal one.
+    def _picking(self, items: Iterable[Any]) -> Pick:
+        """Return what picks the records of items: of the very object, else of an equal one."""
 
-        Args:
-            found: filled with what was picked.
-        """
-
-        def pick(book: AnyInFlight, owner: object, into: list[Record]) -> None:
+        def pick(book: AnyInFlight, owner: object) -> Iterator[Record]:
             assert isinstance(book, InFlightAcks)
             for item in items:
-                before = len(into)
-                book.pick_same(item, owner, into)
-                if len(into) == before:
-                    book.pick_alike(item, owner, into)
-            found.extend(into)
+                record = book.same(item, owner) or book.alike(item, owner)
+                if record is not None:
+                    yield record
 
         return pick
 
@@ -165,9 +157,9 @@ class RedisFace(Generic[T]):
     def _picking_in(self, lists: frozenset[int]) -> Pick:
         """Return what picks everything that is in these lists."""
 
-        def pick(book: AnyInFlight, _owner: object, into: list[Record]) -> None:
+        def pick(book: AnyInFlight, _: object) -> list[Record]:
             assert isinstance(book, InFlightAcks)
-            book.pick_in(lists, into)
+            return book.within(lists)
 
         return pick
 

@@ -7,17 +7,18 @@ which row it is; else an equal object is looked for.
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._core import call
 from .._core.arguments import NO_ITEM
-from .._core.inflight_acks import InFlightAcks
+from .._core.inflight import InFlightAcks
 from .._core.log import warn
 from .rows import in_range, is_raw, row_id
 from .statements import ID_RANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .._core.call import Call, Pick
     from .._core.inflight import AnyInFlight
@@ -66,17 +67,19 @@ class AckCalls:
             each = [self._finishing(status, item, None, to_back) for item in items]
         else:
             each = [self._finishing(status, NO_ITEM, one, to_back) for one in ids]
-        places: list[slice] = []
+        counts: list[int] = []  # for each item, how many records were found
 
-        def pick(book: AnyInFlight, owner: object, into: list[Record]) -> None:
+        def pick(book: AnyInFlight, owner: object) -> Iterator[Record]:
             for _, pick_one in each:
-                before = len(into)
-                pick_one(book, owner, into)
-                places.append(slice(before, len(into)))
+                found = list(pick_one(book, owner))
+                counts.append(len(found))
+                yield from found
 
         def act(records: Sequence[Record]) -> list[int | None]:
-            moved = (one(records[at]) for (one, _), at in zip(each, places, strict=True))
-            return [found[0] if found else None for found in moved]
+            rest = iter(records)
+            found = [list(islice(rest, count)) for count in counts]
+            moved = [one(these) for (one, _), these in zip(each, found, strict=True)]
+            return [numbers[0] if numbers else None for numbers in moved]
 
         if not each:
             return None
@@ -101,19 +104,20 @@ class AckCalls:
         number = row_id(id) if by_id else None
         known = False  # whether the object itself says which record it is
 
-        def pick(book: AnyInFlight, owner: object, into: list[Record]) -> None:
+        def pick(book: AnyInFlight, owner: object) -> list[Record]:
             nonlocal known, number
             assert isinstance(book, InFlightAcks)
-            before = len(into)
+            record = None
             if not by_id:
-                book.pick_same(item, owner, into)
-                if len(into) == before and is_raw(item):
+                record = book.same(item, owner)
+                if record is None and is_raw(item):
                     number = row_id(item)
-                elif len(into) == before:
-                    book.pick_alike(item, owner, into)
-            known = len(into) > before
+                elif record is None:
+                    record = book.alike(item, owner)
+            known = record is not None
             if number is not None:
-                book.pick_place(number, into)
+                record = book.at(number)
+            return [] if record is None else [record]
 
         def act(records: Sequence[Record]) -> list[int]:
             if known:
@@ -130,11 +134,7 @@ class AckCalls:
         """Make ready what dead workers and this object hold; with ``force`` all that is held."""
         resume = partial(self._store.resume, mine_too=True, living_too=force)
 
-        def pick(book: AnyInFlight, _owner: object, into: list[Record]) -> None:
-            assert isinstance(book, InFlightAcks)
-            book.pick_every(into)
-
-        return call.finish(lambda _: [self._store.guard(resume)], pick)
+        return call.finish(lambda _: [self._store.guard(resume)], lambda book, _: book.known())
 
     def clear(self, most: int, keep: int, *, failed_too: bool) -> Call[int]:
         """Delete old acked rows: gives their number."""

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from persistqueue import Queue, SQLiteAckQueue, SQLiteQueue
-from persistqueue._core.inflight import InFlight, InFlightRows
-from persistqueue._core.inflight_acks import InFlightAcks
+from persistqueue._core.inflight import InFlight, InFlightAcks, InFlightRows
 from persistqueue._core.store import Record
-from persistqueue._core.waiters import SETTLE
 
 
 class Plain:
@@ -31,6 +29,22 @@ class Plain:
         own = [record for record in self.records if record.owner == owner]
         return (own or self.records)[0]
 
+    def take_oldest(self, count: int, owner: str) -> list[Record]:
+        found: list[Record] = []
+        if count <= len(self.records):
+            for _ in range(count):
+                record = self.oldest(owner)
+                assert record is not None
+                self.records.remove(record)
+                found.append(record)
+        return found
+
+    def rows(self, count: int, owner: str) -> list[Record]:
+        own = [record for record in self.records if record.owner == owner]
+        orphaned = [record for record in self.records if record.owner in self._ended]
+        found = list(dict.fromkeys(own + orphaned + self.records))[:count]
+        return found if len(found) == count else []
+
     def own_first(self, owner: str) -> list[Record]:
         own = [record for record in self.records if record.owner == owner]
         orphaned = [record for record in self.records if record.owner in self._ended]
@@ -42,14 +56,16 @@ class Plain:
         return next(iter(own or same), None)
 
 
-def picked(pick: Any, *arguments: Any) -> list[Record]:
-    """Return what a pick picks: nothing if it is refused."""
-    into: list[Record] = []
+def picked(find: Any, *arguments: Any) -> list[Record]:
+    """Return what a method of a book finds, and take it out: nothing if it is refused."""
     try:
-        pick(*arguments, into)
+        found = find(*arguments)
     except ValueError:
-        assert not into
-    return into
+        return []
+    for record in found:
+        find.__self__.discard(record)
+        find.__self__.discard(record)  # twice is harmless
+    return list(found)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -66,12 +82,13 @@ def test_rows_are_picked_for_the_caller_first(seed: int) -> None:
             takes.add(records, owner)
             plain.records += records
         elif step < 0.9:
-            expected = plain.own_first(owner)[:1]
-            assert expected == picked(takes.pick_oldest, 1, owner)
+            count = chance.choice((1, 1, 3))
+            expected = plain.rows(count, owner)
+            assert expected == picked(takes.oldest, count, owner)
             plain.records = [record for record in plain.records if record not in expected]
         elif step < 0.95:
             expected = plain.own_first(owner)
-            assert expected == picked(takes.pick_all, owner)
+            assert expected == picked(takes.all_of, owner)
             plain.records = [record for record in plain.records if record not in expected]
         else:
             ended.symmetric_difference_update(owner)
@@ -93,20 +110,19 @@ def test_takes_answer_as_a_plain_list_does(seed: int) -> None:
             takes.add(records, owner)  # twice is harmless
             plain.records += records
         elif step < 0.65:
-            expected = plain.oldest(owner)
-            assert ([expected] if expected else []) == picked(takes.pick_oldest, 1, owner)
-            plain.records = [record for record in plain.records if record is not expected]
+            count = chance.choice((1, 1, 3))
+            assert plain.take_oldest(count, owner) == picked(takes.oldest, count, owner)
         elif step < 0.8:
             item = chance.choice(items)
             expected = plain.of_item(item, owner)
-            assert ([expected] if expected else []) == picked(takes.pick_item, item, owner)
+            assert ([expected] if expected else []) == picked(takes.of_item, item, owner)
             plain.records = [record for record in plain.records if record is not expected]
         elif step < 0.9 and plain.records:
             some = chance.sample(plain.records, min(3, len(plain.records)))
-            into: list[Record] = []
-            takes.pick(some, into, SETTLE)
-            assert some == into
-            takes.restore(some, SETTLE)  # settling them failed: they are the oldest now
+            assert some == picked(takes.still, some)
+            assert [] == takes.still(some)
+            takes.restore(some)  # settling them failed: they are the oldest now
+            takes.restore(some)  # twice is harmless
             plain.records = some + [record for record in plain.records if record not in some]
         elif step < 0.92:
             ended.symmetric_difference_update(owner)
@@ -117,7 +133,7 @@ def test_a_lone_consumer_needs_no_index() -> None:
     takes = InFlight(lambda owner: False)
     for number in range(3):
         takes.add([Record(number, number + 1, object())], "a")
-    assert 2 == len(picked(takes.pick_oldest, 2, "a"))
+    assert 2 == len(picked(takes.oldest, 2, "a"))
     assert not takes._indexes
 
 
@@ -126,9 +142,9 @@ def test_indexes_go_with_the_last_record() -> None:
     takes = InFlight(lambda owner: False)
     for owner in "ab":
         takes.add([Record(0, 1, object())], owner)
-    assert ["b"] == [record.owner for record in picked(takes.pick_oldest, 1, "b")]
+    assert ["b"] == [record.owner for record in picked(takes.oldest, 1, "b")]
     assert takes._indexes
-    assert ["a"] == [record.owner for record in picked(takes.pick_oldest, 1, "b")]
+    assert ["a"] == [record.owner for record in picked(takes.oldest, 1, "b")]
     assert not takes._indexes
 
 
@@ -148,19 +164,21 @@ class Watched(Record):
         self.whose = owner
 
 
-@pytest.mark.parametrize("pick", ["pick_same", "pick_alike"])
-def test_one_of_many_equal_items_is_found_at_once(pick: str) -> None:
+@pytest.mark.parametrize("find", ["same", "alike"])
+def test_one_of_many_equal_items_is_found_at_once(find: str) -> None:
     """However many are held, the caller's first is enough; then anybody's."""
     held, count = InFlightAcks(lambda owner: False), 500
     held.add([Watched(number, None, None) for number in range(count)], "a")
     held.add([Watched(number, None, None) for number in range(count, 2 * count)], "b")
-    getattr(held, pick)(None, "c", [])  # whatever is made at the first call
-    into: list[Record] = []
-    getattr(held, pick)(None, "b", into)
+
+    def finish(owner: str) -> Any:
+        record = getattr(held, find)(None, owner)
+        held.discard(record)
+        return record.start
+
+    assert [0, count] == [finish("c"), finish("b")]  # the indexes are made at the first call
     Watched.asked = 0
-    for owner in ("b", "c", "b"):
-        getattr(held, pick)(None, owner, into)
-    assert [count, count + 1, 1, count + 2] == [record.start for record in into]
+    assert [count + 1, 1, count + 2] == [finish(owner) for owner in "bcb"]
     assert 20 > Watched.asked
 
 

@@ -21,8 +21,8 @@ from turns import turns
 
 import persistqueue
 from persistqueue import AsyncQueue
-from persistqueue._core import waiters as policy
-from persistqueue._core.deadline import FOREVER
+from persistqueue._core import call as calls
+from persistqueue._core.waiters import Waiters
 from persistqueue.exceptions import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 
 
@@ -169,31 +169,31 @@ async def test_putters_that_begin_a_turn_apart_are_served_in_their_order(make: M
         await ended(q)
 
 
-def flown(line: policy.Waiters, unmet: bool = True) -> list[policy.Op]:
+def flown(line: Waiters, unmet: bool = True) -> list[calls.AnyCall]:
     """Let what is pending fly and land, and return it; unmet, it found nothing, or no room."""
     batch = line.batch()
-    for op in batch:
+    for call in batch:
         if unmet:
-            op.result = policy.NO_ROOM if op.verb == policy.APPEND else policy.NOTHING_THERE
+            call.result = calls.NO_ROOM if call.verb == calls.APPEND else calls.NOTHING_THERE
         else:
-            op.result = []
+            call.result = []
     line.finish((0, 0))
     return batch
 
 
-@pytest.mark.parametrize("verb", [policy.TAKE, policy.APPEND])
+@pytest.mark.parametrize("verb", [calls.TAKE, calls.APPEND])
 def test_the_line_keeps_the_order_of_arrival(verb: str) -> None:
-    """An op that arrives while an earlier one flies waits behind it when that is parked."""
-    line = policy.Waiters(1)
-    load = 1 if verb == policy.TAKE else ["item"]
-    first, second, third = (policy.Op(verb, load, FOREVER) for _ in range(3))
+    """A call that arrives while an earlier one flies waits behind it when that is parked."""
+    line = Waiters(1)
+    load = 1 if verb == calls.TAKE else ["item"]
+    first, second, third = (calls.Call(verb, load, True) for _ in range(3))
     assert [first] == line.start(first)
     line.enter(second)
-    assert policy.PENDING == second.where
-    first.result = policy.NOTHING_THERE if verb == policy.TAKE else policy.NO_ROOM
-    line.finish((0 if verb == policy.TAKE else 1, 1))
+    assert calls.PENDING == second.where
+    first.result = calls.NOTHING_THERE if verb == calls.TAKE else calls.NO_ROOM
+    line.finish((0 if verb == calls.TAKE else 1, 1))
     line.enter(third)
-    assert [policy.PARKED] * 3 == [op.where for op in (first, second, third)]
+    assert [calls.PARKED] * 3 == [call.where for call in (first, second, third)]
     assert [first, second, third] == list(line._parking(first))
     served = []
     while line.waiting:
@@ -203,9 +203,9 @@ def test_the_line_keeps_the_order_of_arrival(verb: str) -> None:
 
 
 def test_the_line_parks_what_flew_later_behind_what_flew_before() -> None:
-    """An earlier op that was let go on and found nothing again is the first once more."""
-    line = policy.Waiters(0)
-    first, second = policy.Op(policy.TAKE, 1, FOREVER), policy.Op(policy.TAKE, 1, FOREVER)
+    """An earlier call that was let go on and found nothing again is the first once more."""
+    line = Waiters(0)
+    first, second = (calls.Call(calls.TAKE, 1, True) for _ in range(2))
     line.enter(first)
     flown(line)
     line.poke()
