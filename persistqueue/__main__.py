@@ -5,14 +5,23 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ._cli import COMMANDS
+from ._cli import check, move, peek, repair
 from ._cli.places import NoQueue
 from .exceptions import PersistQueueError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+COMMANDS = {  # by name: help, what adds its arguments, what runs it and returns the exit status
+    "check": (check.__doc__, check.add_arguments, check.run),
+    "repair": (repair.__doc__, repair.add_arguments, repair.run),
+    "peek": (peek.__doc__, peek.add_arguments, peek.run),
+    "move": (move.__doc__, move.add_arguments, partial(move.run, moves=True)),
+    "copy": (move.COPY, move.add_arguments, partial(move.run, moves=False)),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="Exit status: 0 fine, 1 damage or trouble, 2 wrong arguments, 3 no such queue.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        title, _, rest = (command.help or "").partition("\n")
+    for name, (text, add_arguments, run) in COMMANDS.items():
+        title, _, rest = (text or "").partition("\n")
         sub = commands.add_parser(
             name,
             help=title,
             description=f"{title}\n{rest}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
+        add_arguments(sub)
+        sub.set_defaults(run=run)
     chosen = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text
         if isinstance(stream, io.TextIOWrapper):

@@ -58,19 +58,22 @@ class RedisEnd(End):
         return next(runs, self._label)
 
     def _ask(self, *commands: Command) -> list[Any]:
-        return self._let_go_on(self._link.ask(*commands, again=True))
+        answers = self._link.ask(*commands, again=True)
+        self._let_interrupt_go_on()
+        return answers
 
     def _script(
         self, script: tuple[str, str], keys: Sequence[Word], arguments: Sequence[Word]
     ) -> Any:
-        return self._let_go_on(self._link.script(script, keys, arguments, again=True))[0]
+        (answer,) = self._link.script(script, keys, arguments, again=True)
+        self._let_interrupt_go_on()
+        return answer
 
-    def _let_go_on(self, answers: list[Any]) -> list[Any]:
-        """Let a Ctrl-C go on that came while an answer was awaited."""
+    def _let_interrupt_go_on(self) -> None:
+        """Raise the Ctrl-C that came while an answer was awaited."""
         interrupt, self._link.interrupt = self._link.interrupt, None
         if interrupt is not None:
             raise interrupt
-        return answers
 
     def forget(self, run: str) -> None:
         self._ask(("UNLINK", self._keys.note(run)))
@@ -163,35 +166,27 @@ def redis_source(name: Name, *, moves: bool) -> RedisSource:
 
     Raises:
         NoQueue: it is not there; an empty one cannot be told from none.
-        ValueError: two queues, or none that could be moved, have this name.
+        ValueError: two queues, or a pool, have this name.
     """
     found = _found(name)
-    if not found:
+    if found is None:
         raise NoQueue(
             f"{name.shown}: there is no such queue, or it is empty; here are: {_all(name)}"
         )
-    if len(found) > 1:
-        raise ValueError(
-            f"{name.shown}: two queues have this name: with ?serializer=json it is that of "
-            f"text, with ?serializer={_short(found[1].serializer)} the other"
-        )
-    return RedisSource(name, found[0], moves=moves)
+    return RedisSource(name, found, moves=moves)
 
 
 def redis_target(name: Name, source: Source) -> RedisTarget:
     """Return the queue that a URL names; its first item makes it, of the source's kind."""
     found = _found(name)
-    if len(found) > 1:
-        raise ValueError(f"{name.shown}: two queues have this name: say ?serializer=")
-    if found:
-        return RedisTarget(name, found[0])
-    serializer = name.serializer or (json if source.serializer is json else None)
-    unique = source.kind.unique
-    return RedisTarget(name, Meant(_is_native(serializer), serializer, unique))
+    if found is None:
+        serializer = name.serializer or (json if source.serializer is json else None)
+        found = Meant(_is_native(serializer), serializer, source.kind.unique)
+    return RedisTarget(name, found)
 
 
-def _found(name: Name) -> list[Meant]:
-    """Return the queues that a URL may mean: with shared keys, with native keys, or both."""
+def _found(name: Name) -> Meant | None:
+    """Return the queue that a URL means: with shared keys, or with native keys."""
     if name.queue is None:
         raise ValueError(f"{name.shown}: say the queue's name: ?name=NAME; here are: {_all(name)}")
     meant, wanted = [], name.serializer
@@ -205,7 +200,12 @@ def _found(name: Name) -> list[Meant]:
             serializer = usable(name.shown, shipped(_short(found.serializer)))
         if wanted is None or found.native == _is_native(wanted):
             meant.append(Meant(found.native, serializer, found.unique))
-    return meant
+    if len(meant) > 1:
+        raise ValueError(
+            f"{name.shown}: two queues have this name: with ?serializer=json it is that of "
+            f"text, with ?serializer={_short(meant[1].serializer)} the other"
+        )
+    return meant[0] if meant else None
 
 
 def _is_native(serializer: Serializer | None) -> bool:
