@@ -18,8 +18,8 @@ from .._files.salvage import Place, is_file_queue, is_part, serializer_of
 from .._sql.schema import columns
 from .._sql.sqlite import look
 from .._sql.statements import DictTable, Table
+from ..compat.dbm import kind_of
 from ..engines import DbmEngine, PickledListEngine, SQLiteEngine
-from ..engines.dbm import kind_of
 from ..exceptions import PersistQueueError
 from ..serializers._shared import in_memory
 from ..serializers._signed import Signed

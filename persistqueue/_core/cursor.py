@@ -158,7 +158,7 @@ class Cursor:
         self._wide: dict[Position, int] = {}  # of those, what spans so many items more
         self.overtaken = False  # whether another object has finished what this one had in hand
         # What undo returns to, as of the beginning of the transaction.
-        self._before: tuple[Position, _List, _List]
+        self._before: tuple[Position, _List, _List, Position]
         self._changes: list[tuple[Position, Position | None, int]] = []  # in _settled, _wide
         self.begin()
 
@@ -166,7 +166,7 @@ class Cursor:
 
     def begin(self) -> None:
         """Remember how things stand."""
-        self._before = self.read, self.front, self.homeless
+        self._before = self.read, self.front, self.homeless, self._done
         if self._changes:
             self._changes = []
 
@@ -295,8 +295,7 @@ class Cursor:
                 self._settled[start] = end
                 if more:
                     self._wide[start] = more
-        self._done = self._tail
-        self.read, self.front, self.homeless = self._before
+        self.read, self.front, self.homeless, self._done = self._before
         self._changes = []
 
     # -- questions ------------------------------------------------------------------

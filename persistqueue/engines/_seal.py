@@ -1,7 +1,7 @@
 """An encoded item as a record of a storage engine, with a checksum.
 
-Pickled ones carry a checksum of their own (see ``framing``), which every unpickler skips;
-others get four bytes of CRC-32 in front.
+Pickled items have a checksum of their own (see ``framing``), which every unpickler skips;
+other items get four bytes of CRC-32 in front.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SIGNED = b"pqS1"  # begins a signed record
 
 
 class Seal:
-    """Puts a checksum on what a framing encodes, and decodes what carries one.
+    """Makes records of a framing's encoded items, and items of records.
 
     Args:
         longest: bound on an encoded item, in bytes, checked before loading it.
@@ -37,14 +37,14 @@ class Seal:
         self._bare = isinstance(framing, PickleFraming)
 
     def put(self, encoded: bytes) -> bytes:
-        """Return the record."""
+        """Return the record of an encoded item."""
         return encoded if self._bare else _CRC.pack(crc32(encoded)) + encoded
 
     def decode(self, record: bytes | None) -> Any:
         """Return the item.
 
         Raises:
-            Damaged: the record is missing, or is not what was stored.
+            Damaged: the record is missing, or its bytes changed.
             SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
             FormatError: it is whole, and another serializer wrote it.
         """
@@ -58,7 +58,7 @@ class Seal:
             return _decoded(self._framing, encoded, self._longest)
         except Damaged as damage:
             self._refuse_others(record)
-            if self._bare or self._framing.name == "signed":  # who knows the key says what is whole
+            if self._bare or self._framing.name == "signed":  # its key says what is whole
                 raise
             raise SerializationError(
                 f"{self._framing.name} cannot decode it ({damage}), though its checksum fits; it "
@@ -67,7 +67,7 @@ class Seal:
 
     def _refuse_others(self, record: bytes) -> None:
         """Raise if another shipped serializer wrote a record."""
-        if not self._framing.native:  # one of the user's own may write what one of ours does
+        if not self._framing.native:  # a user's own may write the same bytes as a shipped one
             return
         if (name := writer_of(record)) is not None and name != self._framing.name:
             raise FormatError(
@@ -77,7 +77,7 @@ class Seal:
 
 
 def writer_of(record: bytes) -> str | None:
-    """Return which shipped serializer wrote a whole record, as far as that can be seen."""
+    """Return the shipped serializer that wrote a whole record; None if that cannot be seen."""
     if record[:2] == b"\x80\x04":
         return "pickle" if is_whole_pickle(record) else None
     encoded = _unsealed(record)
@@ -96,13 +96,13 @@ def writer_of(record: bytes) -> str | None:
 
 
 def _unsealed(record: bytes) -> bytes | None:
-    """Return what is behind a checksum, if that fits."""
+    """Return the bytes behind a checksum; None if it does not fit."""
     checksum, encoded = record[: _CRC.size], record[_CRC.size :]
     return encoded if checksum == _CRC.pack(crc32(encoded)) else None
 
 
 def _decoded(framing: Framing, encoded: bytes, longest: int) -> Any:
-    """Return the item of a record that holds this and nothing else."""
+    """Return the item of one encoded item, with nothing behind it."""
     length = len(encoded)
 
     def stream(offset: int, limit: int | None) -> io.BytesIO:

@@ -1,12 +1,9 @@
 """A ``Store`` over any storage engine: everything about items that an engine is spared.
 
-``HeldEngine`` numbers the records.  ``Cursor`` knows which are handed out and which are
+``NumberedEngine`` numbers the records.  ``Cursor`` knows which are handed out and which are
 settled, as it does for chunk files; numbers take the place of its positions.  What is
-appended waits in memory for the commit, which appends, syncs (if power is to be survived) and
-removes what was settled, up to the oldest that is not.
-
-An engine that has raised, or was interrupted, is closed and opened again: what it then holds
-says what came of the call.
+appended waits in memory for the commit, which appends, syncs (at ``durability="power"``) and
+removes what was settled, up to the oldest record that is not.
 """
 
 from __future__ import annotations
@@ -21,8 +18,7 @@ from .._core.cursor import MOST_RECORDS, Cursor, Cursored, Position, State
 from .._core.log import warn
 from .._core.store import Errors, Record
 from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt, SerializationError
-from ._held import HeldEngine
-from ._readahead import ReadAhead
+from ._numbered import NumberedEngine, ReadAhead
 from ._seal import Seal
 from .base import ChunkFileEngine, maker_of
 
@@ -34,19 +30,19 @@ if TYPE_CHECKING:
 
 
 class EngineStore(Cursored):
-    """A ``Store`` (see ``base``) over a storage engine.
+    """A ``Store`` over a storage engine.
 
     Args:
-        path: the queue's; where the records are the engine says when it is made.
+        path: the queue's; the engine, once it is made, says where the records are.
         make: returns the engine, not yet open.
-        autosave: taken is settled.
+        autosave: an item is settled when it is taken.
         power: commits survive loss of power, not only death of the process.
         skip_corrupt: set damaged records aside and go on, instead of raising.
         longest: bound on an encoded item, in bytes, checked before loading it.
     """
 
-    headf = tailf = None  # chunk files: there are none
-    errors = Errors()  # see ``base.Store``
+    headf = tailf = None  # names of the chunk files: there are none
+    errors = Errors()
 
     def __init__(
         self,
@@ -63,30 +59,30 @@ class EngineStore(Cursored):
         self.skipped = 0
         self._framing = framing
         self._seal = Seal(framing, longest)
-        self._held = HeldEngine(path, make)
+        self._engine = NumberedEngine(path, make)
         self._autosave = autosave
         self._power = power
         self._skip_corrupt = skip_corrupt
         self._opened = False
         self._era = 0  # how often the records became others
-        self._new: list[bytes] = []  # what the transaction under way appends
-        self._appended = False  # whether it has done so
-        self._taken: list[Record] = []  # by the transaction under way, with autosave
-        self._before = 0  # number behind the newest record before that
-        self._unflushed = False  # whether that must be made safe yet
-        self._began = 0  # number of the oldest record when it began
-        self._ahead = ReadAhead(self._held.read)
+        # Of the transaction under way:
+        self._new: list[bytes] = []  # to append; empty as soon as all is stored
+        self._appended = False  # whether it has stored any
+        self._taken: list[Record] = []  # with autosave
+        self._first_new = 0  # the number of the first in ``_new``
+        self._began = 0  # the number of the oldest record when it began
+        self._settles = False  # whether it finishes an item
+        self._ahead = ReadAhead(self._engine.read)
         self._cursor = Cursor(self.state, autosave, lambda _: False)
 
     @property
     def failed(self) -> str:
-        """Why it cannot be used before it is opened anew; see ``base.Store``."""
-        return self._held.failed
+        return self._engine.failed
 
     @property
     def state(self) -> State:
         """The two ends as the chunk files' ``info`` would hold them."""
-        return State(MOST_RECORDS, _place(self._held.tail), _place(self._held.stored))
+        return State(MOST_RECORDS, _place(self._engine.tail), _place(self._engine.stored))
 
     def next_place(self) -> None:
         """Return None: there is no file that could be read."""
@@ -94,16 +90,16 @@ class EngineStore(Cursored):
     # -- opening --------------------------------------------------------------------
 
     def open(self) -> bool:
-        held, old = self._held, self.state
-        if self._opened and not held.failed:
+        engine, old = self._engine, self.state
+        if self._opened and not engine.failed:
             return True
-        same = held.open()
+        same = engine.open()
         if same is None:
             return False
-        self._ahead = ReadAhead(held.read)
+        self._ahead = ReadAhead(engine.read)
         if same:
             self._cursor.follow(old, self.state)
-            gone = [record for record in self._taken if record.start.records < held.tail]
+            gone = [record for record in self._taken if record.start.records < engine.tail]
             self._cursor.untake(gone, self._era + 1)  # removed, and not delivered
         else:
             self._era += self._opened
@@ -124,8 +120,8 @@ class EngineStore(Cursored):
         """Forget the last transaction."""
         if self._new or self._taken:
             self._new, self._taken = [], []
-        self._appended = self._unflushed = self._held.in_doubt = False
-        self._began = self._held.tail
+        self._appended = self._settles = self._engine.in_doubt = False
+        self._began, self._first_new = self._engine.tail, self._engine.stored
         self._cursor.begin()
 
     def append(self, records: Sequence[bytes]) -> None:
@@ -133,8 +129,9 @@ class EngineStore(Cursored):
 
     def take(self, most: int) -> list[Record]:
         taken = super().take(most)
-        if self._autosave:
+        if self._autosave and taken:
             self._taken += taken
+            self._settles = True
         return taken
 
     def peek(self) -> Record | None:
@@ -147,7 +144,7 @@ class EngineStore(Cursored):
         cursor = self._cursor
         if cursor.front is not None or cursor.homeless is not None:
             return cursor.known()
-        while (number := self._next_number()) < self._held.stored + len(self._new):
+        while (number := self._next_number()) < self._engine.stored + len(self._new):
             start, end = cursor.read, _place(number + 1)
             record = self._record(number)
             try:
@@ -161,7 +158,7 @@ class EngineStore(Cursored):
 
     def _next_number(self) -> int:
         """Return the number of the next record to read that is not disowned."""
-        cursor, disowned = self._cursor, self._held.disowned
+        cursor, disowned = self._cursor, self._engine.disowned
         while disowned and cursor.read.records in disowned:
             cursor.skip(cursor.read, _place(cursor.read.records + 1))
         return cursor.read.records
@@ -170,6 +167,7 @@ class EngineStore(Cursored):
         self._cursor.untake(records, self._era)
 
     def settle(self, records: Sequence[Record]) -> None:
+        self._settles = True
         self._cursor.settle(records, self._era)
 
     def flush(self) -> None:
@@ -179,9 +177,9 @@ class EngineStore(Cursored):
         return self._cursor.homeless is not None
 
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - it is free here
-        waiting, unsettled = self._cursor.counts(_place(self._held.stored + len(self._new)))
-        if self._held.disowned:
-            ahead = sum(number >= self._cursor.read.records for number in self._held.disowned)
+        waiting, unsettled = self._cursor.counts(_place(self._engine.stored + len(self._new)))
+        if self._engine.disowned:
+            ahead = sum(number >= self._cursor.read.records for number in self._engine.disowned)
             return waiting - ahead, unsettled - ahead
         return waiting, unsettled
 
@@ -193,7 +191,7 @@ class EngineStore(Cursored):
 
     def first(self) -> bytes | None:
         """Return the oldest record, undecoded."""
-        return self._record(self._held.tail) if self._held.tail < self._held.stored else None
+        return self._record(self._engine.tail) if self._engine.tail < self._engine.stored else None
 
     def at(self, number: int) -> tuple[bytes, Any]:
         """Return the record with this number, and its item."""
@@ -206,108 +204,93 @@ class EngineStore(Cursored):
         return record, item
 
     def finish_until(self, end: Position) -> None:
-        """Finish all items in front of a place; only for an object that has handed out none."""
+        """Finish all items in front of a place; only while none is handed out."""
         self._cursor.finish_until(end)
 
     # -- ending a transaction -------------------------------------------------------
 
     def commit(self) -> None:
         if self._new:
-            self._held.in_doubt = True  # until it is noted: Ctrl-C may come in between
-            self._held.append(self._new)
-            self._landed()
-            self._held.in_doubt = False
-            if self._power:
-                self._sync_new()
-        self._remove()
+            self._engine.append(self._new)
+            self._finish_append()
+        if self._settles:
+            self._remove()
+        else:
+            self._remove_rest()
 
-    def _sync_new(self) -> None:
-        """Make the appended records safe; if that fails, they are disowned."""
-        self._unflushed = True
-        try:
-            self._held.sync()
-        except Exception:
-            self._held.disowned.update(range(self._before, self._held.stored))
-            raise
-        self._unflushed = False
+    def _finish_append(self) -> None:
+        """Make safe what the engine has of this transaction."""
+        if self._power:
+            self._engine.sync()
+        self._ahead.keep(self._first_new, self._new)
+        self._appended = True
+        self._new = []
 
     def _remove(self) -> None:
         """Remove what is settled, up to the oldest that is not."""
         done = self._cursor.done().records
-        if not self._held.failed and done > self._held.tail:
-            self._held.in_doubt = True
-            self._held.remove(done)
-            self._removed(done)
-            self._held.in_doubt = False
+        if not self._engine.failed and done > self._engine.tail:
+            self._engine.remove(done)
+            self._cursor.landed(self.state)
 
-    def _removed(self, done: int) -> None:
-        self._held.removed(done)
-        self._ahead.drop(done)
-        self._cursor.landed(self.state)
-
-    def _landed(self) -> None:
-        """The engine holds what is new."""
-        self._appended, self._before = True, self._held.stored
-        self._ahead.extend(self._held.stored, self._new)
-        self._held.appended(len(self._new), self._new[-1])
-        self._new = []
+    def _remove_rest(self) -> None:
+        """Remove what an earlier failure has left; if this fails, a later commit tries again."""
+        try:
+            self._remove()
+        except Exception as error:  # noqa: BLE001 - no caller waits for it
+            warn("%s: finished items are removed later: %s", self._engine.where, error)
+            self._engine.look_again()
 
     def rollback(self) -> bool:
-        held = self._held
-        if self._unflushed and not held.failed:  # Ctrl-C came before it was safe
-            with contextlib.suppress(Exception):
-                self._sync_new()
-        if held.failed:  # a sync
+        engine = self._engine
+        self._ahead = ReadAhead(engine.read)  # Ctrl-C may have come in the middle of it
+        if engine.in_doubt and not engine.failed:
+            engine.look_again()
+        if self._new and not self._stored_whole():
+            engine.disowned.update(range(self._first_new, engine.stored))
+            self._new = []
             self._cursor.undo()
             return False
-        self._ahead = ReadAhead(held.read)  # Ctrl-C may have come in the middle of it
-        new, self._new = len(self._new), []
-        wanted = held.stored - held.tail
-        count = held.recount() if held.in_doubt else wanted
-        if new and count == wanted + new:
-            self._appended = True
-            held.appended(new)
-        done = self._cursor.done().records
-        if (self._appended or not new) and done > held.tail and count == held.stored - done:
-            self._removed(done)
-            return True
-        if self._appended or held.tail > self._began:
-            self._cursor.landed(self.state)
-            try:
-                self._remove()  # once more: what was handed out must not come again
-            except Exception:  # noqa: BLE001 - the first failure was logged
-                held.fail("what is new is stored, what is finished could not be removed")
-            return True
-        if count != wanted and not held.failed:
-            held.fail(f"it holds {count} records where there were {wanted}")
-        self._cursor.undo()
-        return False
+        if not self._appended and engine.tail == self._began:
+            self._cursor.undo()
+            return False
+        self._cursor.landed(self.state)
+        self._remove_rest()
+        return True
+
+    def _stored_whole(self) -> bool:
+        """Return whether all of an append that was cut off is stored, and make it safe."""
+        if self._engine.failed or self._engine.stored != self._first_new + len(self._new):
+            return False
+        with contextlib.suppress(Exception):
+            self._finish_append()
+        return self._appended
 
     # -- records --------------------------------------------------------------------
 
     def _record(self, number: int) -> bytes | None:
-        if number >= self._held.stored:
-            return self._new[number - self._held.stored]
-        return self._ahead.get(number, self._held.stored)
+        if number >= self._engine.stored:
+            return self._new[number - self._engine.stored]
+        return self._ahead.take(number, self._engine.stored)
 
     def _decoded(self, number: int, record: bytes | None) -> Any:
-        """Return a record's item; an error that is no damage says where it is."""
+        """Return a record's item; errors other than damage name the record."""
         try:
             return self._seal.decode(record)
         except (SerializationError, ItemTooLarge, FormatError) as error:
-            place = f"{self._held.where}, record {number - self._held.tail}"
+            place = f"{self._engine.where}, record {number - self._engine.tail}"
             raise type(error)(f"{place}: {error}") from error.__cause__
 
     def _skip(self, start: Position, end: Position, record: bytes | None, reason: str) -> None:
-        """Step over damage, or say where it is."""
+        """Step over a damaged record, or raise."""
         if not self._skip_corrupt:
             raise self._damage(start.records, reason)
         self._step_over(start, end, record, reason)
 
     def set_aside(self) -> bool:
-        """Set the next item aside if it cannot be loaded; returns whether it was."""
+        """Set the next item aside if it cannot be loaded; return whether it was."""
         cursor, number = self._cursor, self._next_number()
-        if cursor.has_known(self.skip) or number >= self._held.stored + len(self._new):
+        if cursor.has_known(self.skip) or number >= self._engine.stored + len(self._new):
             return False
         record = self._record(number)
         try:
@@ -318,22 +301,22 @@ class EngineStore(Cursored):
         return False
 
     def _step_over(self, start: Position, end: Position, record: bytes | None, reason: str) -> None:
-        """Keep a record that cannot be decoded in a file of its own, and go on behind it."""
+        """Copy a record that cannot be decoded into a file of its own, and go on behind it."""
         kept = "there is nothing to keep"
-        if record is not None and self._held.on_disk:
-            name = f"{self._held.where}.corrupt-{time.time_ns()}"
+        if record is not None and self._engine.on_disk:
+            name = f"{self._engine.where}.corrupt-{time.time_ns()}"
             with open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(record)
             kept = f"kept as {name}"
-        warn("%s: a record cannot be decoded (%s); %s", self._held.where, reason, kept)
+        warn("%s: a record cannot be decoded (%s); %s", self._engine.where, reason, kept)
         self.skipped += 1
         self._cursor.skip(start, end)
 
     def _damage(self, number: int, reason: str) -> QueueCorrupt:
         return QueueCorrupt(
-            os.path.dirname(self._held.where),
-            os.path.basename(self._held.where),
-            index=number - self._held.tail,
+            os.path.dirname(self._engine.where),
+            os.path.basename(self._engine.where),
+            index=number - self._engine.tail,
             reason=f"the record cannot be decoded ({reason})",
             advice='open the queue with on_corrupt="skip" to set it aside and go on',
         )
@@ -342,29 +325,29 @@ class EngineStore(Cursored):
 
     def abandon(self) -> None:
         """Stop waiting for the lock."""
-        self._held.abandon()
+        self._engine.abandon()
 
     def hurry(self) -> None:
-        """Do nothing: the lock belongs to another process, which is at work."""
+        """Do nothing: the lock belongs to another process, which is working."""
 
-    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - all that wait are told
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - no other object can write
         return False
 
     def probe(self) -> tuple[int, bytes] | None:
         return None
 
     def sync(self) -> None:
-        self._held.sync()
+        self._engine.sync()
 
     def close(self) -> None:
-        self._ahead.drop(self._held.stored)
+        self._ahead = ReadAhead(self._engine.read)
         self._opened = False
-        self._held.close()
+        self._engine.close()
 
     def forget(self) -> None:
-        self._ahead.drop(self._held.stored)
+        self._ahead = ReadAhead(self._engine.read)
         self._opened = False
-        self._held.forget()
+        self._engine.forget()
 
 
 def _place(number: int) -> Position:
@@ -381,10 +364,10 @@ def store_of(
     skip_corrupt: bool,
     longest: int,
 ) -> EngineStore | None:
-    """Return the store of a queue's argument ``engine``; None: the items are in chunk files.
+    """Return the store for a queue's argument ``engine``; None stands for chunk files.
 
     Raises:
-        TypeError: it is neither a class, nor a callable, nor an engine.
+        TypeError: ``engine`` is neither a class, nor a callable, nor an engine.
     """
     if engine is None or engine is ChunkFileEngine:
         return None

@@ -1,24 +1,27 @@
-"""``StorageEngine``: what a queue asks of the place where its records are kept.
+"""``StorageEngine``: where a queue keeps its records.
 
-An engine keeps byte strings in order.  It never sees an item, a waiting caller, a task or a
-thread of its own: a queue encodes and checks records, batches the calls of its callers, and
-calls its engine from one thread at a time.  Records are added at the end and removed at the
-beginning; in between they are read by their place, 0 for the oldest that is stored.
+An engine keeps byte strings in order.  It never sees an item, a waiting caller or a task: a
+queue encodes and checks records, batches the calls of its callers, and calls its engine from
+one thread at a time.  Records are added at the end and removed at the beginning; in between
+they are read by their place, 0 for the oldest that is stored.
 
-What a queue makes of that (cancellation, items finished out of order, redelivery after a
-crash, ``join``, ``maxsize``, damage) is the same for every engine.
+The rest of a queue (cancellation, items finished out of order, redelivery after a crash,
+``join``, ``maxsize``, damage) is the same for every engine.
 """
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..exceptions import QueueFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+NEW = ".persistqueue-new"  # behind the name of a file: the one that will replace it
 
 
 class StorageEngine(ABC):
@@ -28,9 +31,9 @@ class StorageEngine(ABC):
     takes a path and returns an engine will do, for one that has more arguments.
 
     A queue holds a lock on ``<path>.lock`` while an engine is open (where ``path`` is a link:
-    beside the file it leads to), so an engine has its files to itself: a second queue, in this
-    process or another, raises ``QueueLocked``.  It is the engine's path that counts, if that
-    is not the queue's.
+    beside the file to which it leads), so an engine has its files to itself: a second queue, in
+    this process or another, raises ``QueueLocked``.  The engine's path counts, where the queue
+    has another one.
 
     Methods raise ``OSError`` or an error of ``persistqueue.exceptions``; any other error that they
     raise arrives at the queue's caller as ``EngineError``.
@@ -39,9 +42,9 @@ class StorageEngine(ABC):
         path: where the records are.
 
     Attributes:
-        path: the same, as an absolute path.
-        persistent: False for an engine whose records are gone when it is closed.  Then the
-            queue writes no lock file beside ``path``, and when a call has raised it
+        path: the argument, as an absolute path.
+        persistent: False for an engine whose records are gone when it is closed.  The queue
+            then writes no lock file beside ``path``, and when a call has raised it
             calls ``open`` without ``close``, to count: nothing may be forgotten then.
     """
 
@@ -52,7 +55,7 @@ class StorageEngine(ABC):
 
     @abstractmethod
     def open(self) -> int:
-        """Open what is there, or create it, and mend what a crash left.
+        """Open the files or create them, repair a half-finished change, and count the records.
 
         Called before any other method, and again after ``close`` (see ``persistent``).
 
@@ -60,16 +63,16 @@ class StorageEngine(ABC):
             how many records are stored.
 
         Raises:
-            FormatError: what is there was not written by this engine; nothing was touched.
-            QueueCorrupt: it is damaged as a whole; nothing was deleted.
+            FormatError: the files were not written by this engine; nothing was touched.
+            QueueCorrupt: they are damaged as a whole; nothing was deleted.
         """
 
     @abstractmethod
     def append(self, records: Sequence[bytes]) -> None:
         """Add records behind the last one, in order, all or none.
 
-        When it has returned they survive the death of the process; when it has raised,
-        none of them is stored.
+        Once this has returned they survive the death of the process; if it has raised, none
+        of them is stored.
 
         Args:
             records: one or more; each any bytes, of any length.
@@ -89,56 +92,31 @@ class StorageEngine(ABC):
 
     @abstractmethod
     def remove(self, count: int) -> None:
-        """Remove the ``count`` oldest records, all or none; so many are stored.
+        """Remove the ``count`` oldest records, all or none; at least so many are stored.
 
-        When it has returned they stay gone if the process dies.
+        Once this has returned they stay gone if the process dies.
         """
 
     @abstractmethod
     def sync(self) -> None:
-        """Make everything so far safe against loss of power.
+        """Make all changes so far safe against loss of power.
 
-        With ``durability="power"`` a queue calls it behind every ``append``.  When it raises,
+        With ``durability="power"`` a queue calls this after every ``append``.  If it raises,
         the queue calls ``close``, ``open`` and ``sync`` again before it goes on.  The system may
-        have dropped what it could not write, and report success the second time: what is not
-        written again is not safe then.
+        have dropped the bytes that it could not write, and report success the second time: only
+        bytes that are written again are safe then.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and memory; ``open`` may follow.  A second call does nothing."""
-
-
-def beside(path: str) -> str:
-    """Return where a file is written that will replace the one at ``path``.
-
-    What a crash left there is thrown away, so it is no name for a queue.
-    """
-    return f"{path}.persistqueue-new"
-
-
-class Recipe:
-    """An engine class with more arguments than the path, for ``engine=``.
-
-    No ``functools.partial``: as an attribute of a class that becomes a method.
-
-    Args:
-        engine_class: called with the path and ``arguments``.
-    """
-
-    def __init__(self, engine_class: Callable[..., StorageEngine], /, **arguments: Any) -> None:
-        self._engine_class = engine_class
-        self._arguments = arguments
-
-    def __call__(self, path: str) -> StorageEngine:
-        return self._engine_class(path, **self._arguments)
+        """Release files and memory; ``open`` may follow.  A second call does nothing."""
 
 
 def maker_of(engine: Engine, path: str) -> Callable[[], StorageEngine]:
-    """Return what makes the engine when the queue is opened.
+    """Return the function that makes the engine when the queue is opened.
 
     Raises:
-        TypeError: it is neither a class, nor a callable, nor an engine.
+        TypeError: ``engine`` is neither a class, nor a callable, nor an engine.
     """
     if isinstance(engine, StorageEngine):
         return _only_here(engine)
@@ -175,10 +153,11 @@ def _only_here(engine: StorageEngine) -> Callable[[], StorageEngine]:
 class ChunkFileEngine:
     """The directory of chunk files that a queue has without ``engine=``.
 
-    It needs no ``StorageEngine`` in between: any number of objects and processes share it.
+    This is a name for ``engine=`` and no ``StorageEngine``: any number of objects and
+    processes may share the directory.
     """
 
 
 if TYPE_CHECKING:
-    #: What ``engine=`` takes: a class or any callable that makes one, or an engine.
+    #: The argument ``engine``: a class, any callable that makes an engine, or an engine.
     Engine = type[ChunkFileEngine] | Callable[[str], StorageEngine] | StorageEngine

@@ -14,8 +14,8 @@ import pytest
 from persistqueue import Queue
 from persistqueue.engines import MemoryEngine, SQLiteEngine, from_coroutines
 
-FILES = ("_store.py", "_readahead.py", "cursor.py", "memory.py", "coroutines.py")
-FOLDERS = ("_core", "engines")
+FILES = ("_store.py", "_numbered.py", "cursor.py", "memory.py", "coroutines.py")
+FOLDERS = ("_core", "engines", "compat")
 ENDINGS = tuple(str(Path("persistqueue", folder, file)) for file in FILES for folder in FOLDERS)
 
 

@@ -19,7 +19,6 @@ from persistqueue.engines import MemoryEngine, StorageEngine
 ENGINES: dict[str, Callable[[Any], StorageEngine]] = {
     "sqlite": engines.SQLiteEngine,
     "dbm": engines.DbmEngine,
-    "dumb": engines.DbmEngine.using("dumb"),
     "list": engines.PickledListEngine,
     "coroutines": engines.from_coroutines(ListFile),
 }
@@ -208,8 +207,6 @@ def test_a_queue_beside_another_keeps_its_file(name: str, tmp_path: Path) -> Non
     """ "jobs.new" is somebody's queue, not what a crash has left of "jobs"."""
     with queue_on(engines.SQLiteEngine, tmp_path / "jobs.new") as q:
         q.put("mine")
-    with queue_on(engines.DbmEngine.using("dumb"), tmp_path / "jobs") as q:
-        q.put("copied")
     with queue_on(ENGINES[name], tmp_path / "jobs") as q:
         q.put("another")
     with queue_on(engines.SQLiteEngine, tmp_path / "jobs.new") as q:

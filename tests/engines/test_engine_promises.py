@@ -74,9 +74,7 @@ def half(self, file, data, offset):
 files.Disk.write = half
 if not {name in ("ChunkFileEngine", "PickledListEngine")}:
     import sqlite3
-    target = q._store._held.engine
-    file = getattr(target._file, "_file", target._file)
-    connection = file._connection
+    connection = q._store._engine.engine._file._connection
     connection.set_trace_callback(lambda s: s == "COMMIT" and os._exit(9))
 q.put_many(["x" * 1000] * 50)
 """

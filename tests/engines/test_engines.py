@@ -6,7 +6,6 @@ all, for one engine in three, another third with each test.  ``-m product`` runs
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 from types import FunctionType
@@ -19,16 +18,6 @@ from persistqueue.testing import EngineContract
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "examples"))
 from journal_engine import JournalEngine
-
-
-def has(module: str) -> bool:
-    """Return whether this Python has a module of ``dbm``."""
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
-
 
 #: Tests of what the engine does, not the queue above it.
 ALWAYS = {
@@ -75,17 +64,6 @@ class TestMemoryEngine(EngineContract):
 @by_turns
 class TestDbmEngine(EngineContract):
     engine = engines.DbmEngine
-
-
-@by_turns
-@pytest.mark.skipif(not has("dbm.gnu"), reason="needs the Debian package python3-gdbm")
-class TestGnuDbmEngine(EngineContract):
-    engine = engines.DbmEngine.using("gnu")
-
-
-@pytest.mark.slow
-class TestDumbDbmEngine(EngineContract):
-    engine = engines.DbmEngine.using("dumb")
 
 
 @by_turns

@@ -7,7 +7,6 @@ Queue``: that is the whole migration.  The logger is ``aiodiskqueue``, as before
 from __future__ import annotations
 
 from . import engines
-from .exceptions import QueueEmpty, QueueException, QueueFull
-from .queues import Queue
+from .queues import Queue, QueueEmpty, QueueException, QueueFull
 
 __all__ = ["Queue", "QueueEmpty", "QueueException", "QueueFull", "engines"]

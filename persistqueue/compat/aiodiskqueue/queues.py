@@ -1,8 +1,9 @@
-"""aiodiskqueue's ``Queue`` over ``AsyncQueue``."""
+"""aiodiskqueue's ``Queue`` over ``AsyncQueue``, and its errors."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import weakref
 from pathlib import Path
@@ -11,30 +12,41 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..._core.arguments import absolute
 from ..._core.async_errors import AsyncEmpty, AsyncFull
 from ...async_queue import AsyncQueue
-from ...exceptions import QueueCorrupt
-from ._log import logger
+from ...exceptions import PersistQueueError, QueueCorrupt
+from ..dbm import DbmEngine
 from .engines.base import engine_of
-from .engines.dbm import DbmEngine
 from .engines.simple import backup_of
-from .exceptions import QueueEmpty, QueueFull
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
+logger = logging.getLogger("aiodiskqueue")
 #: Queues in use: two objects of one process on a data file are one queue.
 _open: weakref.WeakValueDictionary[tuple[Any, ...], AsyncQueue[Any]] = weakref.WeakValueDictionary()
 #: Queues that are being opened, by their event loop and the same key.
 _opening: dict[tuple[Any, ...], asyncio.Task[AsyncQueue[Any]]] = {}
 
 
+class QueueException(PersistQueueError):  # aiodiskqueue's name
+    """Base of ``QueueEmpty`` and ``QueueFull``."""
+
+
+class QueueEmpty(QueueException, AsyncEmpty):
+    """``get_nowait`` found no item."""
+
+
+class QueueFull(QueueException, AsyncFull):
+    """``put_nowait`` found no room."""
+
+
 class Queue(Generic[T]):
     """A first-in first-out queue for asyncio that survives a restart, in a data file.
 
-    Made by ``await Queue.create(...)`` alone.  What ``get`` has returned is gone from the
+    ``await Queue.create(...)`` makes one.  An item that ``get`` has returned is gone from the
     file; ``join`` waits for a ``task_done`` for each item, also for those that an earlier
-    process had put.  A ``get`` that is cancelled leaves its item in the queue, a ``put`` has
-    stored all or nothing.
+    process had put.  A ``get`` that is cancelled leaves its item in the queue; a ``put`` that is
+    cancelled has stored its item or nothing.
 
     Two objects of one process on a data file share one queue; a second process gets
     ``QueueLocked`` as long as the first one has it open.
@@ -63,15 +75,16 @@ class Queue(Generic[T]):
         Args:
             data_path: the file; its directory must exist.
             maxsize: items that may wait before ``put`` does; 0 or less for no bound.
-            cls_storage_engine: a class of ``engines``, or one's own; ``DbmEngine`` when None.
-            durability: ``"power"`` or ``"process"``: what a put that has returned survives.
+            cls_storage_engine: a class of ``engines``, or your own; ``DbmEngine`` when None.
+            durability: ``"power"`` or ``"process"``: whether a put that has returned survives a
+                loss of power, or only the end of the process.
 
         Raises:
             ValueError: the suffix is ``.bak``, which is for damaged files.
-            TypeError: the engine is no subclass of ``FifoStorageEngine``.
-            QueueLocked: another process has it open.
-            FormatError: the file is something else.
-            OSError: it cannot be read or written.
+            TypeError: the engine is no subclass of ``FifoStorageEngine`` or ``StorageEngine``.
+            QueueLocked: another process has the file open.
+            FormatError: the file was written by another program or engine.
+            OSError: the file cannot be read or written.
         """
         path = Path(data_path)
         if path.suffix == ".bak":
@@ -113,8 +126,8 @@ class Queue(Generic[T]):
         """Store an item at the end of the queue, and wait for room if it is full.
 
         Raises:
-            SerializationError, ItemTooLarge: it cannot be stored; nothing was.
-            OSError: it could not be written; nothing was stored.
+            SerializationError, ItemTooLarge: the item cannot be stored; nothing was.
+            OSError: the file could not be written; nothing was stored.
         """
         await self._queue.put(item)
 
@@ -146,7 +159,7 @@ class Queue(Generic[T]):
             raise QueueEmpty("the queue is empty") from None
 
     async def task_done(self) -> None:
-        """Say that the work on an item that ``get`` has returned is done.
+        """Mark an item that ``get`` has returned as processed.
 
         Raises:
             ValueError: it was called more often than items were taken.
@@ -158,7 +171,7 @@ class Queue(Generic[T]):
         await self._queue.join()
 
     async def close(self) -> None:
-        """Let go of the data file (aiodiskqueue has no such method, and none is needed)."""
+        """Close the data file (not needed, as in aiodiskqueue: a dropped queue closes its file)."""
         await self._queue.close()
 
     def __repr__(self) -> str:
@@ -166,13 +179,13 @@ class Queue(Generic[T]):
 
 
 async def _opened_once(key: tuple[Any, ...], queue: AsyncQueue[Any], path: Path) -> AsyncQueue[Any]:
-    """Open a queue, or wait for a task that is about to; return the one that is open."""
+    """Open a queue, or wait for the task that opens it; return the open one."""
     mine = (asyncio.get_running_loop(), *key)
     opening = _opening.get(mine)
     if opening is None:
         opening = _opening[mine] = asyncio.ensure_future(_open_or_set_aside(queue, path))
         opening.add_done_callback(lambda _: _opening.pop(mine))
-    # A task that is cancelled meanwhile is not the only one who waits.
+    # Other tasks may wait for it: a cancelled one must not cancel the opening.
     queue = await asyncio.shield(opening)
     _open[key] = queue
     return queue
@@ -193,7 +206,7 @@ async def _open_or_set_aside(queue: AsyncQueue[Any], path: Path) -> AsyncQueue[A
 
 def _set_aside(path: Path) -> Path:
     backup = backup_of(path)
-    # The two that SQLite may have beside it; or what dbm.dumb has instead of it.
+    # SQLite may have two files beside it; dbm.dumb has three instead of it.
     suffixes = ("", "-wal", "-shm") if path.exists() else (".dat", ".dir", ".bak")
     for suffix in suffixes:
         if os.path.exists(f"{path}{suffix}"):
@@ -201,10 +214,10 @@ def _set_aside(path: Path) -> Path:
     return backup
 
 
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
+
+
 def _ready(queue: AsyncQueue[Any]) -> int:
     """Return how many items could be taken, without waiting for the store."""
     return queue._session.ready  # noqa: SLF001 - one package
-
-
-def _real(path: Path) -> str:
-    return os.path.realpath(path)

@@ -1,15 +1,16 @@
-"""aiodiskqueue's engines by their names, reading and continuing the files they wrote.
+"""aiodiskqueue's engines by their names, reading and continuing the files that it wrote.
 
-A class written for aiodiskqueue, with ``FifoStorageEngine`` as its base, works too.  The
-modules have aiodiskqueue's names: ``engines.base`` is where its users import that from.
+A class written for aiodiskqueue, with ``engines.base.FifoStorageEngine`` as its base, works too.
 """
 
 from __future__ import annotations
 
+from ....engines.sqlite import SQLiteEngine as SqliteEngine
+from ...dbm import DbmEngine
 from .base import FifoStorageEngine
-from .dbm import DbmEngine
-from .simple import PickledList, PickledListEngine, PickleSequence
-from .sqlite import SqliteEngine
+from .simple import PickledList, PickleSequence
+
+PickledListEngine = PickledList  # the name in aiodiskqueue's README
 
 __all__ = [
     "DbmEngine",

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import io
+import logging
 import pickle
 import pickletools
 import shutil
 from pathlib import Path
 
-from ....engines.pickledlist import PickledListEngine as _PickledList
 from ....exceptions import FormatError, SerializationError
-from .._log import logger
-from .base import ReadyMade
+from ...pickledlist import PickledListEngine
 
 
-class _ItemsInAList(_PickledList):
-    """Reads a pickled list of items, too; writes it as its base does, at the first change.
+class PickledList(PickledListEngine):
+    """Reads a pickled list of items, too; the first change writes ``PickledListEngine``'s file.
 
     Such a list is one pickle, so reading it makes the items, and runs their code.
     """
@@ -37,24 +36,15 @@ class _ItemsInAList(_PickledList):
         return [pickle.dumps(item, 4) for item in value]
 
 
-class PickledList(ReadyMade):
-    """All items in one pickle, replaced at every change."""
-
-    storage_engine = _ItemsInAList
-
-
-PickledListEngine = PickledList  # what aiodiskqueue's README calls it
-
-
-class _PickleSequence(_PickledList):
-    """Reads pickles one behind another; writes them as ``PickledListEngine`` does."""
+class PickleSequence(PickledListEngine):
+    """Reads pickles one behind another; the first change writes ``PickledListEngine``'s file."""
 
     def _parse(self, data: bytes) -> list[bytes]:
         start, records = 0, list[bytes]()
         stream = io.BytesIO(data)
         while start < len(data):
             try:
-                for _ in pickletools.genops(stream):  # runs nothing of it
+                for _ in pickletools.genops(stream):  # runs no code of it
                     pass
             except Exception:  # noqa: BLE001 - after any error: no pickle is here
                 self._keep(start, len(records))
@@ -68,20 +58,14 @@ class _PickleSequence(_PickledList):
     def _keep(self, start: int, count: int) -> None:
         kept = backup_of(Path(self.path))
         shutil.copyfile(self.path, kept)
-        logger.warning(
+        logging.getLogger("aiodiskqueue").warning(
             "%s is damaged from byte %d on: the %d items before it are used; a copy is %s",
             self.path, start, count, kept,
         )  # fmt: skip
 
 
-class PickleSequence(ReadyMade):
-    """Items that aiodiskqueue wrote as single pickles; continued as ``PickledList`` does."""
-
-    storage_engine = _PickleSequence
-
-
 def backup_of(path: Path) -> Path:
-    """Return a name that is free, for a data file that is damaged."""
+    """Return a free name for a damaged data file."""
     backup, number = path.with_suffix(".bak"), 1
     while backup.exists():
         number += 1

@@ -1,8 +1,8 @@
 """``PickledListEngine``: one small file that is written anew at every change.
 
 The file is one pickle of plain values, ``{"persistqueue": 1, "crc32": ..., "records": [...]}``.
-It is written beside the old one, synced, and put in its place: never in place, so a crash
-leaves the one or the other.  (``persistqueue.compat.aiodiskqueue`` reads aiodiskqueue's list.)
+A new one is written beside the old one, synced, and renamed, so a crash leaves either the
+old or the new one.  (``persistqueue.compat.aiodiskqueue`` reads aiodiskqueue's list.)
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from .._core.disk import Disk
+from .._core.framing import plain_pickle
+from ..engines.base import NEW, StorageEngine
 from ..exceptions import FormatError, QueueCorrupt, QueueFailed
-from . import inert
-from .base import StorageEngine, beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,11 +26,11 @@ _FORMAT = 1
 
 
 class PickledListEngine(StorageEngine):
-    """Keeps all records in one file, which every change writes anew.
+    """Keeps all records in one small file, which every change writes anew.
 
-    The smallest that survives; for queues that stay short, since each put and each finished
-    item costs the whole file, and a sync, at either durability: with ``"process"`` a loss of
-    power leaves the old file or the new one, with ``"power"`` the new one.
+    For queues that stay short: each put and each finished item costs writing and syncing the
+    whole file, at either durability.  After a loss of power the file is the old or the new
+    one with ``"process"``, the new one with ``"power"``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -40,7 +40,7 @@ class PickledListEngine(StorageEngine):
 
     def open(self) -> int:
         with contextlib.suppress(OSError):  # what a crash left, or nothing
-            os.unlink(self._new)
+            os.unlink(self.path + NEW)
         try:
             file = self._disk.open(self.path)
         except FileNotFoundError:
@@ -73,29 +73,26 @@ class PickledListEngine(StorageEngine):
             raise QueueFailed(f"{self.path} is not open; open the queue again")
         return self._records
 
-    @property
-    def _new(self) -> str:
-        return beside(self.path)
-
     def _write(self, records: list[bytes]) -> None:
+        new = self.path + NEW
         value = {"persistqueue": _FORMAT, "crc32": _sum(records), "records": records}
         try:
-            with contextlib.closing(self._disk.open(self._new, create=True)) as file:
+            with contextlib.closing(self._disk.open(new, create=True)) as file:
                 self._disk.truncate(file, 0)
                 self._disk.write(file, pickle.dumps(value, 4), 0)
                 # Always: a file that is renamed before it is on the disk may be empty after
                 # a loss of power, and with it everything that was safe before.
                 self._disk.sync(file)
-            self._disk.replace(self._new, self.path)
+            self._disk.replace(new, self.path)
         except OSError:
             with contextlib.suppress(OSError):
-                os.unlink(self._new)
+                os.unlink(new)
             raise
         self._records = records
 
     def _parse(self, data: bytes) -> list[bytes]:
         try:
-            value = inert.loads(data)
+            value = plain_pickle(data)
         except Exception as error:
             raise self._damaged(f"it is no plain pickle: {error}") from error
         if not isinstance(value, dict) or "persistqueue" not in value:
