@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from ._broker import readers as brokerreads
 from ._broker.dump import PAGE, Dump, dump_text, opened, records
-from ._broker.options import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
-from ._broker.statements import queue_name
+from ._broker.options import BrokerFace, Message, an_ordinary, different, one_or_all
+from ._broker.readers import BrokerStats, QueueInfo, a_pattern
+from ._broker.statements import queue_name, which_to_move
 from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
 from ._core import call
@@ -46,6 +47,7 @@ __all__ = [
     "TransactionQueue",
 ]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -133,11 +135,11 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
         """
         a_pattern(pattern)
-        return self._listed(pattern, await self._look(brokerreads.queues))
+        return await self._look(partial(brokerreads.queues, pattern=pattern))
 
     async def stats(self) -> BrokerStats:
         """Return the counts of all queues together."""
-        return self._summed(await self._look(brokerreads.queues))
+        return await self._look(brokerreads.stats)
 
     @overload
     async def move(self, source: str, to: str, *, id: int | None = None) -> int | None: ...
@@ -159,7 +161,8 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             its id in the queue ``to``: the same, or a new one where that was taken; None if
             there was nothing to move.  With ``limit`` a list of those.
         """
-        moved: list[int] = await self._write(self._moving(source, to, id, limit))
+        ids, most = which_to_move(source, to, id, limit)
+        moved = await self._write(self._store.move, source, to, ids, most)
         return one_or_all(moved, limit)
 
     async def broadcast(
@@ -184,8 +187,12 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             NoSuchQueue: one of ``queues`` is not there; nothing was written.
             SerializationError, ItemTooLarge: the item cannot be stored.
         """
-        ids: dict[str, int] = await self._write(self._broadcasting(item, pattern, queues, create))
-        return ids
+        if pattern is not None and queues is not None:
+            raise ValueError("give a pattern or the names of queues, one of the two")
+        a_pattern(pattern)
+        names = None if queues is None else different(queues)
+        data = self._codec.encode(item)
+        return await self._write(self._broadcast, data, pattern, names, create)
 
     async def rename(self, name: str, new: str) -> None:
         """Give a queue another name.
@@ -194,15 +201,14 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             NoSuchQueue: it is not there.
             ValueError: there is one of that name already.
         """
-        await self._write(self._guarded(self._store.rename, queue_name(name), queue_name(new)))
+        await self._write(self._store.rename, queue_name(name), queue_name(new))
 
     async def delete(self, name: str) -> int:
         """Remove a queue with all that is in it; returns how many items waited.
 
         A ``SQLiteQueue`` that is open on it gets an error at its next call.
         """
-        count: int = await self._write(self._guarded(self._store.drop, queue_name(name)))
-        return count
+        return await self._write(self._store.drop, queue_name(name))
 
     async def vacuum(self, *, compact: bool = False, force: bool = False) -> None:
         """Give unused space back, and put back what dead processes held.
@@ -211,7 +217,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             compact: rebuild the database: smaller, and it takes a while.
             force: put back what the living hold as well.  Such an item is worked on twice.
         """
-        await self._write(self._guarded(self._store.tidy, living_too=bool(force)))
+        await self._write(self._store.tidy, living_too=bool(force))
         shrink = self._store.shrink if compact else self._store.trim
         await self._worker.run(shrink)
 
@@ -248,11 +254,11 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         Returns:
             what the function returns.
         """
+        an_ordinary(function)
         try:
-            result: R = await self._write(self._transacting(function))
+            return await self._write(self._transact, function)
         except Exited as exited:
             raise exited.args[0] from None
-        return result
 
     # -- dumps ----------------------------------------------------------------------
 
@@ -318,8 +324,10 @@ class AsyncBroker(BrokerFace, AsyncOpened):
 
     # -- for the methods ------------------------------------------------------------
 
-    async def _write(self, function: Callable[[], R]) -> R:
-        return await self._session.run(call.write(function))
+    async def _write(self, function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+        """Call a function of the store in a transaction: all of it happens, or nothing."""
+        act = partial(function, *args, **options)
+        return await self._session.run(call.write(partial(self._store.guard, act)))
 
     async def _look(
         self,
@@ -336,7 +344,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
                 return await thread.run(self._readers.read, function)  # async only
                 # threads only: return self._readers.read(function)
             except Stale:
-                await self._write(self._guarded(self._store.adopt))
+                await self._write(self._store.adopt)
 
     # threads only: _opened_file = staticmethod(opened)
     # async only

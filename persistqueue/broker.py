@@ -6,12 +6,13 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from ._broker import readers as brokerreads
 from ._broker.dump import PAGE, Dump, dump_text, opened, records
-from ._broker.options import BrokerFace, BrokerStats, Message, QueueInfo, a_pattern, one_or_all
-from ._broker.statements import queue_name
+from ._broker.options import BrokerFace, Message, an_ordinary, different, one_or_all
+from ._broker.readers import BrokerStats, QueueInfo, a_pattern
+from ._broker.statements import queue_name, which_to_move
 from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
 from ._core import call
@@ -45,6 +46,7 @@ __all__ = [
     "TransactionQueue",
 ]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -128,11 +130,11 @@ class Broker(BrokerFace, Opened):
             pattern: names to list, as ``fnmatch`` understands it: ``worker.*``.
         """
         a_pattern(pattern)
-        return self._listed(pattern, self._look(brokerreads.queues))
+        return self._look(partial(brokerreads.queues, pattern=pattern))
 
     def stats(self) -> BrokerStats:
         """Return the counts of all queues together."""
-        return self._summed(self._look(brokerreads.queues))
+        return self._look(brokerreads.stats)
 
     @overload
     def move(self, source: str, to: str, *, id: int | None = None) -> int | None: ...
@@ -154,7 +156,8 @@ class Broker(BrokerFace, Opened):
             its id in the queue ``to``: the same, or a new one where that was taken; None if
             there was nothing to move.  With ``limit`` a list of those.
         """
-        moved: list[int] = self._write(self._moving(source, to, id, limit))
+        ids, most = which_to_move(source, to, id, limit)
+        moved = self._write(self._store.move, source, to, ids, most)
         return one_or_all(moved, limit)
 
     def broadcast(
@@ -179,8 +182,12 @@ class Broker(BrokerFace, Opened):
             NoSuchQueue: one of ``queues`` is not there; nothing was written.
             SerializationError, ItemTooLarge: the item cannot be stored.
         """
-        ids: dict[str, int] = self._write(self._broadcasting(item, pattern, queues, create))
-        return ids
+        if pattern is not None and queues is not None:
+            raise ValueError("give a pattern or the names of queues, one of the two")
+        a_pattern(pattern)
+        names = None if queues is None else different(queues)
+        data = self._codec.encode(item)
+        return self._write(self._broadcast, data, pattern, names, create)
 
     def rename(self, name: str, new: str) -> None:
         """Give a queue another name.
@@ -189,15 +196,14 @@ class Broker(BrokerFace, Opened):
             NoSuchQueue: it is not there.
             ValueError: there is one of that name already.
         """
-        self._write(self._guarded(self._store.rename, queue_name(name), queue_name(new)))
+        self._write(self._store.rename, queue_name(name), queue_name(new))
 
     def delete(self, name: str) -> int:
         """Remove a queue with all that is in it; returns how many items waited.
 
         A ``SQLiteQueue`` that is open on it gets an error at its next call.
         """
-        count: int = self._write(self._guarded(self._store.drop, queue_name(name)))
-        return count
+        return self._write(self._store.drop, queue_name(name))
 
     def vacuum(self, *, compact: bool = False, force: bool = False) -> None:
         """Give unused space back, and put back what dead processes held.
@@ -206,7 +212,7 @@ class Broker(BrokerFace, Opened):
             compact: rebuild the database: smaller, and it takes a while.
             force: put back what the living hold as well.  Such an item is worked on twice.
         """
-        self._write(self._guarded(self._store.tidy, living_too=bool(force)))
+        self._write(self._store.tidy, living_too=bool(force))
         shrink = self._store.shrink if compact else self._store.trim
         shrink()
 
@@ -243,11 +249,11 @@ class Broker(BrokerFace, Opened):
         Returns:
             what the function returns.
         """
+        an_ordinary(function)
         try:
-            result: R = self._write(self._transacting(function))
+            return self._write(self._transact, function)
         except Exited as exited:
             raise exited.args[0] from None
-        return result
 
     # -- dumps ----------------------------------------------------------------------
 
@@ -299,8 +305,10 @@ class Broker(BrokerFace, Opened):
 
     # -- for the methods ------------------------------------------------------------
 
-    def _write(self, function: Callable[[], R]) -> R:
-        return self._session.run(call.write(function))
+    def _write(self, function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+        """Call a function of the store in a transaction: all of it happens, or nothing."""
+        act = partial(function, *args, **options)
+        return self._session.run(call.write(partial(self._store.guard, act)))
 
     def _look(
         self,
@@ -314,7 +322,7 @@ class Broker(BrokerFace, Opened):
             try:
                 return self._readers.read(function)
             except Stale:
-                self._write(self._guarded(self._store.adopt))
+                self._write(self._store.adopt)
 
     _opened_file = staticmethod(opened)
 

@@ -223,11 +223,10 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
             until: only what was written before it.
             limit: how many at the most; None for all.
         """
-        paging = self._broker._paging(
+        messages = self._broker._messages(
             self.name, limit, after=after, before=before, since=since, until=until
         )
-        messages: list[Message[T]] = self._broker._look(self._broker._messages(self.name, paging))
-        return messages
+        return self._broker._look(messages)
 
     def size(self) -> int:
         """Return how many items wait: exact, and at the same cost for any number."""
@@ -247,8 +246,7 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
 
     def _page_after(self, last: int) -> list[Record]:
         """Return the next items that a stream looks at."""
-        seen: list[Record] = self._broker._look(self._broker._seen(self.name, last, PAGE))
-        return seen
+        return self._broker._look(self._broker._seen(self.name, last, PAGE))
 
     # -- away -----------------------------------------------------------------------
 
@@ -278,9 +276,7 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
 
     def delete(self, ids: int | Iterable[int]) -> int:
         """Delete items that wait, by their ids; returns how many there were."""
-        deleting = self._broker._guarded(self._store.delete, self.name, message_ids(ids))
-        count: int = self._broker._write(deleting)
-        return count
+        return self._broker._write(self._store.delete, self.name, message_ids(ids))
 
     def set_aside(self) -> bool:
         """Get past the next item if it cannot be loaded: move it to the table ``corrupt:...``.
@@ -291,14 +287,11 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
         Raises:
             FormatError: another serializer wrote the items.
         """
-        setting = self._broker._guarded(self._store.set_aside, self.name)
-        done: bool = self._broker._write(setting)
-        return done
+        return self._broker._write(self._store.set_aside, self.name)
 
     def purge(self) -> int:
         """Delete everything that waits; returns how many items."""
-        count: int = self._broker._write(self._broker._guarded(self._store.purge, self.name))
-        return count
+        return self._broker._write(self._store.purge, self.name)
 
 
 class Stream(Progress[T]):

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from .._core.block import Damaged
 from ..exceptions import FormatError, ItemTooLarge, SerializationError
 from . import readers as brokerreads
-from .options import matches
 from .statements import queue_name
 
 if TYPE_CHECKING:
@@ -59,11 +58,11 @@ class Dump:
     def write(self, ask: Ask) -> int:
         """Write all items of one snapshot; returns how many."""
         self._now = time.time_ns()
-        rows = brokerreads.queues(ask)
+        queues = brokerreads.queues(ask, self._pattern)
         header = {"type": "header", "format": FORMAT, "version": VERSION, "backend": "sqlite"}
-        bound = min(self._now + sum(row.waiting for row in rows) + _SLACK, _MOST)
+        bound = min(self._now + sum(queue.waiting for queue in queues) + _SLACK, _MOST)
         self._file.write(_line({**header, "last_ts": f"{bound:019d}"}))
-        return sum(self._queue(ask, row.name) for row in rows if matches(row.name, self._pattern))
+        return sum(self._queue(ask, queue.name) for queue in queues)
 
     def _queue(self, ask: Ask, name: str) -> int:
         """Write the lines of a queue's items; returns how many."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import inspect
 import os
 import time
@@ -18,9 +17,8 @@ from .._sql.sqlite.database import MEMORY
 from .._sql.sqlite.errors import SqliteRowCodec
 from ..brokerconfig import BrokerConfig
 from ..exceptions import ItemTooLarge, SerializationError
-from . import readers as brokerreads
-from .readers import BrokerDatabase, Readers
-from .statements import a_time, message_id, queue_name, which_to_move
+from .readers import BrokerDatabase, Readers, matches, page
+from .statements import a_time, message_id, queue_name
 from .store import BrokerStore, Seen
 from .transaction import Transaction
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from .._core.call import Call
     from .._core.deadline import Deadline
     from .._core.store import Record
-    from .readers import Ask, QueueRow, Rows
+    from .readers import Ask
 
 R = TypeVar("R")
 MOST = 2**62  # items: no more are ever there
@@ -56,38 +54,6 @@ class Message(_Fields, Generic[T]):  # Python 3.10 knows no generic named tuples
 
     if TYPE_CHECKING:
         item: T
-
-
-class QueueInfo(NamedTuple):
-    """A queue, and its counts.
-
-    Attributes:
-        name: of the queue.
-        waiting: items that could be taken.
-        held: items that streams and ``process`` blocks hold, in any process.
-        oldest_age: seconds since the next item was written; None when nothing waits.
-    """
-
-    name: str
-    waiting: int
-    held: int
-    oldest_age: float | None
-
-
-class BrokerStats(NamedTuple):
-    """All queues together.
-
-    Attributes:
-        queues: how many there are.
-        waiting: items that could be taken.
-        held: items that streams and ``process`` blocks hold.
-        oldest_age: seconds since the oldest of them was written; None when nothing waits.
-    """
-
-    queues: int
-    waiting: int
-    held: int
-    oldest_age: float | None
 
 
 class BrokerFace:
@@ -141,28 +107,10 @@ class BrokerFace:
         now = time.time()
         return [(name, self._codec.encode(item), now) for item in items]
 
-    def _guarded(self, function: Callable[..., R], *args: Any, **options: Any) -> Callable[[], R]:
-        """Return a call of the store of which all happens, or nothing."""
-        return partial(self._store.guard, partial(function, *args, **options))
-
-    def _moving(self, source: str, to: str, id: Any, limit: int | None) -> Callable[[], list[int]]:  # noqa: A002
-        """Return the call that moves what was asked for; check that it makes sense."""
-        ids, most = which_to_move(source, to, id, limit)
-        return self._guarded(self._store.move, source, to, ids, most)
-
-    def _broadcasting(
-        self, item: Any, pattern: str | None, queues: Iterable[str] | None, create: bool
-    ) -> Callable[[], dict[str, int]]:
-        """Return the call that writes an item to several queues."""
-        if pattern is not None and queues is not None:
-            raise ValueError("give a pattern or the names of queues, one of the two")
-        a_pattern(pattern)
-        names = None if queues is None else _different(queues)
-        return self._guarded(self._broadcast, self._codec.encode(item), pattern, names, create)
-
     def _broadcast(
-        self, data: Any, pattern: str | None, names: list[str] | None, create: bool
+        self, data: Any, pattern: str | None, names: Sequence[str] | None, create: bool
     ) -> dict[str, int]:
+        """Write an encoded item to several queues, in a transaction; returns its ids."""
         store, now = self._store, time.time()
         if names is None:
             names = [name for name in store.names() if matches(name, pattern)]
@@ -172,56 +120,33 @@ class BrokerFace:
         ids = store.append([(name, data, now) for name in names]) if names else []
         return dict(zip(names, ids, strict=True))
 
-    def _transacting(self, function: Callable[[Transaction], R]) -> Callable[[], R]:
-        """Return the call that runs a user's function."""
-        if inspect.iscoroutinefunction(function) or not callable(function):
+    def _transact(self, function: Callable[[Transaction], R]) -> R:
+        """Run a user's function, in a transaction."""
+        with Transaction(self._store, self._codec) as tx:
+            result = function(tx)
+        if inspect.iscoroutine(result):
+            result.close()
             raise TypeError(_ORDINARY)
-
-        def run() -> R:
-            with Transaction(self._store, self._codec) as tx:
-                result = function(tx)
-            if inspect.iscoroutine(result):
-                result.close()
-                raise TypeError(_ORDINARY)
-            return result
-
-        return partial(self._store.guard, run)
+        return result
 
     # -- reading --------------------------------------------------------------------
 
-    def _listed(self, pattern: str | None, rows: Sequence[QueueRow]) -> list[QueueInfo]:
-        now = time.time()
-        return [
-            QueueInfo(row.name, row.waiting, row.held, _age(row.oldest, now))
-            for row in rows
-            if matches(row.name, pattern)
-        ]
-
-    def _summed(self, rows: Sequence[QueueRow]) -> BrokerStats:
-        oldest = min((row.oldest for row in rows if row.oldest is not None), default=None)
-        waiting, held = sum(row.waiting for row in rows), sum(row.held for row in rows)
-        return BrokerStats(len(rows), waiting, held, _age(oldest, time.time()))
-
-    def _paging(self, name: str, limit: int | None, **bounds: Any) -> Callable[[Ask], Rows]:
-        most = MOST if limit is None else whole("limit", limit, 1)
-        for key, given in bounds.items():
-            if given is not None and key in ("after", "before"):
-                bounds[key] = message_id(given)
-            elif given is not None:
-                bounds[key] = a_time(key, given)
-        return partial(brokerreads.page, name=name, most=most, **bounds)
-
     def _messages(
-        self, name: str, paging: Callable[[Ask], Rows]
+        self, name: str, limit: int | None, **bounds: Any
     ) -> Callable[[Ask], list[Message[Any]]]:
         """Return the call that reads rows with their items: they are decoded where it runs.
 
         Damaged ones are left out if they may be skipped.
         """
+        most = MOST if limit is None else whole("limit", limit, 1)
+        for key, given in bounds.items():
+            if given is not None:
+                in_ids = key in ("after", "before")
+                bounds[key] = message_id(given) if in_ids else a_time(key, given)
 
         def messages(ask: Ask) -> list[Message[Any]]:
             found: list[Message[Any]] = []
-            for number, data, timestamp in paging(ask):
+            for number, data, timestamp in page(ask, name, most, **bounds):
                 try:
                     found.append(Message(number, self._codec.decode(data), timestamp))
                 except Damaged as error:
@@ -236,9 +161,9 @@ class BrokerFace:
 
     def _seen(self, name: str, last: int, most: int) -> Callable[[Ask], list[Record]]:
         """Return the call that reads the items behind an id, as records for a stream."""
-        paging = self._messages(name, self._paging(name, most, after=last))
+        messages = self._messages(name, most, after=last)
         return lambda ask: [
-            Seen(one.id, (name, one.id, None, one.timestamp), one.item) for one in paging(ask)
+            Seen(one.id, (name, one.id, None, one.timestamp), one.item) for one in messages(ask)
         ]
 
 
@@ -276,6 +201,12 @@ class BrokerQueueFace(Generic[T]):
         return partial(self._store.guard, partial(self._store.hold, self.name, most, done))
 
 
+def an_ordinary(function: Any) -> None:
+    """Raise unless a function may run in a transaction."""
+    if inspect.iscoroutinefunction(function) or not callable(function):
+        raise TypeError(_ORDINARY)
+
+
 def one_or_all(ids: list[int], limit: int | None) -> int | list[int] | None:
     """Return what a move returns: an id, or with ``limit`` a list of them."""
     if limit is not None:
@@ -283,7 +214,7 @@ def one_or_all(ids: list[int], limit: int | None) -> int | list[int] | None:
     return ids[0] if ids else None
 
 
-def _different(queues: Iterable[str]) -> list[str]:
+def different(queues: Iterable[str]) -> list[str]:
     """Return the names of queues, each queue once: two names may be one queue's."""
     if isinstance(queues, str):
         raise TypeError("queues are the names of queues: a list, not one str")
@@ -291,22 +222,3 @@ def _different(queues: Iterable[str]) -> list[str]:
     for name in queues:
         found.setdefault(folded(queue_name(name)), name)
     return list(found.values())
-
-
-def a_pattern(pattern: Any) -> None:
-    """Check a pattern of names of queues.
-
-    Raises:
-        TypeError: it is no text.
-    """
-    if pattern is not None and not isinstance(pattern, str):
-        raise TypeError(f"pattern must be a str like 'worker.*', not {type(pattern).__name__}")
-
-
-def matches(name: str, pattern: str | None) -> bool:
-    """Return whether a queue is one of those that a pattern means."""
-    return pattern is None or fnmatch.fnmatchcase(name, pattern)
-
-
-def _age(oldest: float | None, now: float) -> float | None:
-    return None if oldest is None else max(now - oldest, 0.0)

@@ -6,7 +6,9 @@ database in memory has one connection only; there the same functions run on that
 
 from __future__ import annotations
 
+import fnmatch
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
@@ -59,13 +61,36 @@ class BrokerDatabase(Database):
         return connection
 
 
-class QueueRow(NamedTuple):
-    """One queue, as its row says."""
+class QueueInfo(NamedTuple):
+    """A queue, and its counts.
+
+    Attributes:
+        name: of the queue.
+        waiting: items that could be taken.
+        held: items that streams and ``process`` blocks hold, in any process.
+        oldest_age: seconds since the next item was written; None when nothing waits.
+    """
 
     name: str
     waiting: int
     held: int
-    oldest: float | None
+    oldest_age: float | None
+
+
+class BrokerStats(NamedTuple):
+    """All queues together.
+
+    Attributes:
+        queues: how many there are.
+        waiting: items that could be taken.
+        held: items that streams and ``process`` blocks hold.
+        oldest_age: seconds since the oldest of them was written; None when nothing waits.
+    """
+
+    queues: int
+    waiting: int
+    held: int
+    oldest_age: float | None
 
 
 class Readers:
@@ -171,13 +196,40 @@ class Readers:
 # -- reading ------------------------------------------------------------------------------
 
 
-def queues(ask: Ask) -> list[QueueRow]:
-    """Return all queues in order of their names."""
+def queues(ask: Ask, pattern: str | None = None) -> list[QueueInfo]:
+    """Return all queues whose names fit, in order of their names."""
     held: dict[str, int] = dict(ask(sql.HELD_COUNTS, ()))
+    now = time.time()
     return [
-        QueueRow(name, waiting, held.get(name, 0), oldest)
+        QueueInfo(
+            name, waiting, held.get(name, 0), None if oldest is None else max(now - oldest, 0.0)
+        )
         for name, waiting, oldest in ask(sql.LIST, ())
+        if matches(name, pattern)
     ]
+
+
+def stats(ask: Ask) -> BrokerStats:
+    """Return all queues together."""
+    found = queues(ask)
+    ages = (one.oldest_age for one in found if one.oldest_age is not None)
+    waiting, held = sum(one.waiting for one in found), sum(one.held for one in found)
+    return BrokerStats(len(found), waiting, held, max(ages, default=None))
+
+
+def a_pattern(pattern: Any) -> None:
+    """Check a pattern of names of queues.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if pattern is not None and not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a str like 'worker.*', not {type(pattern).__name__}")
+
+
+def matches(name: str, pattern: str | None) -> bool:
+    """Return whether a queue is one of those that a pattern means."""
+    return pattern is None or fnmatch.fnmatchcase(name, pattern)
 
 
 def size(ask: Ask, name: str) -> int:
