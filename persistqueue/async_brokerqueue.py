@@ -7,9 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, overload
 
 from ._broker import readers as brokerreads
-from ._broker.options import MOST, BrokerQueueFace, Message
+from ._broker.options import MOST, PAGE, BrokerQueueFace, Message, Progress
 from ._broker.statements import message_id, message_ids
-from ._broker.stream import PAGE, Progress
 from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
