@@ -48,8 +48,8 @@ class WaitersByQueue(Waiters):
         self.enter(call)
         return self.batch()
 
-    def finish(self, counts: tuple[int, int] | None) -> None:
-        super().finish(counts)
+    def finish(self, counts: tuple[int, int] | None, held_back: bool = False) -> None:
+        super().finish(counts, held_back)
         if counts is not None:
             ready = self._ready
             stirred = self._at if ready.unsure else self._at.keys() & ready.stirred
@@ -65,8 +65,8 @@ class WaitersByQueue(Waiters):
             self._promote_at(call.at)  # what was meant for it goes to the next
         return found
 
-    def everybody(self) -> list[AnyCall]:
-        return [*super().everybody(), *(call for line in self._at.values() for call in line)]
+    def all(self) -> list[AnyCall]:
+        return [*super().all(), *(call for line in self._at.values() for call in line)]
 
     def poke(self) -> bool:
         for queue in list(self._at):

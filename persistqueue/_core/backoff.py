@@ -39,15 +39,12 @@ class BackOff:
     """
 
     def __init__(self) -> None:
+        self.busy = False
         self._noted: deque[tuple[Any, float, float]] = deque()  # key, first delay, when
         self._failed: dict[Any, tuple[float, float]] = {}  # key -> delay, its end; oldest first
         self._held: dict[Any, float] = {}  # key -> when it ends
         self._next = _NEVER  # when the first one ends
         self._news = self._said = False
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._noted or self._held)
 
     def note(self, records: Iterable[Record], first: float = FIRST) -> None:
         """Note that working on items failed, just before they are given back."""
@@ -55,6 +52,7 @@ class BackOff:
         for record in records:
             self._noted.append((record.key, first, now))
             self._news = self._news or first >= FIRST
+        self.busy = True  # after the notes: ``keys`` clears it before it reads them
 
     def left(self, records: Iterable[Record]) -> None:
         """Note that a loop was left at these items, with ``break`` or by an error."""
@@ -62,12 +60,14 @@ class BackOff:
 
     def keys(self) -> Collection[Any]:
         """Return the keys of the items that are held back now."""
+        self.busy = False
         while self._noted:
             self._hold(*self._noted.popleft())
         now = monotonic()
         if now >= self._next:
             self._held = {key: end for key, end in self._held.items() if end > now}
             self._next = min(self._held.values(), default=_NEVER)
+        self.busy = self.busy or bool(self._held)
         return self._held
 
     def _hold(self, key: Any, first: float, now: float) -> None:

@@ -63,7 +63,7 @@ class Runner:
             batch was interrupted before it was stored, and may be run again.
         counts: items that could be taken, and items not settled, when it was over;
             None when the store could not be asked.
-        barren: whether its last take found nothing but what is held back.
+        held_back: whether its last take found nothing but what is held back.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Runner:
         self.counts: tuple[int, int] | None = None
         self._stage = _OVER
         self._alone: tuple[AnyCall, Exception] | None = None  # which call runs by itself, and why
-        self.barren = self._closing = False
+        self.held_back = self._closing = False
 
     def hurry(self) -> None:
         """Somebody closes: a server that is away is waited for a moment only, from now on."""
@@ -104,7 +104,7 @@ class Runner:
         """
         self.calls, self.happened = calls, False
         self.counts = self._alone = None
-        self._taken, self.barren = 0, False
+        self._taken, self.held_back = 0, False
         if self._back_off.busy:
             self._store.skip, self._store.barren = self._back_off.keys(), False
         verb, looks = calls[0].verb, self._looks
@@ -150,7 +150,7 @@ class Runner:
 
     def _look_back(self) -> None:
         """Note what is left when a batch is over."""
-        self.barren = bool(self._store.skip) and self._store.barren
+        self.held_back = bool(self._store.skip) and self._store.barren
         counts = self._store.counts(exact=False)
         if self._counted:
             counts = counts[0], counts[1] + self._inflight.unanswered + self._taken
@@ -308,14 +308,14 @@ class Runner:
         if self._counted:
             self._taken -= len(records)
         for call in calls:
-            call.result = _those(call.load, lost)
+            call.result = _those(call.load, lost) if lost else ()
 
     def _settle(self, calls: Sequence[AnyCall]) -> None:
         lost = self._store.settle(
             calls[0].load if len(calls) == 1 else [record for call in calls for record in call.load]
         )
         for call in calls:
-            call.result = _those(call.load, lost)
+            call.result = _those(call.load, lost) if lost else ()
 
     def _count(self, calls: Sequence[AnyCall]) -> None:
         for call in calls:
@@ -364,10 +364,8 @@ _VERBS: dict[str, Callable[[Runner, Sequence[AnyCall]], None]] = {
 }
 
 
-def _those(load: Sequence[Record], lost: Sequence[Record] | None) -> Sequence[Record]:
+def _those(load: Sequence[Record], lost: Sequence[Record]) -> Sequence[Record]:
     """Return those of a call's records that were not its object's any more."""
-    if not lost:
-        return ()
     strangers = set(lost)
     return [record for record in load if record in strangers]
 

@@ -187,7 +187,7 @@ def settle(records: Sequence[Record]) -> Call[Sequence[Record]]:
 
 def task_done(count: int) -> Call[Sequence[Record]]:
     """Settle ``count`` items, the caller's oldest first (see ``inflight.InFlight``)."""
-    return settle_picked(lambda book, owner: book.oldest(count, owner))
+    return Call(SETTLE, [], pick=lambda book, owner: book.oldest(count, owner))
 
 
 def all_done() -> Call[Sequence[Record]]:

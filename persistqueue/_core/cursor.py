@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
-from .store import Record, Skips, Stale
+from .store import Record, Stale, StoreBase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -339,7 +339,7 @@ class Cursor:
         return (end.chunk - start.chunk) * self._chunksize + end.records - start.records
 
 
-class Cursored(Skips):
+class Cursored(StoreBase):
     """A store whose items a cursor counts."""
 
     _cursor: Cursor

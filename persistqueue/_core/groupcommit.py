@@ -76,7 +76,7 @@ class GroupCommit:
         if self.landed is not None:
             self._land(True)
         elif self.flying is None:
-            self._waiters.again(None)
+            self._waiters.again()
         elif self._begun is not self.flying:
             self._worker.start(self._fly, self.flying)
         self.hop_soon()

@@ -173,21 +173,16 @@ class Session:
         """Let the caller of ``call`` look at it; to do it twice is harmless."""
         raise NotImplementedError
 
-    def _finish(self, dropped: AnyCall | None = None) -> None:
-        """Deliver what the batch that was under way came to.
-
-        Args:
-            dropped: a call that shall not be tried again if the batch never happened.
-        """
+    def _finish(self) -> None:
+        """Deliver the results of the batch that was under way."""
         runner, line = self._runner, self._waiters
         if runner.calls is line.going and runner.happened:
             counts = runner.counts
             if counts is not None:
                 self.ready, self.unfinished = counts
-            line.weigh(runner.barren)
-            line.finish(counts)
+            line.finish(counts, runner.held_back)
         else:
-            line.again(dropped)
+            line.again()
         self._deliver()
 
     def _deliver(self) -> None:

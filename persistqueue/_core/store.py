@@ -88,27 +88,36 @@ class Errors(NamedTuple):
     closed: type[QueueClosed] = QueueClosed
 
 
-class Skips:
-    """What a store is not to hand out now, although it waits; see ``_runtime.backoff``.
-
-    Attributes:
-        skip: keys of records, for the next ``take``.
-        barren: whether the last ``take`` found less than it was asked for, but for those.
-    """
+class StoreBase:
+    """Methods of ``Store`` as most stores have them."""
 
     skip: Collection[Any] = ()
     barren = False
 
     @property
     def owes(self) -> bool:
-        """Whether other objects wait for an item that this one was shown; see ``Store``."""
         return False
 
+    def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:  # noqa: ARG002
+        return len(records)
+
+    def flush(self) -> None:
+        """Do nothing: everything is stored."""
+
+    def unsaved(self) -> bool:
+        return False
+
+    def hurry(self) -> None:
+        """Do nothing: the lock belongs to a call that is at work."""
+
+    def probe(self) -> tuple[int, bytes] | int | None:
+        return None
+
     def _unskipped(self, rows: Sequence[Any], most: int, queue: str | None = None) -> Sequence[Any]:
-        """Return up to ``most`` rows, of so many more as are skipped, that may be handed out.
+        """Return up to ``most`` of these rows, without those that are skipped.
 
         Args:
-            queue: the one that they are of, where keys say so.
+            queue: the queue that the rows are in, where keys name it.
         """
         if not self.skip:
             return rows
@@ -118,12 +127,16 @@ class Skips:
         return fit[:most]
 
 
+Skips = StoreBase
+
+
 class Store(Protocol):
     """A place where encoded items are kept in order.
 
     Attributes:
-        errors: what is raised for it.
-        skip, barren: see ``Skips``.
+        errors: the classes of the errors that are raised for it.
+        skip: keys of records that the next ``take`` does not hand out (see ``backoff``).
+        barren: the last ``take`` found fewer items than it was asked for, but for those.
     """
 
     errors: Errors
@@ -132,21 +145,24 @@ class Store(Protocol):
 
     @property
     def owes(self) -> bool:
-        """Whether ``changed(False)`` has to be called even if no call waits any more."""
+        """Whether ``changed(False)`` has to be called even if no call waits any more.
+
+        Then this object was told of an item that other objects wait for, too.
+        """
 
     @property
     def failed(self) -> str:
-        """Why it cannot vouch for what it holds; empty while it can.
+        """Why the stored items may not be what they should be; empty while they are.
 
-        The runner then calls ``open`` before it begins another transaction (see ``reopening``).
+        The runner then calls ``open`` before it begins another transaction (see ``patience``).
         """
 
     def open(self) -> bool:
-        """Open, and repair what a crash left.  False: somebody else holds the lock.
+        """Open, and repair what a crash left.  False: another object holds the lock.
 
-        Where it is open and nothing has failed, this does nothing.  What has failed is opened
-        anew from what is stored: items that are handed out keep their places where these are
-        the same, else they are handed out again, and settling the old ones does nothing.
+        An open store that has not failed stays as it is.  A failed one is opened anew: items in
+        hand keep their places where these are the same.  Otherwise they are handed out again,
+        and settling the old records does nothing.
         """
 
     def begin(self, exclusive: bool) -> bool:
@@ -162,11 +178,11 @@ class Store(Protocol):
         """Add encoded items behind the last one, in order, all or none.
 
         Returns:
-            what each put returns, if it returns anything.
+            what each put returns; None when puts return nothing.
         """
 
     def take(self, most: int) -> list[Record]:
-        """Hand out up to ``most`` items; an empty list says there is none."""
+        """Hand out up to ``most`` items; an empty list says that there are none."""
 
     def peek(self) -> Record | None:
         """Return the next item without handing it out."""
@@ -196,12 +212,15 @@ class Store(Protocol):
     def room(self, maxsize: int, wanted: int) -> int:
         """Return how many items fit beside those that wait.
 
-        A store that would have to count may say less than that, but not less than ``wanted``
+        A store that would have to count may say less, but not less than ``wanted``
         when so many fit.
         """
 
     def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
-        """Return how much room ``records`` take that are appended behind ``ahead``."""
+        """Return how much room ``records`` take that are appended behind ``ahead``.
+
+        A unique queue may hold some of them already.
+        """
 
     def commit(self) -> None:
         """Make the transaction durable and end it; on an error nothing of it is stored."""
@@ -213,31 +232,31 @@ class Store(Protocol):
         """
 
     def abandon(self) -> None:
-        """Let go of what ``begin`` may have got: it failed, was interrupted, or is given up."""
+        """Release what ``begin`` may have got: it failed, was interrupted, or is given up."""
 
     def hurry(self) -> None:
-        """Somebody closes: wait for no server longer than must be; callable on any thread."""
+        """Wait for a server as short as can be: the queue is closed; callable on any thread."""
 
     def changed(self, getting: bool) -> bool:
-        """Return whether somebody else may have committed; callable at any time.
+        """Return whether another object may have committed; callable at any time.
 
         Args:
             getting: a get is among those that wait.
         """
 
     def probe(self) -> tuple[int, bytes] | int | None:
-        """Return what tells, at a glance, that somebody may have committed.
+        """Return how to see at a glance that another object may have committed.
 
         Returns:
-            a descriptor and what stands at its start until then; or that of a socket which
-            can be read then; or None.
+            a descriptor and the bytes at its start until then; or that of a socket which
+            can be read then; or None: ``changed`` has to be called.
         """
 
     def sync(self) -> None:
         """Make everything committed so far safe against loss of power."""
 
     def close(self) -> None:
-        """Let go of every descriptor, and of what is reserved."""
+        """Close every descriptor, and give back reserved space."""
 
     def forget(self) -> None:
-        """Let go of every descriptor and touch nothing: they are a parent process's."""
+        """Close every descriptor and change nothing: they belong to the parent process."""

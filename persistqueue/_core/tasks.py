@@ -216,7 +216,7 @@ class TaskSession(AbandonedCalls):
                 "for each loop: any number of them may share a path"
             )
         self._poked = False
-        for call in self._waiters.everybody():
+        for call in self._waiters.all():
             if call.verb not in OUTLIVE_THEIR_CALLER:
                 self._waiters.withdraw(call)
                 call.error = RuntimeError("the queue was used in another event loop meanwhile")

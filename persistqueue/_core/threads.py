@@ -285,7 +285,7 @@ class ThreadSession(Session):
             with self._mutex:
                 self._waiters.mend()
                 if self._leader is call:
-                    self._finish(call)
+                    self._finish()
                 self._deliver()
                 self._waiters.withdraw(call)
                 if call.pick and call.where != FLYING:

@@ -1,20 +1,18 @@
-"""Who is next, and whom to let go on: decisions without I/O or waiting.
+"""Which call is next, and which goes on waiting: decisions without I/O.
 
 Theory of operation
-    A call is an ``Call``.  It enters the ``Waiters`` and is either *pending* (goes with
-    the next batch) or *parked* (a get that waits for an item, a put that waits for
-    room, a join).  A batch of pending calls becomes one transaction of the store.
-    When it is over, ``Waiters.finish`` answers each call or parks it, and moves as many
-    parked calls to pending as there is something for: so whatever waits is served in
-    the order of its arrival, and a lost wake-up cannot be: nobody is woken, the
-    line is looked at after every batch.
+    A ``Call`` enters the ``Waiters`` and is either *pending* (goes with the next batch) or
+    *parked* (a get that waits for an item, a put that waits for room, a join).  A batch of
+    pending calls becomes one transaction of the store.  When it is over, ``finish`` answers
+    each call or parks it, and moves as many parked calls to pending as can go on.  So calls
+    are served in the order of arrival.  No call is notified, so no notification can be lost.
 
     pending --batch--> flying --finish--> answered
        ^                  |
        |                  v
        +---- finish --- parked --withdraw, stop--> answered
 
-Whoever waits (a thread, a task) does it in the session around this.
+The session around this knows how a thread or a task waits.
 """
 
 from __future__ import annotations
@@ -44,7 +42,8 @@ if TYPE_CHECKING:
 
     from .call import AnyCall
 
-_BRING = (APPEND, UNTAKE, CALL)  # behind which there may be more to take
+_BRING = (APPEND, UNTAKE, CALL)  # verbs behind which there may be more items to take
+_PASSING = (QueueLocked, QueueUnreachable)  # errors after which a parked call goes on waiting
 Calls: TypeAlias = "OrderedDict[AnyCall, None]"  # in order; one in the middle leaves at once
 
 
@@ -65,9 +64,9 @@ class Waiters:
         self._closed = closed
         self.count = 0  # items that could be taken, as of the last batch
         self._arrivals = 0
-        self.parked = False  # whether the last batch left anybody waiting
-        # Whether all that is there is held back (see ``backoff``), as far as is known.
-        self._barren = False
+        self.parked = False  # whether a call of the last batch waits
+        # Whether all items that are stored are held back (see ``backoff``), as far as is known.
+        self._held_back = False
         self.pending: Calls = OrderedDict()
         self.going: Sequence[AnyCall] = ()  # the batch that is handed over or under way
         self.answered: deque[AnyCall] = deque()  # whose callers are to be woken yet
@@ -122,7 +121,7 @@ class Waiters:
         It is empty when the call has to wait behind others of its kind.
         """
         if not (self.pending or self._getters or self._putters or self.stopped):
-            call.where, call.number = FLYING, self._arrivals  # less than whoever comes later
+            call.where, call.number = FLYING, self._arrivals  # less than any later call's
             self.going = batch = [call]
             return batch
         self.enter(call)
@@ -138,7 +137,7 @@ class Waiters:
 
     def mend(self) -> None:
         """Put each call where it says that it is, and nowhere else: an interrupt may have come."""
-        calls = dict.fromkeys((*self.going, *self.everybody(), *self.answered))
+        calls = dict.fromkeys((*self.going, *self.all(), *self.answered))
         self._empty()
         self.pending.clear()
         self.answered.clear()
@@ -154,70 +153,59 @@ class Waiters:
         for line in (self._getters, self._putters, self._joiners):
             line.clear()
 
-    def finish(self, counts: tuple[int, int] | None) -> None:
+    def finish(self, counts: tuple[int, int] | None, held_back: bool = False) -> None:
         """Sort the calls of a batch that is over: each is answered now, or parked.
 
         Args:
             counts: items that could be taken, and items not settled, when the batch
                 was over.  None: the store could not be asked.
+            held_back: the last take of the batch found items that are held back, and no others.
         """
         batch, parked = self.going, []
+        if held_back or self._held_back:
+            self._note_held_back(held_back)
         for call in batch:
             if call.where != FLYING:  # sorted before an interrupt
                 continue
-            if call.waits and (_is_unmet(call) or _waits_for_a_server(call)):
+            if call.waits and _goes_on_waiting(call):
                 parked.append(call)
             else:
                 if self.stopped is not None and call.result is NOTHING_THERE and not self._goes_on:
                     call.error = self._stopped_error()
                 call.where = ANSWERED
                 self.answered.append(call)
-        away = any(isinstance(call.error, QueueUnreachable) for call in batch)
+        failed = counts is None and not any(isinstance(call.error, _PASSING) for call in batch)
         self.parked = bool(parked)
         if parked:
             self._park(parked)
         if counts is not None:
             self.count, unsettled = counts
-            if self._joiners and unsettled == 0:
-                self._all_to_pending(self._joiners)
-            if self._getters or self._putters:
-                self._promote()
-        elif not away and not any(isinstance(call.error, QueueLocked) for call in batch):
-            self.poke()  # a store that failed for good shall say so to those that wait
+            if self._getters or self._putters or self._joiners:
+                self._promote(unsettled)
+        elif failed:
+            self.poke()  # parked calls shall raise the store's error, too
         self.going = ()
 
-    def weigh(self, barren: bool) -> None:
-        """Before ``finish``: find out whether all that is left by a batch is held back.
-
-        Args:
-            barren: whether its last take found nothing else.
-        """
-        for call in self.going if barren or self._barren else ():
+    def _note_held_back(self, held_back: bool) -> None:
+        """Find out whether all items that a batch has left are held back."""
+        for call in self.going:
             if call.verb == TAKE and call.act is None:
-                self._barren = barren and call.result is NOTHING_THERE
+                self._held_back = held_back and call.result is NOTHING_THERE
             elif call.verb in _BRING:
-                self._barren = False
+                self._held_back = False
 
     @property
     def _goes_on(self) -> bool:
-        """Whether gets go on after a shutdown: what is held back is there all the same."""
-        return self._barren and self.stopped is not QueueClosed and not self._immediate
+        """Whether gets go on after a shutdown: items that are held back come later."""
+        return self._held_back and self.stopped is not QueueClosed and not self._immediate
 
-    def again(self, dropped: AnyCall | None) -> None:
-        """Put calls of a batch that never happened back to the front.
-
-        Args:
-            dropped: one that shall not be tried again.
-        """
+    def again(self) -> None:
+        """Put the calls of a batch that never happened back to the front."""
         for call in reversed(self.going):
             if call.where == FLYING:
-                call.result, call.error = None, None
-                if call is dropped:
-                    call.where = ANSWERED
-                else:
-                    call.where = PENDING
-                    self.pending[call] = None
-                    self.pending.move_to_end(call, last=False)
+                call.result, call.error, call.where = None, None, PENDING
+                self.pending[call] = None
+                self.pending.move_to_end(call, last=False)
         self.going = ()
 
     def withdraw(self, call: AnyCall) -> bool:
@@ -228,25 +216,25 @@ class Waiters:
         call.where = ANSWERED
         line.pop(call, None)
         if self._getters or self._putters:
-            self._promote()  # what was meant for it goes to the next
+            self._promote()  # the item or the room that it would have got
         return True
 
-    def everybody(self) -> list[AnyCall]:
+    def all(self) -> list[AnyCall]:
         """Return all calls that are pending or parked."""
         return [*self.pending, *self._getters, *self._putters, *self._joiners]
 
     def poke(self) -> bool:
-        """Somebody else committed: let the first of each kind look again."""
+        """Let the first parked call of each kind try again: another object has committed."""
         for line in (self._getters, self._putters, self._joiners):
             if line:
                 self._first_to_pending(line)
         return bool(self.pending)
 
     def stop(self, error: type[QueueShutDown | QueueClosed], immediate: bool) -> None:
-        """Shut down or close: answer the parked calls for which it is the end.
+        """Shut down or close: answer the parked calls that it ends.
 
-        After a shutdown that is not immediate, gets go on until nothing is there: those
-        that wait become pending, for another object may have put something.
+        After a shutdown that is not immediate, gets go on until nothing is there: parked
+        ones become pending, as another object may have put an item.
         """
         if self.stopped is not QueueClosed:
             self.stopped = error
@@ -310,9 +298,11 @@ class Waiters:
         if isinstance(line, OrderedDict):
             line.clear()
 
-    def _promote(self) -> None:
-        """Let as many go on as there is something for."""
-        if self._getters and self.count > 0 and not self._barren:
+    def _promote(self, unsettled: int | None = None) -> None:
+        """Let as many gets go on as there are items, as many puts as there is room, and joins."""
+        if unsettled == 0:
+            self._all_to_pending(self._joiners)
+        if self._getters and self.count > 0 and not self._held_back:
             count = self.count - sum(call.verb == TAKE for call in self.pending)
             while self._getters and count > 0:
                 count -= self._first_to_pending(self._getters).load
@@ -338,13 +328,11 @@ class Waiters:
             self.pending.move_to_end(call, last=False)
 
 
-def _is_unmet(call: AnyCall) -> bool:
-    return type(call.result) is Unmet and call.error is None
-
-
-def _waits_for_a_server(call: AnyCall) -> bool:
-    """Return whether it waited already when the server went away, and may go on with that."""
+def _goes_on_waiting(call: AnyCall) -> bool:
+    """Return whether a call has no result yet; its server may have gone while it waited."""
     error = call.error
+    if error is None:
+        return type(call.result) is Unmet
     return (
         call.waited
         and isinstance(error, QueueUnreachable)

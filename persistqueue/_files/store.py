@@ -323,9 +323,6 @@ class ChunkFileStore(Cursored):
     def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
         return maxsize - self.counts()[0]
 
-    def needs(self, records: Sequence[bytes], ahead: Sequence[bytes]) -> int:  # noqa: ARG002
-        return len(records)
-
     # -- reading --------------------------------------------------------------------
 
     def peek(self) -> Record | None:
@@ -519,9 +516,6 @@ class ChunkFileStore(Cursored):
             self._lock.drop()
 
     # -- the rest -------------------------------------------------------------------
-
-    def hurry(self) -> None:
-        """Do nothing: the lock is held by a call that is at work."""
 
     def changed(self, getting: bool) -> bool:  # noqa: ARG002 - puts and joins wait for it, too
         self._looks += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .._core.store import Errors, Skips, Stale, Undone
+from .._core.store import Errors, Stale, StoreBase, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +36,7 @@ class Cursor(Protocol):
     def lastrowid(self) -> int | None: ...
 
 
-class Transactions(Skips):
+class Transactions(StoreBase):
     """A connection to one table, opened by the first transaction.
 
     Args:
@@ -158,15 +158,3 @@ class Transactions(Skips):
 
     def abandon(self) -> None:
         """Do nothing: there is no queue for the lock."""
-
-    def hurry(self) -> None:
-        """Do nothing: the lock belongs to another process, which is at work."""
-
-    def flush(self) -> None:
-        """Nothing is in memory only."""
-
-    def unsaved(self) -> bool:
-        return False
-
-    def probe(self) -> tuple[int, bytes] | None:
-        return None  # a look is cheap enough

@@ -186,9 +186,6 @@ class EngineStore(Cursored):
     def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
         return maxsize - self.counts()[0]
 
-    def needs(self, records: Sequence[bytes], ahead: Sequence[bytes]) -> int:  # noqa: ARG002
-        return len(records)
-
     def first(self) -> bytes | None:
         """Return the oldest record, undecoded."""
         return self._record(self._engine.tail) if self._engine.tail < self._engine.stored else None
@@ -327,14 +324,8 @@ class EngineStore(Cursored):
         """Stop waiting for the lock."""
         self._engine.abandon()
 
-    def hurry(self) -> None:
-        """Do nothing: the lock belongs to another process, which is working."""
-
     def changed(self, getting: bool) -> bool:  # noqa: ARG002 - no other object can write
         return False
-
-    def probe(self) -> tuple[int, bytes] | None:
-        return None
 
     def sync(self) -> None:
         self._engine.sync()
