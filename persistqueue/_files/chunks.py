@@ -168,7 +168,6 @@ class ChunkReader:
         self._framing = framing
         self._longest = sys.maxsize - _FRAME if longest is None else longest
         self._chunk = -1
-        self._size = 0
         self._block: Block | None = None
         self.file: File | None = None
 
@@ -216,11 +215,10 @@ class ChunkReader:
         Raises:
             FileNotFoundError: there is no such chunk.
         """
-        if chunk != self._chunk or self.file is None or self.file.closed:
+        if chunk != self._chunk or self.file is None or self.file.fd < 0:
             file = self._chunks.open(chunk)
             self.close()
             self.file, self._chunk = file, chunk
-            self._size = self._disk.size(file)
         return self.file
 
     def window(self, chunk: int, end: int | None) -> io.RawIOBase | io.BytesIO:
@@ -233,7 +231,7 @@ class ChunkReader:
 
     def forget(self) -> None:
         """Forget the block: it may hold bytes of a failed transaction."""
-        self._block, self._size = None, 0
+        self._block = None
 
     def close(self) -> None:
         """Close the chunk and forget the block."""
@@ -249,14 +247,18 @@ class ChunkReader:
         return self._fetch(block.chunk, offset, limit, max(min(need, bound), _BLOCK))
 
     def _fetch(self, chunk: int, offset: int, limit: int | None, size: int) -> Block:
-        file = self.load(chunk)
-        if limit is None or limit > self._size:
-            self._size = self._disk.size(file)
-        end = self._size if limit is None else min(limit, self._size)
-        if offset >= end and self._framing.native:
-            raise Damaged("the file ends here")
-        size = min(size, end - offset) if self._framing.native else 0
-        data = self._disk.read(file, size, offset) if size else b""
+        file, native = self.load(chunk), self._framing.native
+        end = sys.maxsize if limit is None else limit
+        if limit is None or not native:
+            end = min(end, self._disk.size(file))
+        data = b""
+        if native:
+            size = min(size, end - offset)
+            data = self._disk.read(file, size, offset) if size > 0 else b""
+            if not data:
+                raise Damaged("the file ends here")
+            if len(data) < size:
+                end = offset + len(data)
 
         def stream(start: int, most: int | None) -> IO[bytes]:
             stop = end if most is None else min(end, start + most)

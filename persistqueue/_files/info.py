@@ -121,29 +121,35 @@ class InfoFile:
     def encode(self, state: State) -> bytes:
         """Return the bytes of ``info`` for a state."""
         value = self._framing.dump_info(state.mapping())
-        return _sealed(value) if self._framing.native else value
+        if not self._framing.native:
+            return value
+        trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
+        return (value + trailer).ljust(SIZE, b"\0")
 
     def write(self, raw: bytes, *, sync: bool) -> None:
-        """Make ``raw`` the content; with ``sync``, safe against power loss on return."""
-        if self._in_place and self._file is not None:
+        """Make ``raw`` the content; with ``sync``, safe against power loss on return.
+
+        Raises:
+            QueueFailed: it is to replace a file, and the path leads to another directory by now.
+        """
+        if not self._in_place:
+            self._folder.look()
+        self.put(raw, sync=sync)
+
+    def put(self, raw: bytes | None, *, sync: bool) -> None:
+        """Make ``raw`` the content, wherever the path leads by now; None: remove the file."""
+        if raw is None:
+            self.close()
+            self._disk.unlink(self.path, self._folder)
+        elif self._in_place and self._file is not None:
             self._disk.write(self._file, raw, 0)
             if sync:
                 self._disk.sync(self._file)
+            return
         else:
-            self._folder.look()
-            self._replace(raw, sync)
-
-    def put(self, raw: bytes | None, *, sync: bool) -> None:
-        """Make ``raw`` the content, in place of any other; None: remove the file."""
-        if raw is not None and self._in_place:
-            self.write(raw, sync=sync)
-        elif raw is not None:
-            self._replace(raw, sync)
-        else:
-            self.close()
-            self._disk.unlink(self.path, self._folder)
-            if sync:
-                self._sync_name()
+            self._replace(raw)
+        if sync:
+            self._disk.sync_directory(self._folder.path, self._folder)
 
     def is_whole(self, raw: bytes | None) -> bool:
         """Return whether ``raw`` is no damaged ``info``."""
@@ -177,9 +183,9 @@ class InfoFile:
                 self.put(raw, sync=sync)
             elif sync:
                 self.sync()
+            return raw is None or self.holds(raw)
         except (OSError, QueueFailed):
             return False
-        return raw is None or self.holds(raw)
 
     def differs(self, raw: bytes | None, by_name: bool) -> bool:
         """Return whether ``read`` may return something else now; any thread may ask.
@@ -250,7 +256,7 @@ class InfoFile:
             raise BadInfo("its checksum does not fit")
         return raw[:at]
 
-    def _replace(self, raw: bytes, sync: bool) -> None:
+    def _replace(self, raw: bytes) -> None:
         # Without a sync before the rename, a power cut may leave an empty info.  A native
         # one is replaced once in its life; a foreign one could not be rebuilt.
         file = self._disk.open(self._temporary, create=True, folder=self._temporary_in)
@@ -266,25 +272,14 @@ class InfoFile:
             file.close()  # Windows renames no open file, and none over an open one
         self.close()
         self._disk.replace(self._temporary, self.path, self._folder)
-        if sync:
-            self._sync_name()
         self._reopen(self._disk.identity(self.path, self._folder))
         self._in_place = self._framing.native
-
-    def _sync_name(self) -> None:
-        self._disk.sync_directory(self._folder.path, self._folder)
 
     def _reopen(self, identity: tuple[int, int] | None) -> None:
         self.close()
         if identity is not None:
             self._file = self._disk.open(self.path, folder=self._folder)
             self._identity = identity
-
-
-def _sealed(value: bytes) -> bytes:
-    """Return a value with its trailer, as long as every native ``info`` is."""
-    trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
-    return (value + trailer).ljust(SIZE, b"\0")
 
 
 def _trailer_of(raw: bytes) -> tuple[int, int, bool] | None:

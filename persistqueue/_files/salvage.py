@@ -11,6 +11,7 @@ import json
 import os
 import re
 import time
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._core.block import Damaged
@@ -51,7 +52,7 @@ class Stretch(NamedTuple):
 
 
 class Place:
-    """A queue's directory and its readers.
+    """A queue's directory, and the objects that read it.
 
     Args:
         longest: longer records than this are not read; an ``ItemTooLarge``.  None for no bound.
@@ -180,15 +181,9 @@ def _chunks_of(path: str) -> ChunkDirectory:
 
 def _recognised(path: str, chunks: ChunkDirectory) -> str | None:
     disk = ReadOnlyDisk()
-    try:
-        file = disk.open(os.path.join(path, "info"))
-        try:
-            if name := recognise(disk.read(file, _BEGINNING, 0)):
-                return name
-        finally:
-            file.close()
-    except FileNotFoundError:
-        pass
+    with suppress(FileNotFoundError), closing(disk.open(os.path.join(path, "info"))) as file:
+        if name := recognise(disk.read(file, _BEGINNING, 0)):
+            return name
     beginnings = (
         chunks.read(chunk, 0, min(_BEGINNING, chunks.length(chunk))) for chunk in chunks.chunks()
     )
@@ -203,11 +198,10 @@ def _writer_of(beginning: bytes) -> str | None:
         return "signed"
     line, newline, _ = beginning.partition(b"\n")
     try:
-        if newline and json.loads(line) is not line:
-            return "json"
+        json.loads(line)
     except (ValueError, RecursionError):
-        pass
-    return None
+        return None
+    return "json" if newline else None
 
 
 # -- repair -------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class ChunkFileStore(Cursored):
         self._opened = False
         self._has_company = False  # another object consumes, too; it has been said
         self._looked = float("-inf")  # when the names were last looked up
-        self._looks = 0
+        self._looks = 0  # how often ``changed`` was called
         self._seen: bytes | None = None  # the bytes of info that state was decoded from
         # Handed out items have their places in the files that were open when they were read.
         self._placed = False  # whether those are open, or were until something failed
@@ -168,11 +168,13 @@ class ChunkFileStore(Cursored):
         return self._lock
 
     def _recover(self) -> None:
-        """See what is there, and have it mended."""
+        """Read the directory, and have it mended."""
         now, old = monotonic(), self.state
         self._writer.sync_above()
         self._info.look_up()
-        goes_on = self._placed and self._is_known(now)
+        # Whether info is the one that this object has read and written.
+        known = self._info.is_current() or self._info.read(now) in (self._seen, self._intended)
+        goes_on = self._placed and known
         if goes_on:
             self._finish_undoing(now)
         raw, state = self._recovery.mend(self._info, old.chunksize, sync=self._power)
@@ -194,10 +196,6 @@ class ChunkFileStore(Cursored):
             self._reader.load(state.tail.chunk)
         self._reset()
 
-    def _is_known(self, now: float) -> bool:
-        """Return whether ``info`` is the one that this object has read and written."""
-        return self._info.is_current() or self._info.read(now) in (self._seen, self._intended)
-
     def _finish_undoing(self, now: float) -> None:
         """Undo what failed, ``info`` first, unless others went on from it."""
         raw = self._info.read(now)
@@ -208,7 +206,7 @@ class ChunkFileStore(Cursored):
             self._writer.undo(self.state.head)
 
     def _look_around(self, now: float) -> None:
-        """See whether the directory is still the one that was opened."""
+        """Refuse to go on if the path leads to another directory by now."""
         self._looked = now
         self._folder.look()
 
@@ -220,7 +218,7 @@ class ChunkFileStore(Cursored):
         raise QueueFailed(f"{self.failed}; the next call reopens the queue")
 
     def _distrust(self, error: BaseException | None) -> None:
-        """Do not go on before this was opened anew: what is on the disk is not known."""
+        """Have the store opened anew before the next call: what is on the disk is not known."""
         self._opened = False
         self._writer.doubt(self.state.head.chunk)
         if isinstance(error, SyncError):
@@ -321,7 +319,7 @@ class ChunkFileStore(Cursored):
         return self._cursor.counts(self._head)
 
     def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
-        return maxsize - self.counts()[0]
+        return maxsize - self._cursor.counts(self._head)[0]
 
     # -- reading --------------------------------------------------------------------
 
@@ -413,14 +411,15 @@ class ChunkFileStore(Cursored):
     # -- ending a transaction -------------------------------------------------------
 
     def commit(self) -> None:
-        if self._exclusive:
-            _, tail, old, moved = state = self.state
-            done, head = self._cursor.done(), self._head
-            if self._moved is not None:
-                moved = self._moved
-            if head is not old or done != tail or moved is not state.moved:
-                self._store(state.with_ends(done, head, moved))
-            self._end()
+        if not self._exclusive:
+            return
+        _, tail, old, moved = state = self.state
+        done, head = self._cursor.done(), self._head
+        if self._moved is not None:
+            moved = self._moved
+        if head is not old or done != tail or moved is not state.moved:
+            self._store(state.with_ends(done, head, moved))
+        self._end()
 
     def _end(self) -> None:
         if self._exclusive and self._lock is not None:
@@ -449,7 +448,7 @@ class ChunkFileStore(Cursored):
             self._chunks.remove(chunk)
 
     def _vouch(self) -> None:
-        """Refuse to acknowledge what was flushed where the path does not lead any more."""
+        """Refuse to acknowledge a commit to files to which the path does not lead any more."""
         if not self._info.is_current():
             self._fail("its info was removed or replaced while it was written")
         self._folder.look()
@@ -465,7 +464,7 @@ class ChunkFileStore(Cursored):
         self._intended = None
 
     def _take_back(self, error: BaseException | None) -> None:
-        """Put the old ``info`` back; where that cannot be vouched for, trust nothing.
+        """Put the old ``info`` back; if that fails, or a flush did, have the store opened anew.
 
         Args:
             error: the failure; None for an interrupt.
@@ -501,9 +500,10 @@ class ChunkFileStore(Cursored):
         return True
 
     def _undo(self) -> None:
-        """Be as before the transaction."""
-        if self._exclusive and not self.failed and not self._folder.is_current():
-            self._opened, self.failed = False, f"{self.path}: {EXCHANGED}"
+        """Cut off what the transaction wrote, and let memory be as before it."""
+        if self._exclusive and not self.failed:
+            with contextlib.suppress(QueueFailed):
+                self._folder.look()
         if self._writer.first is not None and not self.failed:  # else opening anew sees to it
             self._writer.undo(self.state.head)
         self._reader.forget()
@@ -540,17 +540,13 @@ class ChunkFileStore(Cursored):
             with contextlib.suppress(OSError, PersistQueueError):
                 if self.failed and self._intended is not None:
                     self.open()  # the last chance to undo what failed; later objects cannot
-                self._give_reserve_back()
+                lock, now = self._lock, monotonic()
+                if lock is None or not self._opened or not lock.try_acquire(now):
+                    return
+                if self._info.read(now) == self._seen:
+                    self._writer.cut(self.state.head)  # as opening does, if this cannot
         finally:
             self.forget()
-
-    def _give_reserve_back(self) -> None:
-        """Cut reserved zeros off, if that takes no waiting; opening cuts them, too."""
-        if self._lock is None or not self._opened:
-            return
-        now = monotonic()
-        if self._lock.try_acquire(now) and self._info.read(now) == self._seen:
-            self._writer.cut(self.state.head)
 
     def forget(self) -> None:
         self._writer.close()

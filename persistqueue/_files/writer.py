@@ -177,7 +177,7 @@ class ChunkWriter:
             self._safe = head
         if self.first is not None and self.first is not self.file:
             self.first.close()
-        self._begin()  # a later failure must not undo it
+        self.first, self._behind = None, []  # a later failure must not undo it
 
     def undo(self, head: Position) -> None:
         """Cut off what a failed transaction wrote, so that there is room for the next one.
@@ -252,7 +252,4 @@ class ChunkWriter:
         for file in (self.first, self.file):
             if file is not None:
                 file.close()
-        self._begin()
-
-    def _begin(self) -> None:
         self.first, self._behind = None, []

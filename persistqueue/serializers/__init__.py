@@ -27,7 +27,7 @@ _MODULES = frozenset({"async_pickle", "cbor2", "json", "msgpack", "pickle"})
 
 
 class Serializer(Protocol):
-    """What a queue asks of a serializer."""
+    """The two methods of a serializer that a queue calls."""
 
     def dump(self, value: Any, fp: IO[bytes], /) -> Any:
         """Write one value to ``fp``."""

@@ -1,8 +1,8 @@
 """Serializers whose ``dump`` or ``load`` is a coroutine function.
 
 An item is encoded on the event loop of its caller.  Everything else (``info``, and
-decoding) happens on the store's thread, where each coroutine runs to its end in a loop of
-its own: it must not use anything that belongs to another loop.
+decoding) happens on the store's thread.  There each coroutine runs to its end in a loop of its
+own: it must not use objects that belong to another loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IS_COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs 10 ms
 
 
 class Unawaited(TypeError):
-    """A serializer's function returned a coroutine, and was not seen to be of that kind."""
+    """A serializer's function returned a coroutine, and did not look like a coroutine function."""
 
 
 def refuse_coroutine(result: Any) -> None:
@@ -61,7 +61,7 @@ class AsyncStream:
 
 
 class Driven:
-    """Such a serializer behind ordinary functions.
+    """A serializer with coroutine functions, behind ordinary ones.
 
     Args:
         inner: an object with ``dump(value, fp)`` and ``load(fp)``.

@@ -13,8 +13,8 @@ A record delimits itself and is the same in a chunk and in a row::
 The HMAC is that of the purpose, a NUL, the id's length, the id and the payload.  The
 purpose is the inner serializer's name: bytes that were signed as JSON are not a pickle.
 
-The checksum tells rust from forgery without the key: what fits its checksum and was
-signed with a key that is not known here is another program's whole item, and stays stored.
+The checksum tells rust from forgery without the key.  A record that fits its checksum and
+was signed with a key that is not known here is another program's whole item: it stays stored.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ._shared import in_memory, takes_sort_keys
 MAGIC = b"pqS1"
 HEAD = Struct("<4sLLB")
 INFO = "info"  # the purpose of the file of that name
-_CHECKED_FROM = 8  # the checksum is that of what stands behind it
+_CHECKED_FROM = 8  # the checksum is that of the bytes behind it
 _MAC_SIZE = sha256().digest_size
 _SHORTEST_KEY = 16
 _LONGEST_ID = 64
@@ -43,11 +43,11 @@ _SHIPPED = "persistqueue.serializers."
 
 
 class BadSignature(ValueError):
-    """These bytes are not what a holder of the key has written; the message says why."""
+    """No holder of the key has written these bytes; the message says why."""
 
 
 class Sealed(NamedTuple):
-    """A record that fits its checksum; its signature is not checked yet."""
+    """The parts of a record that fits its checksum; its signature is not checked yet."""
 
     key_id: str
     signature: bytes
@@ -55,7 +55,7 @@ class Sealed(NamedTuple):
 
 
 class Signed:
-    """A serializer that signs what another one writes; see ``signed``."""
+    """A serializer that signs another one's records; see ``signed``."""
 
     signs = True  # file queues have a framing for it
 
@@ -113,14 +113,9 @@ class Signed:
         if len(payload) > _LONGEST:
             raise ValueError("it is longer than 4 GiB")
         name = self._current.encode()
-        rest = b"".join(
-            (
-                HEAD.pack(MAGIC, 0, len(payload), len(name))[_CHECKED_FROM:],
-                name,
-                _signature(self._keys[self._current], purpose, name, payload),
-                payload,
-            )
-        )
+        head = HEAD.pack(MAGIC, 0, len(payload), len(name))
+        signature = _signature(self._keys[self._current], purpose, name, payload)
+        rest = b"".join((head[_CHECKED_FROM:], name, signature, payload))
         return b"".join((MAGIC, crc32(rest).to_bytes(4, "little"), rest))
 
     def verify(self, record: Sealed, purpose: str) -> bytes:
@@ -144,8 +139,8 @@ def signed(inner: Any, key: bytes | Mapping[str, bytes], *, current: str | None 
     """Return a serializer that signs each record, and decodes none without a good signature.
 
     The signature is HMAC-SHA256.  Without the key, no program can write items or change
-    them; he can still delete, repeat or move whole records, from one queue to
-    another with the same key, too.
+    them.  It can still delete, repeat or move whole records, from one queue to another with
+    the same key, too.
 
     Args:
         inner: encodes the items: a module of ``persistqueue.serializers`` or any object with
@@ -208,7 +203,11 @@ def _checked_keys(key: bytes | Mapping[str, bytes]) -> dict[str, bytes]:
     for name, value in keys.items():
         if not isinstance(name, str):
             raise TypeError(f"the id of a key must be a str, not {type(name).__name__}")
-        if len(name.encode(errors="replace")) > _LONGEST_ID or not _is_text(name):
+        try:
+            too_long = len(name.encode()) > _LONGEST_ID
+        except UnicodeEncodeError:
+            too_long = True
+        if too_long:
             raise ValueError(f"the id of a key is text of up to {_LONGEST_ID} bytes, not {name!a}")
         if not isinstance(value, (bytes, bytearray)):
             raise TypeError(f"a key must be bytes, not {type(value).__name__}")
@@ -218,11 +217,3 @@ def _checked_keys(key: bytes | Mapping[str, bytes]) -> dict[str, bytes]:
                 "secrets.token_bytes(32) makes a good one"
             )
     return {name: bytes(value) for name, value in keys.items()}
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

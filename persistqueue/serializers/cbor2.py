@@ -40,8 +40,8 @@ def loads(bytes_value: bytes) -> Any:
     Raises:
         ValueError: bytes are left behind it, or it is no CBOR.
     """
-    # cbor2 ignores what stands behind the first value, and tells where it stopped in some of
-    # its releases only.  So the value is read as the first one of a pair.
+    # cbor2 ignores bytes behind the first value, and only some of its releases tell where they
+    # stopped.  So the value is read as the first one of a pair.
     try:
         value, mark = cbor2.loads(b"".join((_PAIR, bytes_value, _MARK)))
     except Exception:  # noqa: BLE001 - or it is as deep as can be, without a pair around it
@@ -61,5 +61,5 @@ def _alone(bytes_value: bytes) -> Any:
 
 
 _PAIR = b"\x82"
-_MARK = b"\x48" + os.urandom(8)  # eight bytes that no other program writes
+_MARK = b"\x48" + os.urandom(8)  # as bytes of CBOR; no other program writes these
 _BEHIND = "bytes are left behind the value"
