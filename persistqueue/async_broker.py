@@ -16,9 +16,9 @@ from ._broker.transaction import Exited, Transaction, TransactionQueue
 from ._broker.waiters import ManyQueues
 from ._core import call
 from ._core.arguments import absolute
+from ._core.async_queue import AsyncOpened
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
-from ._core.queue_tasks import AsyncOpened
 from ._core.store import Stale
 from ._core.tasks import TaskSession
 from ._core.worker import ThreadWorker, in_executor

@@ -12,12 +12,12 @@ from ._broker.statements import message_id, message_ids
 from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
-from ._core.queue_tasks import AsyncProcess
-from ._core.turns import each
+from ._core.queue_tasks import each, holding
 from .exceptions import AsyncEmpty, QueueClosed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from typing_extensions import Self
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncBrokerQueue", "AsyncStream"]
 
 
-class AsyncBrokerQueue(BrokerQueueFace[T], AsyncProcess[T]):
+class AsyncBrokerQueue(BrokerQueueFace[T]):
     """One queue of an ``AsyncBroker``: a handle, as cheap as its name.
 
     ``AsyncBroker.queue`` makes it.
@@ -157,7 +157,21 @@ class AsyncBrokerQueue(BrokerQueueFace[T], AsyncProcess[T]):
             for record in await self._session.run(self._take(most, Deadline.of(True, timeout)))
         ]
 
-    def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
+    def process(
+        self, block: bool = True, timeout: float | None = None
+    ) -> AbstractAsyncContextManager[T]:
+        """Take an item for the length of an ``async with`` block.
+
+        It is finished when the block ends, and back in its place when the block raises.
+        After an ``Exception`` this object does not hand it out again for
+        0.1 s, twice as long each time, 5 s at the most; other items come meanwhile, and
+        other objects may take it.  Arguments and errors are those of ``get``.
+
+        In asyncio, the item is back in its place when the block is cancelled, too.
+        """
+        return holding(self, self._session, self._hold_one, block, timeout)
+
+    def _hold_one(self, deadline: Deadline) -> call.Call[list[Record]]:
         return call.take(1, deadline, True, self._holding(1), self._key)
 
     def stream(

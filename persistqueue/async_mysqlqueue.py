@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from asyncio import sleep
+
+# threads only: from typing import ClassVar
 from typing import TYPE_CHECKING, Any
 
 from ._core import call
@@ -15,10 +17,10 @@ from ._core.worker import ThreadWorker, in_executor
 from ._sql.ackcalls import AckCalls
 from ._sql.async_ackqueue import AsyncAckBase
 from ._sql.async_queue import AsyncSQLBase
-from ._sql.mysql.names import AsyncMysqlQueueNames
-from ._sql.mysql.options import POOL_NAP, either, needed
+from ._sql.mysql.names import POOL_NAP, either, needed
 
-# threads only: from ._sql.mysql.names import MySQLConn
+# threads only: from ._core.hooks import Lazy
+# threads only: from ._sql.mysql.names import HOOKS, MySQLConn
 from ._sql.mysql.server import Server, check_charset
 from ._sql.mysql.statements import MysqlTable
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ._sql.mysql.options import MysqlOptions
+    from ._sql.mysql.names import MysqlOptions
 
 __all__ = [
     # threads only: "MySQLConn",
@@ -43,9 +45,10 @@ __all__ = [
 ]
 
 
-class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
+class _AsyncMySQLBase(AsyncSQLBase[T]):
     """A queue in a table of a MySQL database; the arguments are ``AsyncMySQLQueue``'s."""
 
+    # threads only: _HOOKS: ClassVar = HOOKS
     _store: MysqlAckStore | MysqlDeletingStore | MysqlReservingStore
 
     def __init__(
@@ -70,10 +73,10 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
         max_connections: int = 10,
         connect_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._check_hooks()
+        kind = self._table_kind()
         whole_name = bool(table_name)
         self.name = either("name", name, table_name) or "sql"
-        table = MysqlTable(self._named_kind(), self.name, whole_name=whole_name)
+        table = MysqlTable(kind, self.name, whole_name=whole_name)
         check_charset(charset, table.name)
         self.host, self.port, self.user, self.charset = host, whole("port", port, 1), user, charset
         self.passwd = needed("passwd", either("passwd", passwd, password))
@@ -103,7 +106,14 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
 
     def _open(self, server: Server, table: MysqlTable) -> None:
         """Make the store, with the session that fits how items are finished."""
-        raise NotImplementedError
+        way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
+        finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
+        self._store = way(
+            server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
+        )
+        self._session = TaskSession(
+            self._store, self.maxsize, finish, self.timeout, worker=self._worker
+        )
 
     @property
     def durability(self) -> str:
@@ -113,8 +123,8 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
     async def get_pooled_conn(self) -> Any:
         """Return a connection of the pool, for statements of your own.
 
-        Its ``close`` gives it back.  At most ``max_connections`` are out at a time; whoever
-        wants one more waits.
+        Its ``close`` gives it back.  At most ``max_connections`` are out at a time; a call for
+        one more waits.
         """
         while True:
             await self._session.run(call.count())  # raises if the queue is closed
@@ -134,6 +144,8 @@ class _AsyncMySQLBase(AsyncMysqlQueueNames, AsyncSQLBase[T]):
         """Give the space of deleted rows back to the server's file system; takes a while."""
         await self._session.run(call.count())
         await self._worker.run(self._store.shrink)
+
+    # threads only: _getter = _putter = Lazy(MySQLConn)
 
 
 class AsyncMySQLQueue(_AsyncMySQLBase[T]):
@@ -185,16 +197,6 @@ class AsyncMySQLQueue(_AsyncMySQLBase[T]):
         FormatError: there is no such database; it is too old; the table is something else.
     """
 
-    def _open(self, server: Server, table: MysqlTable) -> None:
-        way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
-        finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
-        self._store = way(
-            server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
-        )
-        self._session = TaskSession(
-            self._store, self.maxsize, finish, self.timeout, worker=self._worker
-        )
-
 
 class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
     """A first-in first-out queue on a server, whose items stay until they are acked, and after.
@@ -207,7 +209,7 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
     A worker is alive while its connection is, and for a minute after its last sign of life,
     which a thread gives while the worker holds anything.
 
-    Its table is ``ack_queue_<name>``.  What is not among the arguments here is as of
+    Its table is ``ack_queue_<name>``.  Other arguments: see
     ``AsyncMySQLQueue``.
 
     Args:

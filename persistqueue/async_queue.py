@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import call
 from ._core.arguments import NO_ITEM, T, check_room, whole
+from ._core.async_queue import AsyncQueueBase
 from ._core.block import cannot_encode
 from ._core.deadline import FOREVER, Deadline
 from ._core.inflight import AT_TASK_DONE, AUTOSAVE
-from ._core.queue_tasks import AsyncQueueBase
+from ._core.queue_tasks import each
 from ._core.tasks import TaskSession
-from ._core.turns import each
 from ._core.worker import ThreadWorker
 from ._files.names import AsyncQueueNames
 
@@ -189,8 +189,11 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], AsyncQueueBase[T]):
         """
         deadline = Deadline.of(block, timeout)
         # async only
-        encode = partial(self._encode_there, self._driven) if self._driven else self._encode
-        records = await each(encode, items, awaits=self._driven is not None)
+        if self._driven is not None:
+            encode = partial(self._encode_there, self._driven)
+            records = await each(encode, items, awaits=True)
+        else:
+            records = await each(self._encode, items)
         # end
         # threads only: records = [self._encode(item) for item in items]
         check_room(len(records), self.maxsize)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._core.arguments import T, whole
 from ._core.forks import follow
 from ._core.log import warn
-from ._core.turns import each
+from ._core.queue_tasks import each
 from ._core.worker import ThreadWorker, in_executor
 from ._redis.pooloptions import PoolFace
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import call
 from ._core.arguments import NO_ITEM, T, check_room, one_of, whole
+from ._core.async_queue import AsyncQueueBase
 from ._core.deadline import Deadline
-from ._core.queue_tasks import AsyncQueueBase
+from ._core.queue_tasks import each
 from ._core.tasks import TaskSession
-from ._core.turns import each
 from ._core.worker import ThreadWorker, in_executor
 from ._redis.options import AIO_PY_RQ_LEASE, LOST, RedisFace
 from ._redis.scripts import parts_of

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    # threads only: from ._sql.sqlite.options import SharedOptions as SqliteOptions
+    from ._sql.sqlite.async_queue import SqliteOptions
     from ._sql.sqlite.database import Database
-    from ._sql.sqlite.options import SqliteOptions  # async only
     from ._sql.statements import Table
 
 __all__ = [

@@ -19,7 +19,7 @@ from ._core import call
 from ._core.arguments import absolute
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
-from ._core.queue_threads import Opened
+from ._core.queue import Opened
 from ._core.store import Stale
 from ._core.threads import ThreadSession
 from .brokerconfig import BrokerConfig

@@ -13,11 +13,12 @@ from ._broker.statements import message_id, message_ids
 from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
-from ._core.queue_threads import Process, each
+from ._core.queue_threads import each, holding
 from .exceptions import Empty, QueueClosed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from typing_extensions import Self
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["BrokerQueue", "Stream"]
 
 
-class BrokerQueue(BrokerQueueFace[T], Process[T]):
+class BrokerQueue(BrokerQueueFace[T]):
     """One queue of a ``Broker``: a handle, as cheap as its name.
 
     ``Broker.queue`` makes it.
@@ -157,7 +158,19 @@ class BrokerQueue(BrokerQueueFace[T], Process[T]):
             for record in self._session.run(self._take(most, Deadline.of(True, timeout)))
         ]
 
-    def _holding_one(self, deadline: Deadline) -> call.Call[list[Record]]:
+    def process(
+        self, block: bool = True, timeout: float | None = None
+    ) -> AbstractContextManager[T]:
+        """Take an item for the length of a ``with`` block.
+
+        It is finished when the block ends, and back in its place when the block raises.
+        After an ``Exception`` this object does not hand it out again for
+        0.1 s, twice as long each time, 5 s at the most; other items come meanwhile, and
+        other objects may take it.  Arguments and errors are those of ``get``.
+        """
+        return holding(self, self._session, self._hold_one, block, timeout)
+
+    def _hold_one(self, deadline: Deadline) -> call.Call[list[Record]]:
         return call.take(1, deadline, True, self._holding(1), self._key)
 
     def stream(

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
 from ._core.codec import RowCodec
 from ._core.deadline import checked_timeout
-from ._core.inflight import AT_ACK, AT_ROW_DONE, AT_TAKE
+from ._core.hooks import Lazy
+from ._core.inflight import AT_ROW_DONE, AT_TAKE
+from ._core.inflight_acks import AT_ACK
 from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
-from ._sql.mysql.names import MySQLConn, MysqlQueueNames
-from ._sql.mysql.options import POOL_NAP, either, needed
+from ._sql.mysql.names import HOOKS, POOL_NAP, MySQLConn, either, needed
 from ._sql.mysql.server import Server, check_charset
 from ._sql.mysql.statements import MysqlTable
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ._sql.mysql.options import MysqlOptions
+    from ._sql.mysql.names import MysqlOptions
 
 __all__ = [
     "Empty",
@@ -41,9 +42,10 @@ __all__ = [
 ]
 
 
-class _MySQLBase(MysqlQueueNames, SQLBase[T]):
+class _MySQLBase(SQLBase[T]):
     """A queue in a table of a MySQL database; the arguments are ``MySQLQueue``'s."""
 
+    _HOOKS: ClassVar = HOOKS
     _store: MysqlAckStore | MysqlDeletingStore | MysqlReservingStore
 
     def __init__(
@@ -68,10 +70,10 @@ class _MySQLBase(MysqlQueueNames, SQLBase[T]):
         max_connections: int = 10,
         connect_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._check_hooks()
+        kind = self._table_kind()
         whole_name = bool(table_name)
         self.name = either("name", name, table_name) or "sql"
-        table = MysqlTable(self._named_kind(), self.name, whole_name=whole_name)
+        table = MysqlTable(kind, self.name, whole_name=whole_name)
         check_charset(charset, table.name)
         self.host, self.port, self.user, self.charset = host, whole("port", port, 1), user, charset
         self.passwd = needed("passwd", either("passwd", passwd, password))
@@ -100,7 +102,12 @@ class _MySQLBase(MysqlQueueNames, SQLBase[T]):
 
     def _open(self, server: Server, table: MysqlTable) -> None:
         """Make the store, with the session that fits how items are finished."""
-        raise NotImplementedError
+        way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
+        finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
+        self._store = way(
+            server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
+        )
+        self._session = ThreadSession(self._store, self.maxsize, finish, self.timeout)
 
     @property
     def durability(self) -> str:
@@ -110,8 +117,8 @@ class _MySQLBase(MysqlQueueNames, SQLBase[T]):
     def get_pooled_conn(self) -> Any:
         """Return a connection of the pool, for statements of your own.
 
-        Its ``close`` gives it back.  At most ``max_connections`` are out at a time; whoever
-        wants one more waits.
+        Its ``close`` gives it back.  At most ``max_connections`` are out at a time; a call for
+        one more waits.
         """
         while True:
             self._session.run(call.count())  # raises if the queue is closed
@@ -131,6 +138,8 @@ class _MySQLBase(MysqlQueueNames, SQLBase[T]):
         """Give the space of deleted rows back to the server's file system; takes a while."""
         self._session.run(call.count())
         self._store.shrink()
+
+    _getter = _putter = Lazy(MySQLConn)
 
 
 class MySQLQueue(_MySQLBase[T]):
@@ -176,14 +185,6 @@ class MySQLQueue(_MySQLBase[T]):
         FormatError: there is no such database; it is too old; the table is something else.
     """
 
-    def _open(self, server: Server, table: MysqlTable) -> None:
-        way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
-        finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
-        self._store = way(
-            server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
-        )
-        self._session = ThreadSession(self._store, self.maxsize, finish, self.timeout)
-
 
 class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
     """A first-in first-out queue on a server, whose items stay until they are acked, and after.
@@ -196,7 +197,7 @@ class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
     A worker is alive while its connection is, and for a minute after its last sign of life,
     which a thread gives while the worker holds anything.
 
-    Its table is ``ack_queue_<name>``.  What is not among the arguments here is as of
+    Its table is ``ack_queue_<name>``.  Other arguments: see
     ``MySQLQueue``.
 
     Args:

@@ -9,7 +9,7 @@ from ._core import call
 from ._core.arguments import NO_ITEM, T, check_room, whole
 from ._core.deadline import FOREVER, Deadline
 from ._core.inflight import AT_TASK_DONE, AUTOSAVE
-from ._core.queue_threads import QueueBase
+from ._core.queue import QueueBase
 from ._core.threads import ThreadSession
 from ._files.names import QueueNames, atomic_rename
 from ._files.options import FileQueue

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ._core import call
 from ._core.arguments import NO_ITEM, T, check_room, one_of, whole
 from ._core.deadline import Deadline
-from ._core.queue_threads import QueueBase, each
+from ._core.queue import QueueBase
+from ._core.queue_threads import each
 from ._core.threads import ThreadSession
 from ._redis.options import AIO_PY_RQ_LEASE, LOST, RedisFace
 from ._redis.scripts import parts_of

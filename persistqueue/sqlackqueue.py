@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._sql.sqlite.database import Database
-    from ._sql.sqlite.options import SharedOptions as SqliteOptions
+    from ._sql.sqlite.queue import SqliteOptions
     from ._sql.statements import Table
 
 __all__ = [

@@ -1,9 +1,9 @@
 """Hooks of persist-queue 1.1.0 that nothing calls here: a program that replaces one is told so.
 
 Its classes call private methods, and read private class attributes, that subclasses and
-patches replace.  Here a replacement is noticed at three moments: when a subclass is
-created, when an attribute of an object is set, and when an object is created (its class
-may have been patched before).  Each is a ``UserWarning``, once.  It is a ``TypeError``
+patches replace.  Here a replacement is noticed at two moments: when a subclass is
+created, and when an object is created (its class may have been patched before).
+Each is a ``UserWarning``, once.  It is a ``TypeError``
 when an object is created, and only where stored items would be invisible.
 """
 
@@ -12,40 +12,34 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _PACKAGE = __name__.partition(".")[0]
-_originals: dict[int, Any] = {}  # what this package's classes have, by ids
+_originals: dict[int, object] = {}  # what this package's classes have, by ids
 _told: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
 
 
-class Hooked:
-    """A class with such hooks."""
+def notice_class(cls: type, hooks: Mapping[str, str]) -> None:
+    """Remember what a class of the package has, or tell of the hooks that a subclass replaces.
 
-    _HOOKS: ClassVar[Mapping[str, str]] = {}  # the name of each, and what to do instead
+    Args:
+        hooks: the name of each, and what to do instead.
+    """
+    if cls.__module__.partition(".")[0] == _PACKAGE:
+        private = [vars(cls)[name] for name in vars(cls) if name.startswith("_")]
+        _originals.update({id(value): value for value in private})
+    else:
+        tell_of_replaced(cls, hooks)
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if cls.__module__.partition(".")[0] == _PACKAGE:
-            private = [vars(cls)[name] for name in vars(cls) if name.startswith("_")]
-            _originals.update({id(value): value for value in private})
-        else:
-            cls._notice_hooks()
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._HOOKS:
-            _tell(type(self), name, self._HOOKS[name])
-        object.__setattr__(self, name, value)
-
-    @classmethod
-    def _notice_hooks(cls) -> None:
-        """Tell of the hooks that the class has, however they came there."""
-        for name, advice in cls._HOOKS.items():
-            if (owner := replaced_by(cls, name)) is not None:
-                _tell(owner, name, advice)
+def tell_of_replaced(cls: type, hooks: Mapping[str, str]) -> None:
+    """Tell of the hooks that a subclass or a patch has replaced."""
+    for name, advice in hooks.items():
+        if (owner := replaced_by(cls, name)) is not None:
+            _tell(owner, name, advice)
 
 
 def replaced_by(cls: type, name: str) -> type | None:
@@ -57,10 +51,10 @@ def replaced_by(cls: type, name: str) -> type | None:
 
 
 def refuse_replaced(cls: type, names: Iterable[str], why: str) -> None:
-    """Refuse a class with one of these names replaced: what is stored would not be seen.
+    """Refuse a class that has one of these names replaced: stored items would be invisible.
 
     Raises:
-        TypeError: that.
+        TypeError: it has.
     """
     for name in names:
         if (owner := replaced_by(cls, name)) is not None:

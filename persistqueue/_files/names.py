@@ -15,11 +15,11 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .._core import call
 from .._core.deadline import monotonic
-from .._core.hooks import Hooked, Lazy, refuse_replaced
+from .._core.hooks import Lazy, notice_class, refuse_replaced, tell_of_replaced
 from ..exceptions import PersistQueueError, QueueClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from .._core.disk import File
@@ -150,10 +150,10 @@ class _Condition(threading.Condition):
         return True
 
 
-class FileNames(Hooked):
+class FileNames:
     """Names that every file queue has, for threads and for asyncio."""
 
-    _HOOKS: ClassVar = _HOOKS
+    _HOOKS: ClassVar[Mapping[str, str]] = _HOOKS
     update_info = True  # whether something is to be stored yet: a program may say so
 
     _session: Session
@@ -172,7 +172,7 @@ class FileNames(Hooked):
         Raises:
             TypeError: other names of files.
         """
-        self._notice_hooks()
+        tell_of_replaced(type(self), self._HOOKS)
         unseen = "items in the files that it names would not be seen; pass path= or engine="
         refuse_replaced(type(self), ("_qfile", "_infopath"), unseen)
 
@@ -182,7 +182,7 @@ class AsyncQueueNames(FileNames):
 
     _session: TaskSession
 
-    _HOOKS: ClassVar = {
+    _HOOKS: ClassVar[Mapping[str, str]] = {
         **_HOOKS,
         "_async_init": "Override __aenter__, and call it: it opens the queue.",
         "_openchunk_async": _FILES,
@@ -240,6 +240,11 @@ class QueueNames(FileNames):
         state, ready = self._store.state, self._session.ready
         put = state.ordinal(state.head)
         return _Standing(put, put - ready, self._session.unfinished)
+
+
+notice_class(FileNames, {})
+notice_class(AsyncQueueNames, {})
+notice_class(QueueNames, {})
 
 
 def _if_open(file: File | None) -> File | None:

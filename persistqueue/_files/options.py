@@ -19,6 +19,7 @@ from .._core.arguments import (
 )
 from .._core.cursor import MOST_RECORDS
 from .._core.framing import framing_of
+from .._core.hooks import notice_class
 from .._core.store import Store
 from ..exceptions import ItemTooLarge
 from ..serializers import pickle
@@ -174,6 +175,9 @@ class FileQueue(FileNames, Generic[T]):
                 f"max_item_bytes is {self._longest}; nothing was stored"
             )
         return record
+
+
+notice_class(FileQueue, {})
 
 
 def _beside(tempdir: str | os.PathLike[str], path: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._core import call
 from .._core.arguments import NO_ITEM, T, check_room, whole
+from .._core.async_queue import AsyncQueueBase
 from .._core.deadline import FOREVER, Deadline
-from .._core.queue_tasks import AsyncQueueBase
-from .._core.turns import each
+from .._core.queue_tasks import each
 from ..exceptions import AsyncEmpty
-from .names import AsyncSqlQueueNames
+
+# threads only: from .._core.hooks import Lazy
+# threads only: from .names import HOOKS, PutEvent, check_hooks, cursor, new_lock
+from .names import ASYNC_HOOKS, check_hooks  # async only
 from .rows import Rows, in_range, no_row, row_id, to_update
 from .statements import FIFO
 
@@ -25,14 +28,28 @@ if TYPE_CHECKING:
     from .store import SqlStore
 
 
-class AsyncSQLBase(AsyncSqlQueueNames, AsyncQueueBase[T]):
+class AsyncSQLBase(AsyncQueueBase[T]):
     """A queue in a table of an SQL database; a subclass says in which."""
 
+    _HOOKS: ClassVar = ASYNC_HOOKS  # async only
+    # threads only: _HOOKS: ClassVar = HOOKS
     _KIND: Kind = FIFO
+    _TABLE_NAME: str  # in front of the queue's name; a subclass may have its own
     _store: SqlStore
     _rows: Rows
-
     _worker: Worker  # async only
+    name: str
+    auto_commit: bool
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_KIND" in vars(cls):  # each of these has a table of its own, other than its base
+            cls._TABLE_NAME = cls._KIND.prefix
+
+    def _table_kind(self) -> Kind:
+        """Return the kind of queue, with the class's name in front of the table's."""
+        check_hooks(type(self))
+        return self._KIND._replace(prefix=self._TABLE_NAME)
 
     # -- put ------------------------------------------------------------------------
 
@@ -220,11 +237,58 @@ class AsyncSQLBase(AsyncSqlQueueNames, AsyncQueueBase[T]):
         return self._store.skipped
 
     @property
-    def _table_name(self) -> str:
-        return self._store.table.quoted
+    def size(self) -> int:
+        """How many items could be taken now.
+
+        In asyncio, as of the last call; ``qsize`` asks anew.
+        """
+        return self._store.counts(exact=False)[0]  # async only
+        # threads only: return self.qsize()
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored and not finished.
+
+        In asyncio, as of the last call.
+        """
+        return self._session.unfinished  # async only
+        # threads only: return self._session.run(call.look(lambda: self._store.counts()[1]))
 
     def __contains__(self, item: object) -> bool:
-        raise TypeError("'in' would have to take every item out; queue() lists what is there")
+        raise TypeError("'in' would have to take every item out; queue() lists the items")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"
+
+    # -- other names of persist-queue -----------------------------------------------
+
+    _KEY_COLUMN = "_id"
+    _MEMORY = ":memory:"
+    cursor = 0  # async only
+    # threads only: cursor = cursor
+    # threads only: tran_lock = Lazy(new_lock)
+    # threads only: action_lock = Lazy(new_lock)
+    # threads only: put_event = Lazy(PutEvent)
+
+    # threads only: def _init(self) -> None:
+    # threads only:     """Called at the end of ``__init__``, for subclasses."""
+
+    async def _count(self) -> int:
+        return await self.qsize()
+
+    @property
+    def total(self) -> int:
+        """Alias of ``size``; a value that a program sets is ignored."""
+        return self.size
+
+    @total.setter
+    def total(self, value: int) -> None:
+        """Ignore it: the rows are counted."""
+
+    @property
+    def _key_column(self) -> str:
+        return self._KEY_COLUMN
+
+    @property
+    def _table_name(self) -> str:
+        return self._store.table.quoted

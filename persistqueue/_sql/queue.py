@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._core import call
 from .._core.arguments import NO_ITEM, T, check_room, whole
 from .._core.deadline import FOREVER, Deadline
-from .._core.queue_threads import QueueBase, each
+from .._core.hooks import Lazy
+from .._core.queue import QueueBase
+from .._core.queue_threads import each
 from ..exceptions import Empty
-from .names import SqlQueueNames
+from .names import HOOKS, PutEvent, check_hooks, cursor, new_lock
 from .rows import Rows, in_range, no_row, row_id, to_update
 from .statements import FIFO
 
@@ -24,12 +26,26 @@ if TYPE_CHECKING:
     from .store import SqlStore
 
 
-class SQLBase(SqlQueueNames, QueueBase[T]):
+class SQLBase(QueueBase[T]):
     """A queue in a table of an SQL database; a subclass says in which."""
 
+    _HOOKS: ClassVar = HOOKS
     _KIND: Kind = FIFO
+    _TABLE_NAME: str  # in front of the queue's name; a subclass may have its own
     _store: SqlStore
     _rows: Rows
+    name: str
+    auto_commit: bool
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_KIND" in vars(cls):  # each of these has a table of its own, other than its base
+            cls._TABLE_NAME = cls._KIND.prefix
+
+    def _table_kind(self) -> Kind:
+        """Return the kind of queue, with the class's name in front of the table's."""
+        check_hooks(type(self))
+        return self._KIND._replace(prefix=self._TABLE_NAME)
 
     # -- put ------------------------------------------------------------------------
 
@@ -214,11 +230,49 @@ class SQLBase(SqlQueueNames, QueueBase[T]):
         return self._store.skipped
 
     @property
-    def _table_name(self) -> str:
-        return self._store.table.quoted
+    def size(self) -> int:
+        """How many items could be taken now."""
+        return self.qsize()
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored and not finished."""
+        return self._session.run(call.look(lambda: self._store.counts()[1]))
 
     def __contains__(self, item: object) -> bool:
-        raise TypeError("'in' would have to take every item out; queue() lists what is there")
+        raise TypeError("'in' would have to take every item out; queue() lists the items")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"
+
+    # -- other names of persist-queue -----------------------------------------------
+
+    _KEY_COLUMN = "_id"
+    _MEMORY = ":memory:"
+    cursor = cursor
+    tran_lock = Lazy(new_lock)
+    action_lock = Lazy(new_lock)
+    put_event = Lazy(PutEvent)
+
+    def _init(self) -> None:
+        """Called at the end of ``__init__``, for subclasses."""
+
+    def _count(self) -> int:
+        return self.qsize()
+
+    @property
+    def total(self) -> int:
+        """Alias of ``size``; a value that a program sets is ignored."""
+        return self.size
+
+    @total.setter
+    def total(self, value: int) -> None:
+        """Ignore it: the rows are counted."""
+
+    @property
+    def _key_column(self) -> str:
+        return self._KEY_COLUMN
+
+    @property
+    def _table_name(self) -> str:
+        return self._store.table.quoted

@@ -1,14 +1,54 @@
-"""Names of persist-queue 1.1.0's ``MySQLQueue`` that its documentation does not show."""
+"""Arguments of the MySQL queues, and names of persist-queue 1.1.0's that it does not document."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..._core.hooks import Lazy
-from ..names import AsyncSqlQueueNames, SqlQueueNames
+from .. import names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
+
+HOOKS = {**names.HOOKS, "_new_db_connection": "Pass connect_options=."}
+POOL_NAP = 0.01  # s between two tries to get a connection when all are out
+_NAMES = {"passwd": "password", "db_name": "database", "name": "table_name"}
+
+
+class MysqlOptions(TypedDict, total=False):
+    """The arguments by keyword that all MySQL queues have; see ``MySQLQueue``."""
+
+    password: str | None
+    database: str | None
+    table_name: str | None
+    timeout: float
+    maxsize: int
+    on_corrupt: str
+    max_item_bytes: int
+    max_connections: int
+    connect_options: Mapping[str, Any] | None
+
+
+def either(name: str, value: str | None, other: str | None) -> str | None:
+    """Return the value of an argument that has two names.
+
+    Raises:
+        TypeError: both names are given.
+    """
+    if value is not None and other is not None:
+        raise TypeError(f"give {name!r} or {_NAMES[name]!r}, not both: they mean the same")
+    return other if value is None else value
+
+
+def needed(name: str, value: str | None) -> str:
+    """Return the value of an argument that has to be given.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if value is None:
+        raise TypeError(f"the argument {name!r} is missing (or {_NAMES[name]!r})")
+    return value
 
 
 class MySQLConn:
@@ -61,16 +101,3 @@ class MySQLConn:
         traceback: TracebackType | None,
     ) -> None:
         self._cursor.close()
-
-
-class AsyncMysqlQueueNames(AsyncSqlQueueNames):
-    """Names that MySQL queues for asyncio have."""
-
-
-class MysqlQueueNames(SqlQueueNames):
-    """Names that MySQL queues for threads have."""
-
-    _HOOKS: ClassVar = {**SqlQueueNames._HOOKS, "_new_db_connection": "Pass connect_options=."}
-
-    _getter = Lazy(lambda queue: MySQLConn(queue=queue))
-    _putter = Lazy(lambda queue: queue._getter)

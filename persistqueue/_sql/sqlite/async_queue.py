@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..._core import call
 from ..._core.arguments import DURABILITIES, MAX_ITEM_BYTES, ON_CORRUPT, T, absolute, one_of, whole
@@ -17,20 +17,37 @@ from ..rows import Rows
 from ..statements import Table
 from .database import MEMORY, Database
 from .errors import SqliteRowCodec
-from .names import AsyncSqliteNames
+
+# threads only: from ..._core.hooks import Lazy
+# threads only: from .names import new_connection, new_spare, place_of, second_connection
 from .stores import SqliteDeletingStore, SqliteReservingStore, SqliteStore
 from .worker import SqliteWorker  # async only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import aiosqlite  # async only
+
+    # threads only: import sqlite3
     from ..._core.call import R
 
 
-class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
+class SqliteOptions(TypedDict, total=False):
+    """Arguments by keyword that all SQLite queues have; see ``AsyncSQLiteQueue``."""
+
+    timeout: float  # async only
+    db_file_name: str | None  # async only
+    maxsize: int
+    durability: str
+    on_corrupt: str
+    max_item_bytes: int
+
+
+class AsyncSQLiteBase(AsyncSQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``AsyncSQLiteQueue``'s."""
 
     _worker: SqliteWorker  # async only
+    # threads only: _place: Database
     _store: SqliteStore
 
     def __init__(
@@ -51,7 +68,7 @@ class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
     ) -> None:
-        self._check_hooks()
+        kind = self._table_kind()
         # threads only: self.multithreading = multithreading
         self.name = name
         self.maxsize = whole("maxsize", maxsize)
@@ -68,7 +85,7 @@ class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
         self.db_file_name = db_file_name or "data.db"
         makes_directory = False  # async only
         # threads only: makes_directory = True
-        table = Table(self._named_kind(), str(name), adopts=not makes_directory)
+        table = Table(kind, str(name), adopts=not makes_directory)
         database = Database(
             self.path,
             self.db_file_name,
@@ -77,7 +94,7 @@ class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
             patience=self.timeout,
         )
         self._worker = SqliteWorker()  # async only
-        # threads only: database = self._at_its_place(database)
+        # threads only: database = self._place = place_of(self, database)
         self._open(database, table)
         # threads only: self._init()
 
@@ -114,3 +131,16 @@ class AsyncSQLiteBase(AsyncSqliteNames, AsyncSQLBase[T]):
         """Give the space of deleted rows back to the file system; takes a while."""
         await self._session.run(call.count())
         await self._worker.run(self._store.shrink)
+
+    # -- other names of persist-queue -----------------------------------------------
+
+    @property
+    # threads only: def _conn(self) -> sqlite3.Connection | None:
+    def _conn(self) -> aiosqlite.Connection | None:  # async only
+        return self._worker.connection(self._store.connection)  # async only
+        # threads only: return self._store.connection
+
+    # threads only: _spare = Lazy(new_spare)
+    # threads only: _new_db_connection = new_connection
+    # threads only: _getter = second_connection
+    # threads only: _putter = second_connection

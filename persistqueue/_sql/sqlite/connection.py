@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..statements import Layout
     from .database import Database
     from .errors import SqliteError
+    from .names import Spare
     from .openfiles import OpenFiles
-    from .spare import Spare
 
 E = TypeVar("E", bound=Exception)
 R = TypeVar("R")

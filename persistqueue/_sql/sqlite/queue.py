@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..._core import call
 from ..._core.arguments import DURABILITIES, MAX_ITEM_BYTES, ON_CORRUPT, T, absolute, one_of, whole
 from ..._core.deadline import checked_timeout
+from ..._core.hooks import Lazy
 from ..._core.inflight import AT_ROW_DONE, AT_TAKE
 from ..._core.threads import ThreadSession
 from ...serializers import pickle
@@ -18,18 +19,29 @@ from ..rows import Rows
 from ..statements import Table
 from .database import MEMORY, Database
 from .errors import SqliteRowCodec
-from .names import SqliteNames
+from .names import new_connection, new_spare, place_of, second_connection
 from .stores import SqliteDeletingStore, SqliteReservingStore, SqliteStore
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
 
     from ..._core.call import R
 
 
-class SQLiteBase(SqliteNames, SQLBase[T]):
+class SqliteOptions(TypedDict, total=False):
+    """Arguments by keyword that all SQLite queues have; see ``SQLiteQueue``."""
+
+    maxsize: int
+    durability: str
+    on_corrupt: str
+    max_item_bytes: int
+
+
+class SQLiteBase(SQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``SQLiteQueue``'s."""
 
+    _place: Database
     _store: SqliteStore
 
     def __init__(
@@ -47,7 +59,7 @@ class SQLiteBase(SqliteNames, SQLBase[T]):
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
     ) -> None:
-        self._check_hooks()
+        kind = self._table_kind()
         self.multithreading = multithreading
         self.name = name
         self.maxsize = whole("maxsize", maxsize)
@@ -63,7 +75,7 @@ class SQLiteBase(SqliteNames, SQLBase[T]):
         self.path = MEMORY if self.memory_sql else absolute(path)
         self.db_file_name = db_file_name or "data.db"
         makes_directory = True
-        table = Table(self._named_kind(), str(name), adopts=not makes_directory)
+        table = Table(kind, str(name), adopts=not makes_directory)
         database = Database(
             self.path,
             self.db_file_name,
@@ -71,7 +83,7 @@ class SQLiteBase(SqliteNames, SQLBase[T]):
             power=durability == "power",
             patience=self.timeout,
         )
-        database = self._at_its_place(database)
+        database = self._place = place_of(self, database)
         self._open(database, table)
         self._init()
 
@@ -106,3 +118,14 @@ class SQLiteBase(SqliteNames, SQLBase[T]):
         """Give the space of deleted rows back to the file system; takes a while."""
         self._session.run(call.count())
         self._store.shrink()
+
+    # -- other names of persist-queue -----------------------------------------------
+
+    @property
+    def _conn(self) -> sqlite3.Connection | None:
+        return self._store.connection
+
+    _spare = Lazy(new_spare)
+    _new_db_connection = new_connection
+    _getter = second_connection
+    _putter = second_connection

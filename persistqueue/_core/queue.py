@@ -1,0 +1,170 @@
+# Written by tools/unasync.py: change async_queue.py instead.
+"""``QueueBase``: methods of all queues for threads, for every backend."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+from . import call
+from .arguments import T, uncopied, whole
+from .deadline import Deadline
+from .hooks import notice_class
+from .queue_threads import holding, loop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from .threads import ThreadSession
+
+_take_one = partial(call.take, 1, holds=True)
+
+
+class Opened:
+    """An object that is opened at the beginning and closed in the end."""
+
+    _HOOKS: ClassVar[Mapping[str, str]] = {}  # of persist-queue; see ``hooks``
+    _session: ThreadSession
+    __getstate__ = uncopied
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        notice_class(cls, cls._HOOKS)
+
+    def close(self) -> None:
+        """Close it and release its files; a second call is harmless.
+
+        Waiting callers wake up with ``QueueClosed``, later calls raise it.  Items that were
+        taken and not finished are redelivered when the queue is opened again.
+        """
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)  # None: the constructor raised
+        if session is not None:
+            with suppress(Exception):  # a destructor has no caller to tell
+                session.close()
+
+
+class QueueBase(Opened, Generic[T]):
+    """Methods that are about waiting and finishing; a subclass knows how to put."""
+
+    path: str
+    maxsize: int
+    _store: Any  # a subclass knows of which backend
+
+    # -- get ------------------------------------------------------------------------
+
+    def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
+        """Wait for one item, then take those that are there, in their order.
+
+        Args:
+            max_items: how many at the most, 1 or more.
+            timeout: seconds to wait for the first; None for as long as it takes.
+
+        Raises:
+            Everything that ``get`` raises.
+        """
+        most = whole("max_items", max_items, 1)
+        records = self._session.run(call.take(most, Deadline.of(True, timeout)))
+        return [record.item for record in records]
+
+    def peek(self) -> T:
+        """Return the next item and leave it in the queue.
+
+        Raises:
+            Empty: there is none.
+        """
+        item: T = self._session.run(call.peek())[0].item
+        return item
+
+    def process(
+        self, block: bool = True, timeout: float | None = None
+    ) -> AbstractContextManager[T]:
+        """Take an item for the length of a ``with`` block.
+
+        It is finished when the block ends, and back in its place when the block raises.
+        After an ``Exception`` this object does not hand it out again for
+        0.1 s, twice as long each time, 5 s at the most; other items come meanwhile, and
+        other objects may take it.  Arguments and errors are those of ``get``.
+        """
+        return holding(self, self._session, _take_one, block, timeout)
+
+    def __iter__(self) -> Iterator[T]:
+        """Take items until the queue is shut down or closed, waiting for more.
+
+        An item is finished when the next one is asked for.  Leaving the loop gives
+        the last one back, unless ``task_done`` was called for it.  After ten times at
+        the same item it is held back as ``process`` says.
+        """
+        return loop(self, self._session)
+
+    def set_aside(self) -> bool:
+        """Get past the next item if it cannot be loaded: keep it beside the queue, and go on.
+
+        For an item at which ``get`` raises ``QueueCorrupt``, ``SerializationError`` or
+        ``ItemTooLarge`` each time.  Its bytes are kept: in a file ``*.corrupt-*`` beside those
+        of the queue, in the table ``corrupt:...``, or in the list ``...-dead`` on Redis.
+        ``skipped`` counts it.
+
+        Returns:
+            whether it was set aside; False if it can be loaded, or there is none.
+
+        Raises:
+            FormatError: another serializer wrote it.
+        """
+        done: bool = self._session.run(call.write(self._store.set_aside))
+        return done
+
+    def join(self) -> None:
+        """Wait until every item that was put is finished."""
+        self._session.run(call.join())
+
+    # -- look -----------------------------------------------------------------------
+
+    def qsize(self) -> int:
+        """Return how many items could be taken now."""
+        return self._session.run(call.count())
+
+    def __len__(self) -> int:
+        return self.qsize()
+
+    def empty(self) -> bool:
+        """Return whether nothing could be taken now."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Return whether ``put`` would have to wait now."""
+        return 0 < self.maxsize <= self.qsize()
+
+    # -- end ------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Make everything so far safe against loss of power, at either durability."""
+        self._session.run(call.sync())
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Refuse puts on this object from now on, and gets when nothing is left.
+
+        Waiting callers wake up with ``QueueShutDown``.  Stored items stay stored.
+
+        Args:
+            immediate: refuse gets at once and let ``join`` return.
+        """
+        self._session.shutdown(immediate)
