@@ -89,7 +89,6 @@ class AsyncPDict(AsyncOpened):  # async only
     """
 
     _TABLE_NAME = "dict"  # in front of the dict's name; a subclass may have its own
-    # threads only: _place: Database
 
     def __init__(
         self,
@@ -132,6 +131,8 @@ class AsyncPDict(AsyncOpened):  # async only
         store = cast("Store", self._store)
         self._session = TaskSession(store, 0, AT_TAKE, self.timeout, worker=self._worker)
         # threads only: self._init()
+
+    # threads only: _set_up = __init__
 
     # -- one key --------------------------------------------------------------------
 

@@ -80,7 +80,6 @@ class PDict(DictMapping):
     """
 
     _TABLE_NAME = "dict"  # in front of the dict's name; a subclass may have its own
-    _place: Database
 
     def __init__(
         self,
@@ -119,6 +118,8 @@ class PDict(DictMapping):
         store = cast("Store", self._store)
         self._session = ThreadSession(store, 0, AT_TAKE, self.timeout)
         self._init()
+
+    _set_up = __init__
 
     # -- one key --------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ class AsyncSQLBase(AsyncQueueBase[T]):
     _HOOKS: ClassVar = ASYNC_HOOKS  # async only
     # threads only: _HOOKS: ClassVar = HOOKS
     _KIND: Kind = FIFO
-    _TABLE_NAME: str  # in front of the queue's name; a subclass may have its own
+    _TABLE_NAME = FIFO.prefix  # in front of the queue's name; a subclass may have its own
     _store: SqlStore
     _rows: Rows
     _worker: Worker  # async only

@@ -31,7 +31,7 @@ class SQLBase(QueueBase[T]):
 
     _HOOKS: ClassVar = HOOKS
     _KIND: Kind = FIFO
-    _TABLE_NAME: str  # in front of the queue's name; a subclass may have its own
+    _TABLE_NAME = FIFO.prefix  # in front of the queue's name; a subclass may have its own
     _store: SqlStore
     _rows: Rows
     name: str

@@ -30,20 +30,6 @@ def close(q: Any) -> None:
 
 
 @each_kind
-def test_an_object_that_is_patched(path: Path, kind: str) -> None:
-    """To set a hook of an object is told of, once."""
-    make, hook = KINDS[kind]
-    q = make(path)
-    with pytest.warns(UserWarning, match=rf"^{kind}\.{hook} is never used") as told:
-        setattr(q, hook, lambda: None)
-    assert [__file__] == [warning.filename for warning in told]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        setattr(q, hook, lambda: None)
-    close(q)
-
-
-@each_kind
 def test_a_class_that_is_patched(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A patched class is told of when an object is created, where that is done; once."""
     _, hook = KINDS[kind]

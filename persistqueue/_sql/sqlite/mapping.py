@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from ..._core.hooks import Lazy
 from ..._core.queue import Opened
+from ...serializers import pickle
 from ..names import HOOKS, PutEvent, cursor, new_lock
 from .database import MEMORY
 from .names import new_connection, new_spare, second_connection
 
 if TYPE_CHECKING:
+    import os
     import sqlite3
     from collections.abc import Iterator
 
     from typing_extensions import Self
 
+    from .database import Database
     from .dicts import DictStore
 
     _Mapping = MutableMapping[Any, Any]
@@ -42,12 +45,31 @@ class DictMapping(Opened, _Mapping):
         "_count": "Override __len__.",
     }
     _store: DictStore
+    _place: Database
+    path: str
+    multithreading: bool
+    timeout: float
 
     if TYPE_CHECKING:
 
+        @property
+        def _set_up(self) -> Any: ...  # PDict's constructor
         def _keys(self) -> list[Any]: ...
         def _pairs(self) -> list[tuple[Any, Any]]: ...
         def copy(self) -> dict[Any, Any]: ...
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str = "default",
+        multithreading: bool = False,
+        timeout: float = 10.0,
+        auto_commit: bool = True,  # noqa: ARG002 - always true
+        serializer: Any = pickle,
+        db_file_name: str | None = None,
+    ) -> None:
+        """Open a dict with the arguments of a queue, as subclasses for persist-queue do."""
+        self._set_up(path, name, multithreading, timeout, serializer, db_file_name)
 
     # -- a dict's methods -----------------------------------------------------------
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from ...pdict import PDict
     from .database import Database
+    from .mapping import DictMapping
     from .openfiles import OpenFiles
     from .queue import SQLiteBase
 
-    Owner: TypeAlias = SQLiteBase[Any] | PDict
+    Owner: TypeAlias = SQLiteBase[Any] | DictMapping
 
 
 class SpareConnection(sqlite3.Connection):
