@@ -27,7 +27,6 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import exceptions
-from ._testing import CHILD, TIME, flip_a_bit, lose, raises, run
 from .engines.base import StorageEngine
 from .queue import Queue
 
@@ -36,6 +35,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .async_queue import AsyncQueue
+
+_TIME = 60  # s that a child or an event loop may take
+#: A program that works on a queue as it is told, then dies without a word.
+_CHILD = """
+import json, os, pickle, sys
+sys.path[:] = json.loads(sys.argv[1])
+from persistqueue import Queue
+engine = pickle.loads(bytes.fromhex(sys.argv[2]))
+queue = Queue(sys.argv[3], engine=engine, durability="process")
+for verb, *arguments in json.loads(sys.argv[4]):
+    getattr(queue, verb)(*arguments)
+os._exit(9)
+"""
 
 
 class EngineContract:
@@ -85,8 +97,8 @@ class EngineContract:
         arguments = [json.dumps(sys.path), pickle.dumps(self.engine).hex()]
         arguments += [str(tmp_path / "queue"), json.dumps(calls)]
         done = subprocess.run(  # noqa: S603 - the arguments are ours
-            [sys.executable, "-c", CHILD, *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIME, check=False,
+            [sys.executable, "-c", _CHILD, *arguments],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIME, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (9, "")
 
@@ -260,11 +272,11 @@ class EngineContract:
     def test_get_waits_and_maxsize_makes_put_wait(self, tmp_path: Path) -> None:
         """Empty and Full come in time; room is made by a get."""
         with self.open(tmp_path, maxsize=2) as q:
-            raises(exceptions.Empty, q.get, timeout=0.01)
+            _raises(exceptions.Empty, q.get, timeout=0.01)
             q.put_many([1, 2])
             assert q.full()
-            raises(exceptions.Full, q.put, 3, timeout=0.01)
-            raises(ValueError, q.put_many, [1, 2, 3])
+            _raises(exceptions.Full, q.put, 3, timeout=0.01)
+            _raises(ValueError, q.put_many, [1, 2, 3])
             assert q.get() == 1
             q.put(3)
             assert q.get_many(9) == [2, 3]
@@ -293,7 +305,7 @@ class EngineContract:
                 await asyncio.wait(consumers)
             return taken
 
-        taken = run(work)
+        taken = asyncio.run(asyncio.wait_for(work(), _TIME))
         assert sorted(taken) == [(who, number) for who in range(5) for number in range(30)]
 
     def test_cancelled_calls_lose_nothing(self, tmp_path: Path) -> None:
@@ -322,15 +334,15 @@ class EngineContract:
             assert told <= set(got), "lost"
             assert set(got) <= told | doubtful
 
-        run(work)
+        asyncio.run(asyncio.wait_for(work(), _TIME))
 
     # -- failure --------------------------------------------------------------------
 
     def test_what_cannot_be_stored_leaves_nothing(self, tmp_path: Path) -> None:
         """One item that cannot be pickled, or is too long: an error, and none is stored."""
         with self.open(tmp_path, max_item_bytes=1000) as q:
-            raises(exceptions.SerializationError, q.put_many, [1, lambda: None, 2])
-            raises(exceptions.ItemTooLarge, q.put, "x" * 1001)
+            _raises(exceptions.SerializationError, q.put_many, [1, lambda: None, 2])
+            _raises(exceptions.ItemTooLarge, q.put, "x" * 1001)
             assert q.qsize() == 0
             q.put("good")
             assert q.get() == "good"
@@ -341,7 +353,7 @@ class EngineContract:
             return
         with self.open(tmp_path) as q:
             q.put(1)
-            error = raises(exceptions.QueueLocked, self.open, tmp_path)
+            error = _raises(exceptions.QueueLocked, self.open, tmp_path)
             assert "open already" in str(error)
             assert q.get() == 1
         self.open(tmp_path).close()
@@ -350,7 +362,7 @@ class EngineContract:
         """A damaged record raises QueueCorrupt until it is skipped; nothing behind it is lost."""
         if self.made(tmp_path) is None or not self.persists(tmp_path):
             return
-        for damage in (flip_a_bit, lose):
+        for damage in (_flip_a_bit, _lose):
             with self.open(tmp_path) as q:
                 q.put_many(["a", "b", "c", "d"])
             with self.open(tmp_path) as q:
@@ -358,7 +370,7 @@ class EngineContract:
                 q.task_done()
             with self.damaged(tmp_path, damage) as q:
                 for _ in range(2):
-                    error = raises(exceptions.QueueCorrupt, q.get)
+                    error = _raises(exceptions.QueueCorrupt, q.get)
                     assert "skip" in str(error)
                 assert q.qsize() == 3
             with self.damaged(tmp_path, damage, on_corrupt="skip") as q:
@@ -386,3 +398,23 @@ class EngineContract:
             return made  # type: ignore[no-any-return]
 
         return Queue(tmp_path / "queue", engine=make, **options)
+
+
+def _raises(
+    error: type[Exception], call: Callable[..., object], *args: Any, **options: Any
+) -> Exception:
+    """Return the error that a call raises; it must be of that class."""
+    try:
+        call(*args, **options)
+    except error as raised:
+        return raised
+    raise AssertionError(f"{error.__name__} was not raised")
+
+
+def _flip_a_bit(record: bytes) -> bytes:
+    """Return a record with another last byte but one."""
+    return record[:-2] + bytes([record[-2] ^ 1]) + record[-1:]
+
+
+def _lose(_: bytes) -> None:
+    """Return no record."""
