@@ -71,13 +71,13 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], AsyncQueueBase[T]):
     What survives what: when ``put`` or ``put_many`` has returned, the items survive
     loss of power (``durability="power"``) or death of the process (``"process"``).
     When ``task_done`` has returned, the item stays finished if the process dies, once
-    all before it are finished: what is stored is the place of the oldest unfinished
-    one, and that and all behind it come again after a restart.  A loss of power may
+    all before it are finished: stored is the place of the oldest unfinished
+    one, and that and all behind it are redelivered after a restart.  A loss of power may
     bring more back, never lose any.  Delivery is at least once.  With ``autosave=True``
     it is at most once: what ``get`` has returned is gone (a loss of power may bring
     the last ones back).
 
-    What is taken and not finished is remembered, the item itself: 20,000 items of 1 kB that are
+    Items that are taken and not finished are kept in memory: 20,000 items of 1 kB that are
     never finished keep 22 MiB of memory.
 
     Args:
@@ -229,7 +229,7 @@ class AsyncQueue(AsyncQueueNames, FileQueue[T], AsyncQueueBase[T]):
         """Finish items that were taken.
 
         After a restart they come again only behind an older item that is not finished:
-        what is stored is the place of the oldest unfinished one.
+        stored is the place of the oldest unfinished one.
 
         Without ``item`` this is a count, as in the standard library: the oldest items
         that the calling task took (the oldest of all when it took none, or when

@@ -87,11 +87,11 @@ _shut_down_bases: tuple[type[Exception], ...] = (
 
 
 class QueueShutDown(*_shut_down_bases):  # type: ignore[misc]
-    """``shutdown()`` was called on this object; what is stored stays stored."""
+    """``shutdown()`` was called on this object; stored items stay stored."""
 
 
 class QueueClosed(PersistQueueError):
-    """This object was closed; what is stored stays stored."""
+    """This object was closed; stored items stay stored."""
 
 
 class QueueLocked(PersistQueueError):
@@ -102,7 +102,7 @@ class QueueFailed(PersistQueueError):
     """This object cannot vouch for what it has written: nothing of the call is acknowledged.
 
     A sync to disk failed, or the files were removed or exchanged.  The next call opens the
-    queue anew from what is stored; while that fails, every call raises this, and one a
+    queue anew from its files; while that fails, every call raises this, and one a
     second tries again.
     """
 
@@ -157,7 +157,7 @@ class QueueCorrupt(PersistQueueError):
         chunk: name of the damaged file inside it (or the table).
         offset: where in that file the damage begins, in bytes.
         index: how many records of that file come before it (or the row id).
-        reason: what is wrong, in words.
+        reason: the damage, in words.
     """
 
     def __init__(

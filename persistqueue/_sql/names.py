@@ -63,7 +63,7 @@ HOOKS = {
     "_mark_ack_status": _ACKS,
     "_find_item_id": _ACKS,
     "_check_id": _ACKS,
-    "_unack_cache": "What is handed out is in the table: unack_count() and queue() tell of it.",
+    "_unack_cache": "Items that are handed out are in the table: call unack_count() or queue().",
     "_ack_count_via_status": "Override unack_count, acked_count, ready_count, ack_failed_count.",
 }
 

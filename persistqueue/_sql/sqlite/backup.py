@@ -1,6 +1,6 @@
 """A copy of a database as it is at one moment, made through SQLite while others use it.
 
-The copy is one file.  What living objects hold waits there for nobody, so that it comes again
+The copy is one file.  Rows that living objects hold have no owner there, so they are redelivered
 when the copy is opened.
 """
 
@@ -22,7 +22,7 @@ from .errors import SQLITE_ERRORS, TRANSLATED, SQLiteLocked, is_read_only, trans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LOCKED = (5, 6)  # what SQLite's backup says then
+_LOCKED = (5, 6)  # SQLite's status of a backup that waits for a lock
 _HOLDING = {"_id", "data", "timestamp", "owner"}  # columns of a table whose rows are held
 
 
@@ -54,13 +54,13 @@ def write_copy(source: sqlite3.Connection, path: str, patience: float) -> None:
             os.unlink(part)
         if isinstance(error, TRANSLATED) or not isinstance(error, SQLITE_ERRORS):
             raise
-        if not is_read_only(error):  # which is said of the copy, and true of the original's header
+        if not is_read_only(error):  # SQLite says it of the copy, and means the original's header
             raise translate(error, path, "") from error
         raise
 
 
 def _patient(patience: float) -> Callable[[int, int, int], None]:
-    """Return what ends the waiting for a lock: Python would wait for ever."""
+    """Return a function that ends the waiting for a lock: Python would wait for ever."""
     until = monotonic() + patience
 
     def check(status: int, _left: int, _all: int) -> None:
@@ -71,7 +71,7 @@ def _patient(patience: float) -> Callable[[int, int, int], None]:
 
 
 def _disown(copy: sqlite3.Connection) -> None:
-    """Let every row that is handed out be nobody's."""
+    """Take the owners from all rows that are handed out."""
     for name, kind in objects(copy).items():
         if kind == "table" and {*columns(copy, name)} >= _HOLDING:
             copy.execute(f"UPDATE {identifier(name)} SET owner = NULL WHERE owner IS NOT NULL")  # noqa: S608

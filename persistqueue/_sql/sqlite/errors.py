@@ -33,10 +33,10 @@ from ...exceptions import (
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-#: What a call of SQLite raises; the latter where a damaged name in its message is no text.
+#: Errors of a call of SQLite; the latter where a damaged name in its message is no text.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 SqliteError: TypeAlias = "sqlite3.Error | UnicodeDecodeError"
-#: What is translated already, although it may be an error of ``sqlite3``.
+#: Errors that are translated already, although they may be errors of ``sqlite3``.
 TRANSLATED = (PersistQueueError, OSError)
 
 
@@ -71,7 +71,7 @@ class NoSQLiteDatabase(FormatError, sqlite3.DatabaseError):
 
 
 class SQLiteSays(PersistQueueError, sqlite3.OperationalError):
-    """SQLite says something that has no error of its own here."""
+    """An error of SQLite that has no class of its own here."""
 
 
 class SQLiteOSError(OSError, sqlite3.OperationalError):
@@ -94,7 +94,7 @@ class SQLiteNotADirectoryError(NotADirectoryError, sqlite3.OperationalError):
     """Something else is in the place of a directory."""
 
 
-#: What the runtime raises for a store on SQLite.
+#: Errors of a session whose store is on SQLite.
 ERRORS = Errors(locked=SQLiteLocked, failed=SQLiteFailed, closed=SQLiteClosed)
 
 # OSError itself makes a subclass of an error's number, but no subclass of it does.
@@ -176,7 +176,7 @@ def _fits(kind: type[Exception], cause: BaseException | None) -> bool:
     return isinstance(cause, kind.__bases__[1])
 
 
-# -- what SQLite says ------------------------------------------------------------------
+# -- SQLite's messages -----------------------------------------------------------------
 
 # By the beginning of its message (codes come with Python 3.11 only).
 _BUSY = ("database is locked", "database table is locked", "database schema is locked")
@@ -218,10 +218,10 @@ def is_read_only(error: SqliteError) -> bool:
 def translate(
     error: SqliteError, path: str, table: str, write_version: int | None = None
 ) -> Exception:
-    """Return what an error of SQLite is called here.
+    """Return the error of this package for one of SQLite.
 
     Args:
-        write_version: what the header says, where that is known.
+        write_version: the version in the database's header, where it is known.
     """
     ours = _translated(error, path, table, write_version)
     for name in ("sqlite_errorcode", "sqlite_errorname"):  # from Python 3.11 on
@@ -285,7 +285,7 @@ def _why_read_only(path: str, table: str, says: str, version: int | None) -> Exc
         table,
         reason="the header of the database says that this SQLite must not write to it: the header "
         f"is damaged, or a newer SQLite wrote it (SQLite: {says})",
-        advice="what is stored can be read: `python -m persistqueue copy` takes it elsewhere",
+        advice="the items can be read: `python -m persistqueue copy` takes it elsewhere",
     )
 
 

@@ -3,7 +3,7 @@
 The lock goes when its process does, however that ends, so a file that can be locked is a
 dead owner's.  A file that is not there says nothing: no crash removes it, but a program that
 tidies up may.  So the file stays as long as a row carries its owner's name, and the owner
-makes it anew when it is gone.  Where the file system has no locks, nobody owns anything.
+makes it anew when it is gone.  Where the file system has no locks, rows have no owner.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Owner(Protocol):
 
     @property
     def name(self) -> str | None:
-        """What rows that this object holds carry; None where nobody can own anything."""
+        """The name in rows that this object holds; None where rows cannot have an owner."""
 
     def appear(self) -> str | None:
-        """Take a name, and be alive from now on."""
+        """Take a name, and count as alive from now on."""
 
     def is_dead(self, name: str) -> bool:
         """Return whether the owner of that name is gone."""
 
     def forget(self) -> None:
-        """Be nobody; the name is a parent process's."""
+        """Forget the name after a fork: it is the parent process's."""
 
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -52,35 +52,35 @@ class FileOwner:
     """An owner that holds a lock on a file beside the database.
 
     Args:
-        database: where it is, once it is opened; what is in memory nobody else can see.
-        table: where the rows are.  The first digits of a name say it: whose rows are elsewhere
-            cannot be seen, so that its file stays.
-        advice: how what a silent owner holds is taken from it.
+        database: where it is, once it is opened; in memory no other object can see it.
+        table: where the rows are.  The first digits of a name are made of it: the file of an
+            owner with rows in another table stays.
+        advice: how to take from an owner without a file the rows that it holds.
     """
 
     def __init__(self, database: Database, table: str, advice: str) -> None:
         self._database = database
         self._prefix = f"{zlib.crc32(folded(table).encode()):08x}"
         self._advice = advice
-        self._silent: set[str] = set()  # owners of which that was said
+        self._silent: set[str] = set()  # owners without a file of which a warning was given
         self._name: str | None = None
         self._fd = -1
         self._supported = not database.memory
 
     @property
     def name(self) -> str | None:
-        """What rows that this object holds carry; None where there are no locks."""
+        """The name in rows that this object holds; None where there are no locks."""
         return self._name
 
     def appear(self) -> str | None:
         """Take a name, and hold its lock from now on.
 
-        Only where nobody sweeps meanwhile: under the database's lock.
+        Only under the database's lock: no other object sweeps meanwhile.
         """
         if self._name is None:
             if self._supported:
                 self._stand(self._prefix + uuid.uuid4().hex[len(self._prefix) :])
-        elif identity(self._file(self._name)) != identity_of(self._fd):  # somebody removed it
+        elif identity(self._file(self._name)) != identity_of(self._fd):  # it was removed
             with contextlib.suppress(OSError):
                 self._stand(self._name)
         return self._name
@@ -103,7 +103,7 @@ class FileOwner:
     def is_dead(self, name: str) -> bool:
         """Return whether the owner of that name is gone.
 
-        A name that nobody was ever given is nobody's, and leads to no file: it may be a path.
+        A value that is no name has no owner, and leads to no file: it may be a path.
         """
         if name == self._name:
             return False
@@ -114,7 +114,7 @@ class FileOwner:
         except FileNotFoundError:
             self._say_silent(name)
             return False
-        except PermissionError:  # another user's; who knows
+        except PermissionError:  # another user's: it cannot be seen
             return False
         try:
             return try_lock(fd)
@@ -125,16 +125,16 @@ class FileOwner:
         if name not in self._silent:
             self._silent.add(name)
             warn(
-                "%s is gone: what its owner holds stays so, since the owner may be alive; "
-                "if it has ended, %s gives back what it holds",
+                "%s is gone: its owner keeps the rows that it holds, since it may be alive; "
+                "if it has ended, %s gives them back",
                 self._file(name), self._advice,
             )  # fmt: skip
 
     def sweep(self, holders: Container[str | None]) -> None:
         """Remove what dead owners left that are not among the holders of rows.
 
-        Only where nobody can appear meanwhile: under the database's lock; and where no row was
-        taken from an owner by a transaction that may come to nothing.
+        Only under the database's lock, so that no owner appears meanwhile; and where no row was
+        taken from an owner by a transaction that may be undone.
         """
         if self._database.memory:
             return
@@ -153,11 +153,11 @@ class FileOwner:
         name, fd, self._name, self._fd = self._name, self._fd, None, -1
         if fd >= 0 and name is not None:
             if not holds:
-                self._remove(name)  # before the lock is free: nobody finds the file then
+                self._remove(name)  # before the lock is free, so that no process finds the file
             os.close(fd)
 
     def forget(self) -> None:
-        """Be nobody; the name is a parent process's, whose lock this leaves alone."""
+        """Forget the name after a fork: it is the parent's, whose lock this leaves alone."""
         fd, self._name, self._fd = self._fd, None, -1
         if fd >= 0:
             os.close(fd)

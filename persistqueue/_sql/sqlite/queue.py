@@ -102,14 +102,15 @@ class SQLiteBase(SQLBase[T]):
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the whole database, as it is at one moment, to a new file.
 
-        Others go on meanwhile.  What is handed out and not finished comes again where the copy is
-        opened.  Never copy the files of an open database by other means (see "How to back up").
+        Others go on meanwhile.  Items that are handed out and not finished are redelivered where
+        the copy is opened.  Never copy the files of an open database by other means (see "How to
+        back up").
 
         Args:
             path: of the copy; nothing may be there.
 
         Raises:
-            FileExistsError: something is.
+            FileExistsError: a file is there.
             OSError: the copy cannot be written; then nothing of it is left.
         """
         self._look_at(partial(self._store.backup, absolute(path)))
