@@ -3,28 +3,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._core import call
-from ._core.arguments import NO_ITEM, T, check_room, whole
+from ._core.arguments import (
+    DURABILITIES,
+    MAX_ITEM_BYTES,
+    NO_ITEM,
+    ON_CORRUPT,
+    T,
+    absolute,
+    check_room,
+    one_of,
+    whole,
+)
+from ._core.cursor import MOST_RECORDS
 from ._core.deadline import FOREVER, Deadline
+from ._core.framing import framing_of
+from ._core.hooks import Lazy
 from ._core.inflight import AT_TASK_DONE, AUTOSAVE
 from ._core.queue import QueueBase
 from ._core.threads import ThreadSession
-from ._files.names import QueueNames, atomic_rename
-from ._files.options import FileQueue
-from .exceptions import Empty, Full
+from ._files import names
+from ._files.chunks import chunk_name
+from ._files.names import HOOKS, atomic_rename, check_hooks
+from ._files.store import ChunkFileStore, beside
+from .exceptions import Empty, Full, ItemTooLarge
+from .serializers import pickle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._files.options import FileStore
+    from ._core.disk import Disk, File
+    from .engines._store import EngineStore
     from .engines.base import Engine
 
 __all__ = ["Empty", "Full", "Queue", "atomic_rename"]
 
 
-class Queue(QueueNames, FileQueue[T], QueueBase[T]):
+class Queue(QueueBase[T]):
     """A first-in first-out queue that survives a restart, kept in a directory.
 
     Any number of threads may share an object, and any number of objects and processes may share
@@ -79,26 +97,65 @@ class Queue(QueueNames, FileQueue[T], QueueBase[T]):
         OSError: the directory cannot be created, read or written.
     """
 
-    _session: ThreadSession
+    _HOOKS: ClassVar = HOOKS
+    _store: ChunkFileStore | EngineStore
+    _disk: Disk | None = None  # tests put a disk here that fails or loses power
 
-    def _open_session(self) -> ThreadSession:
-        finish = AUTOSAVE if self.autosave else AT_TASK_DONE
-        return ThreadSession(self._store, self.maxsize, finish)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        maxsize: int = 0,
+        chunksize: int = 100,
+        tempdir: str | os.PathLike[str] | None = None,
+        serializer: Any = pickle,
+        autosave: bool = False,
+        *,
+        durability: str = "power",
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+        engine: Engine | None = None,
+    ) -> None:
+        check_hooks(type(self))
+        self.path = absolute(path)
+        self.maxsize = whole("maxsize", maxsize)
+        self.chunksize = chunksize
+        self.tempdir = tempdir
+        self.serializer = serializer
+        self.autosave = bool(autosave)
+        self.durability = durability
+        self._longest = max_item_bytes
+        self._init(self.maxsize)
+        self._framing = framing_of(serializer)
+        whole("chunksize", chunksize, 1, MOST_RECORDS)
+        power = one_of("durability", durability, DURABILITIES) == "power"
+        skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
+        whole("max_item_bytes", max_item_bytes, 1)
+        store = None
+        if engine is not None:
+            from .engines._store import store_of  # noqa: PLC0415 - most queues never need it
 
-    def _engine_store(self, engine: Engine | None, power: bool, skips: bool) -> FileStore | None:
-        if engine is None:
-            return None
-        from .engines._store import store_of  # noqa: PLC0415 - most queues never need it
-
-        return store_of(
+            store = store_of(
+                self.path,
+                engine,
+                self._framing,
+                autosave=self.autosave,
+                power=power,
+                skip_corrupt=skips,
+                longest=max_item_bytes,
+            )
+        self._store = store or ChunkFileStore(
             self.path,
-            engine,
             self._framing,
+            longest=max_item_bytes,
+            chunksize=chunksize,
             autosave=self.autosave,
             power=power,
             skip_corrupt=skips,
-            longest=self._longest,
+            tempdir=None if tempdir is None else beside(tempdir, self.path),
+            disk=self._disk,
         )
+        finish = AUTOSAVE if self.autosave else AT_TASK_DONE
+        self._session = ThreadSession(self._store, self.maxsize, finish)
 
     # -- put ------------------------------------------------------------------------
 
@@ -193,3 +250,80 @@ class Queue(QueueNames, FileQueue[T], QueueBase[T]):
             self._session.run(call.item_done(item))
         else:
             self._session.run(call.task_done(count if count == 1 else whole("count", count, 1)))
+
+    # -- look -----------------------------------------------------------------------
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """Items that are stored or taken and not finished, as of the last call."""
+        return self._session.unfinished
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The content of the file ``info``, as of the last call that stored an item.
+
+        With ``engine=`` there is no such file: the numbers are those it would hold.  A value
+        that a program sets is ignored.
+        """
+        return self._store.state.mapping()
+
+    @info.setter
+    def info(self, value: dict[str, Any]) -> None:
+        """Ignore it: each call sees what is stored."""
+
+    @property
+    def skipped(self) -> int:
+        """Damaged records that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; keep a set beside the queue")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
+
+    # -- for the methods ------------------------------------------------------------
+
+    def _encode(self, item: T) -> bytes:
+        return self._checked(self._framing.encode(item))
+
+    def _checked(self, record: bytes) -> bytes:
+        if len(record) > self._longest:
+            raise ItemTooLarge(
+                f"the item is {len(record)} bytes long once encoded, "
+                f"max_item_bytes is {self._longest}; nothing was stored"
+            )
+        return record
+
+    # -- other names of persist-queue -----------------------------------------------
+
+    update_info = True  # whether info is to be stored: a program may say so
+    mutex = Lazy(names.Mutex)
+    not_empty = Lazy(names.not_empty)
+    not_full = Lazy(names.not_full)
+    all_tasks_done = Lazy(names.all_tasks_done)
+    tailf = names.tailf
+
+    def _init(self, maxsize: int) -> None:
+        """Called before the queue is opened, for subclasses."""
+
+    @property
+    def headf(self) -> File | None:
+        """The chunk file that is written to."""
+        return self._store.headf
+
+    def _qfile(self, number: int) -> str:
+        return os.path.join(self.path, chunk_name(number))
+
+    def _infopath(self) -> str:
+        return os.path.join(self.path, "info")
+
+    def _qsize(self) -> int:
+        return self.qsize()
+
+    def _loadinfo(self) -> dict[str, Any]:
+        self.qsize()
+        return self.info

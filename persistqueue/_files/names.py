@@ -11,28 +11,26 @@ import io
 import os
 import threading
 import weakref
-from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from .._core import call
 from .._core.deadline import monotonic
-from .._core.hooks import Lazy, notice_class, refuse_replaced, tell_of_replaced
+from .._core.hooks import refuse_replaced, tell_of_replaced
 from ..exceptions import PersistQueueError, QueueClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
+    from .._core.async_queue import AsyncOpened
     from .._core.disk import File
-    from .._core.session import Session
-    from .._core.tasks import TaskSession
-    from .._core.threads import ThreadSession
-    from .options import FileStore
+    from .._core.queue import Opened, QueueBase
 
 _LOOK = 0.02  # s between two looks of a thread that waits for a condition
 
 _FILES = "Pass serializer= or engine=, which say how items are stored."
 _INFO = "Each commit stores info by itself, as persist-queue reads it."
-_HOOKS = {
+HOOKS = {
     "_put": "Override put and put_many.",
     "_get": "Override get and get_many.",
     "_qsize": "Override qsize.",
@@ -45,6 +43,12 @@ _HOOKS = {
     "_qfile": "Pass path=, or engine=.",
     "_infopath": "Pass path=, or engine=.",
 }
+ASYNC_HOOKS = {
+    **HOOKS,
+    "_async_init": "Override __aenter__, and call it: it opens the queue.",
+    "_openchunk_async": _FILES,
+    "_gettempfile_async": "Pass tempdir=.",
+}
 
 
 class _Standing(NamedTuple):
@@ -53,6 +57,13 @@ class _Standing(NamedTuple):
     put: int
     taken: int
     unfinished: int
+
+
+def _standing(queue: QueueBase[Any]) -> _Standing:
+    """Return how the queue stands, as of the last call."""
+    state, session = queue._store.state, queue._session
+    put = state.ordinal(state.head)
+    return _Standing(put, put - session.ready, session.unfinished)
 
 
 def _came(before: _Standing, now: _Standing) -> bool:
@@ -70,24 +81,24 @@ def _finished(before: _Standing, now: _Standing) -> bool:
     return now.unfinished == 0 and before.unfinished > 0
 
 
-class _Mutex:
+class Mutex:
     """``mutex``: it keeps other programs' threads out, not the queue's own calls.
 
     Attributes:
         seen: how the queue stood when it was taken.
     """
 
-    def __init__(self, queue: QueueNames) -> None:
+    def __init__(self, queue: QueueBase[Any]) -> None:
         self._lock = threading.Lock()
         self._queue = weakref.ref(queue)  # else a queue that is dropped would not be closed
-        self.seen = queue._standing()
+        self.seen = _standing(queue)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it."""
         taken = self._lock.acquire(blocking, timeout)
         queue = self._queue() if taken else None
         if queue is not None:
-            self.seen = queue._standing()
+            self.seen = _standing(queue)
         return taken
 
     def has(self, moved: Callable[[_Standing, _Standing], bool], before: _Standing) -> bool:
@@ -99,7 +110,7 @@ class _Mutex:
             queue._session.run(call.count())  # sees what other processes did
         except (PersistQueueError, OSError):  # the waiting thread's next call says so
             return True
-        return moved(before, queue._standing())
+        return moved(before, _standing(queue))
 
     def release(self) -> None:
         """Let go of it."""
@@ -150,113 +161,54 @@ class _Condition(threading.Condition):
         return True
 
 
-class FileNames:
-    """Names that every file queue has, for threads and for asyncio."""
-
-    _HOOKS: ClassVar[Mapping[str, str]] = _HOOKS
-    update_info = True  # whether something is to be stored yet: a program may say so
-
-    _session: Session
-    _store: FileStore
-    path: str
-
-    def _init(self, maxsize: int) -> None:
-        """Called before the queue is opened, for subclasses."""
-
-    def _infopath(self) -> str:
-        return os.path.join(self.path, "info")
-
-    def _check_hooks(self) -> None:
-        """See what the class has that persist-queue would use.
-
-        Raises:
-            TypeError: other names of files.
-        """
-        tell_of_replaced(type(self), self._HOOKS)
-        unseen = "items in the files that it names would not be seen; pass path= or engine="
-        refuse_replaced(type(self), ("_qfile", "_infopath"), unseen)
+def not_empty(queue: Any) -> threading.Condition:
+    """Return a condition that puts and items given back notify."""
+    return _Condition(queue.mutex, _came)
 
 
-class AsyncQueueNames(FileNames):
-    """The same for asyncio."""
-
-    _session: TaskSession
-
-    _HOOKS: ClassVar[Mapping[str, str]] = {
-        **_HOOKS,
-        "_async_init": "Override __aenter__, and call it: it opens the queue.",
-        "_openchunk_async": _FILES,
-        "_gettempfile_async": "Pass tempdir=.",
-    }
-
-    @property
-    def headf(self) -> File | None:
-        """The chunk file that is written to; None while the queue is not open."""
-        return _if_open(self._store.headf)
-
-    @property
-    def tailf(self) -> File | None:
-        """The chunk file that is read from; None while the queue is not open."""
-        return _if_open(self._store.tailf)
-
-    def _qsize(self) -> int:
-        """Return how many items could be taken, as of the last call."""
-        return self._session.ready
-
-    async def _loadinfo(self) -> dict[str, Any]:
-        await self._session.run(call.count())
-        return self._store.state.mapping()
+def not_full(queue: Any) -> threading.Condition:
+    """Return a condition that gets notify."""
+    return _Condition(queue.mutex, _went)
 
 
-class QueueNames(FileNames):
-    """The same for threads."""
-
-    _session: ThreadSession
-
-    mutex = Lazy(_Mutex)
-    not_empty = Lazy(lambda queue: _Condition(queue.mutex, _came))
-    not_full = Lazy(lambda queue: _Condition(queue.mutex, _went))
-    all_tasks_done = Lazy(lambda queue: _Condition(queue.mutex, _finished))
-
-    @property
-    def tailf(self) -> Any:
-        """The chunk file that is read from, at the next item; reading there takes nothing."""
-        try:
-            found = self._session.run(call.look(self._store.next_place))
-        except QueueClosed:
-            found = None
-        return self._store.tailf if found is None else _reader(*found)
-
-    def _qsize(self) -> int:
-        size: int = self._session.run(call.count())
-        return size
-
-    def _loadinfo(self) -> dict[str, Any]:
-        self._session.run(call.count())
-        return self._store.state.mapping()
-
-    def _standing(self) -> _Standing:
-        """Return how the queue stands, as of the last call."""
-        state, ready = self._store.state, self._session.ready
-        put = state.ordinal(state.head)
-        return _Standing(put, put - ready, self._session.unfinished)
+def all_tasks_done(queue: Any) -> threading.Condition:
+    """Return a condition that finishing the last item notifies."""
+    return _Condition(queue.mutex, _finished)
 
 
-notice_class(FileNames, {})
-notice_class(AsyncQueueNames, {})
-notice_class(QueueNames, {})
-
-
-def _if_open(file: File | None) -> File | None:
-    return None if file is None or file.closed else file
-
-
-def _reader(stream: Any, offset: int) -> IO[bytes]:
+def _tailf(queue: QueueBase[Any]) -> Any:
+    """The chunk file that is read from, at the next item; reading there takes nothing."""
+    try:
+        found = queue._session.run(call.look(queue._store.next_place))
+    except QueueClosed:
+        found = None
+    if found is None:
+        return queue._store.tailf
+    stream, offset = found
     reader: IO[bytes] = io.BufferedReader(stream)
     reader.seek(offset)
     return reader
 
 
+tailf = property(_tailf)
+
+
+def if_open(file: File | None) -> File | None:
+    """Return a file unless it is closed."""
+    return None if file is None or file.closed else file
+
+
+def check_hooks(cls: type[Opened | AsyncOpened]) -> None:
+    """Tell of replaced hooks, and refuse a class with other names of files.
+
+    Raises:
+        TypeError: it has.
+    """
+    tell_of_replaced(cls, cls._HOOKS)
+    unseen = "items in the files that it names would not be seen; pass path= or engine="
+    refuse_replaced(cls, ("_qfile", "_infopath"), unseen)
+
+
 def atomic_rename(src: str, dst: str) -> None:
-    """Rename a file; what ``dst`` was is gone."""
+    """Rename a file; ``dst`` is replaced."""
     os.replace(src, dst)

@@ -29,8 +29,10 @@ Failure
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, NoReturn
 
+from .._core.arguments import absolute
 from .._core.block import Damaged, reason_of
 from .._core.cursor import Cursor, Cursored, State
 from .._core.deadline import monotonic
@@ -555,3 +557,21 @@ class ChunkFileStore(Cursored):
         if self._lock is not None:
             self._lock.close()
         self._lock, self._opened, self._placed = None, False, False
+
+
+def beside(tempdir: str | os.PathLike[str], path: str) -> str:
+    """Return a ``tempdir`` as an absolute path.
+
+    Raises:
+        ValueError: it is on another file system than ``path``, or will be.
+        OSError: there is no ``tempdir``.
+    """
+    existing = path
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if os.stat(existing).st_dev != os.stat(tempdir).st_dev:
+        raise ValueError(
+            f"tempdir {os.fspath(tempdir)!r} is on another file system than {path!r}: "
+            "a file there cannot replace one here in one step"
+        )
+    return absolute(tempdir)

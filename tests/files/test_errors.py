@@ -44,7 +44,6 @@ from persistqueue import (
 from persistqueue._core import patience
 from persistqueue._core import patience as reopening
 from persistqueue._core.disk import Disk, File, SyncError
-from persistqueue._files.options import FileQueue
 from persistqueue.engines import MemoryEngine
 
 NAMES = ("pickle", "msgpack", "cbor2", "json")
@@ -526,7 +525,8 @@ class Refusing(Disk):
 def refusing(monkeypatch: pytest.MonkeyPatch) -> Refusing:
     """The disk that queues of both families work on."""
     disk = Refusing()
-    monkeypatch.setattr(FileQueue, "_disk", disk)
+    for family in (Queue, AsyncQueue):
+        monkeypatch.setattr(family, "_disk", disk)
     return disk
 
 
