@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ._core import call
 from ._core.arguments import DURABILITIES, MAX_ITEM_BYTES, absolute, one_of, whole
@@ -237,6 +237,10 @@ class PDict(DictMapping):
     def sync(self) -> None:
         """Make everything so far safe against loss of power, at either durability."""
         self._session.run(call.sync())
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise TypeError(f"a {name} cannot be copied or pickled; copy() returns an ordinary dict")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} in {self.path!r}>"

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from persistqueue import (
+    AsyncQueue,
     Broker,
     Empty,
     EngineError,
