@@ -11,8 +11,7 @@ from ._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
 from ._core.codec import RowCodec
 from ._core.deadline import checked_timeout
 from ._core.hooks import Lazy
-from ._core.inflight import AT_ROW_DONE, AT_TAKE
-from ._core.inflight_acks import AT_ACK
+from ._core.inflight import AT_ACK, AT_ROW_DONE, AT_TAKE
 from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
