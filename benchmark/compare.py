@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # a checkout
 
 from benchmark import instructions
-from benchmark.machine import machine
 from benchmark.peers import Arena, Contest, Goal, Sizes, short, take_turns
 from benchmark.progress import Progress
 from benchmark.queues import COLUMNS, ENTRIES
-from benchmark.report import NOTABLE, Report, compared, console
+from benchmark.report import NOTABLE, Report, compared, console, machine
 from benchmark.side import ROOT, BenchmarkError, FreshSide, Side
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """What ``measure_engines`` has a queue do: loads, a growing backlog, opening, many callers.
 
-Each comes twice, for tasks and for threads.  What is put must come out, once.
+Each is written once, as coroutines.  For a queue of threads these never wait for an event loop:
+a verb returns when it is done, and each part runs in a thread of its own.
 """
 
 from __future__ import annotations
@@ -12,20 +13,21 @@ import threading
 import time
 from itertools import count as counter
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from benchmark.engine_queues import FILL, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
     from pathlib import Path
 
+R = TypeVar("R")
 ITEM_BYTES = 256
 STEPS = 200  # of puts and gets over a backlog, at most
 
 
 class LostError(Exception):
-    """What came out is not what went in."""
+    """The items that came out are not those that went in."""
 
 
 class Result(NamedTuple):
@@ -33,7 +35,7 @@ class Result(NamedTuple):
 
     Attributes:
         value: in the unit of its picture.
-        items: what was put, or timed over a backlog: never more than was really run.
+        items: how many were put: never more than were really run.
         seconds: how long that took.
     """
 
@@ -50,6 +52,91 @@ class Backlog(NamedTuple):
     values: list[float]  # microseconds for an operation
 
 
+class Opening(NamedTuple):
+    """Milliseconds until a queue was open, and until it had said its size."""
+
+    opened: float
+    sized: float
+
+
+# -- tasks or threads -----------------------------------------------------------------
+
+
+class Opened(NamedTuple):
+    """An open queue; its verbs are coroutine functions, or None.
+
+    Attributes:
+        together: runs coroutines at once, as tasks or threads, and awaits them all.
+        began: when its opening began.
+    """
+
+    put: Any
+    get: Any
+    put_many: Any
+    qsize: Any
+    together: Callable[..., Awaitable[Any]]
+    began: float
+
+
+def _run(kind: Kind, path: Path, body: Callable[[Opened], Coroutine[Any, Any, R]]) -> R:
+    """Run a body over the open queue."""
+    if kind.tasks:
+        return asyncio.run(_in_loop(kind, path, body))
+    began = time.perf_counter()
+    with kind.opened(path) as queue:
+        verbs = map(_as_coroutine, (queue.put, queue.get, queue.put_many, queue.qsize))
+        return _ended(body(Opened(*verbs, _in_threads, began)))
+
+
+async def _in_loop(kind: Kind, path: Path, body: Callable[[Opened], Coroutine[Any, Any, R]]) -> R:
+    began = time.perf_counter()
+    async with kind.opened(path) as queue:
+        verbs = queue.put, queue.get, queue.put_many, queue.qsize
+        return await body(Opened(*verbs, asyncio.gather, began))
+
+
+def _as_coroutine(verb: Callable[..., Any] | None) -> Any:
+    if verb is None:
+        return None
+
+    async def call(*arguments: Any) -> Any:
+        return verb(*arguments)
+
+    return call
+
+
+def _ended(coroutine: Coroutine[Any, Any, R]) -> R:
+    """Run a coroutine that never waits for an event loop, and return its result."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    raise RuntimeError("it waits for an event loop")
+
+
+async def _in_threads(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines, each in a thread; raise what the first of them raises."""
+    ended: standard.SimpleQueue[BaseException | None] = standard.SimpleQueue()
+
+    def run(part: Coroutine[Any, Any, None]) -> None:
+        try:
+            _ended(part)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    for part in parts:
+        threading.Thread(target=run, args=(part,), daemon=True).start()
+    for _ in parts:
+        if (error := ended.get()) is not None:
+            raise error
+
+
+# -- several producers and consumers, many callers ------------------------------------
+
+
 def _name(text: str) -> str:
     return text.ljust(ITEM_BYTES, ".")
 
@@ -62,124 +149,49 @@ def _shares(whole: int, parts: int) -> list[int]:
     return [whole // parts + (number < whole % parts) for number in range(parts)]
 
 
-# -- several producers and consumers --------------------------------------------------
+async def _produce(queue: Opened, who: int, share: int) -> None:
+    for item in _produced(who, share):
+        await queue.put(item)
 
 
 def load(kind: Kind, path: Path, producers: int, consumers: int, count: int) -> Result:
     """Return operations a second: each item is put once and got once.
 
     Raises:
-        LostError: something else came out than went in.
+        LostError: other items came out than went in.
     """
-    puts = _shares(count, producers)
-    if kind.tasks:
-        seconds, got = asyncio.run(_load_tasks(kind, path, puts, consumers))
-    else:
-        seconds, got = _load_threads(kind, path, puts, consumers)
+    puts, got = _shares(count, producers), list[str]()
+
+    async def consume(queue: Opened, share: int) -> None:
+        for _ in range(share):
+            got.append(await queue.get())
+
+    async def body(queue: Opened) -> float:
+        start = time.perf_counter()
+        await queue.together(
+            *(_produce(queue, who, share) for who, share in enumerate(puts)),
+            *(consume(queue, share) for share in _shares(count, consumers)),
+        )
+        return time.perf_counter() - start
+
+    seconds = _run(kind, path, body)
     wanted = {item for who, share in enumerate(puts) for item in _produced(who, share)}
     if len(got) != count or set(got) != wanted:
         raise LostError(f"{kind.name}: put {count}, got {len(got)}, {len(set(got))} different ones")
     return Result(2 * count / seconds, count, seconds)
 
 
-async def _load_tasks(
-    kind: Kind, path: Path, puts: Sequence[int], consumers: int
-) -> tuple[float, list[str]]:
-    got: list[str] = []
-    async with kind.opened(path) as queue:
-
-        async def produce(who: int, share: int) -> None:
-            for item in _produced(who, share):
-                await queue.put(item)
-
-        async def consume(share: int) -> None:
-            for _ in range(share):
-                got.append(await queue.get())  # noqa: PERF401 - one at a time is the point
-
-        start = time.perf_counter()
-        await asyncio.gather(
-            *(produce(who, share) for who, share in enumerate(puts)),
-            *map(consume, _shares(sum(puts), consumers)),
-        )
-        return time.perf_counter() - start, got
-
-
-def _load_threads(
-    kind: Kind, path: Path, puts: Sequence[int], consumers: int
-) -> tuple[float, list[str]]:
-    got: list[str] = []
-    with kind.opened(path) as queue:
-
-        def produce(who: int, share: int) -> None:
-            for item in _produced(who, share):
-                queue.put(item)
-
-        def consume(share: int) -> None:
-            for _ in range(share):
-                got.append(queue.get())  # noqa: PERF401 - one at a time is the point
-
-        start = time.perf_counter()
-        _in_threads(
-            *((produce, who, share) for who, share in enumerate(puts)),
-            *((consume, share) for share in _shares(sum(puts), consumers)),
-        )
-        return time.perf_counter() - start, got
-
-
-def _in_threads(*calls: tuple[Any, ...]) -> None:
-    """Make calls, each in a thread; raise what the first of them raises."""
-    ended: standard.SimpleQueue[BaseException | None] = standard.SimpleQueue()
-
-    def run(function: Callable[..., None], *arguments: Any) -> None:
-        try:
-            function(*arguments)
-        except BaseException as error:  # noqa: BLE001 - raised below
-            ended.put(error)
-        else:
-            ended.put(None)
-
-    for call in calls:
-        threading.Thread(target=run, args=call, daemon=True).start()
-    for _ in calls:
-        if (error := ended.get()) is not None:
-            raise error
-
-
-# -- many callers ---------------------------------------------------------------------
-
-
 def callers(kind: Kind, path: Path, together: int, count: int) -> Result:
     """Return puts a second by so many tasks or threads together."""
     share = max(count // together, 1)
-    if kind.tasks:
-        seconds = asyncio.run(_callers_tasks(kind, path, together, share))
-    else:
-        seconds = _callers_threads(kind, path, together, share)
+
+    async def body(queue: Opened) -> float:
+        start = time.perf_counter()
+        await queue.together(*(_produce(queue, who, share) for who in range(together)))
+        return time.perf_counter() - start
+
+    seconds = _run(kind, path, body)
     return Result(share * together / seconds, share * together, seconds)
-
-
-async def _callers_tasks(kind: Kind, path: Path, together: int, share: int) -> float:
-    async with kind.opened(path) as queue:
-
-        async def put(who: int) -> None:
-            for item in _produced(who, share):
-                await queue.put(item)
-
-        start = time.perf_counter()
-        await asyncio.gather(*map(put, range(together)))
-        return time.perf_counter() - start
-
-
-def _callers_threads(kind: Kind, path: Path, together: int, share: int) -> float:
-    with kind.opened(path) as queue:
-
-        def put(who: int) -> None:
-            for item in _produced(who, share):
-                queue.put(item)
-
-        start = time.perf_counter()
-        _in_threads(*((put, who) for who in range(together)))
-        return time.perf_counter() - start
 
 
 # -- a growing backlog, and opening it ------------------------------------------------
@@ -196,27 +208,15 @@ def backlog(
         seconds: where a value takes longer, or filling up seven times as long, is the end.
     """
     items = map(_name, map(str, counter()))
-    if kind.tasks:
-        return asyncio.run(_backlog_tasks(kind, path, items, backlogs, rounds, seconds))
-    return _backlog_threads(kind, path, items, backlogs, rounds, seconds)
 
-
-async def _backlog_tasks(
-    kind: Kind, path: Path, items: Iterator[str], backlogs: Sequence[int], rounds: int,
-    seconds: float,
-) -> list[Backlog]:  # fmt: skip
-    found: list[Backlog] = []
-    waiting, rate = 0, 0.0  # seconds to put an item
-    async with kind.opened(path) as queue:
+    async def body(queue: Opened) -> list[Backlog]:
+        found: list[Backlog] = []
+        waiting, rate = 0, 0.0  # seconds to put an item
         for wanted in backlogs:
             if rate * (wanted - waiting) > 7 * seconds:
                 break
             start = time.perf_counter()
-            for part in _parts(wanted - waiting, FILL if queue.put_many else 1):
-                if queue.put_many is not None:
-                    await queue.put_many(list(islice(items, part)))
-                else:
-                    await queue.put(next(items))
+            await _fill(queue, items, wanted - waiting)
             rate = (time.perf_counter() - start) / (wanted - waiting)
             waiting = wanted
             found.append(Backlog(wanted, 0, []))
@@ -228,42 +228,18 @@ async def _backlog_tasks(
                     steps += 1
                 if not _noted(found, steps, time.perf_counter() - start):
                     return found
-    return found
+        return found
+
+    return _run(kind, path, body)
 
 
-def _backlog_threads(
-    kind: Kind, path: Path, items: Iterator[str], backlogs: Sequence[int], rounds: int,
-    seconds: float,
-) -> list[Backlog]:  # fmt: skip
-    found: list[Backlog] = []
-    waiting, rate = 0, 0.0  # seconds to put an item
-    with kind.opened(path) as queue:
-        for wanted in backlogs:
-            if rate * (wanted - waiting) > 7 * seconds:
-                break
-            start = time.perf_counter()
-            for part in _parts(wanted - waiting, FILL if queue.put_many else 1):
-                if queue.put_many is not None:
-                    queue.put_many(list(islice(items, part)))
-                else:
-                    queue.put(next(items))
-            rate = (time.perf_counter() - start) / (wanted - waiting)
-            waiting = wanted
-            found.append(Backlog(wanted, 0, []))
-            for _ in range(rounds):
-                steps, start = 0, time.perf_counter()
-                while steps < STEPS and time.perf_counter() - start < seconds:
-                    queue.put(next(items))
-                    queue.get()
-                    steps += 1
-                if not _noted(found, steps, time.perf_counter() - start):
-                    return found
-    return found
-
-
-def _parts(count: int, size: int) -> Iterator[int]:
-    """Cut a number into pieces."""
-    return (min(size, count - at) for at in range(0, count, size))
+async def _fill(queue: Opened, items: Iterator[str], count: int) -> None:
+    if queue.put_many is None:
+        for item in islice(items, count):
+            await queue.put(item)
+    else:
+        for at in range(0, count, FILL):
+            await queue.put_many(list(islice(items, min(FILL, count - at))))
 
 
 def _noted(found: list[Backlog], steps: int, spent: float) -> bool:
@@ -274,45 +250,25 @@ def _noted(found: list[Backlog], steps: int, spent: float) -> bool:
     return steps == STEPS
 
 
-class Opening(NamedTuple):
-    """How many milliseconds after it was begun a queue was open, and had said its size."""
-
-    opened: float
-    sized: float
-
-
 def opening(kind: Kind, path: Path, waiting: int, rounds: int) -> list[Opening]:
     """Open a queue in which so many items wait.
 
     Raises:
         LostError: it says another number.
     """
+
+    async def body(queue: Opened) -> tuple[int | None, Opening]:
+        opened = time.perf_counter() - queue.began
+        size = await queue.qsize() if queue.qsize else None
+        return size, Opening(1e3 * opened, 1e3 * (time.perf_counter() - queue.began))
+
     found = []
     for _ in range(rounds):
-        if kind.tasks:
-            size, times = asyncio.run(_opening_tasks(kind, path))
-        else:
-            size, times = _opening_threads(kind, path)
+        size, times = _run(kind, path, body)
         if size not in (waiting, None):
             raise LostError(f"{kind.name}: {waiting} items waited, {size} are there")
-        found.append(Opening(*(1e3 * seconds for seconds in times)))
+        found.append(times)
     return found
-
-
-async def _opening_tasks(kind: Kind, path: Path) -> tuple[int | None, tuple[float, float]]:
-    start = time.perf_counter()
-    async with kind.opened(path) as queue:
-        opened = time.perf_counter() - start
-        size = await queue.qsize() if queue.qsize else None
-        return size, (opened, time.perf_counter() - start)
-
-
-def _opening_threads(kind: Kind, path: Path) -> tuple[int | None, tuple[float, float]]:
-    start = time.perf_counter()
-    with kind.opened(path) as queue:
-        opened = time.perf_counter() - start
-        size = queue.qsize() if queue.qsize else None
-        return size, (opened, time.perf_counter() - start)
 
 
 def median(values: Sequence[float]) -> float:

@@ -33,11 +33,10 @@ if not __package__:  # run as a file: the package is beside it
 from benchmark import engine_loads
 from benchmark.engine_loads import LostError, Result, median
 from benchmark.engine_peers import peers
-from benchmark.engine_pictures import draw
 from benchmark.engine_queues import Kind, ours
-from benchmark.engine_ratios import ratios
-from benchmark.machine import machine
+from benchmark.engine_results import draw, ratios
 from benchmark.progress import Progress
+from benchmark.report import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -74,7 +74,7 @@ def peer() -> Any:
 
 
 async def timed(work: Awaitable[Any]) -> float:
-    """Return how many seconds something takes."""
+    """Return the seconds that an awaitable takes."""
     before = time.perf_counter()
     await work
     return time.perf_counter() - before
@@ -96,55 +96,30 @@ class Rows:
             print(f"{name:34}{here:10.1f}{there:11.1f}{there / here:8.2f}x")
 
 
-async def singly(queue: Any, which: int, rows: Rows, count: int, kind: str) -> None:
-    """One call after another."""
+async def verbs(
+    queue: Any, which: int, rows: Rows, count: int, name: str, *, batch: int = 1, callers: int = 1
+) -> None:
+    """Add, get and ack so many items, in batches, or by callers at once."""
+    items = [f"item {n} " + "x" * 240 for n in range(count)]
+    parts = [items[at : at + batch] for at in range(0, count, batch)]
+    if batch == 1:
+        calls = ("add", queue.add_item, items), ("get", queue.get_items, [1] * count)
+        ack = "ack", queue.ack_item, items
+    else:
+        calls = ("add", queue.add_items, parts), ("get", queue.get_items, [batch] * len(parts))
+        ack = "ack", queue.ack_items, parts
+    for verb, call, arguments in (*calls, ack):
+        seconds = await timed(_each(call, arguments, callers))
+        rows.add(name.format(verb), which, seconds, count)
 
-    async def all_of(verb: Callable[[Any], Awaitable[Any]], items: list[Any]) -> None:
+
+async def _each(verb: Callable[[Any], Awaitable[Any]], items: list[Any], callers: int = 1) -> None:
+    if callers == 1:
         for item in items:
             await verb(item)
-
-    items = [f"item {n} " + "x" * 240 for n in range(count)]
-    rows.add(f"{kind} add", which, await timed(all_of(queue.add_item, items)), count)
-    rows.add(f"{kind} get", which, await timed(all_of(queue.get_items, [1] * count)), count)
-    rows.add(f"{kind} ack", which, await timed(all_of(queue.ack_item, items)), count)
-
-
-async def together(queue: Any, which: int, rows: Rows, count: int) -> None:
-    """A hundred callers at once, then their gets and acks."""
-
-    async def all_of(verb: Callable[[Any], Awaitable[Any]], items: list[Any]) -> None:
-        for at in range(0, len(items), CALLERS):
-            await asyncio.gather(*map(verb, items[at : at + CALLERS]))
-
-    items = [f"item {n} " + "x" * 240 for n in range(count)]
-    who = f"{CALLERS} callers"
-    rows.add(f"{who} add", which, await timed(all_of(queue.add_item, items)), count)
-    rows.add(f"{who} get", which, await timed(all_of(queue.get_items, [1] * count)), count)
-    rows.add(f"{who} ack", which, await timed(all_of(queue.ack_item, items)), count)
-
-
-async def in_batches(queue: Any, which: int, rows: Rows, count: int, kind: str) -> None:
-    """A hundred items in each call."""
-    items = [f"item {n} " + "x" * 240 for n in range(count)]
-    parts = [items[at : at + BATCH] for at in range(0, count, BATCH)]
-
-    async def add() -> None:
-        for part in parts:
-            await queue.add_items(part)
-
-    taken: list[Any] = []
-
-    async def get() -> None:
-        for _ in parts:
-            taken.append(await queue.get_items(BATCH))  # noqa: PERF401 - what is timed is this
-
-    async def ack() -> None:
-        for part in taken:
-            await queue.ack_items(part)
-
-    rows.add(f"{kind} add, batches of {BATCH}", which, await timed(add()), count)
-    rows.add(f"{kind} get, batches of {BATCH}", which, await timed(get()), count)
-    rows.add(f"{kind} ack, batches of {BATCH}", which, await timed(ack()), count)
+        return
+    for at in range(0, len(items), callers):
+        await asyncio.gather(*map(verb, items[at : at + callers]))
 
 
 async def newest(queue: Any, which: int, rows: Rows) -> None:
@@ -153,17 +128,12 @@ async def newest(queue: Any, which: int, rows: Rows) -> None:
         items = [f"{n:06d}" for n in range(in_flight)]
         await queue.add_items(items)
         await queue.get_items(in_flight)
-        await queue.ack_item(items[in_flight // 2])  # what is made once is made now
+        await queue.ack_item(items[in_flight // 2])  # the first call prepares its script
         seconds = await timed(_each(queue.ack_item, items[:-51:-1]))
         rows.add(f"ack the newest of {in_flight:,}", which, seconds, 50)
         if in_flight == 100:
             await queue.ack_items(items[:50])
     await queue.drop_all_items()
-
-
-async def _each(verb: Callable[[Any], Awaitable[Any]], items: list[Any]) -> None:
-    for item in items:
-        await verb(item)
 
 
 async def pools(pool: Any, which: int, rows: Rows, count: int) -> None:
@@ -194,11 +164,13 @@ async def compare(url: str, rounds: int, count: int) -> Rows:
         for turn in range(rounds):
             for which in (0, 1) if turn % 2 else (1, 0):
                 queue_, unique_, pool_ = sides[which]
-                await singly(queue_, which, rows, count, "Queue")
-                await singly(unique_, which, rows, count, "UniqueQueue")
-                await together(queue_, which, rows, 10 * count)
-                await in_batches(queue_, which, rows, 20 * count, "Queue")
-                await in_batches(unique_, which, rows, 10 * count, "UniqueQueue")
+                await verbs(queue_, which, rows, count, "Queue {}")
+                await verbs(unique_, which, rows, count, "UniqueQueue {}")
+                who = f"{CALLERS} callers {{}}"
+                await verbs(queue_, which, rows, 10 * count, who, callers=CALLERS)
+                for one, kind, many in ((queue_, "Queue", 20), (unique_, "UniqueQueue", 10)):
+                    name = f"{kind} {{}}, batches of {BATCH}"
+                    await verbs(one, which, rows, many * count, name, batch=BATCH)
                 await pools(pool_, which, rows, count)
                 await newest(queue_, which, rows)
                 await client.flushdb()

@@ -1,9 +1,11 @@
-"""A table of results, for reading, for documentation and for programs."""
+"""A table of results, for reading, for documentation and for programs; and the machine of it."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 
 NOTABLE = 1.05  # a ratio beyond it, or below its inverse, is marked
+_MOUNTS = "/proc/self/mountinfo"  # Linux
 
 
 @dataclass
@@ -80,3 +83,41 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 def _grid_row(row: Sequence[str], widths: Sequence[int]) -> str:
     cells = (f" {cell.ljust(width)} " for cell, width in zip(row, widths, strict=True))
     return "|" + "|".join(cells) + "|"
+
+
+# -- the machine ----------------------------------------------------------------------------
+
+
+def machine(directory: str) -> str:
+    """Return the platform line of a report: system, Python, processors, file system."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    kind = file_system(directory)
+    return ", ".join(
+        [platform.platform(), python, f"{os.cpu_count()} CPUs", *([kind] if kind else [])]
+    )
+
+
+def file_system(directory: str) -> str:
+    """Return the type of the file system of ``directory``; "" where that is not known."""
+    try:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+            return mounted_at(os.path.realpath(directory), file.read())
+    except OSError:
+        return ""
+
+
+def mounted_at(path: str, mounts: str) -> str:
+    """Return the type of the file system at ``path``, given the text of mountinfo."""
+    longest, kind = "", ""
+    for line in mounts.splitlines():
+        place, _, rest = line.partition(" - ")
+        point = place.split()[4].replace("\\040", " ")
+        inside = os.path.commonpath([point, path]) == point
+        if inside and len(point) >= len(longest):  # the later mount covers the earlier
+            longest, kind = point, rest.split()[0]
+    return kind
+
+
+def in_memory(directory: str) -> bool:
+    """Return whether the file system is in memory, so that nothing survives a loss of power."""
+    return file_system(directory) in {"tmpfs", "ramfs"}

@@ -1,7 +1,7 @@
 """Measure the queues: ``python benchmark/run_benchmark.py [count] [console|rst|json]``.
 
 With ``--peers``, measure them against persist-queue 1.1.0, installed beside.
-The asyncio queues need their extra (``pip install ".[async]"``), ``--plot`` needs matplotlib.
+The asyncio queues need their extra (``pip install ".[async]"``).
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # a checkout
 
-from benchmark import chart, peers, queues
-from benchmark.machine import in_memory, machine
+from benchmark import peers, queues
 from benchmark.progress import Progress
-from benchmark.report import FORMATS, Report
+from benchmark.report import FORMATS, Report, in_memory, machine
 from benchmark.side import BenchmarkError
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ def parser() -> argparse.ArgumentParser:
         help="items in put_many, rows in SQLite queues with many, with --peers",
     )  # fmt: skip
     add("--waiting", type=_positive, default=1_000_000, help="items waiting, with --peers")
-    add("--plot", metavar="FILE.png", help="draw a bar chart, with --peers (needs matplotlib)")
     return command
 
 
@@ -91,17 +89,10 @@ def _sizes(options: argparse.Namespace) -> peers.Sizes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
-    command = parser()
-    options = command.parse_args(arguments)
-    if options.plot and not options.peers:
-        command.error("--plot draws a comparison: add --peers")
+    options = parser().parse_args(arguments)
     try:
-        if options.plot:
-            chart.load()  # say that it is missing before an hour is spent
         report = run(options)
         print(FORMATS[options.format](report))
-        if options.plot:
-            chart.draw(report, options.plot)
     except (BenchmarkError, OSError) as error:
         print(f"{os.path.basename(__file__)}: {error}", file=sys.stderr)
         return 1

@@ -18,7 +18,7 @@ import pytest
 # At the end, behind an installed package of ours: only the folder "benchmark" is wanted.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmark import chart, compare, instructions, machine, run_benchmark
+from benchmark import compare, instructions, report, run_benchmark
 from benchmark.peers import Contest, Goal, Sizes, tabulate
 from benchmark.progress import Progress
 from benchmark.queues import COLUMNS, ENTRIES, Entry, measure
@@ -125,7 +125,6 @@ def test_defaults_are_upstreams() -> None:
         (["0"], "'0' is not a number of 1 or more"),
         (["many"], "'many' is not a number of 1 or more"),
         (["10", "--durability", "hope"], "hope"),
-        (["10", "--plot", "x.png"], "add --peers"),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -354,26 +353,6 @@ def test_what_fails_in_a_worker_is_told(tmp_path: Path) -> None:
         side.measure("put", str(tmp_path / "queue"), count=1, durability="hope")
 
 
-def test_plot_without_matplotlib_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Without matplotlib nothing is measured, and the message says what to install."""
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert run_benchmark.main(["5", "--peers", "--plot", "x.png"]) == 1
-    assert 'pip install ".[bench]"' in capsys.readouterr().err
-
-
-def test_plot_draws_a_file(tmp_path: Path) -> None:
-    """The chart of a comparison is a PNG."""
-    pytest.importorskip(
-        "matplotlib", reason='the chart needs the bench extra: pip install ".[bench]"'
-    )
-    both = contest(lambda: 1.0, lambda: 3.0)
-    both.measure(turned=False)
-    chart.draw(tabulate([both]), str(tmp_path / "chart.png"))
-    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
-
-
 # -- one state against another ------------------------------------------------------------
 
 
@@ -517,4 +496,4 @@ MOUNTS = """\
 )
 def test_the_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
     """The longest mount point that holds the path decides."""
-    assert machine.mounted_at(path, MOUNTS) == kind
+    assert report.mounted_at(path, MOUNTS) == kind

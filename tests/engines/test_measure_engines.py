@@ -26,7 +26,7 @@ from benchmark import (  # noqa: E402 - not installed
     engine_loads,
     engine_peers,
     engine_queues,
-    engine_ratios,
+    engine_results,
     measure_engines,
 )
 
@@ -184,7 +184,7 @@ def test_the_ratios_are_of_loads_that_were_run_whole() -> None:
     rows = [row("A", 1_000, 300.0), row("A", 5_000, 250.0), row("A", 20_000, 200.0)]
     rows += [row("B", 1_000, 9.0), row("B", 20_000, 9.0, items=7_000)]
     rows += [row("aiodiskqueue X", 5_000, 50.0), row("aiodiskqueue Y", 5_000, 100.0, items=4_000)]
-    found = {(r["kind"], r["load"]): r["median"] for r in engine_ratios.ratios(rows)}
+    found = {(r["kind"], r["load"]): r["median"] for r in engine_results.ratios(rows)}
     assert {
         ("A", "cost of an item, 20,000 to 1,000"): 1.5,
         ("A", "times aiodiskqueue Y"): 2.5,
