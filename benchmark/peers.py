@@ -57,26 +57,41 @@ class Goal:
         return figure >= self.wanted if self.kind == "faster" else figure <= self.wanted
 
 
-ASYNC_ROWS = (
-    ("put", "tasks_put", "process", 1, Goal("faster", 6, 12)),
-    ("put", "tasks_put", "power", 1, Goal("faster", 2, 4)),
-    ("put", "tasks_put", "process", CALLERS, Goal("faster", 70, 120)),
-    ("put", "tasks_put", "power", CALLERS, Goal("faster", 50, 80)),
-    ("get + task_done", "tasks_get", "process", 1, Goal("faster", 7, 12)),
-    ("get + task_done", "tasks_get", "process", CALLERS, Goal("faster", 40, 80)),
-)
-
+TASKS_PUT = {"kind": "AsyncSQLiteQueue"}
 SQL_THREADS = {"kind": "SQLiteQueue", "threads": THREADS, "multithreading": True}
-SQL_ROWS: tuple[tuple[str, Goal, str, dict[str, Any]], ...] = (
-    ("SQLite put, power", Goal("faster", 0.9, 1.2), "put", {"kind": "SQLiteQueue"}),
-    ("SQLite get, power", Goal("faster", 0.9, 1.2), "sql_get", {}),
-    (f"SQLite {THREADS} threads put, power", Goal("faster", 3, 8), "threads_put", SQL_THREADS),
+#: Against persist-queue: name, task, durability, goal, further arguments of the task.
+FILE_ROWS: tuple[tuple[str, str, str, Goal, dict[str, Any]], ...] = (
+    ("put, process", "put", "process", Goal("faster", 15, 30), {}),
+    ("put, power", "put", "power", Goal("faster", 0.75, 1.5), {}),
+    ("get + task_done, process", "get", "process", Goal("faster", 15, 25), {}),
+    ("get + task_done, power", "get", "power", Goal("faster", 15, 25), {}),
+    (
+        f"{THREADS} threads put, power", "threads_put", "power", Goal("faster", 3, 6),
+        {"threads": THREADS},
+    ),
+)  # fmt: skip
+SQL_ROWS: tuple[tuple[str, str, str, Goal, dict[str, Any]], ...] = (
+    ("SQLite put, power", "put", "power", Goal("faster", 0.9, 1.2), {"kind": "SQLiteQueue"}),
+    ("SQLite get, power", "sql_get", "power", Goal("faster", 0.9, 1.2), {}),
+    (
+        f"SQLite {THREADS} threads put, power", "threads_put", "power", Goal("faster", 3, 8),
+        SQL_THREADS,
+    ),
+)  # fmt: skip
+#: The same with tasks; the number of callers is in front of the goal.
+ASYNC_ROWS: tuple[tuple[str, str, str, int, Goal, dict[str, Any]], ...] = (
+    ("async put", "tasks_put", "process", 1, Goal("faster", 6, 12), {}),
+    ("async put", "tasks_put", "power", 1, Goal("faster", 2, 4), {}),
+    ("async put", "tasks_put", "process", CALLERS, Goal("faster", 70, 120), {}),
+    ("async put", "tasks_put", "power", CALLERS, Goal("faster", 50, 80), {}),
+    ("async get + task_done", "tasks_get", "process", 1, Goal("faster", 7, 12), {}),
+    ("async get + task_done", "tasks_get", "process", CALLERS, Goal("faster", 40, 80), {}),
 )
-ASYNC_SQL_ROWS = (
-    ("put", "tasks_put", 1, {"kind": "AsyncSQLiteQueue"}, Goal("faster", 2, 3.5)),
-    ("get", "sql_tasks_get", 1, {}, Goal("faster", 2, 3.5)),
-    ("put", "tasks_put", CALLERS, {"kind": "AsyncSQLiteQueue"}, Goal("faster", 60, 100)),
-    ("get", "sql_tasks_get", CALLERS, {}, Goal("faster", 60, 100)),
+ASYNC_SQL_ROWS: tuple[tuple[str, str, str, int, Goal, dict[str, Any]], ...] = (
+    ("async SQLite put", "tasks_put", "power", 1, Goal("faster", 2, 3.5), TASKS_PUT),
+    ("async SQLite get", "sql_tasks_get", "power", 1, Goal("faster", 2, 3.5), {}),
+    ("async SQLite put", "tasks_put", "power", CALLERS, Goal("faster", 60, 100), TASKS_PUT),
+    ("async SQLite get", "sql_tasks_get", "power", CALLERS, Goal("faster", 60, 100), {}),
 )
 
 
@@ -143,34 +158,45 @@ class Arena:
 
     def contests(self) -> list[Contest]:
         """Return the rows, in the order of the report."""
-        threads = f"{THREADS} threads put, power"
         return [
-            self._peer("put, process", Goal("faster", 15, 30), "put", "process"),
-            self._peer("put, power", Goal("faster", 0.75, 1.5), "put", "power"),
-            self._peer("get + task_done, process", Goal("faster", 15, 25), "get", "process"),
-            self._peer("get + task_done, power", Goal("faster", 15, 25), "get", "power"),
-            self._peer(threads, Goal("faster", 3, 6), "threads_put", "power", threads=THREADS),
+            *(self._peer(*row) for row in FILE_ROWS),
             self._bulk(),
             self._waiting("put"),
             self._waiting("get"),
             *self._footprint(),
-            *(self._async(*row) for row in ASYNC_ROWS),
+            *(self._tasks(*row) for row in ASYNC_ROWS),
             self._async_bulk(),
             *self._loop(),
-            *(self._peer(name, goal, task, "power", **more) for name, goal, task, more in SQL_ROWS),
-            *(self._async_sql(*row) for row in ASYNC_SQL_ROWS),
+            *(self._peer(*row) for row in SQL_ROWS),
+            *(self._tasks(*row, theirs=0.2) for row in ASYNC_SQL_ROWS),  # it syncs several times
             self._sql_bulk(),
             self._sql_many("PriorityQueue", acked=False),
             self._sql_many("SQLiteAckQueue", acked=True),
             self._wake(),
         ]
 
-    def _peer(self, name: str, goal: Goal, task: str, durability: str, **more: Any) -> Contest:
-        arguments = {"count": self._sizes.count, "durability": durability, **more}
+    def _peer(
+        self, name: str, task: str, durability: str, goal: Goal, more: dict[str, Any], *,
+        ours: float = 1, theirs: float = 1,
+    ) -> Contest:  # fmt: skip
+        """Return a row against persist-queue; each side may do more or fewer operations."""
+        here, other = (max(1, int(self._sizes.count * times)) for times in (ours, theirs))
+        arguments = {"durability": durability, **more}
         return Contest(
             name, BESIDE, goal, "us",
-            lambda: self.sample(self._here, task, **arguments),
-            lambda: self.sample(self._other, task, **arguments),
+            lambda: self.sample(self._here, task, count=here, **arguments),
+            lambda: self.sample(self._other, task, count=other, **arguments),
+        )  # fmt: skip
+
+    def _tasks(
+        self, what: str, task: str, durability: str, callers: int, goal: Goal,
+        more: dict[str, Any], *, theirs: float = 1,
+    ) -> Contest:  # fmt: skip
+        """Return a row in which many callers do more here: persist-queue would take minutes."""
+        who = "1 caller" if callers == 1 else f"{callers} callers"
+        return self._peer(
+            f"{what}, {who}, {durability}", task, durability, goal, {"callers": callers, **more},
+            ours=1 if callers == 1 else 10, theirs=theirs,
         )  # fmt: skip
 
     def _bulk(self) -> Contest:
@@ -208,18 +234,6 @@ class Arena:
         )  # fmt: skip
         return [*([memory] if TELLS_MEMORY else []), start, modules]
 
-    def _async(self, what: str, task: str, durability: str, callers: int, goal: Goal) -> Contest:
-        """Return a row in which many callers do more here: persist-queue would take minutes."""
-        count = self._sizes.count
-        more = count if callers == 1 else 10 * count
-        arguments = {"durability": durability, "callers": callers}
-        who = "1 caller" if callers == 1 else f"{callers} callers"
-        return Contest(
-            f"async {what}, {who}, {durability}", BESIDE, goal, "us",
-            lambda: self.sample(self._here, task, count=more, **arguments),
-            lambda: self.sample(self._other, task, count=count, **arguments),
-        )  # fmt: skip
-
     def _async_bulk(self) -> Contest:
         count = self._sizes.bulk
         arguments = {"count": count, "durability": "process", "chunksize": CHUNKSIZE}
@@ -250,20 +264,6 @@ class Arena:
             fresh.end_bare,
         )  # fmt: skip
         return [gap, idle, end]
-
-    def _async_sql(
-        self, what: str, task: str, callers: int, more: dict[str, Any], goal: Goal
-    ) -> Contest:
-        """Return a row in which persist-queue does less: it syncs the disk several times a call."""
-        count = self._sizes.count
-        ours = count if callers == 1 else 10 * count
-        arguments = {"durability": "power", "callers": callers, **more}
-        who = "1 caller" if callers == 1 else f"{callers} callers"
-        return Contest(
-            f"async SQLite {what}, {who}, power", BESIDE, goal, "us",
-            lambda: self.sample(self._here, task, count=ours, **arguments),
-            lambda: self.sample(self._other, task, count=max(1, count // 5), **arguments),
-        )  # fmt: skip
 
     def _sql_bulk(self) -> Contest:
         count = self._sizes.bulk

@@ -1,4 +1,4 @@
-"""Fifty items for one commit: at least once, and what fails goes to another queue.
+"""Fifty items for one commit: at least once; items that fail go to another queue.
 
 ``python examples/broker_batches.py [database]``
 """

@@ -1,4 +1,4 @@
-"""A worker that tries again, and sets aside what fails for good: without asyncio.
+"""A worker that tries failed jobs again, and moves hopeless ones to another queue: without asyncio.
 
 ``python examples/broker_dead_letters.py [database]``
 """

@@ -1,4 +1,4 @@
-"""Three queues by priority: what is urgent goes first.
+"""Three queues by priority: urgent items go first.
 
 ``python examples/broker_priorities.py [database]``
 """

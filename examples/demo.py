@@ -3,9 +3,9 @@
 ``python examples/demo.py`` starts producers and a consumer on one queue directory,
 kills them with SIGKILL in the middle of their work, starts them again, and then
 counts.  Two producers and the consumer use ``AsyncQueue``, with many tasks each; a third
-producer uses ``Queue``.  Nobody's word is taken: a producer writes each number into a log
-of its own when ``put`` has returned, the consumer writes each item into another before
-the item is finished; what is in the first logs must be in the second.
+producer uses ``Queue``.  A producer writes each number into a log of its own when ``put`` has
+returned; the consumer writes each item into another log before the item is finished.  Each
+item of the first logs must be in the second.
 
 Needs persistqueue and aiofiles.  Ends with status 1 if anything is lost.
 """
@@ -39,7 +39,7 @@ LINE = len("p1.000:00000000\n")  # every line of every log: producer, its life, 
 
 
 async def produce(directory: Path, name: str, durability: str) -> None:
-    """Put numbered items, in several tasks, until told to stop; note what ``put`` acknowledged."""
+    """Put numbered items, in several tasks, until told to stop; note each that was acknowledged."""
     stop = told_to_stop()
     log = open_log(directory / f"put-{name}.log")
     numbers = itertools.count()
@@ -112,7 +112,7 @@ def open_log(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | binary, 0o600)
 
 
-# -- who starts and kills them ----------------------------------------------------------
+# -- starting and killing them ----------------------------------------------------------
 
 
 class Process:
@@ -132,7 +132,7 @@ class Process:
         self._running = subprocess.Popen(command, stdin=subprocess.PIPE)
 
     def kill(self) -> None:
-        """Kill it in the middle of whatever it does (SIGKILL; TerminateProcess on Windows)."""
+        """Kill it in the middle of its work (SIGKILL; TerminateProcess on Windows)."""
         self.check()
         self._running.kill()
         self._end()
@@ -144,7 +144,7 @@ class Process:
             raise SystemExit(f"a {self.role} ended by itself; its message is above")
 
     def stop(self) -> None:
-        """Let it finish what it is at, and end."""
+        """Let it finish its work, and end."""
         assert self._running.stdin is not None
         self._running.stdin.close()
 
@@ -165,7 +165,7 @@ class Process:
 
 
 def torment(options: argparse.Namespace, directory: Path) -> Result:
-    """Run the processes, kill them, let them finish; return what came of it."""
+    """Run the processes, kill them, let them finish; return the result."""
     start = time.monotonic()
     producers = [Process(role, name, options, directory) for name, role in PRODUCERS.items()]
     consumer = Process("async-consumer", "c1", options, directory)
@@ -220,12 +220,12 @@ def finish(directory: Path, producers: list[Process], consumer: Process) -> None
     draw(None)
 
 
-# -- what came of it --------------------------------------------------------------------
+# -- the result --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the logs say.
+    """The result, read from the logs.
 
     Attributes:
         put: items that ``put`` acknowledged.
@@ -249,7 +249,7 @@ class Result:
 
     @property
     def good(self) -> bool:
-        """Whether every item was processed and finished, and none that nobody put."""
+        """Whether every item was processed and finished, and no item was made up."""
         made_up = self.unnoted > self.producer_kills * TASKS
         return self.put > 0 and not (self.lost or self.left or made_up)
 
@@ -266,7 +266,7 @@ class Result:
 
 
 def check(put: list[str], processed: list[str]) -> dict[str, int]:
-    """Compare what was acknowledged with what was processed."""
+    """Compare acknowledged items with processed ones."""
     noted, delivered = set(put), set(processed)
     return {
         "put": len(noted),
@@ -288,7 +288,7 @@ def lines(directory: Path, kind: str) -> int:
 
 
 def draw(share: float | None, note: str = "") -> None:
-    """Draw the progress bar on a terminal; None wipes it out."""
+    """Draw the progress bar on a terminal; None erases it."""
     if sys.stderr.isatty():
         bar = ("#" * int(min(share or 0, 1) * 30)).ljust(30, ".")
         text = "" if share is None else f"[{bar}] {note}"
@@ -323,7 +323,7 @@ def positive(text: str) -> float:
 
 
 def demonstrate(options: argparse.Namespace, directory: Path) -> int:
-    """Run it all and say what came of it; return the exit status."""
+    """Run it all and print the result; return the exit status."""
     result = torment(options, directory)
     print(
         f"{result}\n(durability {options.durability!r}; delivered twice: the consumer was killed "

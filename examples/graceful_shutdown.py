@@ -2,7 +2,7 @@
 
 ``python examples/graceful_shutdown.py [directory]``: one of the jobs sends a SIGTERM.
 
-Jobs that are under way are finished; what waits stays stored for the next start.
+Jobs that are under way are finished; waiting jobs stay stored for the next start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WORKERS = 3
 
 async def work(number: int) -> None:
     if number == 2:
-        signal.raise_signal(signal.SIGTERM)  # somebody stops the service in the middle of a job
+        signal.raise_signal(signal.SIGTERM)  # the service is stopped in the middle of a job
     await asyncio.sleep(0.1)
 
 

@@ -4,8 +4,8 @@
 
 Both open the same directory; here they are a thread and the event loop of one process, and
 they could be two.  An event costs microseconds to put (``durability="process"``: it survives
-the death of the program, not a loss of power).  A batch is finished when it was shipped, so
-what was not shipped is shipped after a restart.
+the death of the program, not a loss of power).  A batch is finished once it is shipped, so
+the rest is shipped after a restart.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ async def ship(batch: list[Event]) -> None:
 
 
 async def ship_all(events: AsyncQueue[Event]) -> list[int]:
-    """Ship what comes until the queue is shut down; return how many were in each batch."""
+    """Ship events until the queue is shut down; return the size of each batch."""
     sizes = []
     while True:
         try:
-            batch = await events.get_many(BATCH)  # waits for one, then takes what is there
+            batch = await events.get_many(BATCH)  # waits for one, takes up to 250
         except QueueShutDown:
             return sizes
         await ship(batch)

@@ -29,8 +29,6 @@ EXAMPLES = {
     "broker_outbox.py": "2 orders, 2 messages",
     "broker_priorities.py": "fire, mail, sweep, dust",
     "broker_sync_and_async.py": "from a thread; from a plain queue",
-    "broker_workers.py": "20 different tasks done, 0 left",
-    "crawler.py": "8 addresses seen, 0 left to fetch",
     "graceful_shutdown.py": "3 jobs done, 7 wait for the next start",
     "journal_engine.py": "6 items after a restart, the oldest is 4",
     "producers_and_consumers.py": "60 jobs done, 60 different ones, 3 failed once",
