@@ -14,12 +14,15 @@ at the end of the queue when the queue is closed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from .store import Record, Stale, StoreBase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from .framing import Framing
 
     _List = tuple[Record, "_List", int] | None  # the first, those behind it, how many in all
 
@@ -339,14 +342,24 @@ class Cursor:
         return (end.chunk - start.chunk) * self._chunksize + end.records - start.records
 
 
-class Cursored(StoreBase):
-    """A store whose items a cursor counts."""
+class Cursored(StoreBase, ABC):
+    """The verbs of a store whose items a cursor counts."""
 
     _cursor: Cursor
     _era: int
+    _framing: Framing
 
+    @abstractmethod
+    def append(self, records: Sequence[bytes]) -> None:
+        """Add encoded items behind the last one."""
+
+    @abstractmethod
+    def counts(self, exact: bool = True) -> tuple[int, int]:
+        """Return how many items are stored and not handed out, and not settled."""
+
+    @abstractmethod
     def _next(self) -> Record | None:
-        raise NotImplementedError
+        """Hand out the next item, skipped ones too; None if there is none."""
 
     def take(self, most: int) -> list[Record]:
         taken: list[Record] = []
@@ -362,6 +375,31 @@ class Cursored(StoreBase):
                 self._cursor.untake(skipped, self._era)
         self.barren = bool(skipped) and len(taken) < most
         return taken
+
+    def peek(self) -> Record | None:
+        record = self._next()
+        if record is not None:
+            self._cursor.put_back(record)
+        return record
+
+    def untake(self, records: Sequence[Record]) -> None:
+        self._cursor.untake(records, self._era)
+
+    def settle(self, records: Sequence[Record]) -> None:
+        self._cursor.settle(records, self._era)
+
+    def finish_until(self, end: Position) -> None:
+        """Finish all items in front of a place; only for an object that has handed out none."""
+        self._cursor.finish_until(end)
+
+    def flush(self) -> None:
+        self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
+
+    def unsaved(self) -> bool:
+        return self._cursor.homeless is not None
+
+    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
+        return maxsize - self.counts()[0]
 
 
 def _in_front(record: Record, others: _List) -> _List:

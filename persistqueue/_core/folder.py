@@ -72,7 +72,7 @@ class Folder:
         """
         if RELATIVE and self.fd >= 0:
             return os.path.basename(path), self.fd
-        self.look()
+        self.check()
         return path, None
 
     def is_current(self) -> bool:
@@ -91,7 +91,7 @@ class Folder:
         except OSError:
             return False
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Refuse to go on in a directory to which the path does not lead any more.
 
         Raises:

@@ -83,7 +83,7 @@ class ChunkDirectory:
             QueueFailed: the path leads to another directory by now.
         """
         if create:
-            self.folder.look()
+            self.folder.check()
         return self._disk.open(self.chunk_path(chunk), create=create, folder=self.folder)
 
     def unlink(self, chunk: int) -> None:
@@ -112,7 +112,7 @@ class ChunkDirectory:
         if not data:
             return
         name = f"{chunk_name(chunk)}.corrupt-{time.time_ns()}"
-        self.folder.look()
+        self.folder.check()
         file = self._disk.open(os.path.join(self.path, name), create=True, folder=self.folder)
         with contextlib.closing(file):
             self._disk.write(file, data, 0)

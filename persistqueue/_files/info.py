@@ -133,7 +133,7 @@ class InfoFile:
             QueueFailed: it is to replace a file, and the path leads to another directory by now.
         """
         if not self._in_place:
-            self._folder.look()
+            self._folder.check()
         self.put(raw, sync=sync)
 
     def put(self, raw: bytes | None, *, sync: bool) -> None:

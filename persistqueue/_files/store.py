@@ -1,7 +1,7 @@
 """A queue as a directory of chunk files: the store behind ``Queue``.
 
 Commit
-    Data is written at the known head (never appended to whatever is there) and
+    Data is written at the known head (not at the end of the file) and
     flushed; then ``info`` is overwritten in place and flushed.  Bytes behind the head are
     no items.  Settling only moves the tail in ``info``, without a flush, because a power cut
     may then redeliver, never lose.  Before a consumed chunk is removed, ``info`` is flushed
@@ -10,7 +10,7 @@ Commit
 Sharing
     Each transaction holds the directory's lock, compares the bytes of ``info`` with
     those last seen and moves to what others committed.  A take that stores nothing
-    reads without the lock and begins again with it when anything looks odd.
+    reads without the lock and begins again with it when anything is odd.
 
 Failure
     A transaction that cannot write is undone: first ``info``, then the chunks, so that
@@ -110,7 +110,7 @@ class ChunkFileStore(Cursored):
         self._lock: DirectoryLock | None = None
         self._opened = False
         self._has_company = False  # another object consumes, too; it has been said
-        self._looked = float("-inf")  # when the names were last looked up
+        self._path_checked = float("-inf")  # when the path was last looked up
         self._looks = 0  # how often ``changed`` was called
         self._seen: bytes | None = None  # the bytes of info that state was decoded from
         # Handed out items have their places in the files that were open when they were read.
@@ -207,10 +207,10 @@ class ChunkFileStore(Cursored):
         if raw == self._seen:
             self._writer.undo(self.state.head)
 
-    def _look_around(self, now: float) -> None:
+    def _check_path(self, now: float) -> None:
         """Refuse to go on if the path leads to another directory by now."""
-        self._looked = now
-        self._folder.look()
+        self._path_checked = now
+        self._folder.check()
 
     def _exchanged(self) -> NoReturn:
         self._fail(EXCHANGED)
@@ -235,8 +235,8 @@ class ChunkFileStore(Cursored):
             return False
         lock, now = self._lock, monotonic()
         assert lock is not None
-        if now - self._looked >= RECHECK:
-            self._look_around(now)
+        if now - self._path_checked >= RECHECK:
+            self._check_path(now)
         if not exclusive and self._info.read(now) == self._seen:
             self._reset()
             if lock.in_turnstile:
@@ -259,7 +259,7 @@ class ChunkFileStore(Cursored):
         self._cursor.begin()
 
     def _refresh(self, raw: bytes | None) -> None:
-        """Move to what others committed since this object looked last."""
+        """Move to what others committed since this object read it."""
         if raw is None:
             self._fail("its info was removed while it was open")
         try:
@@ -268,7 +268,7 @@ class ChunkFileStore(Cursored):
             self._opened, self.failed = False, f"{self.path}: its info is damaged ({bad})"
             advice = "the next call reopens the queue"
             raise QueueCorrupt(self.path, "info", reason=str(bad), advice=advice) from bad
-        self._look_around(monotonic())
+        self._check_path(monotonic())
         old, self.state, self._seen = self.state, state, raw
         self._head = state.head
         self._cursor.follow(old, state)
@@ -297,39 +297,14 @@ class ChunkFileStore(Cursored):
         self._info.write(raw, sync=self._power)
         self._seen = raw
 
-    def untake(self, records: Sequence[Record]) -> None:
-        self._cursor.untake(records, self._era)
-
-    def settle(self, records: Sequence[Record]) -> None:
-        self._cursor.settle(records, self._era)
-
-    def finish_until(self, end: Position) -> None:
-        """Finish all items in front of a place; only for an object that has handed out none."""
-        self._cursor.finish_until(end)
-
     def mark_moved(self, moved: str) -> None:
         """Have ``info`` say, with this commit, which batch of a move is stored."""
         self._moved = moved
 
-    def flush(self) -> None:
-        self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
-
-    def unsaved(self) -> bool:
-        return self._cursor.homeless is not None
-
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - counting is free here
         return self._cursor.counts(self._head)
 
-    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
-        return maxsize - self._cursor.counts(self._head)[0]
-
     # -- reading --------------------------------------------------------------------
-
-    def peek(self) -> Record | None:
-        record = self._next()
-        if record is not None:
-            self._cursor.put_back(record)
-        return record
 
     def next_place(self) -> tuple[io.RawIOBase | io.BytesIO, int]:
         """Return the chunk of the next item as a stream, as far as it holds items, and where."""
@@ -364,7 +339,7 @@ class ChunkFileStore(Cursored):
         """Step over damage, or say where it is."""
         if not self._exclusive:
             raise Stale
-        self._look_around(monotonic())
+        self._check_path(monotonic())
         if not self._skip_corrupt:
             raise self._recovery.damage(start, reason)
         self._step_over(start, self._resume(start), reason)
@@ -453,7 +428,7 @@ class ChunkFileStore(Cursored):
         """Refuse to acknowledge a commit to files to which the path does not lead any more."""
         if not self._info.is_current():
             self._fail("its info was removed or replaced while it was written")
-        self._folder.look()
+        self._folder.check()
 
     def _landed(self, raw: bytes, new: State) -> None:
         """Let memory follow: the transaction is stored."""
@@ -505,7 +480,7 @@ class ChunkFileStore(Cursored):
         """Cut off what the transaction wrote, and let memory be as before it."""
         if self._exclusive and not self.failed:
             with contextlib.suppress(QueueFailed):
-                self._folder.look()
+                self._folder.check()
         if self._writer.first is not None and not self.failed:  # else opening anew sees to it
             self._writer.undo(self.state.head)
         self._reader.forget()

@@ -145,7 +145,7 @@ class ChunkWriter:
         try:
             self._open(head)
         except FileNotFoundError as error:
-            self._chunks.folder.look()
+            self._chunks.folder.check()
             reason = "the head's chunk is missing"
             raise QueueCorrupt(self._chunks.path, chunk_name(head.chunk), reason=reason) from error
         if before is not None and before is not self.first:

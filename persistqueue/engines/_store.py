@@ -134,12 +134,6 @@ class EngineStore(Cursored):
             self._settles = True
         return taken
 
-    def peek(self) -> Record | None:
-        record = self._next()
-        if record is not None:
-            self._cursor.put_back(record)
-        return record
-
     def _next(self) -> Record | None:
         cursor = self._cursor
         if cursor.front is not None or cursor.homeless is not None:
@@ -163,18 +157,9 @@ class EngineStore(Cursored):
             cursor.skip(cursor.read, _place(cursor.read.records + 1))
         return cursor.read.records
 
-    def untake(self, records: Sequence[Record]) -> None:
-        self._cursor.untake(records, self._era)
-
     def settle(self, records: Sequence[Record]) -> None:
         self._settles = True
-        self._cursor.settle(records, self._era)
-
-    def flush(self) -> None:
-        self.append([self._framing.encode(record.item) for record in self._cursor.flush()])
-
-    def unsaved(self) -> bool:
-        return self._cursor.homeless is not None
+        super().settle(records)
 
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - it is free here
         waiting, unsettled = self._cursor.counts(_place(self._engine.stored + len(self._new)))
@@ -182,9 +167,6 @@ class EngineStore(Cursored):
             ahead = sum(number >= self._cursor.read.records for number in self._engine.disowned)
             return waiting - ahead, unsettled - ahead
         return waiting, unsettled
-
-    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - exact is free here
-        return maxsize - self.counts()[0]
 
     def first(self) -> bytes | None:
         """Return the oldest record, undecoded."""
@@ -199,10 +181,6 @@ class EngineStore(Cursored):
             raise self._damage(number, str(damage)) from damage
         assert record is not None
         return record, item
-
-    def finish_until(self, end: Position) -> None:
-        """Finish all items in front of a place; only while none is handed out."""
-        self._cursor.finish_until(end)
 
     # -- ending a transaction -------------------------------------------------------
 

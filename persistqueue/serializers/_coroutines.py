@@ -13,7 +13,7 @@ from types import CoroutineType
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 _CALL = "__call__"
 _IS_COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs 10 ms
@@ -34,30 +34,18 @@ def refuse_coroutine(result: Any) -> None:
 
 
 class AsyncStream:
-    """A binary stream with coroutine methods, as aiofiles' files have them."""
+    """A binary stream whose methods are coroutine functions, as those of aiofiles' files."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
 
-    async def read(self, size: int = -1) -> bytes:
-        """Read up to ``size`` bytes, or to the end."""
-        return self._stream.read(size)
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        method = getattr(self._stream, name)
 
-    async def readline(self, size: int = -1) -> bytes:
-        """Read one line."""
-        return self._stream.readline(size)
+        async def call(*arguments: Any) -> Any:
+            return method(*arguments)
 
-    async def write(self, data: bytes) -> int:
-        """Write all of ``data``."""
-        return self._stream.write(data)
-
-    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to ``offset``."""
-        return self._stream.seek(offset, whence)
-
-    async def tell(self) -> int:
-        """Return the place in the stream."""
-        return self._stream.tell()
+        return call
 
 
 class Driven:
