@@ -12,7 +12,7 @@ from ._core.forks import follow
 from ._core.log import warn
 from ._core.queue_tasks import each
 from ._core.worker import ThreadWorker, in_executor
-from ._redis.pooloptions import PoolFace
+from ._redis.pool import PoolFace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._core.arguments import T, whole
 from ._core.forks import follow
 from ._core.queue_threads import each
-from ._redis.pooloptions import PoolFace
+from ._redis.pool import PoolFace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,25 +7,46 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._core import call
-from ._core.arguments import NO_ITEM, T, check_room, one_of, whole
+from ._core.arguments import MAX_ITEM_BYTES, NO_ITEM, ON_CORRUPT, T, check_room, one_of, whole
 from ._core.deadline import Deadline
+from ._core.inflight import AckMode, InFlightAcks, InFlightLeased
+from ._core.log import warn
 from ._core.queue import QueueBase
 from ._core.queue_threads import each
 from ._core.threads import ThreadSession
-from ._redis.options import AIO_PY_RQ_LEASE, LOST, RedisFace
-from ._redis.scripts import parts_of
+from ._redis.connection import Replicas
+from ._redis.scripts import Keys, parts_of
+from ._redis.settings import (
+    LOCAL,
+    Settings,
+    checked_layout,
+    checked_lease,
+    checked_name,
+    codec_of,
+    native_base,
+)
+from ._redis.store import RedisStore
 from .exceptions import Empty, Full
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ._core.call import R
+    from ._core.call import Call, Pick, R
+    from ._core.inflight import AnyInFlight
     from ._core.store import Record
+    from ._redis.recovery import Stamped
 
 __all__ = ["Empty", "Full", "RedisQueue", "RedisUniqueQueue"]
 
+LEASE = 60.0  # s
+AIO_PY_RQ_LEASE = 7200.0  # s; what its collectors count from
+_LOST = (
+    "task_done(): its lease was over, or it was put back: it is another consumer's, or "
+    "comes again; nothing was finished"
+)
 
-class RedisQueue(RedisFace[T], QueueBase[T]):
+
+class RedisQueue(QueueBase[T]):
     """A first-in first-out queue on a Redis server, for any number of hosts.
 
     ::
@@ -40,32 +61,30 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
     ``serializer=serializers.json`` everything that JSON has comes out as it went in; any
     other serializer takes keys of its own.
 
-    What survives what: that is for the server to say (``appendonly``, ``appendfsync``); what
-    it has acknowledged survives the death of any client.  An item that was taken is in the
-    server until it is finished: with ``ack`` or ``task_done``, at the end of a ``process``
-    block or a loop's step.  Items that a consumer held when it died are redelivered, in their
-    order, when its ``lease`` is over; ``close`` gives them back at once.  While a consumer lives,
-    its leases are renewed.  Delivery is at least once.
+    What the server has acknowledged survives the death of any client; what survives the
+    server's own death is its setting (``appendonly``, ``appendfsync``).  An item that was taken
+    is in the server until it is finished: with ``ack`` or ``task_done``, at the end of a
+    ``process`` block or a loop's step.  Items that a consumer held when it died are redelivered,
+    in their order, when its ``lease`` is over; ``close`` gives them back at once.  While a
+    consumer lives, its leases are renewed.  Delivery is at least once.
 
     A call whose answer was lost is made again and done once: the server knows the number of
-    the last ``put``.  When the server stays away, that raises ``QueueUnreachable`` with
-    ``stored=None``: it is not known whether it is stored.
+    the last ``put``.  When the server stays away, a put raises ``QueueUnreachable`` with
+    ``stored=None``: nobody knows whether it is stored.
 
     Args:
-        name: of the queue; its keys begin with it.  For a Cluster: ``"{jobs}"``.
+        name: the queue's keys begin with it.  For a Cluster: ``"{jobs}"``.
         redis: a URL, or a client or a connection pool of redis-py, of its asyncio half too.
             Its settings are used for a connection of this object's own.
         maxsize: items that may wait before ``put`` does; 0 or less for no bound.
         serializer: None for text; else as of ``SQLiteQueue``.
         layout: ``"shared"`` with aio-py-rq, ``"native"`` for keys of our own; None for what
             the serializer needs.
-        lease: seconds after which what this consumer took is given to others, unless it is
+        lease: seconds after which others get what this consumer took, unless the lease is
             renewed, as it is while its process lives; None: only by ``re_enqueue_timeout_items``.
         synced_slaves_enabled: wait for replicas after each write.
-        synced_slaves_count: how many have to confirm it.
+        synced_slaves_count: the number of replicas that have to confirm it.
         synced_slaves_timeout: milliseconds to wait for them.
-        max_retry: for ``can_rollback_item``: tries that are always allowed.
-        max_timeout: for ``can_rollback_item``: minutes in which any number is.
         on_corrupt: ``"raise"`` ``QueueCorrupt`` at a value that cannot be decoded, or
             ``"skip"`` it: move it to the list ``<name>-dead``.
         max_item_bytes: longest encoded item, checked before writing and reading.
@@ -77,15 +96,53 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
         FormatError: the key holds something else, or another serializer's items.
     """
 
+    _UNIQUE = False
     _session: ThreadSession
+    _store: RedisStore
 
-    def _open_session(self) -> None:
-        finish = self._finish_at()
+    def __init__(
+        self,
+        name: str,
+        redis: Any = LOCAL,
+        maxsize: int = 0,
+        serializer: Any = None,
+        *,
+        layout: str | None = None,
+        lease: float | None = LEASE,
+        synced_slaves_enabled: bool = False,
+        synced_slaves_count: int = 0,
+        synced_slaves_timeout: int = 100,
+        on_corrupt: str = "raise",
+        max_item_bytes: int = MAX_ITEM_BYTES,
+    ) -> None:
+        self.name = checked_name(name)
+        self.maxsize = whole("maxsize", maxsize)
+        self.serializer = serializer
+        self.lease = checked_lease(lease)
+        self.layout = checked_layout(layout, serializer)
+        longest = whole("max_item_bytes", max_item_bytes, 1)
+        settings, native = Settings(redis), self.layout == "native"
+        self.path = f"{settings.label}/{name}"
+        codec = codec_of(serializer, unique=self._UNIQUE, longest=longest)
+        self._encode = codec.encode
+        self._store = RedisStore(
+            settings,
+            Keys(native_base(name) if native else name, unique=self._UNIQUE),
+            codec,
+            maxsize=self.maxsize,
+            native=native,
+            lease=self.lease,
+            skip_corrupt=one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip",
+            replicas=Replicas.of(
+                settings, synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout
+            ),
+        )
+        finish = AckMode(partial(InFlightLeased, lost=self._store.held.lost))
         self._session = ThreadSession(self._store, self.maxsize, finish)
 
     # -- put ------------------------------------------------------------------------
 
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> Any:
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> bool | None:
         """Store an item at the end of the queue.
 
         Args:
@@ -106,14 +163,18 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
             NotEnoughReplicas: it is stored, but too few replicas have confirmed it.
             ValueError: the timeout is negative.
         """
-        stored = self._session.run(call.append([self._encode(item)], Deadline.of(block, timeout)))
+        stored: Sequence[int] = self._session.run(
+            call.append([self._encode(item)], Deadline.of(block, timeout))
+        )
         return bool(stored[0]) if self._UNIQUE else None
 
-    def put_nowait(self, item: T) -> Any:
+    def put_nowait(self, item: T) -> bool | None:
         """Store an item if there is room now: ``put(item, block=False)``."""
         return self.put(item, False)
 
-    def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> Any:
+    def put_many(
+        self, items: Iterable[T], block: bool = True, timeout: float | None = None
+    ) -> list[bool] | None:
         """Store items in their order in one step: all of them or none.
 
         Args:
@@ -131,7 +192,9 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
         deadline = Deadline.of(block, timeout)
         records = each(self._encode, items)
         check_room(len(records), self.maxsize)
-        stored = self._session.run(call.append(records, deadline)) if records else ()
+        stored: Sequence[int] = ()
+        if records:
+            stored = self._session.run(call.append(records, deadline))
         return list(map(bool, stored)) if self._UNIQUE else None
 
     # -- get ------------------------------------------------------------------------
@@ -159,7 +222,7 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
         return self.get(False)
 
     def get_items(self, count: int) -> list[T]:
-        """Take up to so many items without waiting; an empty list says there is none."""
+        """Take up to ``count`` items without waiting; an empty list says there is none."""
         most = whole("count", count, 0)
         if not most:
             return []
@@ -177,23 +240,11 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
             whether it was this object's; False if its lease was over: then it is another
             consumer's, or comes again.  A WARNING says so.
         """
-        return self._said(self.ack_items([item]), [item]) > 0
+        return self.ack_many([item]) > 0
 
     def ack_many(self, items: Iterable[Any]) -> int:
         """Finish several items in one step; returns how many of them this object had taken."""
-        wanted = list(items)
-        return self._said(self.ack_items(wanted), wanted)
-
-    def ack_items(self, items: Iterable[Any]) -> int:
-        """Finish items; returns how many of them were this object's.  See ``ack``."""
-        done, wanted = 0, list(items)
-        while wanted:
-            ack = call.settle_picked(self._picking(wanted))
-            lost = self._session.run(ack)
-            done += len(ack.load) - len(lost or ())
-            # What was lost, this object may have taken again: an equal item is as good.
-            wanted = [record.item for record in lost or ()]
-        return done
+        return self._let_go(items, call.settle_picked)
 
     def nack(self, item: Any, *, to: str = "front") -> bool:
         """Give an item back, to be redelivered.  Otherwise as ``ack``.
@@ -207,30 +258,46 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
     def nack_many(self, items: Iterable[Any], *, to: str = "front") -> int:
         """Give several items back in one step, in their order; returns how many there were.
 
-        ``to`` is that of ``nack``.
+        ``to`` is that of ``nack``.  A unique queue drops those that wait again already.
         """
-        wanted, back = list(items), one_of("to", to, ("front", "back")) == "back"
-        return self._said(self._reject(wanted, back), wanted)
+        if one_of("to", to, ("front", "back")) == "front":
+            return self._let_go(items, call.return_picked)
+        to_back = partial(self._store.held.move, to_back=True)
+        return self._let_go(items, partial(call.finish, to_back))
 
-    def reject_items(self, items: Iterable[Any]) -> int:
-        """Give items back, to the front and in their order; returns how many were this object's.
-
-        A unique queue drops those that wait again already.
-        """
-        return self._reject(list(items), False)
-
-    def _reject(self, wanted: list[Any], back: bool) -> int:
-        done = 0
+    def _let_go(self, items: Iterable[Any], made: Callable[[Pick], Call[Sequence[Record]]]) -> int:
+        """Finish items, or give them back, by the calls that are made of their picks."""
+        wanted = list(items)
+        done, count = 0, len(wanted)
+        several = count == 1 and isinstance(wanted[0], (list, tuple, set))
         while wanted:
-            pick = self._picking(wanted)
-            nack: call.Call[Sequence[Record]] = (
-                call.finish(self._store.put_behind, pick) if back else call.return_picked(pick)
-            )
-            lost = self._session.run(nack)
-            done += len(nack.load) - len(lost or ())
+            finish = made(self._picking(wanted))
+            lost = self._session.run(finish) or ()
+            done += len(finish.load) - len(lost)
             # What was lost, this object may have taken again: an equal item is as good.
-            wanted = [record.item for record in lost or ()]
+            wanted = [record.item for record in lost]
+        if done < count:
+            warn(
+                "%s: nothing changed for %d of %d items: finished already, given to others after "
+                "their lease, or not taken by this queue object%s",
+                self.path,
+                count - done,
+                count,
+                "; ack_many and nack_many take several items" if several else "",
+            )
         return done
+
+    def _picking(self, items: Iterable[Any]) -> Pick:
+        """Return what picks the records of items: of the very object, else of an equal one."""
+
+        def pick(book: AnyInFlight, owner: object) -> Iterator[Record]:
+            assert isinstance(book, InFlightAcks)
+            for item in items:
+                record = book.same(item, owner) or book.alike(item, owner)
+                if record is not None:
+                    yield record
+
+        return pick
 
     def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
         """Finish items that were taken.
@@ -258,7 +325,7 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
                 lost += left
         except ValueError:
             if lost:
-                raise ValueError(LOST) from None
+                raise ValueError(_LOST) from None
             raise
 
     def heartbeat(self) -> int:
@@ -267,8 +334,7 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
         Returns:
             the number of batches that it holds.
         """
-        alive: int = self._session.run(call.write(self._store.heartbeat))
-        return alive
+        return self._do(self._store.held.heartbeat)
 
     def newest(self, count: int) -> list[T]:
         """Return the newest ``count`` items that wait, and leave them there; the newest is last."""
@@ -288,27 +354,7 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
         """
         return self._do(self._store.sweep.recover, consumer)
 
-    # -- the verbs of aio-py-rq -----------------------------------------------------
-
-    def add_item(self, item: T) -> Any:
-        """Do what ``put`` does."""
-        return self.put(item)
-
-    def add_items(self, items: Iterable[T]) -> Any:
-        """Do what ``put_many`` does."""
-        return self.put_many(items)
-
-    def ack_item(self, item: Any) -> bool:
-        """Finish an item: ``ack_items([item])``; returns whether it was taken by this object."""
-        return self.ack_items([item]) > 0
-
-    def reject_item(self, item: Any) -> bool:
-        """Give an item back: ``reject_items([item])``; returns whether there was one."""
-        return self.reject_items([item]) > 0
-
-    def get_count(self) -> int:
-        """Do what ``qsize`` does."""
-        return self.qsize()
+    # -- by value, and of all consumers ---------------------------------------------
 
     def delete_item(self, item: Any, count: int = 0) -> int:
         """Delete waiting items that are equal to this one.
@@ -329,9 +375,9 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
         return done
 
     def re_enqueue_timeout_items(self, timeout: float = AIO_PY_RQ_LEASE) -> int:
-        """Put back what any consumer took, or whose lease was renewed, so many seconds ago.
+        """Put back what any consumer took, or renewed, ``timeout`` seconds ago or earlier.
 
-        The oldest is next.  What aio-py-rq's consumers hold counts from their last get.
+        The oldest item is next.  Items of aio-py-rq's consumers count from their last get.
 
         Returns:
             the number of batches.
@@ -350,36 +396,47 @@ class RedisQueue(RedisFace[T], QueueBase[T]):
         """Delete everything that any consumer has taken; returns how many batches."""
         return self._swept(self._store.sweep.drop, None)
 
-    def can_rollback_item(self, item: Any) -> bool:
-        """Count one more try of an item, and say whether it may be tried again.
+    def _swept(self, verb: Callable[[Sequence[Stamped]], list[bytes]], older: float | None) -> int:
+        """Reclaim or drop all lists, a part at a time, and forget what this object had in them."""
 
-        Returns:
-            False if this was more than ``max_retry`` tries, in more than ``max_timeout``
-            minutes.
+        def pick(book: AnyInFlight, _: object) -> list[Record]:
+            assert isinstance(book, InFlightAcks)
+            return book.within(gone)
 
-        Raises:
-            ValueError: the queue was made without these two.
-        """
-        self._check_window()
-        return not self._blocked(self._do(self._store.sweep.tried, self._encode(item)))
-
-    def reset_blocked_item(self, item: Any) -> None:
-        """Begin to count the tries of an item anew; ``ack`` does so, too."""
-        self._do(self._store.sweep.forget_tries, self._encode(item))
-
-    def _swept(self, verb: Any, older: float | None) -> int:
-        """Do something to all lists, a part at a time, and forget what this object had in them."""
         lists = self._do(self._store.sweep.lists, older)
         for part in parts_of(lists):
             gone = self._do(self._store.swept, verb, part)
             if gone:
-                self._session.run(call.finish(len, self._picking_in(gone)))
+                self._session.run(call.finish(len, pick))
         if lists:
             self._do(self._store.sweep.confirm)
         return len(lists)
 
     def _do(self, function: Callable[..., R], *arguments: Any) -> R:
         return self._session.run(call.write(partial(function, *arguments)))
+
+    # -- look -----------------------------------------------------------------------
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """At least so many items are stored and not finished, as of the last call."""
+        return self._session.unfinished
+
+    @property
+    def skipped(self) -> int:
+        """Values that this object set aside (``on_corrupt="skip"``)."""
+        return self._store.skipped
+
+    @property
+    def consumer(self) -> str:
+        """The beginning of the names of the lists that hold the items of this object."""
+        return self._store.keys.consumer
+
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("'in' would have to take every item out; keep a set beside the queue")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
 
 
 class RedisUniqueQueue(RedisQueue[T]):

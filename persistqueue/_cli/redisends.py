@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._core.block import Damaged
-from .._redis.check import check, check_serializer
 from .._redis.connection import Link
-from .._redis.look import names, queues
-from .._redis.movescripts import FINISH_MOVED, HAS_MOVED, PAGE, PUT_MOVED
-from .._redis.options import checked_layout, codec_of, native_base
+from .._redis.moving import FINISH_MOVED, HAS_MOVED, PAGE, PUT_MOVED, names, queues
 from .._redis.scripts import Keys
-from .._redis.settings import Settings
+from .._redis.settings import (
+    Settings,
+    check,
+    check_serializer,
+    checked_layout,
+    codec_of,
+    native_base,
+)
 from .._sql.statements import FIFO, UNIQUE
 from ..exceptions import PersistQueueError, QueueCorrupt, ServerRefused
 from ..serializers import json, pickle
@@ -59,21 +63,15 @@ class RedisEnd(End):
 
     def _ask(self, *commands: Command) -> list[Any]:
         answers = self._link.ask(*commands, again=True)
-        self._let_interrupt_go_on()
+        self._link.let_go_on()
         return answers
 
     def _script(
         self, script: tuple[str, str], keys: Sequence[Word], arguments: Sequence[Word]
     ) -> Any:
         (answer,) = self._link.script(script, keys, arguments, again=True)
-        self._let_interrupt_go_on()
+        self._link.let_go_on()
         return answer
-
-    def _let_interrupt_go_on(self) -> None:
-        """Raise the Ctrl-C that came while an answer was awaited."""
-        interrupt, self._link.interrupt = self._link.interrupt, None
-        if interrupt is not None:
-            raise interrupt
 
     def forget(self, run: str) -> None:
         self._ask(("UNLINK", self._keys.note(run)))
@@ -146,8 +144,7 @@ class RedisTarget(RedisEnd, Target[bytes]):
             check_serializer(self._link, self._label, self._keys, self._codec.name)
 
     def encode(self, carried: Carried) -> bytes:
-        data = self._codec.encode(carried.item)
-        return data if isinstance(data, bytes) else data.encode()
+        return self._codec.encode(carried.item)
 
     def decode(self, stored: bytes) -> Any:
         return self._codec.decode(stored)

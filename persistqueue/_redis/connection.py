@@ -1,12 +1,13 @@
-"""The one place that talks to a Redis server: connections of our own, and its errors into ours.
+"""The one place that talks to a Redis server: connections of our own, and its errors as ours.
 
-A ``Link`` is one connection, used by one thread at a time.  Nothing is sent twice unless the
-caller says that twice is as good as once: redis-py's own retries would store an item again
-whose answer was lost.  A command that did not go whole was not done, and is sent again.
+One thread at a time uses a ``Link``.  It sends nothing twice unless the caller says that twice is
+as good as once: redis-py's own retries would store an item again whose answer was lost.  A
+command that was not sent whole was not done, and is sent again.
 
-A connection that was lost before an answer came may be alive at the server, and a command on its
-way: what it does would come behind what is sent again.  So the next connection has the server
-end that one first (``CLIENT KILL``); a user who may not do that (``ACL``) goes on without.
+A connection that was lost before an answer came may be alive at the server, with a command on its
+way.  That command would be done after the one that is sent again.  So the next connection has the
+server end the old one first (``CLIENT KILL``).  A user who may not do that (``ACL``) goes on
+without.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import redis
+
+from .._core.arguments import whole
 from .._core.deadline import monotonic
 from ..exceptions import NotEnoughReplicas, PersistQueueError, QueueUnreachable, ServerRefused
-from .errors import code_of, translated
-from .resp import Stream, packed
-from .settings import Settings, redis
+from .resp import Stream, code_of, packed, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .resp import Command, Word
+    from .settings import Settings
 
 _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 _SILENT = (redis.TimeoutError, TimeoutError)
@@ -42,9 +45,9 @@ class Link:
         patience: seconds to wait for an answer, if that is less than the settings say.
 
     Attributes:
-        interrupt: a Ctrl-C that came while an answer was awaited, which was seen through.
-        silent: the server was lost because nothing came in time.
-        repeated: the last commands were sent twice, so the first may have done their work.
+        interrupt: a Ctrl-C that came while an answer was awaited; see ``let_go_on``.
+        silent: the server was lost because no answer came in time.
+        repeated: the last commands were sent twice, so they may have been done the first time.
         survived: a connection that was lost in a command may be alive at the server.
     """
 
@@ -52,24 +55,24 @@ class Link:
         self._settings = settings
         self._patience = patience
         self._hurried = False
-        self._until = inf  # on the monotonic clock; when what is under way has to be over
+        self._until = inf  # on the monotonic clock; when the call under way has to be over
         self._connection: Any = None
         self._stream: Any = None
-        self._fresh = False  # looked at, and nothing was sent since
+        self._fresh = False  # checked, and nothing was sent since
         self._heard = 0.0  # when the last answer came
         self._owed = False  # an answer has not come
-        self._unsent = False  # the last commands did not go whole
-        self._end: Command | None = None  # what ends this connection, sent over another one
-        self._ends: list[Command] = []  # the same of those that were lost in a command
+        self._unsent = False  # the last commands were not sent whole
+        self._end: Command | None = None  # ends this connection, sent over another one
+        self._ends: list[Command] = []  # end connections that were lost in a command
         self._suspect = False
-        self._scripts: set[str] = set()  # that the server knows, unless it has forgotten them
+        self._scripts: set[str] = set()  # digests that the server knows, as far as is known
         self.interrupt: BaseException | None = None
         self.silent = self.repeated = self.survived = False
 
     # -- the connection -------------------------------------------------------------
 
     def connect(self) -> None:
-        """Be connected: a connection that the server has closed meanwhile is replaced.
+        """Connect, or replace a connection that the server has closed meanwhile.
 
         Raises:
             QueueUnreachable: the server cannot be reached.
@@ -87,8 +90,7 @@ class Link:
         except redis.AuthenticationError as error:
             raise ServerRefused(f"{self._settings.label}: {error}") from error
         except _LOST as error:
-            self.silent = isinstance(error, _SILENT)
-            raise QueueUnreachable(f"{self._settings.label} cannot be reached: {error}") from error
+            raise self._gone(error, "cannot be reached") from error
         except redis.RedisError as error:
             raise ServerRefused(f"{self._settings.label}: {error}") from error
         self._connection = connection
@@ -99,15 +101,13 @@ class Link:
         self._introduce()
 
     def _introduce(self) -> None:
-        """Ask for this connection's name, and end those that it takes the place of."""
+        """Ask for this connection's number, and end those that it replaces."""
         self._end = None
         try:
             self._send(b"".join(map(packed, (*self._ends, _INTRODUCTION))))
             *ended, said = self._receive(len(self._ends) + 1)
         except _LOST as error:
-            self.silent = isinstance(error, _SILENT)
-            self.drop()
-            raise QueueUnreachable(f"{self._settings.label} cannot be reached: {error}") from error
+            raise self._gone(error, "cannot be reached") from error
         except QueueUnreachable as error:  # Ctrl-C
             raise QueueUnreachable(str(error)) from None
         except BaseException:
@@ -132,7 +132,7 @@ class Link:
         return number
 
     def hurry(self, patience: float) -> None:
-        """Wait no longer than so many seconds for an answer, and ask once; on any thread."""
+        """From now on wait ``patience`` seconds for an answer, and ask once; on any thread."""
         self._patience, self._hurried = patience, True
 
     def suspect(self) -> None:
@@ -141,7 +141,7 @@ class Link:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Let everything inside be over in so many seconds, connecting included."""
+        """Limit everything inside to some seconds, connecting included."""
         before, self._until = self._until, min(self._until, monotonic() + seconds)
         try:
             yield
@@ -149,30 +149,36 @@ class Link:
             self._until = before
 
     def _left(self) -> float:
-        """Return how many seconds to wait for the server now."""
+        """Return the seconds to wait for the server now."""
         if self._until == inf:
             return self._patience
         return max(min(self._patience, self._until - monotonic()), 0.01)
 
     def readable(self) -> bool:
-        """Return whether something has come without a request: mostly the connection's end."""
+        """Return whether anything can be read: without a request mostly the connection's end."""
         return bool(self._stream.wait(0))
 
     def drop(self) -> None:
-        """Close the connection; if an answer has not come, the next one ends it at the server."""
+        """Close the connection; if an answer is due, the next one ends it at the server."""
         if self._owed:
             if self._end is not None:
                 self._ends.append(self._end)
             self.survived = True
         self._close()
 
+    def _gone(self, error: Exception, what: str) -> QueueUnreachable:
+        """Close a connection that is lost, and return the error for that."""
+        self.silent = isinstance(error, _SILENT)
+        self.drop()
+        return QueueUnreachable(f"{self._settings.label} {what}: {error}")
+
     def take_ends(self) -> list[Command]:
-        """Return what ends connections that were lost in a command, for another one to send."""
+        """Return commands, for another link, that end connections which were lost in a command."""
         ends, self._ends = self._ends, []
         return ends
 
     def forget(self) -> None:
-        """Close what is a parent process's, without its noticing."""
+        """Close a parent process's connection, without its noticing."""
         self._ends.clear()
         self._close()
 
@@ -182,14 +188,20 @@ class Link:
         if connection is not None:
             connection.disconnect()
 
+    def let_go_on(self) -> None:
+        """Raise a Ctrl-C that came while an answer was awaited."""
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            raise interrupt
+
     # -- commands -------------------------------------------------------------------
 
     def ask(self, *commands: Command, again: bool = False) -> list[Any]:
-        """Send commands in one go and return their answers.
+        """Send commands together and return their answers.
 
         Args:
-            again: to do them twice is as good as once, so a lost connection is no error
-                while the server can be reached.
+            again: to do them twice is as good as once, so after a lost connection they are
+                sent again.
 
         Raises:
             QueueUnreachable: the connection was lost; ``stored`` is None if that was before
@@ -211,7 +223,7 @@ class Link:
         return answers
 
     def answers(self, *commands: Command, again: bool = False) -> list[Any]:
-        """Do the same, with errors among the answers as they are."""
+        """Send commands as ``ask`` does; errors are among the answers."""
         words = packed(commands[0]) if len(commands) == 1 else b"".join(map(packed, commands))
         self.repeated = self._unsent = False
         try:
@@ -235,15 +247,14 @@ class Link:
         except QueueUnreachable:
             raise
         except _LOST as error:
-            self.silent = isinstance(error, _SILENT)
-            self.drop()
-            if self._unsent and count == 1:
-                raise QueueUnreachable(f"{self._settings.label} was lost: {error}") from error
-            raise QueueUnreachable(
-                f"{self._settings.label}: the connection was lost before the answer came "
-                f"({error}); what the call was to store may be stored or not",
-                stored=None,
-            ) from error
+            gone = self._gone(error, "was lost")
+            if not (self._unsent and count == 1):
+                gone = QueueUnreachable(
+                    f"{self._settings.label}: the connection was lost before the answer came "
+                    f"({error}); what the call was to store may be stored or not",
+                    stored=None,
+                )
+            raise gone from error
         except BaseException:
             self.drop()  # an answer that is not awaited any more may be on its way
             raise
@@ -271,7 +282,7 @@ class Link:
         return answers
 
     def _await_answer(self) -> None:
-        """Wait until an answer begins to come; a Ctrl-C meanwhile is kept, the second is not."""
+        """Wait until an answer begins to come; keep the first Ctrl-C meanwhile."""
         ready = None
         while ready is None:
             try:
@@ -286,27 +297,25 @@ class Link:
             raise redis.TimeoutError("no answer in time")
 
     def read(self) -> Any:
-        """Return the answer to a command that was sent alone, which has come.
+        """Return the answer to ``send``, once something can be read.
 
         Raises:
-            QueueUnreachable: no answer came, but the end of the connection.
-            PersistQueueError: it is an error.
+            QueueUnreachable: the connection has ended.
+            PersistQueueError: the answer is an error.
         """
         try:
             answers = self._receive(1)
         except _LOST as error:
-            self.drop()
-            raise QueueUnreachable(f"{self._settings.label} was lost: {error}") from error
+            raise self._gone(error, "was lost") from error
         return self.checked(answers)[0]
 
     def send(self, command: Command) -> None:
-        """Send a command and leave its answer to ``read``."""
+        """Send one command and leave its answer to ``read``."""
         self.connect()
         try:
             self._send(packed(command))
         except _LOST as error:
-            self.drop()
-            raise QueueUnreachable(f"{self._settings.label} was lost: {error}") from error
+            raise self._gone(error, "was lost") from error
 
     def script(
         self,
@@ -322,7 +331,7 @@ class Link:
             script: its source and its digest.
         """
         rest = (len(keys), *keys, *arguments)
-        # The first time whole: what is behind a script that is not there would be done.
+        # The first time with its source: commands behind an unknown script would be done.
         known = script[1] in self._scripts
         named = ("EVALSHA", script[1]) if known else ("EVAL", script[0])
         answers = self.answers((*named, *rest), *behind, again=again)
@@ -335,7 +344,7 @@ class Link:
         return self.checked(answers)
 
     def transaction(self, commands: Sequence[Command], *behind: Command) -> list[Any]:
-        """Run commands, all or none; returns their answers, then those of ``behind``."""
+        """Run commands, all or none; returns their answers, and those of ``behind``."""
         answers = self.ask(("MULTI",), *commands, ("EXEC",), *behind)
         inner = self.checked(answers[len(commands) + 1])
         return [*inner, *answers[len(commands) + 2 :]]
@@ -348,25 +357,44 @@ class Link:
 
 
 class Replicas:
-    """How many replicas have to confirm each write.
+    """The replicas that have to confirm each write.
 
     ``WAIT`` counts for the connection that it comes over, and only outside of scripts and
-    transactions; it never fails, so its answer decides.
+    transactions.  It never fails, so its answer decides.
 
     Args:
-        count: how many; 0 for none.
+        count: 0 for none.
         timeout: milliseconds to wait for them.
 
     Attributes:
-        behind: what is sent behind a write.
+        behind: sent behind a write.
     """
 
     def __init__(self, count: int, timeout: int) -> None:
         self.count = count
         self.behind: tuple[Command, ...] = (("WAIT", count, timeout),) if count else ()
 
+    @classmethod
+    def of(cls, settings: Settings, enabled: bool, count: int, timeout: int) -> Replicas:
+        """Return the replicas that a user asks for.
+
+        Raises:
+            ValueError: no count is given, or ``WAIT`` would outlast the wait for an answer.
+        """
+        count = whole("synced_slaves_count", count, 0)
+        timeout = whole("synced_slaves_timeout", timeout, 0)
+        if enabled and not count:
+            raise ValueError("synced_slaves_enabled needs synced_slaves_count, of 1 or more")
+        if enabled and not 0 < timeout < settings.patience * 1000:
+            raise ValueError(
+                "synced_slaves_timeout must be 1 ms or more, and less than the "
+                f"{settings.patience:g} s that an answer may take (socket_timeout of the URL or "
+                "client)"
+            )
+        return cls(count if enabled else 0, timeout)
+
     def check(self, *writes: Sequence[Any]) -> None:
-        """Look at the answers of writes with ``behind`` behind each.
+        """Check the answers to writes, each with that to ``behind`` at its end.
 
         Raises:
             NotEnoughReplicas: too few have confirmed one of them.

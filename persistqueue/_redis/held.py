@@ -1,11 +1,11 @@
-"""What one object has taken from a queue in Redis: in which list each item is, and how it leaves.
+"""The items that one object has taken from a queue in Redis, and how they leave their lists.
 
-A list is an object's own, so what is left in it is known here; and whatever is done to an
-item is done only while it is there, so that doing it twice, or too late, changes nothing.
+A list is one object's own, so what is left in it is known here.  An item is finished or moved only
+while it is in its list.  So to do it twice, or too late, changes nothing.
 
-A list that is not there any more was lost: its lease was over, and what it held is, or was,
-somebody else's.  Unless its last command was sent twice, or its answer never came: then this
-may have been done the first time, and counts as done while the lease lasts.
+A list that is not there any more was lost: its lease was over, and another consumer got its items.
+With one exception: if a command to the list was sent twice, or got no answer, it may have been done
+the first time.  That counts as done while the lease lasts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .connection import Link
 from .scripts import MOVE, RENEW, SETTLE, parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from typing import TypeAlias
 
     from .._core.store import Record
     from .connection import Replicas
@@ -29,15 +30,17 @@ if TYPE_CHECKING:
     from .scripts import Keys
     from .settings import Settings
 
+    _ByList: TypeAlias = dict[int, list[Record]]
+
 
 class Batch:
-    """What one call has taken, which is in a list of its own.
+    """The items that one call has taken, in a list of their own.
 
     Attributes:
         left: which of its items are still in it: bit n for the n-th.  Not how many: to finish
-            one of them again must not pass for finishing another.
+            one of them again must not count as finishing another.
         until: when its lease is over at the earliest, on the monotonic clock.
-        unsure: something may have been done to it whose answer never came.
+        unsure: a command to it may have been done although its answer never came.
     """
 
     __slots__ = ("left", "unsure", "until")
@@ -56,13 +59,13 @@ class Held:
 
     Attributes:
         number: of the last list.
-        lists: a list's number -> what is in it.
-        doubtful: lists of which it is not known what is in them.
-        missed: lists that were not there when they were to be renewed; on any thread.
-        lost: lists that are not this object's any more: whoever has records of them may
-            forget these.
-        waiting, others: how many items wait, and how many lists all consumers have, as of the
-            last answer.
+        asked: number of a list that a take was sent for and not answered; 0 for none.
+        lists: the lists by number.
+        doubtful: numbers of lists that may hold items which were not delivered.
+        missed: numbers of lists that were not there when they were to be renewed; on any thread.
+        lost: numbers of lists that are not this object's any more, for those who hold records.
+        waiting: how many items wait, as of the last answer.
+        others: how many lists other consumers have; 0 until a batch counts them.
     """
 
     def __init__(
@@ -78,7 +81,8 @@ class Held:
         self._replicas = replicas
         self.settings = settings
         self.lease = lease
-        self.number = self.waiting = self.others = 0
+        self.lease_word = "" if lease is None else str(lease)
+        self.number = self.asked = self.waiting = self.others = 0
         self.lists: dict[int, Batch] = {}
         self.doubtful: list[int] = []
         self.missed: deque[int] = deque()
@@ -87,26 +91,21 @@ class Held:
         self._ripe = 0  # the number of the last list that was there at the last turn
 
     def took(self, number: int, count: int, began: float) -> None:
-        """Note that a list holds so many items.
-
-        Args:
-            began: when they were asked for.
-        """
+        """Note that a list holds ``count`` items, asked for at ``began``."""
         lease = self.lease
         self.lists[number] = Batch(count, began if lease is None else began + lease)
         if not self.kept and lease is not None:
             self._ripe = self.number
             keep(self)
 
-    def doubt(self, number: int) -> None:
-        """Have what is in a list put back before anything else is done."""
-        self.lists.pop(number, None)
-        self.doubtful.append(number)
-
     def doubt_since(self, number: int) -> None:
-        """Do that with all lists behind that number, in which anything is."""
-        for later in [later for later in self.lists if later > number]:
-            self.doubt(later)
+        """Have the items of all lists behind a number put back before the next call."""
+        for later in {self.asked, *self.lists}:
+            if later > number:
+                self.lists.pop(later, None)
+                self.doubtful.append(later)
+        self.doubtful.sort()
+        self.asked = 0
 
     def clear(self) -> None:
         """Forget all lists."""
@@ -116,7 +115,7 @@ class Held:
         self.lost.clear()
 
     def forget(self) -> None:
-        """Forget what is a parent process's."""
+        """Forget a parent process's lists."""
         self.clear()
         self.kept = False
 
@@ -124,13 +123,13 @@ class Held:
 
     @property
     def interval(self) -> float:
-        """Seconds between two turns."""
+        """Seconds between two renewals."""
         assert self.lease is not None
         return self.lease / SHARE
 
     @property
     def place(self) -> str:
-        """Which server it is."""
+        """The identity of the server, and of the user there."""
         return self.settings.identity
 
     def line(self) -> Link:
@@ -138,7 +137,7 @@ class Held:
         return Link(self.settings, PATIENCE)
 
     def prolong(self, link: Link) -> bool:
-        """Renew the lists that were there at the last turn; returns whether there are any."""
+        """Renew the lists that were there the last time; returns whether there are any now."""
         ripe = [number for number in list(self.lists) if number <= self._ripe]
         if ripe:
             self.missed.extend(self.renew(link, ripe))
@@ -146,17 +145,16 @@ class Held:
         return bool(self.lists)
 
     def renew(self, link: Link, numbers: Sequence[int]) -> list[int]:
-        """Let the lease of lists begin now; returns those that are not there any more.
+        """Let the leases of lists begin now; returns those that are not there any more.
 
         Args:
-            link: over which; so that this can be called on any thread.
+            link: the calling thread's own.
         """
         gone: list[int] = []
-        lease = "" if self.lease is None else str(self.lease)
         for part in parts_of(numbers):
             began, names = monotonic(), map(self.keys.processing, part)
             keys: tuple[Word, ...] = (self.keys.timeouts, self.keys.due, *names)
-            (places,) = link.script(RENEW, keys, (lease,), again=True)
+            (places,) = link.script(RENEW, keys, (self.lease_word,), again=True)
             gone += [part[place - 1] for place in places]
             for number in part:
                 batch = self.lists.get(number)
@@ -165,25 +163,25 @@ class Held:
         return gone
 
     def heartbeat(self) -> int:
-        """Let the lease of everything begin now; returns how many lists there are."""
+        """Renew all lists; returns how many there are."""
         self._lose(self.renew(self._link, list(self.lists)))
         return len(self.lists)
 
     def note_missed(self) -> None:
-        """Note what was found out while the leases were renewed."""
+        """Note which lists were missing when the leases were renewed."""
         numbers = [self.missed.popleft() for _ in range(len(self.missed))]
-        # It may have been finished meanwhile, or nobody knows: then an ack finds out.
+        # One may have been finished meanwhile.  Of one that is unsure an ack finds out.
         known = [number for number in numbers if number in self.lists]
         self._lose([number for number in known if not self.lists[number].unsure])
 
     def take_away(self, names: Iterable[bytes]) -> frozenset[int]:
-        """Note that lists are gone, anybody's; returns the numbers of those that were here."""
+        """Forget lists, of any consumer, that are gone; returns the numbers of this object's."""
         mine = self.keys.consumer.encode()
         gone = {int(name[len(mine) :]) for name in names if name.startswith(mine)}
         return frozenset(number for number in gone if self.lists.pop(number, None))
 
     def lose(self, names: Iterable[bytes]) -> None:
-        """Note that the leases of lists were over, anybody's."""
+        """Note that the leases of lists, of any consumer, were over."""
         self._lose(self.take_away(names))
 
     def _lose(self, numbers: Collection[int]) -> None:
@@ -202,60 +200,77 @@ class Held:
 
     def settle(self, records: Sequence[Record]) -> list[Record]:
         """Finish items; returns those that are not this object's any more."""
-        keys, confirmed = self.keys, []
-        lost: list[Record] = []
-        names = (keys.base, keys.timeouts, keys.due, keys.retry_count, keys.retry_timeout)
-        for part in self._parts(records, lost):
-            lists = _by_list(part)
+
+        def words(lists: _ByList) -> list[Word]:
             arguments: list[Word] = []
             for number, of_list in lists.items():
                 if self.lists[number].left & ~_bits(of_list):
                     arguments += (len(of_list), *(record.end for record in of_list))
                 else:  # whole
                     arguments += (0,)
-            answers = self._run(SETTLE, (*names, *map(keys.processing, lists)), arguments, lists)
-            lost += self._gone(lists, answers[0])
-            confirmed.append(answers)
-        self._replicas.check(*confirmed)
-        return lost
+            return arguments
+
+        return self._let_go(SETTLE, records, (self.keys.timeouts, self.keys.due), words)
 
     def move(
         self, records: Sequence[Record], *, to_back: bool = False, to_dead: bool = False
     ) -> list[Record]:
-        """Take items out of their lists and put them where somebody finds them.
+        """Move items out of their lists: to the front, to the back, or to the dead ones.
 
         Returns:
             those that are not this object's any more.
         """
-        keys, confirmed = self.keys, []
-        lost: list[Record] = []
-        target, push = (keys.dead if to_dead else keys.base), ("lpush" if to_back else "rpush")
-        names = (keys.base, keys.front, keys.timeouts, keys.due, target)
-        for part in self._parts(sorted(records, key=_place_of, reverse=not to_back), lost):
-            by_list = _by_list(part)
-            lists = list(by_list)
-            arguments: list[Word] = [push, len(lists)]
-            for record in part:
-                arguments += (lists.index(record.start[0]) + 1, record.end)
-            all_names = (*names, *map(keys.processing, lists), *(() if to_dead else keys.set))
-            answers = self._run(MOVE, all_names, arguments, by_list)
-            lost += self._gone(by_list, answers[0])
-            confirmed.append(answers)
-        self._replicas.check(*confirmed)
-        return lost
+        keys = self.keys
 
-    def _parts(self, records: Sequence[Record], lost: list[Record]) -> Iterator[Sequence[Record]]:
-        """Return records in parts, each for one call.
+        def words(lists: _ByList) -> list[Word]:
+            arguments: list[Word] = ["lpush" if to_back else "rpush", len(lists)]
+            for place, of_list in enumerate(lists.values(), 1):
+                for record in of_list:
+                    arguments += (place, record.end)
+            return arguments
+
+        target = keys.dead if to_dead else keys.base
+        names = (keys.base, keys.front, keys.timeouts, keys.due, target)
+        behind = () if to_dead else keys.set
+        ordered = sorted(records, key=_place_of, reverse=not to_back)
+        return self._let_go(MOVE, ordered, names, words, behind)
+
+    def _let_go(
+        self,
+        script: tuple[str, str],
+        records: Sequence[Record],
+        names: Sequence[Word],
+        words: Callable[[_ByList], list[Word]],
+        behind: Sequence[Word] = (),
+    ) -> list[Record]:
+        """Run a script that takes items out of their lists.
 
         Args:
-            lost: those are added whose lists are not ours any more.
+            names: keys before those of the lists.
+            words: makes the script's arguments of records by list.
+            behind: keys behind those of the lists.
+
+        Returns:
+            the records that are not this object's any more.
         """
+        lost: list[Record] = []
+        confirmed = []
         for part in parts_of(records):
-            ours = [record for record in part if record.start[0] in self.lists]
-            if len(ours) < len(part):
-                lost += [record for record in part if record.start[0] not in self.lists]
-            if ours:
-                yield ours
+            lost += [record for record in part if record.start[0] not in self.lists]
+            lists: _ByList = {}
+            for record in part:
+                if record.start[0] in self.lists:
+                    lists.setdefault(record.start[0], []).append(record)
+            if lists:
+                keys = (*names, *map(self.keys.processing, lists), *behind)
+                answers = self._run(script, keys, words(lists), lists)
+                missing = answers[0]
+                if script is MOVE:
+                    self.waiting, *missing = missing
+                lost += self._gone(lists, missing)
+                confirmed.append(answers)
+        self._replicas.check(*confirmed)
+        return lost
 
     def _run(
         self,
@@ -280,10 +295,17 @@ class Held:
                     self.lists[number].unsure = True
         return answers
 
-    def _gone(self, lists: dict[int, list[Record]], answer: Sequence[int]) -> list[Record]:
-        """Note that records have left their lists; returns those that had not been there."""
-        self.waiting, self.others = answer[0], answer[1]
-        missing, lost, gone = answer[2:], [], []
+    def _gone(self, lists: _ByList, missing: Sequence[int]) -> list[Record]:
+        """Note that records have left their lists.
+
+        Args:
+            missing: which of the lists were not there; 1 is the first.
+
+        Returns:
+            records that had been lost before.
+        """
+        lost: list[Record] = []
+        gone: list[int] = []
         for place, (number, records) in enumerate(lists.items(), 1):
             batch = self.lists[number]
             batch.left &= ~_bits(records)
@@ -296,7 +318,7 @@ class Held:
         return lost
 
     def _lasts(self, batch: Batch) -> bool:
-        """Return whether the lease of a list is not over yet."""
+        """Return whether the lease of a list goes on."""
         return self.lease is None or monotonic() < batch.until
 
 
@@ -304,16 +326,8 @@ def _place_of(record: Record) -> Any:
     return record.start
 
 
-def _by_list(records: Sequence[Record]) -> dict[int, list[Record]]:
-    """Return records by the number of their list."""
-    lists: dict[int, list[Record]] = {}
-    for record in records:
-        lists.setdefault(record.start[0], []).append(record)
-    return lists
-
-
 def _bits(records: Sequence[Record]) -> int:
-    """Return which of its list's items these are."""
+    """Return the places of records in their list, as bits."""
     bits = 0
     for record in records:
         bits |= 1 << record.start[1]

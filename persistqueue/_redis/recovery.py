@@ -1,18 +1,17 @@
-"""Operations on a queue in Redis as a whole: recovery, deletion, and the retry window.
+"""Operations on a queue in Redis as a whole: recovery, deletion, flushing.
 
-The server does nothing else during a script, and nor does this object: so everything that may be
-much is done in slices.
+The server does nothing else during a script, and nor does this object.  So whatever may be much
+work is done in slices.
 """
 
 from __future__ import annotations
 
-import time
 from math import inf
 from typing import TYPE_CHECKING
 
 from .._core.deadline import monotonic
 from ..exceptions import ServerRefused
-from .scripts import DELETE, DROP, LISTS, MOST, OVERDUE, RECLAIM, TRIED, parts_of
+from .scripts import DELETE, DROP, LISTS, MOST, OVERDUE, RECLAIM, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from .scripts import Keys
 
 _AOF_PATIENCE = 5000  # ms
-_SLICE = 0.005  # s that a get gives to what is overdue, before it takes
+_SLICE = 0.005  # s that a get spends on overdue items before it takes
 
 Stamped = tuple[bytes, bytes]
 
@@ -35,13 +34,13 @@ class Sweep:
         self._keys = keys
         self._replicas = replicas
 
-    # -- what was taken and never finished ------------------------------------------
+    # -- items that were taken and never finished -----------------------------------
 
     def collect(self) -> tuple[float, list[bytes]]:
-        """Put back what is overdue, the newest first, so that the oldest is next; not too much.
+        """Put some overdue items back, the newest first, so that the oldest is next.
 
         Returns:
-            in how many seconds there may be more, and the names of the lists.
+            in how many seconds there may be more, and the names of their lists.
         """
         end, done = monotonic() + _SLICE, list[bytes]()
         keys = self._keys
@@ -57,11 +56,12 @@ class Sweep:
                 return 0.0, done
 
     def reclaim(self, lists: Sequence[Stamped]) -> list[bytes]:
-        """Put back what lists hold; returns their names.
+        """Put the items of lists back; returns the names of the lists.
 
         Args:
-            lists: their names, the newest first; and for each when it was taken: it is left
-                alone if that has changed.  Empty for whenever; ``due``: if its lease is over.
+            lists: their names, the newest first, each with the time at which it was taken: a
+                list whose time has changed is left alone.  No time: at any time; ``due``: if
+                its lease is over.
         """
         keys = self._keys
         through = 0
@@ -78,7 +78,7 @@ class Sweep:
         return [name for name, _ in lists]
 
     def drop(self, lists: Sequence[Stamped]) -> list[bytes]:
-        """Delete what lists hold; arguments and result are those of ``reclaim``."""
+        """Delete the items of lists; arguments and result are those of ``reclaim``."""
         keys = self._keys
         for part in parts_of(lists, LISTS):
             names, stamps = [name for name, _ in part], [stamp for _, stamp in part]
@@ -86,16 +86,16 @@ class Sweep:
         return [name for name, _ in lists]
 
     def recover(self, consumer: str) -> int:
-        """Put back what is in the lists of one consumer; returns how many there are."""
+        """Put back the items of one consumer; returns how many lists it has."""
         prefix = consumer.encode()
         lists = [(name, b"") for name, _ in self.lists(None) if name.startswith(prefix)]
         return len(self.reclaim(lists if prefix else []))
 
     def lists(self, older: float | None) -> list[Stamped]:
-        """Return the lists of all consumers and when each was taken, the newest first.
+        """Return the lists of all consumers, and when each was taken, the newest first.
 
         Args:
-            older: only what was taken more than so many seconds ago; None for everything.
+            older: only lists that were taken more than so many seconds ago; None for all.
         """
         ((seconds, micros),) = self._link.ask(("TIME",), again=True)
         now = int(seconds) + int(micros) / 1e6
@@ -115,7 +115,7 @@ class Sweep:
             yield from zip(flat[::2], flat[1::2], strict=True)
 
     def confirm(self) -> None:
-        """Wait until replicas have what was done.
+        """Wait until enough replicas have confirmed everything so far.
 
         Raises:
             NotEnoughReplicas: too few have.
@@ -129,8 +129,7 @@ class Sweep:
         """Delete waiting items.
 
         Args:
-            count: of each value: so many from the newest on; negative: from the oldest on; 0
-                for all.  A unique queue has one at the most.
+            count: of each value, from the newest on; negative: from the oldest on; 0 for all.
         """
         keys = (self._keys.base, self._keys.front, *self._keys.set)
         deleted, confirmed = 0, []
@@ -143,29 +142,10 @@ class Sweep:
         self._replicas.check(*confirmed)
         return deleted
 
-    def tried(self, value: bytes) -> tuple[int, int]:
-        """Count one more try of an item.
-
-        Returns:
-            how many it are, and for how many minutes.
-        """
-        minute = int(time.time() / 60)
-        keys = (self._keys.retry_count, self._keys.retry_timeout)
-        ((count, since),) = self._link.script(TRIED, keys, (value, minute))
-        return count, minute - since
-
-    def forget_tries(self, value: bytes) -> None:
-        """Begin to count the tries of an item anew."""
-        self._link.ask(
-            ("HDEL", self._keys.retry_count, value),
-            ("HDEL", self._keys.retry_timeout, value),
-            again=True,
-        )
-
     # -- loss of power --------------------------------------------------------------
 
     def sync(self) -> None:
-        """See that everything so far is in the server's append-only file, flushed.
+        """Wait until everything so far is in the server's append-only file, flushed.
 
         Raises:
             ServerRefused: it has none, or cannot tell.
@@ -193,7 +173,7 @@ class Sweep:
 
 
 def _seconds(stamp: bytes) -> float:
-    """Return when a list was taken; what is no number was long ago."""
+    """Return when a list was taken; long ago if that is no number."""
     try:
         return float(stamp)
     except ValueError:

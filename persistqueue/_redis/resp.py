@@ -1,26 +1,38 @@
-"""How commands and answers are written on the way to a Redis server and back (RESP 2).
+"""Commands, answers and errors as they go over the wire to a Redis server (RESP 2).
 
-redis-py's own takes several times as long: it is made for every kind of answer and of connection.
+redis-py's own parser takes several times as long: it is made for every kind of answer.
 """
 
 from __future__ import annotations
 
+import re
 import select
 import ssl
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from .settings import redis
+import redis
+
+from ..exceptions import (
+    FormatError,
+    PersistQueueError,
+    QueueUnreachable,
+    ServerOutOfMemory,
+    ServerRefused,
+)
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from typing import Any
 
 Word: TypeAlias = "bytes | str | int"
 Command: TypeAlias = "tuple[Word, ...]"
 
 _CHUNK = 65_536  # bytes that are sent within one patience, or received at a time
+_UNREACHABLE = "LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|MISCONF|BUSY"
+_CODE = re.compile(rf"\b(OOM|WRONGTYPE|NOSCRIPT|CROSSSLOT|UNBLOCKED|{_UNREACHABLE})\b")
 
 
 def packed(command: Command) -> bytes:
@@ -34,7 +46,7 @@ def packed(command: Command) -> bytes:
 
 @lru_cache(1024)
 def _packed_name(word: str | int) -> bytes:
-    """Do so for what most commands have in common: names of commands and keys."""
+    """Pack what most commands have in common: names of commands and keys."""
     data = str(word).encode()
     return b"$%d\r\n%b\r\n" % (len(data), data)
 
@@ -42,8 +54,8 @@ def _packed_name(word: str | int) -> bytes:
 class Stream:
     """A socket that takes commands and gives answers.
 
-    What is left when one is interrupted cannot be told from the next: the connection is of no
-    use any more.
+    Once a read is interrupted, the rest of that answer cannot be told from the next one: the
+    connection has to be closed.
 
     Args:
         patience: seconds to wait when an answer stops in the middle, or nothing can be sent.
@@ -52,13 +64,13 @@ class Stream:
     def __init__(self, connected: socket.socket, patience: float) -> None:
         self._socket = connected
         self._patience = patience
-        # One that waits by itself looks before each call whether it may: two system calls a
-        # command.  TLS does not tell sending from receiving, so there it has to.
+        # Python polls a socket with a timeout before each call: two system calls a command.
+        # TLS does not tell sending from receiving, so there it has to.
         self._waits = isinstance(connected, ssl.SSLSocket)
         connected.settimeout(patience if self._waits else 0)
         self.wait = _waiter(connected)
         self._data = b""
-        self._at = 0  # how much of it was read
+        self._at = 0  # bytes of it that were read
 
     def send(self, data: bytes) -> None:
         """Send bytes.
@@ -107,7 +119,7 @@ class Stream:
         raise ConnectionError(f"the server says {rest[:40]!r}, which is no answer")
 
     def _take(self, length: int) -> bytes | None:
-        """Return so many bytes; None if it is less than none."""
+        """Return a string of that length; None for a negative one."""
         if length < 0:
             return None
         end = self._at + length
@@ -119,7 +131,7 @@ class Stream:
         return taken
 
     def _more(self, least: int) -> None:
-        """Receive so many bytes, or what there is beyond."""
+        """Receive ``least`` bytes, or more if more is there."""
         left = self._data[self._at :]
         part = self._receive(max(least, _CHUNK))
         if len(part) < least:
@@ -131,7 +143,7 @@ class Stream:
         self._data, self._at = left + part if left else part, 0
 
     def _receive(self, most: int) -> bytes:
-        """Receive what there is, but at least something."""
+        """Wait for bytes, and receive what is there."""
         while True:
             try:
                 part = self._socket.recv(most)
@@ -146,14 +158,43 @@ class Stream:
 
 if sys.platform != "win32":
 
-    def _waiter(connected: socket.socket) -> Callable[[float], Any]:
-        """Return a function that waits up to so many seconds until a socket can be read."""
+    def _waiter(connected: socket.socket) -> Callable[[float], object]:
+        """Return a function that waits for some seconds until a socket can be read."""
         poll = select.poll()
         poll.register(connected, select.POLLIN)
         return lambda seconds: poll.poll(seconds * 1000)
 
 else:
 
-    def _waiter(connected: socket.socket) -> Callable[[float], Any]:
-        """Do the same where there is no poll."""
+    def _waiter(connected: socket.socket) -> Callable[[float], object]:
+        """Wait with ``select``: Windows has no ``poll``."""
         return lambda seconds: select.select([connected], (), (), seconds)[0]
+
+
+def code_of(error: redis.RedisError) -> str:
+    """Return the word that an error answer begins with; empty if it is none of these."""
+    found = _CODE.search(str(error))  # old servers put it behind the name of the script
+    return found[1] if found else ""
+
+
+def translated(error: redis.RedisError, label: str) -> PersistQueueError:
+    """Return an error answer as one of this package's errors.
+
+    Args:
+        label: the server's name in messages.
+    """
+    code = code_of(error)
+    message = f"{label}: {str(error).partition(' script: ')[0]}"
+    if code == "OOM":
+        ours: PersistQueueError = ServerOutOfMemory(
+            f"{message}; nothing was stored: raise its maxmemory, or let consumers catch up"
+        )
+    elif code == "WRONGTYPE":
+        ours = FormatError(f"{message}; a key of this queue is used for something else")
+    elif code in _UNREACHABLE.split("|"):
+        ours = QueueUnreachable(f"{message}; nothing was stored: try again in a moment")
+    else:
+        advice = "; for a Cluster put the queue's name in braces" if code == "CROSSSLOT" else ""
+        ours = ServerRefused(message + advice)
+    ours.__cause__ = error
+    return ours

@@ -1,37 +1,33 @@
-"""The keys of a queue in Redis, and what is done to several of them in one step.
+"""The keys of a queue in Redis, and the scripts that change several of them in one step.
 
-Pure: names and Lua.  The keys are aio-py-rq's, so that its workers and ours share a queue:
+Names and Lua, no I/O.  The keys are aio-py-rq's, so that its workers and ours share a queue:
 
 ==============================  ====  =====================================================
-``<name>``                      list  what waits; put on the left, taken from the right
+``<name>``                      list  waiting items; put on the left, taken from the right
 ``<name>-processing-<batch>``   list  what one call has taken, the newest on the left
 ``<name>-timeouts``             hash  such a list -> when, in seconds since 1970
-``<name>-unique``               set   a unique queue's: what waits
-``<name>-retry-count``          hash  an item -> how often it was asked for
-``<name>-retry-timeout``        hash  an item -> in which minute it was first
+``<name>-unique``               set   a unique queue's waiting items
 ==============================  ====  =====================================================
 
 Those that are ours alone:
 
 ==============================  ====  =====================================================
-``<name>-front``                list  what waits and was shown to a get that waits: next
+``<name>-front``                list  waiting items that a waiting get was shown: they are next
 ``<name>-due``                  zset  a list of taken items -> when its lease is over
-``<name>-put-<object>``         text  the number of an object's last put; goes by itself
-``<name>-sweeper``              text  who puts back much that is overdue; goes by itself
-``<name>-dead``                 list  what was set aside because it cannot be decoded
+``<name>-put-<object>``         text  the number of an object's last put; expires
+``<name>-sweeper``              text  who puts back many overdue items; expires
+``<name>-dead``                 list  values that cannot be decoded, set aside
 ``<name>-meta:...``                   the serializer of a queue in the native layout, and how
                                       far a move has come
 ==============================  ====  =====================================================
 
-A script is one call however many items it is for, at most ``MOST``: the server does nothing
-else meanwhile.
+A script is one call for up to ``MOST`` items; the server does nothing else meanwhile.
 
-A script that fails is not undone.  So what may fail comes first: a key of another type is found
-by looking, before anything is changed; and a server without memory lets a script go on that has
-removed something before it adds anything.
+A script that fails is not undone.  So what may fail comes first.  A key of another type is found
+by looking, before anything is changed.  A server without memory refuses the first command that
+adds something, but lets a script go on that has removed something before.
 
-Where the list of a unique queue is empty nothing waits, even if its set says otherwise: the set
-goes.
+Where the list of a unique queue is empty nothing waits, whatever its set says: the set is removed.
 """
 
 from __future__ import annotations
@@ -67,11 +63,11 @@ class Keys:
     """The names of a queue's keys.
 
     Args:
-        base: what they all begin with, and the list of what waits.
-        unique: the queue has a set of what waits.
+        base: what they all begin with, and the list of waiting items.
+        unique: the queue has a set of waiting items.
 
     Attributes:
-        known: each name that every object uses -> the type of what is there.
+        known: the names that all objects use -> their types.
         set: the name of a unique queue's set, as a tuple; empty for any other.
     """
 
@@ -81,26 +77,24 @@ class Keys:
         self.timeouts = f"{base}-timeouts"
         self.due = f"{base}-due"
         self.sweeper = f"{base}-sweeper"
-        self.retry_count = f"{base}-retry-count"
-        self.retry_timeout = f"{base}-retry-timeout"
         self.dead = f"{base}-dead"
         self.meta = f"{base}-meta:format"
         self.unique = f"{base}-unique"
         self.set = (self.unique,) if unique else ()
         self.known = {
             **dict.fromkeys((base, self.front, self.dead), "list"),
-            **dict.fromkeys((self.timeouts, self.retry_count, self.retry_timeout), "hash"),
             **dict.fromkeys(self.set, "set"),
+            self.timeouts: "hash",
             self.due: "zset",
         }
         self.renew()
 
     def note(self, run: str) -> str:
-        """Return the name of the key that says how far a move has come."""
+        """Return the key of how far a move has come."""
         return f"{self.base}-meta:move-{run}"
 
     def renew(self) -> None:
-        """Be another object: the names of lists to come are those of no other."""
+        """Give the lists to come names that no other object has."""
         host, pid, now = socket.gethostname(), os.getpid(), int(time.time())
         own = f"{host}[{pid}][{now}]-{secrets.token_hex(4)}"
         self.consumer = f"{self.base}-processing-{own}-"
@@ -108,24 +102,16 @@ class Keys:
         self.put = f"{self.base}-put-{own}"
 
     def processing(self, number: int) -> bytes:
-        """Return the name of this object's list of that number; they sort by it."""
+        """Return the name of this object's list of that number; names sort by number."""
         return b"%b%010d" % (self._lists, number)
 
 
-#: KEYS pending put; ARGV number, a value.  Answers how many wait.
-PUSH = script(f"""
-local waiting = redis.call('lpush', KEYS[1], ARGV[2])
-redis.call('set', KEYS[2], ARGV[1], 'EX', '{KEPT}')
-return waiting
-""")
-
-#: KEYS pending front timeouts put [unique]; ARGV number ('' for a further part of the same
-#: put, '-' to note nothing), room (0: any), values.  Answers -1 if there is none; else how many
-#: wait, how many lists there are, and for a unique queue 1 or 0 for each value.
+#: KEYS pending front put [unique]; ARGV number ('' for a further part of the same put, '-' to
+#: note nothing), room (0: any), values.  Answers -1 if there is no room; else how many wait, and
+#: for a unique queue 1 or 0 for each value.
 PUT = script(f"""
-local pending, front, timeouts, put, unique = unpack(KEYS)
+local pending, front, put, unique = unpack(KEYS)
 local waiting = redis.call('llen', pending) + redis.call('llen', front)
-local lists = redis.call('hlen', timeouts)
 if unique and redis.call('scard', unique) > 0 and waiting == 0 then
     redis.call('unlink', unique)
 end
@@ -138,7 +124,7 @@ if room > 0 then
         end
     end
     if wanted > 0 and waiting + wanted > room then
-        return {{-1, 0}}
+        return {{-1}}
     end
 end
 local stored = {{}}
@@ -159,116 +145,103 @@ if ARGV[1] == '' then
 elseif ARGV[1] ~= '-' then
     redis.call('set', put, ARGV[1] .. ':' .. table.concat(stored), 'EX', {KEPT})
 end
-return {{waiting, lists, unpack(stored)}}
+return {{waiting, unpack(stored)}}
 """)
 
 #: KEYS pending front timeouts due processing [unique]; ARGV how many, seconds of lease ('' for
-#: ever).  Answers how many wait, how many lists there are, and the items; asked twice, twice.
+#: ever).  Answers how many wait behind them, and the items; the same items if it is sent twice.
 TAKE = script("""
 local pending, front, timeouts, due, processing, unique = unpack(KEYS)
-local waiting, lists = redis.call('llen', pending), redis.call('hlen', timeouts)
+local waiting = redis.call('llen', pending)
 redis.call('zcard', due)
 if unique then
     redis.call('scard', unique)
 end
-local items = redis.call('lrange', processing, 0, -1)
-if #items > 0 then
+local items
+if redis.call('hdel', timeouts, processing) == 1 then
+    items = redis.call('lrange', processing, 0, -1)
     for i = 1, math.floor(#items / 2) do
         items[i], items[#items + 1 - i] = items[#items + 1 - i], items[i]
     end
-    return {waiting, lists, unpack(items)}
-end
-local most = tonumber(ARGV[1])
-items = redis.call('rpop', front, most) or {}
-if #items < most and waiting > 0 then
-    local more = redis.call('rpop', pending, most - #items)
-    waiting = waiting - #more
-    if #items == 0 then
-        items = more
-    else
-        for i = 1, #more do
-            items[#items + 1] = more[i]
+else
+    local most = tonumber(ARGV[1])
+    items = redis.call('rpop', front, most) or {}
+    if #items < most and waiting > 0 then
+        local more = redis.call('rpop', pending, most - #items)
+        waiting = waiting - #more
+        if #items == 0 then
+            items = more
+        else
+            for i = 1, #more do
+                items[#items + 1] = more[i]
+            end
         end
     end
-end
-if #items > 0 then
-    local now = redis.call('time')
-    redis.call('lpush', processing, unpack(items))
-    redis.call('hset', timeouts, processing, string.format('%s.%06d', now[1], now[2]))
-    lists = lists + 1
-    if ARGV[2] ~= '' then
-        redis.call('zadd', due, now[1] + now[2] / 1e6 + ARGV[2], processing)
+    if #items == 0 then
+        return {waiting}
     end
+    redis.call('lpush', processing, unpack(items))
     if unique then
         redis.call('srem', unique, unpack(items))
     end
 end
-return {waiting, lists, unpack(items)}
+local time = redis.call('time')
+local now = time[1] + time[2] / 1e6
+redis.call('hset', timeouts, processing, now)
+if ARGV[2] ~= '' then
+    redis.call('zadd', due, now + ARGV[2], processing)
+end
+return {waiting, unpack(items)}
 """)
 
-#: KEYS pending timeouts due count timeout, lists; ARGV for each list: how many, then values; 0
-#: for all that is in it.  Answers how many wait, how many lists there are, and which of those
-#: that were named were not there (1 is the first).
+#: KEYS timeouts due, lists; ARGV for each list: how many, then values; 0 for all that is in it.
+#: Answers which of the lists were not there (1 is the first).
 SETTLE = script("""
-local pending, timeouts, due = KEYS[1], KEYS[2], KEYS[3]
-local waiting, lists = redis.call('llen', pending), redis.call('hlen', timeouts)
-redis.call('zcard', due)
-local tried = redis.call('hlen', KEYS[4]) > 0
-if tried then
-    redis.call('hlen', KEYS[5])
-end
-local lengths, answer = {}, {waiting, lists}
-for k = 6, #KEYS do
-    lengths[k] = redis.call('llen', KEYS[k])
-    if lengths[k] == 0 then
-        answer[#answer + 1] = k - 5
+local timeouts, due, gone, at = KEYS[1], KEYS[2], {}, 1
+for k = 3, #KEYS do
+    if redis.call('llen', KEYS[k]) == 0 then
+        gone[#gone + 1] = k - 2
     end
 end
-local at = 1
-for k = 6, #KEYS do
-    local list, count, left = KEYS[k], tonumber(ARGV[at]), lengths[k]
-    local items = {}
-    if count > 0 and left > 0 then
-        items = {unpack(ARGV, at + 1, at + count)}
-        for _, item in ipairs(items) do
-            left = left - redis.call('lrem', list, -1, item)
+for k = 3, #KEYS do
+    local list, count = KEYS[k], tonumber(ARGV[at])
+    local whole = count == 0
+    if not whole then
+        redis.call('hlen', timeouts)
+        redis.call('zcard', due)
+        for i = at + 1, at + count do
+            redis.call('lrem', list, -1, ARGV[i])
         end
-    elseif left > 0 then
-        if tried then
-            items = redis.call('lrange', list, 0, -1)
-        end
-        left = left - redis.call('unlink', list) * left
+        whole = redis.call('exists', list) == 0
     end
-    if left == 0 then
-        answer[2] = answer[2] - redis.call('hdel', timeouts, list)
+    if whole then
         redis.call('zrem', due, list)
-    end
-    if tried and #items > 0 then
-        redis.call('hdel', KEYS[4], unpack(items))
-        redis.call('hdel', KEYS[5], unpack(items))
+        redis.call('hdel', timeouts, list)
+        redis.call('unlink', list)
     end
     at = at + 1 + count
 end
-return answer
+return gone
 """)
 
 #: KEYS pending front timeouts due target, lists, [unique]; ARGV 'rpush' or 'lpush', how many
 #: lists, then pairs: number of a list, value.  What is not in its list any more stays where it
-#: is.  Answers as SETTLE does.
+#: is.  Answers how many wait, and which of the lists were not there (1 is the first).
 MOVE = script("""
 local pending, front, timeouts, due, target = unpack(KEYS)
 local held = tonumber(ARGV[2])
 local unique = KEYS[5 + held + 1]
-local waiting = redis.call('llen', pending)
-local answer = {waiting, redis.call('hlen', timeouts)}
+local waiting = redis.call('llen', pending) + redis.call('llen', front)
+redis.call('hlen', timeouts)
 redis.call('zcard', due)
 redis.call('llen', target)
-if unique and redis.call('scard', unique) > 0 and waiting + redis.call('llen', front) == 0 then
+if unique and redis.call('scard', unique) > 0 and waiting == 0 then
     redis.call('unlink', unique)
 end
+local gone = {}
 for k = 1, held do
     if redis.call('llen', KEYS[5 + k]) == 0 then
-        answer[#answer + 1] = k
+        gone[#gone + 1] = k
     end
 end
 for i = 3, #ARGV, 2 do
@@ -277,24 +250,21 @@ for i = 3, #ARGV, 2 do
         if not unique or redis.call('sadd', unique, value) == 1
             or not (redis.call('lpos', pending, value) or redis.call('lpos', front, value)) then
             redis.call(ARGV[1], target, value)
-            if target == pending then
-                answer[1] = answer[1] + 1
-            end
         end
     end
 end
 for k = 6, 5 + held do
     if redis.call('exists', KEYS[k]) == 0 then
-        answer[2] = answer[2] - redis.call('hdel', timeouts, KEYS[k])
+        redis.call('hdel', timeouts, KEYS[k])
         redis.call('zrem', due, KEYS[k])
     end
 end
-return answer
+return {redis.call('llen', pending), unpack(gone)}
 """)
 
 #: KEYS pending timeouts due, lists, [unique]; ARGV how many items, about; how many lists; for
-#: each when it was taken, '' for whenever, 'due' if its lease is over now.  Puts what they hold
-#: back in front, the newest first.  Answers how many of the lists are through.
+#: each when it was taken, '' for whenever, 'due' if its lease is over now.  Puts their items back
+#: in front, the newest first.  Answers how many of the lists are done.
 RECLAIM = script("""
 local pending, timeouts, due = KEYS[1], KEYS[2], KEYS[3]
 local left, held = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -348,8 +318,8 @@ return held
 """)
 
 #: KEYS due sweeper; ARGV how many, who.  Answers in how many seconds the first lease is over
-#: ('' if there is none), and up to so many lists whose leases are over, the last one first; of
-#: more than that many, one sweeper at a time.
+#: ('' if there is none), and up to so many lists whose leases are over, the last one first.
+#: Where there are that many, one sweeper at a time gets them.
 OVERDUE = script("""
 local first = redis.call('zrange', KEYS[1], 0, 0, 'WITHSCORES')
 if #first == 0 then
@@ -387,8 +357,8 @@ return 0
 #: KEYS timeouts due, lists; ARGV seconds of lease ('' for ever).  Lets it begin now.  Answers
 #: which of the lists are not there any more (1 is the first).
 RENEW = script("""
-local now = redis.call('time')
-local stamp = string.format('%s.%06d', now[1], now[2])
+local time = redis.call('time')
+local now = time[1] + time[2] / 1e6
 redis.call('hlen', KEYS[1])
 redis.call('zcard', KEYS[2])
 local gone = {}
@@ -397,9 +367,9 @@ for k = 3, #KEYS do
         gone[#gone + 1] = k - 2
     else
         redis.call('hdel', KEYS[1], KEYS[k])
-        redis.call('hset', KEYS[1], KEYS[k], stamp)
+        redis.call('hset', KEYS[1], KEYS[k], now)
         if ARGV[1] ~= '' then
-            redis.call('zadd', KEYS[2], now[1] + now[2] / 1e6 + ARGV[1], KEYS[k])
+            redis.call('zadd', KEYS[2], now + ARGV[1], KEYS[k])
         end
     end
 end
@@ -431,14 +401,4 @@ for i = 2, #ARGV do
     deleted = deleted + gone
 end
 return deleted
-""")
-
-#: KEYS count timeout; ARGV the item, this minute.  Answers how often, and since which minute.
-TRIED = script("""
-redis.call('hlen', KEYS[2])
-if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
-    redis.call('hset', KEYS[2], ARGV[1], ARGV[2])
-end
-local count = redis.call('hincrby', KEYS[1], ARGV[1], 1)
-return {count, tonumber(redis.call('hget', KEYS[2], ARGV[1]) or ARGV[2])}
 """)

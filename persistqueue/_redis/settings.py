@@ -1,26 +1,33 @@
-"""How a Redis server is reached: from a URL, or a client or pool of redis-py.
+"""What the Redis classes are given: a server, a name, a serializer; and whether these fit.
 
-A connection is not borrowed from the user's pool, where a queue would hold it for ever; it
-is made with the pool's settings.  It is one without asyncio, also when the pool is asyncio's.
+A connection is made with the settings of the user's client or pool.  It is not borrowed from
+there: a queue would hold it for ever.  It is one without asyncio, also if the pool is asyncio's.
 """
 
 from __future__ import annotations
 
+import json as _json
 import re
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
-try:
-    import redis
-    import redis.asyncio
-    import redis.asyncio.sentinel
-    import redis.sentinel
-except ModuleNotFoundError:
-    raise ImportError(
-        'the Redis classes need the package redis: pip install "persist-queue[redis]"'
-    ) from None
+import redis.asyncio
+import redis.sentinel
 
-__all__ = ["Settings", "redis"]
+from .._core.arguments import one_of
+from .._core.deadline import checked_timeout
+from .._core.log import warn
+from ..exceptions import FormatError
+from ..serializers import json
+from .values import TextCodec, ValueCodec
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .connection import Link
+    from .scripts import Keys
+
+LOCAL = "redis://localhost:6379/0"
+_OLDEST = (6, 2)  # the server's release
 _CONNECT_PATIENCE, _ANSWER_PATIENCE = 5.0, 10.0  # s, where the user's settings say nothing
 
 # Settings of a pool that are about the connection, and nothing else.
@@ -43,7 +50,7 @@ class Settings:
 
     Raises:
         TypeError: it is something else.
-        ValueError: it is no URL of a Redis server, or a pool that cannot be imitated.
+        ValueError: it is no URL of a Redis server, or a pool of another class of connections.
     """
 
     def __init__(self, source: Any) -> None:
@@ -68,7 +75,11 @@ class Settings:
         self.identity = repr((self._class, sorted(arguments.items()), self._extra))
 
     def connection(self, patience: float) -> Any:
-        """Return a connection that is not open yet; it waits so many seconds at the most."""
+        """Return a connection that is not open yet.
+
+        Args:
+            patience: seconds that it waits for the server at the most.
+        """
         arguments = {**self._arguments, **self._extra, "protocol": 2}
         for name in ("socket_connect_timeout", "socket_timeout"):
             arguments[name] = min(arguments[name], patience)
@@ -80,35 +91,15 @@ class Settings:
 
 def _class_of(pool: Any) -> tuple[Any, dict[str, Any]]:
     """Return the class of a pool's connections, and what it needs beside their settings."""
-    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
-        pool = _sync_sentinels(pool)
     kind = pool.connection_class
     if isinstance(pool, redis.sentinel.SentinelConnectionPool):
         return kind, {"connection_pool": pool}
     if issubclass(kind, redis.connection.AbstractConnection):
         return kind, {}
-    for theirs, ours in _SYNC_TWINS.items():
-        if kind is theirs:
-            return ours, {}
+    if kind in _SYNC_TWINS:
+        return _SYNC_TWINS[kind], {}
     raise ValueError(
         f"redis: a pool of {kind.__name__} cannot be used here; give one without asyncio, or a URL"
-    )
-
-
-def _sync_sentinels(pool: Any) -> Any:
-    """Return a pool that asks the same sentinels, without asyncio."""
-    theirs, module = pool.sentinel_manager, cast("Any", redis.sentinel)
-    manager = module.Sentinel([], min_other_sentinels=theirs.min_other_sentinels)
-    for client in theirs.sentinels:
-        known = client.connection_pool
-        ours = redis.ConnectionPool(_SYNC_TWINS[known.connection_class], **_kept(known))
-        manager.sentinels.append(redis.Redis(connection_pool=ours))
-    return module.SentinelConnectionPool(
-        pool.service_name,
-        manager,
-        is_master=pool.is_master,
-        check_connection=pool.check_connection,
-        ssl=issubclass(pool.connection_class, redis.asyncio.SSLConnection),
     )
 
 
@@ -117,7 +108,7 @@ def _kept(pool: Any) -> dict[str, Any]:
 
 
 def _label(kind: type, arguments: dict[str, Any], sentinels: Any) -> str:
-    """Return the server's address as users may see it: without the password."""
+    """Return the server's address without the password, for messages."""
     if "path" in arguments:
         return f"unix://{arguments['path']}"
     scheme, db = "redis", arguments.get("db") or 0
@@ -127,3 +118,124 @@ def _label(kind: type, arguments: dict[str, Any], sentinels: Any) -> str:
         return f"{scheme}+sentinel://{sentinels.service_name}/{db}"
     host, port = arguments.get("host", "localhost"), arguments.get("port", 6379)
     return f"{scheme}://{host}:{port}/{db}"
+
+
+def checked_name(name: Any) -> str:
+    """Return a queue's name if its keys can begin with it."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    if not name:
+        raise ValueError("name is empty; it is what the queue's keys begin with")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"name {name!r} cannot be written as UTF-8") from error
+    return name
+
+
+def native_base(name: str) -> str:
+    """Return the beginning of the keys that are not shared with aio-py-rq."""
+    return f"persistqueue:{{{name}}}"
+
+
+def checked_lease(lease: float | None) -> float | None:
+    """Return the lease in seconds; None for never."""
+    seconds = None if lease is None else checked_timeout(lease, "lease")
+    if seconds == 0:
+        raise ValueError("'lease' must be a positive number of seconds, or None")
+    return seconds
+
+
+def checked_layout(layout: str | None, serializer: Any) -> str:
+    """Return whose keys are used: aio-py-rq's for text, our own for anything else.
+
+    Raises:
+        ValueError: binary values on shared keys would stop aio-py-rq's consumers.
+    """
+    is_text = serializer in (None, json, _json)
+    if layout is None:
+        return "shared" if is_text else "native"
+    if one_of("layout", layout, ("shared", "native")) == "shared" and not is_text:
+        raise ValueError(
+            "layout='shared' takes text (serializer=None) or serializers.json: aio-py-rq's "
+            "consumers cannot read anything else, and would stop at it"
+        )
+    return layout
+
+
+def codec_of(serializer: Any, *, unique: bool, longest: int) -> ValueCodec:
+    """Return what encodes and decodes values."""
+    if serializer is None:
+        return TextCodec(plain=unique, longest=longest)
+    return ValueCodec(serializer, ordered=unique, longest=longest)
+
+
+def check(link: Link, label: str, known: Mapping[str, str]) -> str:
+    """Check the server's release and the types of keys.
+
+    Args:
+        label: the server's name in messages.
+        known: names of keys -> their types.
+
+    Returns:
+        the server's ``maxmemory-policy``; empty if it removes nothing when its memory is full,
+        or does not say.
+
+    Raises:
+        FormatError: the server is too old, or a key holds something else.
+    """
+    asked = [("TYPE", name) for name in known]
+    *kinds, server, memory = link.answers(
+        *asked, ("INFO", "server"), ("INFO", "memory"), again=True
+    )
+    for (name, wanted), kind in zip(known.items(), link.checked(kinds), strict=True):
+        if kind.decode() not in (wanted, "none"):
+            raise FormatError(
+                f"{label}: {name} is a {kind.decode()}, not the {wanted} of a queue or pool; "
+                "choose another name"
+            )
+    _check_release(_fields(server))
+    return _policy(label, _fields(memory))
+
+
+def _fields(info: object) -> dict[str, str]:
+    """Return the fields of an answer to INFO; none if this user may not ask."""
+    if not isinstance(info, bytes):
+        return {}
+    lines = info.decode(errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _check_release(server: dict[str, str]) -> None:
+    version = server.get("redis_version", "")
+    release = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if version and release < _OLDEST:
+        raise FormatError(f"the server is Redis {version}; this needs 6.2 or newer, or Valkey")
+
+
+def _policy(label: str, memory: dict[str, str]) -> str:
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if memory.get("maxmemory", "0") == "0" or policy == "noeviction":
+        return ""
+    if policy.startswith("allkeys"):
+        warn(
+            "%s: with its maxmemory-policy %s the server removes whole queues when its memory is "
+            "full; set noeviction or a volatile policy, or use a server of its own for queues",
+            label, policy,
+        )  # fmt: skip
+    return policy
+
+
+def check_serializer(link: Link, label: str, keys: Keys, serializer: str) -> None:
+    """Check which serializer writes a queue's values, and note it beside a new queue.
+
+    Raises:
+        FormatError: they are written with another one.
+    """
+    name = serializer.encode()
+    _, found = link.ask(("SET", keys.meta, name, "NX"), ("GET", keys.meta), again=True)
+    if found != name:
+        raise FormatError(
+            f"{label}: {keys.base} was written with the serializer "
+            f"{found.decode(errors='replace')}, not with {serializer}; nothing was done"
+        )

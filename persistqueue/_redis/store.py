@@ -1,63 +1,73 @@
 """A queue's keys in Redis as a store.
 
-There are no transactions here: each verb is one call of the server, done as a whole or not
-at all, and stays done when the next one fails.  Each may be repeated when its answer was
-lost, for the connection that it was lost with is ended first (``redislink``):
+There are no transactions here.  Each verb is one call of the server, done as a whole or not at
+all, and stays done when the next one fails (``Apart``).  Each may be repeated when its answer was
+lost, for the connection that it was lost with is ended first (``connection``):
 
-- a put has a number (``redisputs``).
-- what a ``take`` got is in a list of its own, whose name is new: the same call, made again,
-  finds that list.
-- an item is settled, or given back, only while it is in its list (``redisheld``).
-
-Each ``take`` has a list of its own, so that what it took falls due by itself, unless it is
-renewed (``redisleases``).  Long ones have several, because finishing an item looks for it in its
-list.
+- A put has a number (``puts``).
+- What a ``take`` got is in a list of its own, whose name is new: the same call, made again, finds
+  that list.  What it took falls due by itself, unless its lease is renewed.  A long take has
+  several lists, because finishing an item looks for it in its list.
+- An item is settled, or given back, only while it is in its list (``held``).
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .._core.block import Damaged
 from .._core.deadline import monotonic
 from .._core.log import warn
-from .._core.store import Apart, Crowded, Errors, Record, Skips
-from ..exceptions import ItemTooLarge, PersistQueueError, QueueUnreachable, SerializationError
-from .check import check, check_serializer
+from .._core.store import Apart, Crowded, Errors, Record, StoreBase
+from ..exceptions import PersistQueueError, QueueUnreachable
 from .connection import Link
 from .held import Held
 from .puts import Puts
 from .recovery import Sweep
 from .scripts import PER_LIST, TAKE, Keys
+from .settings import check, check_serializer
 from .values import Values
 from .wakeup import Tripwire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .._core.codec import RowCodec
     from .connection import Replicas
     from .recovery import Stamped
     from .settings import Settings
-    from .textcodec import TextCodec
+    from .values import ValueCodec
 
-
+P = ParamSpec("P")
+R = TypeVar("R")
 _AT_CLOSE = 1.0  # s without an answer after which a closing queue gives up
-_LONGEST_PAUSE = 15.0  # s between two looks for what is overdue
-_OFTEN = 0.02  # s between two looks for room, and for the end of all that is under way
+_LONGEST_PAUSE = 15.0  # s between two looks for overdue items
+_OFTEN = 0.02  # s between two looks for room, and for the end of all unfinished items
 
 
-class RedisStore(Skips):
+def _apart(verb: Callable[P, R]) -> Callable[P, R]:
+    """Let the rest of a batch stand when a verb fails."""
+
+    @wraps(verb)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except PersistQueueError as error:
+            raise Apart(error) from error
+
+    return wrapped
+
+
+class RedisStore(StoreBase):
     """The lists of one queue.
 
     Args:
-        keys: its names.
-        codec: decodes values.
+        codec: encodes and decodes values.
         maxsize: items that may wait; 0 for no bound.
         native: the keys are not shared with aio-py-rq.
-        lease: seconds after which what a call took is given to others, unless it is renewed;
-            None for never.
+        lease: seconds after which others get what a call took, unless it is renewed; None for
+            never.
         skip_corrupt: set aside what cannot be decoded, instead of raising.
     """
 
@@ -68,7 +78,7 @@ class RedisStore(Skips):
         self,
         settings: Settings,
         keys: Keys,
-        codec: RowCodec | TextCodec,
+        codec: ValueCodec,
         *,
         maxsize: int,
         native: bool,
@@ -76,25 +86,21 @@ class RedisStore(Skips):
         skip_corrupt: bool,
         replicas: Replicas,
     ) -> None:
-        self.label = settings.label
         self.keys = keys
+        self._label = settings.label
         self._link = Link(settings)
         self._tripwire = Tripwire(settings, keys, self._link.suspect)
         self._codec = codec
         self._native = native
-        self._lease = "" if lease is None else str(lease)
         self.sweep = Sweep(self._link, keys, replicas)
-        self._held = Held(self._link, keys, replicas, settings, lease)
-        self._puts = Puts(self._link, keys, self._held, maxsize, replicas)
-        self._values = Values(
-            self._link, self._held, codec, f"{settings.label}, {keys.base}", skip_corrupt
-        )
-        self.lost = self._held.lost  # numbers of lists that are not this object's any more
+        self.held = Held(self._link, keys, replicas, settings, lease)
+        self._puts = Puts(self._link, keys, self.held, maxsize, replicas)
+        self._values = Values(self._link, self.held, codec, settings.label, skip_corrupt)
         # Overdue items are looked for now and then; by a waiting get as well.
         self._pause = min((lease or _LONGEST_PAUSE) / 4, _LONGEST_PAUSE)
         self._sweep_at = self._sweep_look = 0.0
         self._restless = False  # a call waits for something that no list tells
-        self._restless_look = 0.0
+        self._next_look = 0.0
         self._opened = self._seen_through = False
         self._before = 0  # the last list when the batch under way began
         self._lost = False  # the server could not be reached
@@ -107,28 +113,28 @@ class RedisStore(Skips):
     # -- the connection -------------------------------------------------------------
 
     def open(self) -> bool:
-        """Connect, and see that the keys are a queue's."""
-        policy = check(self._link, self.label, self.keys.known)
-        self._puts.evicted = bool(policy)
+        """Connect, and check that the keys are a queue's."""
+        self._puts.evicted = bool(check(self._link, self._label, self.keys.known))
         if self._native:
-            check_serializer(self._link, self.label, self.keys, self._codec.name)
+            check_serializer(self._link, self._label, self.keys, self._codec.name)
         self._opened = True
         self._count()
-        self._interrupted()
+        self._link.let_go_on()
         return True
 
     def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nothing here is exclusive
+        held = self.held
         self._seen_through = self._lost = False
-        self._before = self._held.number
+        self._before, held.others = held.number, 0
         try:
             self._link.connect()
             if not self._opened:
                 self.open()
-            if self._held.missed:
-                self._held.note_missed()
-            while self._held.doubtful:
-                self.sweep.reclaim([(self.keys.processing(self._held.doubtful[-1]), b"")])
-                self._held.doubtful.pop()
+            if held.missed:
+                held.note_missed()
+            while held.doubtful:
+                self.sweep.reclaim([(self.keys.processing(held.doubtful[-1]), b"")])
+                held.doubtful.pop()
         except QueueUnreachable as error:
             self._lost = True
             if self._link.silent:  # so it was waited for, and is not tried again
@@ -138,18 +144,12 @@ class RedisStore(Skips):
 
     def commit(self) -> None:
         self._seen_through = True
-        self._interrupted()
-
-    def _interrupted(self) -> None:
-        """Let a Ctrl-C go on that came while an answer was awaited."""
-        interrupt, self._link.interrupt = self._link.interrupt, None
-        if interrupt is not None:
-            raise interrupt
+        self._link.let_go_on()
 
     def rollback(self) -> bool:
         self._link.interrupt = None
         if not self._seen_through:
-            self._held.doubt_since(self._before)  # the taken items are not delivered
+            self.held.doubt_since(self._before)  # the taken items are not delivered
         return self._seen_through
 
     def abandon(self) -> None:
@@ -160,12 +160,12 @@ class RedisStore(Skips):
         self._link.hurry(_AT_CLOSE)
 
     def close(self) -> None:
-        if self._held.lists or self._held.doubtful:
-            warn("%s: what was taken comes again after its lease", self.label)
-            self._held.clear()
+        if self.held.lists or self.held.doubtful:
+            warn("%s: what was taken comes again after its lease", self._label)
+            self.held.clear()
         farewell = [*self._tripwire.close(), *self._puts.farewell()]
         if farewell and self._link.connected and not self._lost:
-            with contextlib.suppress(PersistQueueError):  # all of it goes by itself
+            with contextlib.suppress(PersistQueueError):  # all of it expires
                 self._link.answers(*farewell)
         self._link.drop()
         self._opened = False
@@ -175,33 +175,38 @@ class RedisStore(Skips):
         self._tripwire.forget()
         self._puts.forget()
         self.keys.renew()
-        self._held.forget()
+        self.held.forget()
         self._opened = False
 
     # -- put ------------------------------------------------------------------------
 
+    @_apart
     def append(self, records: Sequence[Any]) -> Sequence[int] | None:
         """Add values, all or none; a unique queue's put returns whether it was stored."""
         try:
-            stored = self._puts.append(records)
-        except PersistQueueError as error:
-            if isinstance(error, QueueUnreachable) and error.stored:  # Ctrl-C goes on at commit
+            return self._puts.append(records)
+        except QueueUnreachable as error:
+            if error.stored:  # Ctrl-C, which goes on at commit
                 return [1] * len(records) if self.keys.set else None
-            raise Apart(error) from error
+            raise
         except Crowded:
             self._restless = True
             raise
-        return stored
+
+    @_apart
+    def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
+        return self._puts.needs(records, ahead)
 
     # -- take -----------------------------------------------------------------------
 
+    @_apart
     def take(self, most: int) -> list[Record]:
         if not self.skip:
             return self._take(most)
         # No script looks into values: those to be skipped are taken, and put back.
         records: list[Record] = []
         skipped: list[Record] = []
-        before = self._held.number
+        before = self.held.number
         try:
             while len(records) < most:
                 wanted = max(most - len(records), len(skipped))
@@ -212,30 +217,23 @@ class RedisStore(Skips):
                     break
             self.barren = bool(skipped) and len(records) < most
             if back := skipped + records[most:]:
-                self.untake(back)
-        except BaseException:
-            self._held.doubt_since(before)  # the taken items are not delivered
+                self.held.move(back)
+        except PersistQueueError:
+            self.held.doubt_since(before)
             raise
         return records[:most]
 
     def _take(self, most: int) -> list[Record]:
         records: list[Record] = []
-        before = self._held.number
         while len(records) < most:
-            wanted, last = min(most - len(records), PER_LIST), self._held.number
+            wanted, last = min(most - len(records), PER_LIST), self.held.number
             try:
                 self._collect_overdue()
                 found = self._take_list(wanted)
-            except PersistQueueError as error:
-                if isinstance(error, QueueUnreachable) and self._held.number > last:
-                    self._held.doubt(self._held.number)
-                self._held.doubt_since(last)  # another error, in the middle of decoding
+            except PersistQueueError:
+                self.held.doubt_since(last)
                 if records:
                     break  # the error will come again, and these are taken
-                raise Apart(error) from error
-            except BaseException:  # Ctrl-C: the items in these lists are not delivered
-                for number in range(before, self._held.number):
-                    self._held.doubt(number + 1)
                 raise
             records += found
             if len(found) < wanted:
@@ -253,78 +251,78 @@ class RedisStore(Skips):
                 return records
 
     def _take_values(self, most: int) -> tuple[int, Sequence[bytes]]:
-        """Take values into a list of their own; returns its number, and them."""
-        held, keys, began = self._held, self.keys, monotonic()
-        held.number = number = held.number + 1
+        """Take values into a list of their own; returns its number, and them.
+
+        If it is interrupted, ``rollback`` has them put back.
+        """
+        held, keys, began = self.held, self.keys, monotonic()
+        held.number = held.asked = number = held.number + 1
         rings = self._tripwire.rings
         names = (
             keys.base, keys.front, keys.timeouts, keys.due, keys.processing(number), *keys.set
         )  # fmt: skip
-        ((held.waiting, held.others, *values),) = self._link.script(
-            TAKE, names, (most, self._lease), again=True
-        )
+        try:
+            ((held.waiting, *values),) = self._link.script(
+                TAKE, names, (most, held.lease_word), again=True
+            )
+        except PersistQueueError as error:
+            if not isinstance(error, QueueUnreachable):
+                held.asked = 0  # nothing was done
+            raise
         self._tripwire.seen = rings
         if values:
             held.took(number, len(values), began)
+        held.asked = 0
         return number, values
 
     def set_aside(self) -> bool:
         """Move the next value to the list for such if it cannot be loaded; returns whether."""
-        last = self._held.number
+        last = self.held.number
         try:
             number, values = self._take_values(1)
             return bool(values) and self._values.move_away(number, values[0])
-        except BaseException:  # an answer is lost, or Ctrl-C: what is in that list goes back
-            self._held.doubt_since(last)
-            if self._held.number > last and self._held.number not in self._held.doubtful:
-                self._held.doubt(self._held.number)
+        except PersistQueueError:
+            self.held.doubt_since(last)
             raise
 
+    @_apart
     def peek(self) -> Record | None:
-        try:
-            shown, value = self._link.ask(
-                ("LINDEX", self.keys.front, -1), ("LINDEX", self.keys.base, -1), again=True
-            )
-            value = value if shown is None else shown
-            return None if value is None else Record(None, value, self._codec.decode(value))
-        except (Damaged, SerializationError, ItemTooLarge) as error:
-            self._values.refuse(error)
-        except PersistQueueError as error:
-            raise Apart(error) from error
+        value: bytes
+        for value in self._link.ask(
+            ("LINDEX", self.keys.front, -1), ("LINDEX", self.keys.base, -1), again=True
+        ):
+            if value is not None:
+                return Record(None, value, self._loaded(value))
+        return None
 
     def newest(self, count: int) -> list[Any]:
-        """Return the last so many items that wait, the newest last."""
+        """Return the newest ``count`` items that wait, the newest last."""
         values, shown = self._link.ask(
             ("LRANGE", self.keys.base, 0, count - 1),
             ("LRANGE", self.keys.front, 0, count - 1),
             again=True,
         )
+        return [self._loaded(value) for value in reversed((values + shown)[:count])]
+
+    def _loaded(self, value: bytes) -> Any:
         try:
-            return [self._codec.decode(value) for value in reversed((values + shown)[:count])]
-        except (Damaged, SerializationError, ItemTooLarge) as error:
+            return self._codec.decode(value)
+        except (Damaged, PersistQueueError) as error:
             self._values.refuse(error)
 
     # -- finish, give back ----------------------------------------------------------
 
+    @_apart
     def settle(self, records: Sequence[Record]) -> list[Record]:
-        try:
-            return self._held.settle(records)
-        except PersistQueueError as error:
-            raise Apart(error) from error
+        return self.held.settle(records)
 
+    @_apart
     def untake(self, records: Sequence[Record]) -> list[Record]:
-        try:
-            return self._held.move(records)
-        except PersistQueueError as error:
-            raise Apart(error) from error
-
-    def put_behind(self, records: Sequence[Record]) -> list[Record]:
-        """Give items the last places instead of their own; else as ``untake``."""
-        return self._held.move(records, to_back=True)
+        return self.held.move(records)
 
     def flush(self) -> None:
         """Give back what this object holds: the next consumer need not wait for the lease."""
-        held = self._held
+        held = self.held
         try:
             numbers = sorted([*held.lists, *held.doubtful], reverse=True)
             self.sweep.reclaim([(self.keys.processing(number), b"") for number in numbers])
@@ -334,65 +332,59 @@ class RedisStore(Skips):
         held.clear()
 
     def unsaved(self) -> bool:
-        """Return whether anything is held that can be given back: it is at the end."""
-        return bool(self._held.lists or self._held.doubtful) and not self._lost
-
-    def heartbeat(self) -> int:
-        """Let the lease of everything that is held begin now; returns how many lists it were."""
-        return self._held.heartbeat()
+        """Return whether items are held that can be given back: the queue is closed."""
+        return bool(self.held.lists or self.held.doubtful) and not self._lost
 
     def swept(
         self, verb: Callable[[Sequence[Stamped]], list[bytes]], lists: Sequence[Stamped]
     ) -> frozenset[int]:
-        """Do something to lists, of all consumers; returns the numbers of this object's."""
-        return self._held.take_away(verb(lists))
+        """Reclaim or drop lists of all consumers; returns the numbers of this object's."""
+        return self.held.take_away(verb(lists))
 
     def _collect_overdue(self) -> None:
-        """Put back what was held for too long, if it is time to look."""
+        """Put overdue items back, if it is time to look."""
         if monotonic() >= self._sweep_at:
             wait, lists = self.sweep.collect()
             self._sweep_at = monotonic() + min(wait, self._pause)
-            self._held.lose(lists)
+            self.held.lose(lists)
 
     # -- numbers --------------------------------------------------------------------
 
+    @_apart
     def counts(self, exact: bool = True) -> tuple[int, int]:
-        """Return how many wait, and at least how many are not finished."""
+        """Return how many wait, and at least how many are not finished.
+
+        Without ``exact`` items of other consumers count in a batch alone that has counted them.
+        """
+        held = self.held
         if exact:
-            try:
-                self._count()
-            except PersistQueueError as error:
-                raise Apart(error) from error
+            self._count()
             self._restless = True  # a join, maybe
-        return self._held.waiting, self._held.waiting + self._held.others
+        return held.waiting, held.waiting + held.others + len(held.lists)
 
     def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - LLEN is exact
         return maxsize - self.counts()[0]
 
-    def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
-        try:
-            return self._puts.needs(records, ahead)
-        except PersistQueueError as error:
-            raise Apart(error) from error
-
     def _count(self) -> None:
-        keys = self.keys
-        waiting, shown, self._held.others = self._link.ask(
+        held, keys = self.held, self.keys
+        waiting, shown, lists = self._link.ask(
             ("LLEN", keys.base), ("LLEN", keys.front), ("HLEN", keys.timeouts), again=True
         )
-        self._held.waiting = waiting + shown
+        held.waiting, held.others = waiting + shown, max(lists - len(held.lists), 0)
+
+    # -- waiting --------------------------------------------------------------------
 
     def changed(self, getting: bool) -> bool:
         now = monotonic()
-        if self.barren and getting:  # what is held back would ring, and ring again
-            if now < self._restless_look:
+        if self.barren and getting:  # held-back items would ring, and ring again
+            if now < self._next_look:
                 return False
-            self._restless_look = now + _OFTEN
+            self._next_look = now + _OFTEN
             return True
         if self._tripwire.touched(getting):
             return True
-        if self._restless and now >= self._restless_look:
-            self._restless, self._restless_look = False, now + _OFTEN
+        if self._restless and now >= self._next_look:
+            self._restless, self._next_look = False, now + _OFTEN
             return True
         due = max(self._sweep_at, self._sweep_look)
         if getting and now >= due and self._tripwire.connected:
@@ -407,8 +399,6 @@ class RedisStore(Skips):
     def probe(self) -> int | None:
         return None if self._restless else self._tripwire.fileno()
 
+    @_apart
     def sync(self) -> None:
-        try:
-            self.sweep.sync()
-        except PersistQueueError as error:
-            raise Apart(error) from error
+        self.sweep.sync()

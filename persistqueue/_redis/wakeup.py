@@ -1,13 +1,13 @@
-"""Notices that something has come to a list in Redis, while a get waits for it.
+"""Notices that an item has come to a list in Redis, while a get waits for it.
 
-``BLMOVE`` waits at the server until something is put, by whomever, with this package or another,
-and shows it to the one that has waited longest: the item goes to the list ``-front``, from where
-any take has it next.  So a put wakes one consumer of all.  When that one needs nothing any more,
-it puts the item back, which wakes the next.  One that dies in between leaves the item there: who
-waits looks for that every few seconds.
+``BLMOVE`` waits at the server until any program puts an item, and shows it to the consumer that has
+waited longest: the item goes to the list ``-front``, where any take finds it next.  So a put wakes
+one consumer of all.  A consumer that needs nothing any more puts the item back, which wakes the
+next.  One that dies in between leaves the item in ``-front``: waiting gets look there every few
+seconds.
 
-Nothing is polled over the network; what is looked at is the socket.  Room in a full queue and the
-last finished item leave no such trace: calls that wait for these look again now and then.
+Nothing is polled over the network: the watcher looks at the socket.  Room in a full queue, and the
+end of all unfinished items, leave no such trace: calls that wait for these look now and then.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ class Tripwire:
         suspect: called when the server was silent: other connections to it may be dead, too.
 
     Attributes:
-        rings: how often there was something to look at.
-        seen: how many of these a take has looked at.
+        rings: how often a get was told to look.
+        seen: how many of these a take has answered.
     """
 
     def __init__(self, settings: Settings, keys: Keys, suspect: Callable[[], None]) -> None:
-        # Protects everything but ``seen``: the watcher's thread looks while another one closes.
+        # Protects all but ``seen``: the watcher's thread looks while another thread closes.
         self._mutex = threading.Lock()
         self._link = Link(settings, _PATIENCE)
         self._suspect = suspect
-        # What was put while a connection was silent is found in as long as any answer may take.
+        # An item that came while the connection was silent is found within the time of an answer.
         self._wait = min((settings.patience + 0.5) / 2, _LONGEST_WAIT)
         self._ring: Command = ("BLMOVE", keys.base, keys.front, "RIGHT", "LEFT", str(self._wait))
         self._pass_on: Command = ("LMOVE", keys.front, keys.base, "LEFT", "RIGHT")
-        self._asked: Command | None = None  # what the server has to answer
+        self._asked: Command | None = None  # the command that is not answered yet
         self._answer_by = 0.0
         self.rings = self.seen = 0
         self._blocked_until = 0.0
@@ -64,15 +64,15 @@ class Tripwire:
         return self._link.connected
 
     def fileno(self) -> int | None:
-        """Return the descriptor of what can be read when it rings; None while it cannot."""
+        """Return the descriptor of the socket that can be read when it rings; None: no socket."""
         with self._mutex:
             return self._link.fileno() if self._asked is not None else None
 
     def touched(self, getting: bool) -> bool:
-        """Return whether a get that waits may look again; never waits for an answer.
+        """Return whether a waiting get should look again; never wait for an answer.
 
         Args:
-            getting: one waits.
+            getting: a get waits.
         """
         with self._mutex:
             if monotonic() < self._blocked_until:
@@ -86,7 +86,7 @@ class Tripwire:
                 return False
 
     def _answered(self, getting: bool) -> bool:
-        """Return whether an answer has come, and note what it says."""
+        """Return whether an answer has come, and note it."""
         if not self._link.readable():
             if monotonic() < self._answer_by:
                 return False
@@ -95,16 +95,16 @@ class Tripwire:
         asked, answer = self._asked, self._link.read()
         self._asked = None
         self._pause = _SHORTEST_PAUSE
-        # Without an item, too: one that died may have left some.
+        # Without an item, too: a consumer that died may have left one.
         if asked is self._ring and (getting or answer is not None):
             self.rings += 1
         return True
 
     def _go_on(self, getting: bool) -> bool:
-        """Let a get look, or else pass on what it was to have; then ask for more."""
+        """Let a get look, or pass the item on that it was shown; then ask again."""
         if self.rings > self.seen:
             if getting:
-                self._link.connect()  # first: where the server is away, there is nothing to look at
+                self._link.connect()  # raises where the server is away
                 return True
             self.seen = self.rings
             self._ask(self._pass_on)
@@ -129,9 +129,9 @@ class Tripwire:
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
     def close(self) -> list[Command]:
-        """Let go of the connection; returns what has to be done over another one.
+        """Close the connection; returns commands to send over another one.
 
-        It sees to it that no other connection waits for what this one was shown.
+        They pass on an item that this connection was shown: other consumers wait for it.
         """
         with self._mutex:
             asked, self._asked = self._asked, None
@@ -142,7 +142,7 @@ class Tripwire:
             return [*self._link.take_ends(), self._pass_on]
 
     def forget(self) -> None:
-        """Let go of what is a parent process's."""
+        """Close a parent process's connection."""
         self._mutex = threading.Lock()
         self._link.forget()
         self._asked = None

@@ -1,4 +1,4 @@
-"""What the Redis queues do beyond the contract: values, keys, and the verbs of aio-py-rq."""
+"""What the Redis queues do beyond the contract: values, keys, and verbs of their own."""
 
 from __future__ import annotations
 
@@ -144,9 +144,7 @@ def test_a_value_that_cannot_be_decoded_stays(
     assert [b"{"] == client.lrange(f"{name}-dead", 0, -1)
 
 
-@pytest.mark.parametrize(
-    "suffix", ["", "-front", "-timeouts", "-due", "-unique", "-retry-count", "-retry-timeout"]
-)
+@pytest.mark.parametrize("suffix", ["", "-front", "-timeouts", "-due", "-unique"])
 def test_opening_looks_at_every_key(
     suffix: str, open_unique: Open, client: Any, tmp_path: Path
 ) -> None:
@@ -253,9 +251,9 @@ def test_thousands_of_items_go_in_and_out_in_order(open_queue: Open, maxsize: in
         q.put_many(items)
         q.put_many(items)
         assert items == q.get_items(2503)
-        assert 2503 == q.reject_items(items)
+        assert 2503 == q.nack_many(items)
         assert items == q.get_items(2503)
-        assert 2503 == q.ack_items(reversed(items))
+        assert 2503 == q.ack_many(reversed(items))
         assert 2503 == q.qsize()
 
 
@@ -303,12 +301,15 @@ def test_ack_and_nack_go_by_the_object_or_by_equality(open_queue: Open) -> None:
 def test_rejecting_keeps_the_order(open_queue: Open) -> None:
     """A batch that is rejected is next, in its order."""
     with open_queue() as q:
-        q.add_items(list("abcde"))
+        q.put_many(list("abcde"))
         batch = q.get_items(3)
-        q.reject_items(batch)
+        q.nack_many(batch)
         assert list("abcde") == q.get_items(9)
-        assert q.reject_item("b")
+        assert q.nack("b")
         assert "b" == q.get()
+        assert [] == q.get_items(0)
+        q.get_items(9)
+        assert [] == q.get_items(5)
 
 
 def test_close_gives_back_what_is_held(open_queue: Open) -> None:
@@ -324,58 +325,27 @@ def test_close_gives_back_what_is_held(open_queue: Open) -> None:
 
 
 def test_nothing_is_left_of_what_is_finished(open_queue: Open, client: Any, tmp_path: Path) -> None:
-    """No list, no stamp, no retry count stays behind."""
-    with open_queue(max_retry=1, max_timeout=1) as q:
+    """No list and no stamp stays behind."""
+    with open_queue() as q:
         q.put_many("abc")
         q.get_items(2)
         q.get()
-        assert q.can_rollback_item("a")
         q.ack("b")
-        q.ack_items("ac")
+        q.ack_many("ac")
     assert [] == [key for key in client.keys("*") if str(tmp_path).encode() in key]
 
 
-# -- aio-py-rq's verbs ----------------------------------------------------------------------
+# -- by value -------------------------------------------------------------------------------
 
 
 def test_delete_items_by_value(open_queue: Open) -> None:
     """All equal ones, or so many from the newest or from the oldest on."""
     with open_queue() as q:
-        q.add_items(list("abacada"))
+        q.put_many(list("abacada"))
         assert 1 == q.delete_item("a", 1)
         assert 1 == q.delete_item("a", -1)
         assert 3 == q.delete_items(["a", "d", "x"])
         assert ["b", "c"] == q.get_items(9)
-
-
-def test_the_verbs_of_the_document(open_queue: Open) -> None:
-    """add, get, ack, reject, count: singular and plural."""
-    with open_queue() as q:
-        q.add_item("a")
-        q.add_items(["b", "c"])
-        assert 3 == q.get_count()
-        assert [] == q.get_items(0)
-        assert ["a", "b"] == q.get_items(2)
-        q.ack_item("a")
-        q.reject_item("b")
-        assert ["b", "c"] == q.get_items(5)
-        q.ack_items(["b", "c"])
-        assert [] == q.get_items(5)
-
-
-def test_the_retry_window_needs_both_to_be_over(
-    open_queue: Open, client: Any, tmp_path: Path
-) -> None:
-    """An item is given up after max_retry tries and max_timeout minutes, and begins anew."""
-    with open_queue(max_retry=2, max_timeout=10) as q:
-        assert [True] * 4 == [q.can_rollback_item("a") for _ in range(4)]
-        since = int(client.hget(f"{tmp_path}-retry-timeout", "a"))
-        client.hset(f"{tmp_path}-retry-timeout", "a", since - 11)
-        assert not q.can_rollback_item("a")
-        q.reset_blocked_item("a")
-        assert q.can_rollback_item("a")
-    with open_queue() as q, pytest.raises(ValueError, match="max_retry"):
-        q.can_rollback_item("a")
 
 
 # -- unique ---------------------------------------------------------------------------------
@@ -391,7 +361,7 @@ def test_equal_items_wait_once(open_unique: Open, client: Any, tmp_path: Path) -
         q.nack("1")  # it waits again already
         assert ["2", "1"] == q.get_items(9)
         assert 0 == client.scard(f"{tmp_path}-unique")
-        q.reject_items(["2", "1"])
+        q.nack_many(["2", "1"])
         assert {b"1", b"2"} == client.smembers(f"{tmp_path}-unique")
         assert 1 == q.delete_item("1")
         assert q.put("1")
@@ -618,7 +588,7 @@ def test_finishing_what_others_have_by_now_changes_nothing(open_queue: Open) -> 
         late.ack("a")
         late.nack("b")
         assert 0 == other.qsize()
-        other.reject_items(held)
+        other.nack_many(held)
         assert held == late.get_items(9)
 
 

@@ -111,7 +111,7 @@ def test_a_put_says_when_nobody_knows(open_queue: Open, server: Server) -> None:
         assert caught.value.stored is None
         server.thaw()
         assert ["a", "b"] == q.get_items(9)  # it was stored, this time
-        q.ack_items("ab")
+        q.ack_many("ab")
 
 
 def test_a_take_whose_answer_was_lost_loses_nothing(open_queue: Open, server: Server) -> None:
@@ -249,9 +249,7 @@ def test_without_memory_consumers_go_on(kind: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [RedisQueue, RedisUniqueQueue])
-@pytest.mark.parametrize(
-    "key", ["{}", "{}-front", "{}-timeouts", "{}-due", "{}-unique", "{}-retry-count"]
-)
+@pytest.mark.parametrize("key", ["{}", "{}-front", "{}-timeouts", "{}-due", "{}-unique"])
 def test_a_key_of_another_type_loses_nothing(
     kind: Any, key: str, redis_server: Server, tmp_path: Path
 ) -> None:
@@ -281,9 +279,7 @@ def test_a_key_of_another_type_loses_nothing(
 
 
 @pytest.mark.parametrize("kind", [RedisQueue, RedisUniqueQueue])
-@pytest.mark.parametrize(
-    "key", ["{}-timeouts", "{}-due", "{}-retry-count", "{}-retry-timeout", "the list"]
-)
+@pytest.mark.parametrize("key", ["{}-timeouts", "{}-due", "the list"])
 def test_what_is_refused_removes_nothing(
     kind: Any, key: str, redis_server: Server, tmp_path: Path
 ) -> None:
@@ -291,26 +287,23 @@ def test_what_is_refused_removes_nothing(
     name = f"{tmp_path.name}-{kind.__name__}"
     with (
         redis.Redis.from_url(redis_server.url) as client,
-        kind(name, redis_server.url, max_retry=1, max_timeout=1) as q,
+        kind(name, redis_server.url) as q,
     ):
         q.put_many("abc")
         assert ["a", "b"] == q.get_items(2)
-        assert q.can_rollback_item("a")
         (held,) = client.hkeys(f"{name}-timeouts")
         broken = held if key == "the list" else key.format(name)
         client.rename(broken, f"{name}-aside")
         client.set(broken, "something else")
-        finishes = [lambda: q.ack("a"), lambda: q.ack_items("ab"), lambda: q.nack("b")]
-        if "retry" in key:
-            finishes.pop()
-        elif key != "the list":
+        finishes = [lambda: q.ack("a"), lambda: q.ack_many("ab"), lambda: q.nack("b")]
+        if key != "the list":
             finishes += [q.drop_all_items, q.re_enqueue_all_items]
         for finish in finishes:
             with pytest.raises(FormatError):
                 finish()
         client.rename(f"{name}-aside", broken)
         assert 2 == client.llen(held)
-        assert 2 == q.ack_items("ab")
+        assert 2 == q.ack_many("ab")
         assert ["c"] == q.get_items(9)
 
 
@@ -443,7 +436,7 @@ def test_what_no_replica_confirmed_is_done_as_a_whole(open_queue: Open, server: 
     with open_queue("jobs", server.url, **SYNCED, synced_slaves_timeout=1) as q:
         with pytest.raises(NotEnoughReplicas):
             q.put_many(map(str, range(2500)))
-        for finish in (q.ack_items, q.reject_items):
+        for finish in (q.ack_many, q.nack_many):
             items = q.get_items(1250)
             with pytest.raises(NotEnoughReplicas, match="0 of 1"):
                 finish(items)
@@ -513,14 +506,14 @@ def test_unique_queues_and_pools_wait_for_replicas(pair: tuple[Server, Server]) 
 
     for kind in (RedisUniqueQueue, RedisPool):
         with kind(kind.__name__, first.url, **SYNCED, synced_slaves_timeout=5000) as queue:
-            queue.add_item("x")
+            (queue.add_item if kind is RedisPool else queue.put)("x")
     run(compat(5000))
     second.freeze()
     for kind in (RedisUniqueQueue, RedisPool):
         with kind(kind.__name__, first.url, **SYNCED, synced_slaves_timeout=50) as queue:
             with pytest.raises(NotEnoughReplicas):
-                queue.add_item("y")
-            assert 2 == queue.get_count()
+                (queue.add_item if kind is RedisPool else queue.put)("y")
+            assert 2 == (queue.get_count if kind is RedisPool else queue.qsize)()
     run(compat(50))
 
 
@@ -641,7 +634,7 @@ def test_a_fork_holds_nothing(open_queue: Open, redis_server: Server, tmp_path: 
             os._exit(0 if ok else 1)
         assert 0 == os.waitpid(child, 0)[1]
         assert ["c", "d"] == q.get_items(9)
-        assert 3 == q.ack_items("acd")
+        assert 3 == q.ack_many("acd")
         assert 0 == q.unfinished_tasks
 
 
@@ -653,7 +646,7 @@ def test_many_threads_and_processes_share_a_queue(redis_server: Server, tmp_path
         with RedisQueue(str(tmp_path), redis_server.url) as q:
             while items := q.get_items(7):
                 got.extend(items)
-                q.ack_items(items)
+                q.ack_many(items)
 
     with RedisQueue(str(tmp_path), redis_server.url) as q:
         q.put_many(map(str, range(1000)))

@@ -21,7 +21,23 @@ from redis_server import Server, redis_fixture  # noqa: F401
 from persistqueue import AsyncRedisPool, AsyncRedisQueue, AsyncRedisUniqueQueue
 from persistqueue.compat import aiopyrq as compat
 
-OWN = {"Queue": AsyncRedisQueue, "UniqueQueue": AsyncRedisUniqueQueue, "Pool": AsyncRedisPool}
+
+class OwnQueue(AsyncRedisQueue[Any]):
+    """Our own queue under the names of aio-py-rq's verbs, which these tests call on both sides."""
+
+    add_item = AsyncRedisQueue.put
+    add_items = AsyncRedisQueue.put_many
+    ack_item = AsyncRedisQueue.ack
+    ack_items = AsyncRedisQueue.ack_many
+    reject_items = AsyncRedisQueue.nack_many
+    get_count = AsyncRedisQueue.qsize
+
+
+class OwnUniqueQueue(OwnQueue, AsyncRedisUniqueQueue[Any]):
+    """The same for unique items."""
+
+
+OWN = {"Queue": OwnQueue, "UniqueQueue": OwnUniqueQueue, "Pool": AsyncRedisPool}
 
 
 class Sides:
@@ -165,8 +181,11 @@ async def test_deleting_reaches_the_others_items(sides: Sides) -> None:
 
 
 @in_loop
-async def test_tries_are_counted_together(sides: Sides) -> None:
+async def test_tries_are_counted_together(
+    aiopyrq: ModuleType, redis_server: Server, tmp_path: Path
+) -> None:
     """The retry window is one for both; an ack of ours ends it."""
+    sides = Sides(False, aiopyrq, redis_server.url, str(tmp_path))
     async with sides.open("Queue", max_retry=2, max_timeout=1) as (ours, theirs, client):
         theirs.options = {"max_retry_rollback": 2, "max_timeout_in_queue": 1}
         await ours.add_item("a")
@@ -289,6 +308,29 @@ async def test_a_cancelled_get_gives_back(kind: str, redis_server: Server, tmp_p
         assert 3 == await count()
     assert ["a", "b", "c"] == sorted(await queue.get_items(9))
     await client.aclose()
+
+
+@pytest.mark.parametrize("kind", ["Queue", "UniqueQueue"])
+@in_loop
+async def test_the_retry_window_needs_both_to_be_over(
+    kind: str, redis_server: Server, tmp_path: Path
+) -> None:
+    """An item is given up after max_retry tries and max_timeout minutes, and begins anew."""
+    async with redis.asyncio.Redis.from_url(redis_server.url, decode_responses=True) as client:
+        queue = getattr(compat, kind)(str(tmp_path), client, max_retry=2, max_timeout=10)
+        await queue.add_item("a")
+        assert ["a"] == await queue.get_items(1)
+        assert all([await queue.can_rollback_item("a") for _ in range(4)])
+        await client.hincrby(f"{tmp_path}-retry-timeout", "a", -11)
+        assert not await queue.can_rollback_item("a")
+        await queue.reset_blocked_item("a")
+        assert await queue.can_rollback_item("a")
+        await queue.ack_item("a")
+        assert [] == [
+            key for key in await client.keys() if str(tmp_path) in key and "-put-" not in key
+        ]
+        with pytest.raises(ValueError, match="max_retry"):
+            await getattr(compat, kind)(str(tmp_path), client).can_rollback_item("a")
 
 
 def test_synced_slaves_need_a_count() -> None:

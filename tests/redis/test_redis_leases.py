@@ -166,11 +166,11 @@ def test_a_fork_keeps_what_it_takes(redis_server: Server, tmp_path: Path) -> Non
     with RedisQueue(str(tmp_path), redis_server.url, lease=0.5) as q:
         q.put_many("ab")
         assert "a" == q.get()
-        until(lambda: q._store._held.lists[1].until > time.monotonic() + 0.4)
+        until(lambda: q._store.held.lists[1].until > time.monotonic() + 0.4)
         child = os.fork()
         if not child:
             ok = "b" == q.get()
-            until(lambda: q._store._held.lists[2].until > time.monotonic() + 0.4)
+            until(lambda: q._store.held.lists[2].until > time.monotonic() + 0.4)
             end = time.monotonic() + 1.0
             while time.monotonic() < end:
                 ok = ok and [] == q.get_items(1)
@@ -216,7 +216,7 @@ def test_a_process_that_was_stopped_has_lost_its_items(
         finally:
             holder.kill()
         assert said.startswith("False False\ntask_done() called too many times")
-        assert 2 == q.ack_items("ab")
+        assert 2 == q.ack_many("ab")
 
 
 # -- after a lost lease ---------------------------------------------------------------------
@@ -236,11 +236,11 @@ def test_who_has_lost_its_lease_is_told(
         assert not late.nack("c", to="back")
         with pytest.raises(ValueError, match="lease"):
             late.task_done(item=held[3])
-        assert 0 == late.ack_items("ef")
+        assert 0 == late.ack_many("ef")
         with pytest.raises(ValueError, match="too many times"):
             late.task_done()
         assert "taken away" in caplog.text
-        assert 6 == other.ack_items("abcdef")
+        assert 6 == other.ack_many("abcdef")
         assert 0 == client.exists(f"{tmp_path}", f"{tmp_path}-timeouts", f"{tmp_path}-due")
 
 
@@ -254,8 +254,8 @@ def test_of_a_batch_only_what_was_lost_is_refused(
         end_leases(client, tmp_path)
         assert ["a", "b"] == other.get_items(2)
         late.get_items(2)
-        assert 2 == late.ack_items("abcd")
-        assert 2 == other.ack_items("abcd")
+        assert 2 == late.ack_many("abcd")
+        assert 2 == other.ack_many("abcd")
 
 
 def test_a_bare_task_done_after_a_lost_lease(open_kind: Open, client: Any, tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_the_book_of_what_was_lost_does_not_grow(
             q.heartbeat()
             assert other.nack("x")
         assert len(q._session.inflight._all) <= 1
-        assert 0 == len(q._store._held.lists)
+        assert 0 == len(q._store.held.lists)
 
 
 def test_a_finish_whose_answer_was_lost_is_no_lost_lease(
@@ -346,12 +346,12 @@ def test_a_finish_whose_answer_was_lost_is_no_lost_lease(
         q.put_many("abc")
         assert "a" == q.get()
         assert ["b", "c"] == q.get_items(2)
-        for batch in q._store._held.lists.values():
+        for batch in q._store.held.lists.values():
             batch.unsure = True
         client.delete(f"{q.consumer}0000000001")
         client.lrem(f"{q.consumer}0000000002", 1, "b")
         assert q.ack("a")
-        assert 2 == q.ack_items("bc")
+        assert 2 == q.ack_many("bc")
 
 
 # -- sweeping -------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ def test_much_that_is_overdue_comes_in_slices(
             RedisQueue(str(tmp_path), redis_server.url) as b,
         ):
             got = a.get_many(2)
-            assert 2 == a.ack_items(got)
+            assert 2 == a.ack_many(got)
             assert client.zcard(f"{tmp_path}-due")
             while len(got) < 3000:
                 for q in (a, b):
@@ -397,7 +397,7 @@ def test_one_sweeper_at_a_time(redis_server: Server, client: Any, tmp_path: Path
             assert [] == q.get_items(1)
             assert 60 == client.zcard(f"{tmp_path}-due")
             assert q.get(timeout=9)  # that one has died, it seems
-        dead._store._held.clear()
+        dead._store.held.clear()
 
 
 @pytest.mark.parametrize("collector", ["ours", "theirs"])

@@ -185,7 +185,7 @@ def test_what_was_shown_can_be_deleted(
             shown(client, name)
             q.delete_item("a", count)
             assert left == q.get_items(9)
-            q.ack_items(left)
+            q.ack_many(left)
 
 
 def test_a_unique_queue_knows_what_was_shown(

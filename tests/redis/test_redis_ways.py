@@ -162,11 +162,10 @@ def test_a_name_in_braces_serves_a_cluster(
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
         with through(open_queue, "{jobs}", server.url) as q:  # the cluster is up in 2 s
             goes_round(q)
-        with RedisUniqueQueue("{urls}", server.url, max_retry=1, max_timeout=1) as unique:
+        with RedisUniqueQueue("{urls}", server.url) as unique:
             unique.put_many("abcd")
             assert list("abc") == unique.get_items(3)
             assert unique.nack("a")
-            assert unique.can_rollback_item("b")
             assert unique.ack("b")
             assert 1 == unique.re_enqueue_all_items()
             assert 1 == unique.delete_item("d")
@@ -229,7 +228,7 @@ def test_tls(open_queue: Open, tls: tuple[int, str], form: str) -> None:
         items = [f"{n}-" + "x" * 1000 for n in range(700)]
         q.put_many(items)
         assert items == other.get_items(1000)
-        assert 700 == other.ack_items(items)
+        assert 700 == other.ack_many(items)
         other.put("later")
         assert "later" == q.get(timeout=9)
         assert f"{url}/jobs" == q.path
@@ -268,10 +267,10 @@ class Watched:
         with redis.Redis(port=self.port) as client:
             until(lambda: _number_of_slaves(client) == 2, "the sentinel")
 
-    def source(self, kind: str, **options: Any) -> Any:
+    def source(self) -> Any:
         """Return a client for the master, whoever that is."""
-        module: Any = redis.sentinel if kind == "sync" else redis.asyncio.sentinel
-        sentinel = module.Sentinel([("127.0.0.1", self.port)], socket_timeout=6, **options)
+        module: Any = redis.sentinel
+        sentinel = module.Sentinel([("127.0.0.1", self.port)], socket_timeout=6)
         return sentinel.master_for("shop", db=1)
 
     def kill(self) -> None:
@@ -314,13 +313,21 @@ def through(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
             time.sleep(0.05)
 
 
+def test_sentinels_of_asyncio_are_refused() -> None:
+    """In words that say what will do instead."""
+    module: Any = redis.asyncio.sentinel
+    client = module.Sentinel([("127.0.0.1", 1)]).master_for("shop")
+    with pytest.raises(ValueError, match="without asyncio"):
+        AsyncRedisQueue("jobs", client)
+
+
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_a_failover_loses_nothing_that_the_replicas_have(kind: str, watched: Watched) -> None:
     """What was put comes, and what was acked before does not.
 
     Any of the replicas may be the next master, so all have to confirm what must not be lost.
     """
-    opener, where = open_async if kind == "async" else RedisQueue, watched.source(kind)
+    opener, where = open_async if kind == "async" else RedisQueue, watched.source()
     with opener("jobs", where, **synced(2)) as safe, opener("jobs", where, **synced(1)) as q:
         assert "redis+sentinel://shop/1/jobs" == q.path
         safe.put_many(["done", "held", "early"])
@@ -344,7 +351,7 @@ def test_a_waiting_get_outlives_a_failover(watched: Watched) -> None:
     """It takes what is put at the new master."""
 
     async def main() -> str:
-        where = watched.source("async")
+        where = watched.source()
         async with AsyncRedisQueue("jobs", where) as q, AsyncRedisQueue("jobs", where) as other:
             waiting = asyncio.ensure_future(q.get())
             await parked(q, 1)
@@ -364,8 +371,8 @@ def test_a_waiting_get_outlives_a_failover(watched: Watched) -> None:
 def test_a_demoted_master_stores_nothing(watched: Watched) -> None:
     """A put over a connection that was the master's says so, and the next one finds the new."""
     with (
-        RedisQueue("jobs", watched.source("sync")) as q,
-        RedisPool("pool", watched.source("async")) as pool,
+        RedisQueue("jobs", watched.source()) as q,
+        RedisPool("pool", watched.source()) as pool,
     ):
         q.put("a")
         pool.add_item("a")

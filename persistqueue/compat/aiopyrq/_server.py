@@ -1,4 +1,4 @@
-"""How these classes talk to the server: through the client that they are given."""
+"""How the classes of aio-py-rq talk to the server: through the client that they are given."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ import contextlib
 import os
 import socket
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoScriptError
 
 from ...exceptions import PersistQueueError
 from .helpers import check_synced_slaves
-
-try:
-    from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
-    from redis.asyncio.connection import AbstractConnection
-    from redis.exceptions import NoScriptError
-except ModuleNotFoundError:
-    raise ImportError(
-        'persistqueue.compat.aiopyrq needs the package redis: pip install "persist-queue[redis]"'
-    ) from None
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -32,13 +26,9 @@ DEFAULT_SYNC_SLAVES_TIMEOUT = 100
 def client_of(redis: Any) -> Any:
     """Return a client for a pool, a connection, or a client."""
     if isinstance(redis, AbstractConnection):
-        only: Any = partial(_the, redis)
-        redis = BlockingConnectionPool(connection_class=only, max_connections=1)
+        only: Any = lambda **_: redis  # noqa: E731 - called as a class is
+        return Redis(connection_pool=BlockingConnectionPool(1, connection_class=only))
     return Redis(connection_pool=redis) if isinstance(redis, ConnectionPool) else redis
-
-
-def _the(connection: Any, **_: Any) -> Any:
-    return connection
 
 
 def client_id() -> str:
@@ -47,7 +37,7 @@ def client_id() -> str:
 
 
 class Server:
-    """A client, and how many replicas have to confirm a write.
+    """A client, and the number of replicas that have to confirm a write.
 
     Args:
         redis: a client, a pool, or a connection.
@@ -72,30 +62,31 @@ class Server:
         Raises:
             NotEnoughSyncedSlavesError: they are done, but too few replicas have confirmed it.
         """
-        if not (self._count and commands):
-            return await self.ask(*commands)
-        *answers, synced = await self.ask(*commands, ("WAIT", self._count, self._timeout))
-        check_synced_slaves(synced, self._count)
-        return answers
-
-    async def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Send commands over one connection."""
+        synced = bool(self._count and commands)
         async with self.redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
+            if synced:
+                pipeline.execute_command("WAIT", self._count, self._timeout)
             answers: list[Any] = await pipeline.execute()
+        if synced:
+            check_synced_slaves(answers.pop(), self._count)
         return answers
 
     async def script(
-        self, script: tuple[str, str], keys: Sequence[Any], arguments: Sequence[Any]
+        self,
+        script: tuple[str, str],
+        keys: Sequence[Any],
+        arguments: Sequence[Any],
+        *behind: tuple[Any, ...],
     ) -> Any:
-        """Run a script that writes; returns its answer."""
+        """Run a script that writes, and commands behind it; returns the script's answer."""
         rest = (len(keys), *keys, *arguments)
         try:
-            (answer,) = await self.write(("EVALSHA", script[1], *rest))
-        except NoScriptError:  # nothing was done
-            (answer,) = await self.write(("EVAL", script[0], *rest))
-        return answer
+            answers = await self.write(("EVALSHA", script[1], *rest), *behind)
+        except NoScriptError:
+            answers = await self.write(("EVAL", script[0], *rest), *behind)
+        return answers[0]
 
     async def look(self, script: tuple[str, str], keys: Sequence[Any], *arguments: Any) -> Any:
         """Run a script whose writing no replica has to confirm."""

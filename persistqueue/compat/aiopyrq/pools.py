@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..._redis.poolscripts import POOL_ACK, POOL_ADD, POOL_DUE, POOL_REMOVE, POOL_TAKE
+from ..._redis.pool import POOL_ACK, POOL_ADD, POOL_DUE, POOL_REMOVE, POOL_TAKE
 from . import helpers
 from ._server import (
     DEFAULT_SYNC_SLAVES_COUNT,
@@ -23,7 +23,7 @@ DEFAULT_ACK_VALID_FOR = 129600  # s
 
 
 class Pool:
-    """A set of items, each of which is due at some time.
+    """A set of items, each with a time at which it is due.
 
     Args:
         name: of the pool, which is its key.
@@ -61,7 +61,7 @@ class Pool:
         return count
 
     async def get_count_to_process(self) -> int:
-        """Return how many are due."""
+        """Return how many items are due."""
         count: int = await self._server.look(POOL_DUE, (self.name,))
         return count
 
@@ -79,7 +79,7 @@ class Pool:
         await self._server.write(*[("EVAL", POOL_ADD[0], 1, self.name, *chunk) for chunk in chunks])
 
     async def get_items(self, count: int) -> list[Any]:
-        """Return up to so many items that are due; if cancelled, they are due at once."""
+        """Return up to ``count`` items that are due; if cancelled, they are due at once."""
         return await taken(self._get_items(count), self._release)
 
     async def _get_items(self, count: int) -> list[Any]:
@@ -100,11 +100,11 @@ class Pool:
         return items
 
     async def ack_item(self, item: Any) -> None:
-        """Say that an item that was handed out was worked on."""
+        """Mark a handed-out item as worked on."""
         await self.ack_items([item])
 
     async def ack_items(self, items: Sequence[Any]) -> None:
-        """Say so of several."""
+        """Mark several as worked on."""
         for chunk in helpers.create_chunks(items, self.options["chunk_size"]):
             arguments = (self.options["ack_valid_for"], *chunk)
             await self._server.script(POOL_ACK, (self.name,), arguments)

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..._redis.scripts import MOST, PUT
 from . import helpers
-from ._lists import (
+from ._server import value_of
+from .queues import (  # noqa: F401 - aio-py-rq has these constants here, too
     CHUNK_SIZE,
+    DEFAULT_SYNC_SLAVES_COUNT,
+    DEFAULT_SYNC_SLAVES_TIMEOUT,
     PROCESSING_SUFFIX,
     PROCESSING_TIMEOUT,
     PROCESSING_TIMEOUT_SUFFIX,
@@ -15,23 +18,9 @@ from ._lists import (
     TIMEOUT_SUFFIX,
     Lists,
 )
-from ._server import DEFAULT_SYNC_SLAVES_COUNT, DEFAULT_SYNC_SLAVES_TIMEOUT, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-__all__ = [
-    "CHUNK_SIZE",
-    "DEFAULT_SYNC_SLAVES_COUNT",
-    "DEFAULT_SYNC_SLAVES_TIMEOUT",
-    "PROCESSING_SUFFIX",
-    "PROCESSING_TIMEOUT",
-    "PROCESSING_TIMEOUT_SUFFIX",
-    "RETRY_SUFFIX",
-    "SET_QUEUE_SUFFIX",
-    "TIMEOUT_SUFFIX",
-    "UniqueQueue",
-]
 
 SET_QUEUE_SUFFIX = "-unique"
 
@@ -58,7 +47,7 @@ class UniqueQueue(Lists):
         """Add items; else as ``add_item``."""
         keys = self._keys
         for chunk in helpers.create_chunks(list(map(value_of, items)), MOST):
-            names = (keys.base, keys.front, keys.timeouts, keys.put, *keys.set)
+            names = (keys.base, keys.front, keys.put, *keys.set)
             await self._server.script(PUT, names, ("-", 0, *chunk))
 
     async def delete_item(self, item: Any) -> None:

@@ -1,7 +1,10 @@
-"""Arguments of the two Redis pools, and every verb as one or more calls.
+"""The Redis pools: their arguments, their scripts, and every verb as one or more calls.
+
+A pool is a sorted set, aio-py-rq's: an item -> when it is due, in seconds since 1970 by the
+server's clock.  The time of an item that is handed out has a fraction, 0.1.
 
 A pool is no queue: nothing in it is ever finished, so no call waits and there is no line.
-The methods here are for one thread at a time.
+One thread at a time uses a ``PoolFace``.
 """
 
 from __future__ import annotations
@@ -11,20 +14,70 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .._core.arguments import MAX_ITEM_BYTES, T, uncopied, whole
 from .._core.block import Damaged, reason_of
 from .._core.log import warn
-from ..exceptions import ItemTooLarge, QueueClosed, QueueCorrupt, SerializationError
-from .check import check
-from .connection import Link
-from .options import LOCAL, checked_layout, checked_name, codec_of, native_base, replicas_of
-from .poolscripts import POOL_ACK, POOL_ADD, POOL_DUE, POOL_REMOVE, POOL_TAKE
-from .scripts import MOST, parts_of
-from .settings import Settings
+from ..exceptions import ItemTooLarge, QueueClosed, SerializationError
+from .connection import Link, Replicas
+from .scripts import MOST, parts_of, script
+from .settings import LOCAL, Settings, check, checked_layout, checked_name, codec_of, native_base
+from .values import cannot_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .resp import Command
+
 ACK_TTL, ACK_VALID_FOR = 600, 129_600  # s; aio-py-rq's
 CHUNK = 100
 R = TypeVar("R")
+_NOW = "redis.call('time')[1]"
+
+#: KEYS pool; ARGV items.
+POOL_ADD = script(f"""
+local now, scored = {_NOW}, {{}}
+for i = 1, #ARGV do
+    scored[2 * i - 1], scored[2 * i] = now, ARGV[i]
+end
+return redis.call('zadd', KEYS[1], unpack(scored))
+""")
+
+#: KEYS pool; ARGV seconds until it is due again, how many.
+POOL_TAKE = script(f"""
+local now = {_NOW}
+local items = redis.call('zrangebyscore', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])
+for _, item in ipairs(items) do
+    redis.call('zadd', KEYS[1], now + ARGV[1] + 0.1, item)
+end
+return items
+""")
+
+#: KEYS pool; ARGV seconds until it is due, items; only those that are taken.
+POOL_ACK = script(f"""
+local acked, when = 0, {_NOW} + ARGV[1]
+for i = 2, #ARGV do
+    local due = redis.call('zscore', KEYS[1], ARGV[i])
+    if due and due - math.floor(due) > 0.01 then
+        redis.call('zadd', KEYS[1], when, ARGV[i])
+        acked = acked + 1
+    end
+end
+return acked
+""")
+
+#: KEYS pool; ARGV items; only those that are taken.
+POOL_REMOVE = script("""
+local removed = 0
+for i = 1, #ARGV do
+    local due = redis.call('zscore', KEYS[1], ARGV[i])
+    if due and due - math.floor(due) > 0.01 then
+        removed = removed + redis.call('zrem', KEYS[1], ARGV[i])
+    end
+end
+return removed
+""")
+
+#: KEYS pool.  Answers how many are due.
+POOL_DUE = script(f"""
+return redis.call('zcount', KEYS[1], '-inf', {_NOW})
+""")
 
 
 class PoolFace(Generic[T]):
@@ -53,8 +106,9 @@ class PoolFace(Generic[T]):
         self.chunk_size = whole("chunk_size", chunk_size, 1)
         longest = whole("max_item_bytes", max_item_bytes, 1)
         self._codec = codec_of(serializer, unique=True, longest=longest)
+        self._encode = self._codec.encode
         settings = Settings(redis)
-        self._replicas = replicas_of(
+        self._replicas = Replicas.of(
             settings, synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout
         )
         shared = checked_layout(None, serializer) == "shared"
@@ -63,19 +117,12 @@ class PoolFace(Generic[T]):
         self._label = settings.label
         self._link = Link(settings)
         self._checked_once = self._closed = False
-        self.skipped = 0  # items that this object set aside
-
-    def __bool__(self) -> bool:
-        return True
+        self.skipped = 0  # items that this object has set aside
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}>"
 
     # -- verbs ----------------------------------------------------------------------
-
-    def _encode(self, item: T) -> bytes:
-        data = self._codec.encode(item)
-        return data if isinstance(data, bytes) else data.encode()
 
     def _add(self, values: list[bytes]) -> None:
         for part in parts_of(values):
@@ -94,15 +141,11 @@ class PoolFace(Generic[T]):
     def _decoded(self, values: list[bytes]) -> list[T]:
         try:
             return [self._codec.decode(value) for value in values]
-        except Damaged as error:
-            raise QueueCorrupt(
-                self.path, self._key, reason=str(error), advice="set_aside() gets past it"
-            ) from error
-        except (SerializationError, ItemTooLarge) as error:
-            raise type(error)(f"{self.path}: {error}") from error.__cause__
+        except (Damaged, SerializationError, ItemTooLarge) as error:
+            cannot_load(error, self.path, self._key, "set_aside() gets past it")
 
     def _set_aside(self) -> bool:
-        """Move the first item that cannot be loaded to a list of its own."""
+        """Move the first item that cannot be loaded to the list of such items."""
         start, dead = 0, f"{self._key}-dead"
         while True:
             page = ("ZRANGE", self._key, start, start + MOST - 1)
@@ -121,13 +164,11 @@ class PoolFace(Generic[T]):
 
     def _give_back(self, values: list[bytes]) -> None:
         """Let items be due now that were taken."""
-        self._if_taken(values, 0)
+        self._ack(values, 0)
 
-    def _ack(self, values: list[bytes]) -> int:
-        return self._if_taken(values, self.ack_valid_for)
-
-    def _if_taken(self, values: list[bytes], seconds: int) -> int:
-        return sum(self._run_script(POOL_ACK, (seconds, *part)) for part in parts_of(values))
+    def _ack(self, values: list[bytes], seconds: int | None = None) -> int:
+        again_in = self.ack_valid_for if seconds is None else seconds
+        return sum(self._run_script(POOL_ACK, (again_in, *part)) for part in parts_of(values))
 
     def _remove(self, values: list[bytes]) -> int:
         return sum(self._run_script(POOL_REMOVE, part) for part in parts_of(values))
@@ -135,7 +176,7 @@ class PoolFace(Generic[T]):
     def _run_script(self, script: tuple[str, str], arguments: Sequence[Any]) -> int:
         """Run a script that may be sent twice, and wait for replicas."""
         behind = self._replicas.behind
-        return self._checked(
+        return self._confirmed(
             self._link.script(script, (self._key,), arguments, *behind, again=True)
         )
 
@@ -149,7 +190,8 @@ class PoolFace(Generic[T]):
         return removed
 
     def _count(self) -> int:
-        return self._ask("ZCARD", self._key)
+        count: int = self._link.ask(("ZCARD", self._key), again=True)[0]
+        return count
 
     def _count_due(self) -> int:
         due: int = self._link.script(POOL_DUE, (self._key,), (), again=True)[0]
@@ -158,21 +200,17 @@ class PoolFace(Generic[T]):
     def _holds(self, value: bytes) -> bool:
         return self._link.ask(("ZSCORE", self._key, value), again=True)[0] is not None
 
-    def _ask(self, *command: Any) -> int:
-        answer: int = self._link.ask(command, again=True)[0]
-        return answer
-
-    def _write(self, command: tuple[Any, ...]) -> int:
+    def _write(self, command: Command) -> int:
         """Send a command that may be sent twice, and wait for replicas."""
-        return self._checked(self._link.ask(command, *self._replicas.behind, again=True))
+        return self._confirmed(self._link.ask(command, *self._replicas.behind, again=True))
 
-    def _checked(self, answers: list[Any]) -> int:
+    def _confirmed(self, answers: list[Any]) -> int:
         self._replicas.check(answers)
         done: int = answers[0]
         return done
 
     def _run(self, function: Callable[..., R], *arguments: Any) -> R:
-        """Do something that may be interrupted (Ctrl-C): it is seen through first."""
+        """Call a function to its end; then raise a Ctrl-C that came meanwhile."""
         if self._closed:
             raise QueueClosed("the pool is closed; what is stored is there when it is opened again")
         try:
@@ -181,6 +219,4 @@ class PoolFace(Generic[T]):
                 self._checked_once = True
             return function(*arguments)
         finally:
-            interrupt, self._link.interrupt = self._link.interrupt, None
-            if interrupt is not None:
-                raise interrupt
+            self._link.let_go_on()

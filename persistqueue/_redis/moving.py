@@ -1,14 +1,31 @@
-"""How the command that moves items reads them from a queue in Redis, puts and removes them.
+"""What the commands need of a Redis server: which queues are there, and how items are moved.
 
-Pure: Lua.  The command reads a batch, has it stored elsewhere, and removes it.  What it notes
-(``note``) is a hash of its own; a script that comes late, or twice, does nothing.
+A queue without items cannot be told from none: its list is not there.
+
+A move reads a batch of items, has it stored elsewhere, and removes it.  It notes in a hash how far
+it has come (``Keys.note``).  A script that comes late, or twice, does nothing.
 """
 
 from __future__ import annotations
 
-from .scripts import script
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._core.deadline import monotonic
+from .connection import Link
+from .scripts import Keys, script
+from .settings import native_base
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .settings import Settings
 
 _NOTE_TTL = 30 * 86400  # s
+_SCAN = 1000  # keys in one answer
+_PATIENCE = 2.0  # s to look for the queues of a server
+_NATIVE = native_base("}").partition("}")[0]  # the beginning of each native key
+
 
 #: KEYS list; ARGV how many items stand before these, how many at the most, bytes at the most, the
 #: digest of the last one before ('' for any).  Answers items, or false if the list was taken from.
@@ -113,3 +130,68 @@ redis.call('hset', note, 'finished', ARGV[1])
 redis.call('expire', note, {_NOTE_TTL})
 return gone
 """)
+
+
+class Found(NamedTuple):
+    """A queue.
+
+    Attributes:
+        native: its keys are not shared with aio-py-rq.
+        unique: no two equal items wait.
+        serializer: its name, if it is noted beside native keys.
+    """
+
+    native: bool
+    unique: bool
+    serializer: str | None
+
+
+def queues(settings: Settings, name: str) -> list[Found]:
+    """Return the queues of a name: one with shared keys, one with native keys, both or none.
+
+    Raises:
+        ValueError: it is a pool.
+    """
+    found = []
+    with _linked(settings) as link:
+        for native in (False, True):
+            keys = Keys(native_base(name) if native else name)
+            kind, shown, pool, unique, written = link.ask(
+                ("TYPE", keys.base),
+                ("TYPE", keys.front),
+                ("TYPE", f"{keys.base}-pool"),
+                ("EXISTS", keys.unique),
+                ("GET", keys.meta),
+                again=True,
+            )
+            if b"zset" in (kind, pool):
+                raise ValueError("it is a pool")
+            if b"list" in (kind, shown):
+                serializer = written.decode() if native and written else None
+                found.append(Found(native, bool(unique), serializer))
+    return found
+
+
+def names(settings: Settings) -> set[str]:
+    """Return the names of the queues of a server that are found within 2 s."""
+    found, cursor, end = set[str](), b"0", monotonic() + _PATIENCE
+    with _linked(settings) as link:
+        while monotonic() < end:
+            scan = ("SCAN", cursor, "COUNT", _SCAN, "TYPE", "list")
+            ((cursor, keys),) = link.ask(scan, again=True)
+            for key in (key.decode(errors="replace") for key in keys):
+                if "-processing-" not in key and not key.endswith(("-front", "-dead")):
+                    native = key.startswith(_NATIVE)
+                    found.add(key.removeprefix(_NATIVE).removesuffix("}") if native else key)
+            if cursor == b"0":
+                break
+    return found
+
+
+@contextmanager
+def _linked(settings: Settings) -> Iterator[Link]:
+    link = Link(settings)
+    try:
+        yield link
+    finally:
+        link.drop()
