@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from _thread import TIMEOUT_MAX
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ else:  # inside a partial it is not found, unless it was replaced before this im
 
 
 _FOREVER = float("inf")
-_AGES = 1e10  # s; a longer timeout is as good, and may be no float
+_AGES = 0.9 * TIMEOUT_MAX  # s; a longer timeout is as good, and no lock takes it
 
 
 class Deadline:

@@ -1,7 +1,7 @@
-"""What both sessions decide in the same way: everything but waiting.
+"""The decisions that both sessions make in the same way: everything but waiting.
 
-A session lets calls into the line, has batches run, and delivers what they came to.  How
-its callers wait, and on which thread a batch runs, is for the subclass.
+A session lets calls wait for a batch, has batches run, and delivers their results.  The subclass
+knows how its callers wait, and on which thread a batch runs.
 """
 
 from __future__ import annotations

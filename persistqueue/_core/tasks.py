@@ -1,13 +1,13 @@
 """How asyncio tasks wait for a store, and share its commits.
 
-Only the event loop touches the line and the takes; only the store's thread touches the
-store; the ``GroupCommit`` carries batches from one to the other.
+Only the event loop touches the waiting calls and the book of items in flight; only the store's
+thread touches the store; the ``GroupCommit`` carries batches from one to the other.
 
 Cancellation
-    A call whose batch has not begun is withdrawn.  Else its outcome is awaited, however
-    often the task is cancelled meanwhile, and what it took is given back.  A coroutine
-    that cannot wait any more (it is destroyed, or its loop is closed) *abandons* its call:
-    what that comes to is given back when it lands.
+    A call whose batch has not begun is withdrawn.  Otherwise its outcome is awaited, however
+    often the task is cancelled meanwhile, and the items that it took are given back.  A
+    coroutine that cannot wait any more (it is destroyed, or its loop is closed) *abandons* its
+    call: its items are given back when the batch is over.
 """
 
 from __future__ import annotations
@@ -17,16 +17,31 @@ import atexit
 import contextlib
 import sys
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import PersistQueueError, QueueClosed
-from .abandoned import OUTLIVE_THEIR_CALLER, UNDER_WAY, AbandonedCalls
 from .async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
-from .call import APPEND, COUNT, FLUSH, NO_ROOM, NOTHING_THERE, PARKED, TAKE, UNTAKE, Call, flush
-from .deadline import Deadline
+from .call import (
+    ANSWERED,
+    APPEND,
+    FLUSH,
+    FLYING,
+    NO_ROOM,
+    NOTHING_THERE,
+    PARKED,
+    PENDING,
+    SETTLE,
+    TAKE,
+    UNTAKE,
+    Call,
+    flush,
+)
+from .deadline import NOW, Deadline
 from .groupcommit import GroupCommit
+from .log import warn
 from .patience import begin
-from .session import outcome_of
+from .session import Session, outcome_of
 from .watcher import watch
 from .worker import running_loop
 
@@ -38,12 +53,13 @@ if TYPE_CHECKING:
     from .store import Record, Store
     from .worker import Worker
 
-_AT_EXIT = 0.2  # s that queues which nobody closed may delay the end of the process
-_LONGEST_TIMER = 86_400.0  # s; loops refuse timers of many days, so a longer one is set again
+_AT_EXIT = 0.2  # s that queues which were not closed may delay the end of the process
 _async_sessions: weakref.WeakSet[TaskSession] = weakref.WeakSet()
+_OUTLIVE_THEIR_CALLER = (SETTLE, UNTAKE, FLUSH)
+_UNDER_WAY = frozenset({PENDING, PARKED, FLYING})
 
 
-class TaskSession(AbandonedCalls):
+class TaskSession(Session):
     """One queue object, as the tasks of one event loop after another use it.
 
     Args:
@@ -69,6 +85,9 @@ class TaskSession(AbandonedCalls):
         self._commits = GroupCommit(
             self._waiters, self._runner, self._store, self._worker, self._deliver_batch
         )
+        self._unclaimed: set[AnyCall] = set()  # took items, and their tasks have not gone on
+        # Calls whose caller is gone; finalisers add to it, on any thread: a deque needs no lock.
+        self._abandoned: deque[AnyCall] = deque()
         self._opened = False  # by open(), without a batch
         self._closing: asyncio.Event | None = None  # set when the close under way is over
         self._poked = False  # a call of _poke is on its way
@@ -76,25 +95,24 @@ class TaskSession(AbandonedCalls):
     # -- opening, settling, giving back ---------------------------------------------
 
     async def open(self) -> None:
-        """Open the store now, if it is not open; otherwise the first call does."""
+        """Open the store now; without this the first call does."""
         self._bind()
-        self._waiters.admit(Call(COUNT))
+        self.check_open()
         self._opened = True
-        store, patience = self._store, self._patience
-        locked = store.errors.locked
-        await self._worker.run(begin, store.open, store.abandon, (), patience, None, locked)
+        store, locked = self._store, self._store.errors.locked
+        await self._worker.run(begin, store.open, store.abandon, (), self._patience, None, locked)
         if self._closed:  # meanwhile
-            await self._worker.run(self._store.close)
+            await self._worker.run(store.close)
             self._worker.stop()
-        self._waiters.admit(Call(COUNT))
-        self.ready, stored = self._store.counts(exact=False)
+        self.check_open()
+        self.ready, stored = store.counts(exact=False)
         self.unfinished = stored + self._inflight.unanswered
 
     async def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
-        """Return records to their places, those that nobody has settled, even if cancelled.
+        """Return records to their places, even if cancelled; settled ones stay so.
 
         Args:
-            failed: working on them did; they are held back.
+            failed: working on them failed; they are held back.
         """
         call = self._returning(records, failed)
         try:
@@ -121,8 +139,7 @@ class TaskSession(AbandonedCalls):
             self._enter(call)
             gate = call.gate = loop.create_future()
             if call.waits and (remaining := call.deadline.remaining()) is not None:
-                delay = min(remaining, _LONGEST_TIMER)
-                timer = loop.call_later(delay, self._expire, call, remaining - delay)
+                timer = loop.call_later(remaining, self._expire, call)
             await gate
             self._unclaimed.discard(call)
             return outcome_of(call, AsyncEmpty, AsyncFull)
@@ -136,11 +153,11 @@ class TaskSession(AbandonedCalls):
         finally:
             if timer is not None:
                 timer.cancel()
-            if call.pick is not None and call.where not in UNDER_WAY:
+            if call.pick is not None and call.where not in _UNDER_WAY:
                 self._undo_pick(call)
 
     def _enter(self, call: AnyCall) -> None:
-        """Let a call into the line, and see that the line moves."""
+        """Let a call wait for the next batch, and send that."""
         commits = self._commits
         if commits.busy:
             commits.mend()
@@ -165,19 +182,11 @@ class TaskSession(AbandonedCalls):
             if self._autosave and call.verb == TAKE and isinstance(call.result, list):
                 self._unclaimed.add(call)
 
-    def _expire(self, call: AnyCall, left: float) -> None:
-        """The call ran out of time: if it is pending or flying, its batch is the last try.
+    def _expire(self, call: AnyCall) -> None:
+        """End a parked call: its time is over.  If it is pending or flying, its batch is the last.
 
         The timer is believed, not a clock: a test may have stopped it.
-
-        Args:
-            left: seconds that are left of a timeout too long for one timer.
         """
-        loop = self._commits.loop
-        if left > 0 and loop is not None:
-            delay = min(left, _LONGEST_TIMER)
-            loop.call_later(delay, self._expire, call, left - delay)
-            return
         call.waits = False
         if call.where == PARKED:
             self._withdraw(call)
@@ -194,6 +203,101 @@ class TaskSession(AbandonedCalls):
         if self._waiters.parked:
             watch(self)
 
+    # -- calls whose caller is gone ---------------------------------------------------
+
+    def give_back_soon(self, records: Sequence[Record]) -> None:
+        """Give records back from a finaliser: on any thread, and in the middle of a call."""
+        call: AnyCall = Call(TAKE, holds=True)
+        call.where, call.result = ANSWERED, records
+        self._abandon_call(call)
+
+    async def _leave(self, call: AnyCall) -> None:
+        """See a call through whose task is cancelled: no item is lost, and no call waits for it."""
+        if self._commits.busy:
+            self._commits.mend()
+        if call.withdraws:
+            call.waits, call.deadline = False, NOW  # if it is flying, its batch is the last
+            self._withdraw(call)
+            if call.where == FLYING:
+                self._abandoned.append(call)  # what it takes is back before the next hop begins
+        while call.where in _UNDER_WAY:
+            gate = call.gate = asyncio.get_running_loop().create_future()
+            try:
+                with contextlib.suppress(asyncio.CancelledError):  # once more: no matter
+                    await gate
+            except GeneratorExit:
+                self._abandon_call(call)
+                raise
+        taken = self._claim(call)
+        if taken:
+            try:
+                await self.give_back(taken)
+            except Exception:
+                warn("an item could not be given back", traceback=True)
+
+    def _claim(self, call: AnyCall) -> list[Record]:
+        """Return what a call took, for giving it back: once, since it may be taken again."""
+        if call.verb != TAKE or call.error is not None or not isinstance(call.result, list):
+            return []
+        taken, call.result = call.result, None
+        self._unclaimed.discard(call)
+        if not call.holds:
+            self._inflight.hold(taken, call.owner)
+        return taken
+
+    def _abandon_call(self, call: AnyCall) -> None:
+        """Note that the caller of a call is gone; callable on any thread."""
+        self._abandoned.append(call)
+        loop = self._commits.loop
+        if self._commits.gone:
+            if self._autosave:  # its items are stored nowhere else
+                self._wind_up_soon()
+        elif loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed: the next call tidies up
+                loop.call_soon_threadsafe(self._tidy)
+
+    def _tidy(self) -> None:
+        """Withdraw the abandoned calls, and give back the items that they took."""
+        loop, flying = self._bind(), []
+        while self._abandoned:
+            call = self._abandoned.popleft()
+            if call.verb not in _OUTLIVE_THEIR_CALLER:
+                self._withdraw(call)
+                if call.where == ANSWERED:
+                    self._wake(call)
+            if call.where == FLYING and call.verb == TAKE:
+                flying.append(call)
+            elif taken := self._claim(call):
+                self._send_back(taken, loop)
+        self._abandoned.extend(flying)
+
+    def _send_back(self, taken: Sequence[Record], loop: asyncio.AbstractEventLoop) -> None:
+        """Give records back without a caller."""
+        call = self._returning(taken)
+        self._pick(call)
+        try:
+            self._waiters.enter(call)
+        except QueueClosed:
+            if not self._autosave:
+                return
+            call.verb = FLUSH  # its items are stored nowhere else
+            self._waiters.enter(call)
+        call.gate = loop.create_future()
+        call.gate.add_done_callback(lambda _: self._is_back(call))
+        self._commits.hop_soon()
+
+    def _is_back(self, call: AnyCall) -> None:
+        if call.error is not None and call.result is None:
+            self._undo_pick(call)
+            warn("an item could not be given back: %s", call.error)
+        if self._closed:
+            self._worker.stop()
+
+    def _withdraw(self, call: AnyCall) -> None:
+        """Take a call out of those that wait; another one gets its item, or its room."""
+        if self._waiters.withdraw(call):
+            self._commits.hop_soon()
+
     # -- the loop -------------------------------------------------------------------
 
     def _bind(self) -> asyncio.AbstractEventLoop:
@@ -208,7 +312,7 @@ class TaskSession(AbandonedCalls):
         return loop
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Serve a new loop; whoever waited in the old one is gone."""
+        """Serve a new loop; the calls that waited in the old one end."""
         old = self._commits.loop
         if old is not None and old.is_running():
             raise RuntimeError(
@@ -217,16 +321,16 @@ class TaskSession(AbandonedCalls):
             )
         self._poked = False
         for call in self._waiters.all():
-            if call.verb not in OUTLIVE_THEIR_CALLER:
+            if call.verb not in _OUTLIVE_THEIR_CALLER:
                 self._waiters.withdraw(call)
                 call.error = RuntimeError("the queue was used in another event loop meanwhile")
                 self._wake(call)
         for call in self._commits.flying or ():
-            call.waits = False  # else it would be parked when it lands, for nobody
+            call.waits = False  # else it would be parked, and its caller is gone
         self._commits.move_to(loop)
 
     def look(self) -> bool:
-        """Called by the watcher: let waiters try again if somebody else committed."""
+        """Let waiting calls try again if another object has committed; the watcher calls it."""
         loop = self._commits.loop
         if not self._waiters.waiting or loop is None or loop.is_closed():
             return self._rests()
@@ -263,14 +367,17 @@ class TaskSession(AbandonedCalls):
         self._bind()
         self._commits.mend()
         self._tidy()
-        self._stop()
+        self._closed = True
+        self._runner.hurry()
+        self._waiters.stop(QueueClosed, immediate=True)
+        self._deliver()
         if not self._used:
             self._let_store_go()
             return
         self._closing = asyncio.Event()
         try:
             await self.run(flush())
-            while self._commits.flying or self._waiters.pending:  # what calls took that are gone
+            while self._commits.flying or self._waiters.pending:  # items of abandoned calls
                 await self.run(flush())
         except (PersistQueueError, OSError):
             if self._store.unsaved():
@@ -281,14 +388,8 @@ class TaskSession(AbandonedCalls):
             self._worker.stop()
             self._let_store_go()
 
-    def _stop(self) -> None:
-        self._closed = True
-        self._runner.hurry()
-        self._waiters.stop(QueueClosed, immediate=True)
-        self._deliver()
-
     def abandon(self) -> None:
-        """The same for a finaliser, without waiting: nobody uses this object any more."""
+        """Close without waiting, for a finaliser: this object is not used any more."""
         if not self._used:
             self._let_store_go()
         elif not self._closed:
@@ -302,9 +403,9 @@ class TaskSession(AbandonedCalls):
             self._worker.stop()
 
     def _wind_up(self) -> None:
-        """Close, on the store's thread, behind what was under way; the loop may be gone.
+        """Close, on the store's thread, behind the batch that was under way.
 
-        What was settled when it was taken, and never arrived, is stored nowhere else.
+        The loop may be gone.  With autosave, items that no caller got are stored again.
         """
         records: list[Record] = []
         if self._autosave:
@@ -315,7 +416,7 @@ class TaskSession(AbandonedCalls):
                 records += self._inflight.still(self._claim(call))
             for call in self._waiters.batch():
                 records += call.load if call.verb in (UNTAKE, FLUSH) and call.load else ()
-        # A runner of its own: what the other one came to was not delivered.
+        # A runner of its own: the results of the other one were not delivered.
         runner = self._new_runner()
         runner.hurry()
         runner.run([Call(FLUSH, records)])
@@ -323,7 +424,7 @@ class TaskSession(AbandonedCalls):
         self._let_store_go()
 
     def linger(self, timeout: float | None) -> None:
-        """Wait up to ``timeout`` seconds for what ``abandon`` began."""
+        """Wait up to ``timeout`` seconds for the end of ``abandon``."""
         self._worker.join(timeout)
 
     @property
@@ -332,18 +433,18 @@ class TaskSession(AbandonedCalls):
         return self._opened or self._commits.used
 
     def after_fork(self) -> None:
-        """In a child process: no loop, no thread, new descriptors, and nothing taken."""
+        """Begin anew in a child process: no loop, no thread, no items in flight."""
         self._worker.forget()
         super().after_fork()
 
 
 def _caller() -> weakref.ref[asyncio.Task[Any]] | None:
-    """Return a reference to the task, which must not live on for what it took."""
+    """Return a weak reference to the task: its items in flight do not keep it alive."""
     task = asyncio.current_task(running_loop())
     if task is None:
         return None
     owner = weakref.ref(task)
-    hash(owner)  # now: it cannot be done any more when the task is gone
+    hash(owner)  # now: a reference whose task is gone has no hash
     return owner
 
 
@@ -354,7 +455,7 @@ def _task_ended(owner: weakref.ref[asyncio.Task[Any]] | None) -> bool:
 
 @atexit.register
 def _at_exit() -> None:
-    """Close what nobody closed, as far as that takes no time."""
+    """Close the queues that were not closed, as far as that takes no time."""
     sessions, deadline = list(_async_sessions), Deadline(timeout=_AT_EXIT)
     for session in sessions:
         session.abandon()

@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from .inflight import AckMode
     from .store import Record, Store
 
-_LONGEST_SLEEP = threading.TIMEOUT_MAX  # s; a longer timeout sleeps again
-_NAP = 0.001  # s between two looks whether another thread is through
+_NAP = 0.001  # s between two looks whether another thread has finished
 
 
 class ThreadSession(Session):
@@ -68,12 +67,12 @@ class ThreadSession(Session):
 
     def _reset(self) -> None:
         super()._reset()
-        # Protects the line, the takes and the leader; never held during I/O.  No
-        # condition: each waiting thread has a gate of its own, released under this.
+        # Protects the waiting calls, the book of items in flight and the leader; never held
+        # during I/O.  No condition: each waiting thread has a gate of its own, released under this.
         self._mutex = threading.Lock()
-        self._leader: AnyCall | None = None  # who runs batches; at most one
-        self._leading = 0  # the thread that does, while it does
-        # What is to be given back; finalisers add to it, and a deque needs no lock.
+        self._leader: AnyCall | None = None  # whose thread runs batches; at most one
+        self._leading = 0  # that thread, while it runs one
+        # Records to give back; finalisers add to it, and a deque needs no lock.
         self.strays: deque[tuple[Sequence[Record], bool]] = deque()
         self._disorder = False  # an interrupted call is not cleaned up yet
         self._gone = False  # the store is closed, and not used any more
@@ -81,28 +80,28 @@ class ThreadSession(Session):
     # -- giving back ----------------------------------------------------------------
 
     def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
-        """Return records to their places, those that nobody has settled.
+        """Return records to their places; settled ones stay so.
 
-        If an interrupt comes in the middle, the next call sees it through.
+        If an interrupt comes in the middle, the next call continues.
 
         Args:
-            failed: working on them did; they are held back.
+            failed: working on them failed; they are held back.
         """
         self.strays.append((records, failed))
         self.collect_strays()
 
     def give_back_soon(self, records: Sequence[Record]) -> None:
-        """Do so from a finaliser."""
+        """Return records to their places from a finaliser, or with the next call."""
         self.strays.append((records, False))
         self.collect_soon()
 
     def collect_soon(self) -> None:
-        """Give back what is to be given back; in a finaliser, in the middle of any call."""
+        """Give back the strays now if no call of this thread is under way."""
         if self._leading != threading.get_ident() and not self._mutex.locked():
             self.collect_strays()
 
     def collect_strays(self) -> None:
-        """Give back what is to be given back."""
+        """Give back the strays."""
         strays = self.strays
         while strays:
             with contextlib.suppress(IndexError, ValueError):  # another thread was quicker
@@ -115,7 +114,7 @@ class ThreadSession(Session):
                 strays.remove(stray)
 
     def _return(self, records: Sequence[Record], failed: bool) -> None:
-        """Return records; what is back already stays so."""
+        """Return records to their places, unless they are there already."""
         try:
             self.run(self._returning(records, failed), self)
         except QueueClosed:
@@ -134,7 +133,7 @@ class ThreadSession(Session):
             raise back.error
 
     def taken(self) -> list[Record]:
-        """Return what this object has handed out and is not finished, oldest first."""
+        """Return the records that this object has handed out and not finished, oldest first."""
         with self._mutex:
             return self._inflight.known()
 
@@ -149,8 +148,8 @@ class ThreadSession(Session):
     ) -> R:
         """See a call through; returns its result, or raises its error.
 
-        An exception of a signal handler (Ctrl-C) may come anywhere in here.  What it leaves is
-        put in order by ``_leave``, on a thread of its own, where no signal handler runs.
+        An exception of a signal handler (Ctrl-C) may come anywhere in here.  Then ``_leave``
+        puts things in order, on a thread of its own, where no signal handler runs.
 
         Args:
             owner: to whom the call belongs; None: to this thread.
@@ -177,11 +176,11 @@ class ThreadSession(Session):
         except BaseException:
             if call.where == NEW and self._leader is not call and not (call.pick and call.load):
                 raise  # it was refused
-            # There is no call in front of this one, so no second interrupt comes before it.
+            # No function is called before the next line but one, so no second interrupt comes.
             left: list[bool] = []
             self._disorder = True
             if self._leader is call:
-                self._leading = 0  # this thread may call again before the other one is through
+                self._leading = 0  # this thread may call again before the other one has finished
             try:
                 start_new_thread(self._leave, (call, left))
             except RuntimeError:  # no more threads
@@ -192,7 +191,7 @@ class ThreadSession(Session):
         return outcome_of(call)
 
     def _enter(self, call: AnyCall) -> list[AnyCall]:
-        """Let a call into the line; returns the batch that this thread has to run now."""
+        """Let a call wait for its turn; returns the batch that this thread has to run now."""
         while self._disorder:
             time.sleep(_NAP)
         with self._mutex:
@@ -226,7 +225,7 @@ class ThreadSession(Session):
             waits = self._waiters.parked
             self._hand_on()
         if waits:
-            watch(self)  # here, not where its caller sleeps: he went to sleep before it
+            watch(self)  # here, not in ``_sleep``: its caller was asleep before it was parked
 
     def _hand_on(self) -> None:
         """Make the first pending call's thread the leader; the mutex is held."""
@@ -255,7 +254,7 @@ class ThreadSession(Session):
         if remaining is None:
             gate.acquire()
             return
-        if gate.acquire(timeout=min(remaining, _LONGEST_SLEEP)) or remaining > _LONGEST_SLEEP:
+        if gate.acquire(timeout=remaining):
             return
         # Believe the wait, not a clock: a test may have stopped it.
         with self._mutex:
@@ -265,16 +264,16 @@ class ThreadSession(Session):
                 call.result = NO_ROOM if call.verb == APPEND else NOTHING_THERE
 
     def _withdraw(self, call: AnyCall) -> None:
-        """Take a call out; what was meant for it goes to the next.  The mutex is held."""
+        """Take a call out of those that wait; the next one gets its item.  The mutex is held."""
         self._waiters.withdraw(call)
         if self._leader is None:
             self._hand_on()
 
     def _leave(self, call: AnyCall, left: list[bool]) -> None:
-        """Do what is left of a call that was interrupted.
+        """Bring a call that was interrupted to its end.
 
-        A call whose batch has not begun is withdrawn.  Else its outcome is awaited, and what it
-        took is given back.  Nobody waits for it any longer than that.
+        A call whose batch has not begun is withdrawn.  Otherwise its outcome is awaited, and the
+        items that it took are given back.
 
         Args:
             left: gets an element at the end.
@@ -291,28 +290,28 @@ class ThreadSession(Session):
                 if call.pick and call.where != FLYING:
                     self._undo_pick(call)
                 self._disorder = False
-                self._waiters.poke()  # a call may have missed what it waits for
+                self._waiters.poke()  # a parked call may have missed its item
                 if self._leader is call or self._leader is None:
                     self._hand_on()
-                else:  # it may have been made so and not been woken
+                else:  # it may not have been woken
                     self._wake(self._leader)
             while call.where == FLYING:
                 self._sleep(call, FOREVER)
             with self._mutex:
-                self._waiters.withdraw(call)  # the batch never happened, and it was to go again
+                self._waiters.withdraw(call)  # its batch never happened: it is pending again
                 if self._leader is call:
                     self._hand_on()
                 if call.pick:
                     self._undo_pick(call)
             self._give_up(call)
         except Exception:
-            warn("what an interrupted call took could not be given back", traceback=True)
+            warn("the items of an interrupted call could not be given back", traceback=True)
         finally:
             self._disorder = False
             left.append(True)
 
     def _give_up(self, call: AnyCall) -> None:
-        """Give back what a call took, or had to give back, whose caller is gone."""
+        """Give back the items that a call took, or should have given back."""
         if call.verb == TAKE and call.error is None and isinstance(call.result, list):
             with self._mutex:
                 self._inflight.hold(call.result, call.owner)
@@ -324,7 +323,7 @@ class ThreadSession(Session):
     # -- the rest -------------------------------------------------------------------
 
     def look(self) -> bool:
-        """Called by the watcher: let waiters try again if somebody else committed."""
+        """Let waiting calls try again if another object has committed; the watcher calls it."""
         if self.strays:
             self.collect_strays()
         if not self._waiters.waiting:
@@ -344,7 +343,7 @@ class ThreadSession(Session):
                 self._hand_on()
 
     def close(self) -> None:
-        """Finish what is under way, wake every waiter, let go of the files."""
+        """Finish the batch that is under way, wake every waiting call, close the store."""
         begun: list[bool] = []
         try:
             self.collect_strays()
@@ -392,7 +391,7 @@ class ThreadSession(Session):
             self._gone = True
 
     def _drain(self) -> None:
-        """Wait for what is under way, and store what is in memory only."""
+        """Wait for the batch that is under way, and store what is in memory only."""
         try:
             self.run(flush(), self)
         except (PersistQueueError, OSError):
@@ -400,7 +399,7 @@ class ThreadSession(Session):
                 raise
 
     def after_fork(self) -> None:
-        """In a child process: new locks, new descriptors, and nothing taken."""
+        """Begin anew in a child process: new locks, new descriptors, no items in flight."""
         super().after_fork()
         if self._closed:
             self._gone = True
