@@ -30,7 +30,6 @@ from .call import (
 )
 from .deadline import monotonic
 from .log import warn
-from .patience import Reopening, begin, how_long_away
 from .store import Apart, Crowded, Stale, Undone
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from .backoff import BackOff
     from .call import AnyCall
     from .inflight import AckMode, AnyInFlight
+    from .patience import Patience
     from .store import Record, Store
 
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
@@ -53,8 +53,6 @@ class Runner:
         maxsize: 0 for no bound.
         finish: when an item is finished.
         takes: counts what lacks a task_done although it is settled.
-        patience: seconds to wait for the store's lock, at the most; None for
-            ``patience.LOCK_PATIENCE``.
         back_off: knows which items are held back.
 
     Attributes:
@@ -72,12 +70,11 @@ class Runner:
         maxsize: int,
         finish: AckMode,
         takes: AnyInFlight,
-        patience: float | None,
+        patience: Patience,
         back_off: BackOff,
     ) -> None:
         self._store = store
         self._back_off = back_off
-        self._reopening = Reopening(store)
         self._inflight = takes
         self._maxsize = maxsize
         self._patience = patience
@@ -90,12 +87,7 @@ class Runner:
         self.counts: tuple[int, int] | None = None
         self._stage = _OVER
         self._alone: tuple[AnyCall, Exception] | None = None  # which call runs by itself, and why
-        self.held_back = self._closing = False
-
-    def hurry(self) -> None:
-        """Somebody closes: a server that is away is waited for a moment only, from now on."""
-        self._closing = True
-        self._store.hurry()
+        self.held_back = False
 
     def run(self, calls: Sequence[AnyCall]) -> None:
         """Run one batch; errors go to its calls.
@@ -189,16 +181,7 @@ class Runner:
             except QueueUnreachable as error:
                 begun, unreachable = False, error
             if not begun:
-                begin(
-                    lambda: self._begun(not looking),
-                    store.abandon,
-                    calls,
-                    self._patience,
-                    lambda: how_long_away(self._closing),
-                    store.errors.locked,
-                    began,
-                    unreachable,
-                )
+                self._patience.begin(not looking, calls, began, unreachable)
         except Exception:
             store.abandon()
             self._stage = _OVER
@@ -226,12 +209,6 @@ class Runner:
             raise
         self._stage = _OVER
         return True
-
-    def _begun(self, exclusive: bool) -> bool:
-        """Begin a transaction; a store that has failed is opened anew first."""
-        if self._store.failed and not self._reopening.reopen(self._closing):
-            return False
-        return self._store.begin(exclusive)
 
     def _run_group(self, verb: str, calls: Sequence[AnyCall]) -> None:
         """Run neighbouring equal verbs."""

@@ -13,6 +13,7 @@ from .backoff import BackOff
 from .batch import Runner
 from .call import LOOK, NO_ROOM, NOTHING_THERE, SETTLE, TAKE, UNTAKE, Call, return_picked
 from .forks import follow
+from .patience import Patience
 from .waiters import Waiters
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Session:
         self._finish_at = finish
         self._autosave = finish.at_take
         self._counted = finish.counted
-        self._patience = patience
+        self._most_patience = patience
         self._ended = ended
         self._closed = False
         # As of the last batch: items that could be taken, and items not settled.
@@ -65,8 +66,8 @@ class Session:
         """Begin with nobody waiting and nothing taken."""
         self._waiters = self._new_waiters()
         self.inflight: AnyInFlight = self._finish_at.book(self._ended)
-        self._inflight = self.inflight
         self.back_off = BackOff()
+        self._patience = Patience(self._store, self._most_patience)
         self._runner = self._new_runner()
 
     def _let_store_go(self) -> None:
@@ -81,7 +82,7 @@ class Session:
             self._store,
             self._maxsize,
             self._finish_at,
-            self._inflight,
+            self.inflight,
             self._patience,
             self.back_off,
         )
@@ -95,7 +96,7 @@ class Session:
     def passed(self, records: Sequence[Record]) -> None:
         """Forget records that a function of the store has finished."""
         for record in records:
-            self._inflight.discard(record)
+            self.inflight.discard(record)
 
     def _pick(self, call: AnyCall) -> None:
         """Move the records that a call finishes or gives back from the book to its load.
@@ -103,7 +104,7 @@ class Session:
         Each enters the load before it leaves the book, so that ``_undo_pick`` is right
         wherever an interrupt comes.
         """
-        book, load, pick = self._inflight, call.load, call.pick
+        book, load, pick = self.inflight, call.load, call.pick
         assert pick is not None
         for record in pick(book, call.owner):
             load.append(record)
@@ -117,8 +118,8 @@ class Session:
         """Let the book be as before, if what was picked for a call was not stored; once."""
         if call.result is None and not call.noted:
             count = len(call.load) if call.counted else 0
-            self._inflight.restore(call.load)
-            self._inflight.unanswered += count
+            self.inflight.restore(call.load)
+            self.inflight.unanswered += count
             call.noted = True
 
     def _is_settled(self, verb: str) -> bool:
@@ -204,11 +205,11 @@ class Session:
     def _note(self, call: AnyCall) -> None:
         """Remember who took what, and what was given back."""
         if call.verb == UNTAKE:
-            self._inflight.returned(len(call.load))
+            self.inflight.returned(len(call.load))
         elif call.result is not NOTHING_THERE:
             if call.holds:
-                self._inflight.hold(call.result, call.owner)
-            self._inflight.add(call.result, call.owner)
+                self.inflight.hold(call.result, call.owner)
+            self.inflight.add(call.result, call.owner)
         call.noted = True  # at once: to count twice what was taken would not be harmless
 
 

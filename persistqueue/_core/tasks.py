@@ -40,7 +40,6 @@ from .call import (
 from .deadline import NOW, Deadline
 from .groupcommit import GroupCommit
 from .log import warn
-from .patience import begin
 from .session import Session, outcome_of
 from .watcher import watch
 from .worker import running_loop
@@ -99,14 +98,13 @@ class TaskSession(Session):
         self._bind()
         self.check_open()
         self._opened = True
-        store, locked = self._store, self._store.errors.locked
-        await self._worker.run(begin, store.open, store.abandon, (), self._patience, None, locked)
+        await self._worker.run(self._patience.open)
         if self._closed:  # meanwhile
-            await self._worker.run(store.close)
+            await self._worker.run(self._store.close)
             self._worker.stop()
         self.check_open()
-        self.ready, stored = store.counts(exact=False)
-        self.unfinished = stored + self._inflight.unanswered
+        self.ready, stored = self._store.counts(exact=False)
+        self.unfinished = stored + self.inflight.unanswered
 
     async def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
         """Return records to their places, even if cancelled; settled ones stay so.
@@ -242,7 +240,7 @@ class TaskSession(Session):
         taken, call.result = call.result, None
         self._unclaimed.discard(call)
         if not call.holds:
-            self._inflight.hold(taken, call.owner)
+            self.inflight.hold(taken, call.owner)
         return taken
 
     def _abandon_call(self, call: AnyCall) -> None:
@@ -368,7 +366,7 @@ class TaskSession(Session):
         self._commits.mend()
         self._tidy()
         self._closed = True
-        self._runner.hurry()
+        self._patience.hurry()
         self._waiters.stop(QueueClosed, immediate=True)
         self._deliver()
         if not self._used:
@@ -394,7 +392,7 @@ class TaskSession(Session):
             self._let_store_go()
         elif not self._closed:
             self._closed = self._commits.gone = True
-            self._runner.hurry()
+            self._patience.hurry()
             self._wind_up_soon()
 
     def _wind_up_soon(self) -> None:
@@ -413,13 +411,11 @@ class TaskSession(Session):
                 if call.verb == TAKE and isinstance(call.result, list) and not call.noted:
                     records, call.result = records + call.result, None
             for call in (*self._abandoned, *self._unclaimed):
-                records += self._inflight.still(self._claim(call))
+                records += self.inflight.still(self._claim(call))
             for call in self._waiters.batch():
                 records += call.load if call.verb in (UNTAKE, FLUSH) and call.load else ()
         # A runner of its own: the results of the other one were not delivered.
-        runner = self._new_runner()
-        runner.hurry()
-        runner.run([Call(FLUSH, records)])
+        self._new_runner().run([Call(FLUSH, records)])
         self._store.close()
         self._let_store_go()
 

@@ -31,7 +31,6 @@ from .call import (
 )
 from .deadline import FOREVER, Deadline
 from .log import warn
-from .patience import begin
 from .session import Session, outcome_of
 from .store import Reentry
 from .watcher import watch
@@ -58,7 +57,7 @@ class ThreadSession(Session):
     ) -> None:
         super().__init__(store, maxsize, finish, _thread_ended, patience)
         try:
-            begin(store.open, store.abandon, (), patience, None, store.errors.locked)
+            self._patience.open()
         except BaseException:
             store.forget()
             self._let_store_go()
@@ -135,7 +134,7 @@ class ThreadSession(Session):
     def taken(self) -> list[Record]:
         """Return the records that this object has handed out and not finished, oldest first."""
         with self._mutex:
-            return self._inflight.known()
+            return self.inflight.known()
 
     def passed(self, records: Sequence[Record]) -> None:
         with self._mutex:
@@ -314,7 +313,7 @@ class ThreadSession(Session):
         """Give back the items that a call took, or should have given back."""
         if call.verb == TAKE and call.error is None and isinstance(call.result, list):
             with self._mutex:
-                self._inflight.hold(call.result, call.owner)
+                self.inflight.hold(call.result, call.owner)
             self.strays.append((call.result, False))
         elif call.verb == UNTAKE and call.result is None:
             self.strays.append((call.load, False))
@@ -378,7 +377,7 @@ class ThreadSession(Session):
 
     def _wind_up(self) -> None:
         """Close; this may be repeated."""
-        self._runner.hurry()
+        self._patience.hurry()
         with self._mutex:
             self._waiters.mend()
             self._waiters.stop(QueueClosed, immediate=True)

@@ -308,7 +308,7 @@ def test_a_queue_that_waited_is_closed_when_it_is_dropped(tmp_path: Path) -> Non
     until(lambda: gc.collect() >= 0 and store_threads() <= before, "the end of the thread")
 
 
-@pytest.mark.parametrize("first", ["_worker", "_store", "_inflight"])
+@pytest.mark.parametrize("first", ["_worker", "_store", "inflight"])
 def test_a_dropped_object_stores_what_was_given_back(tmp_path: Path, first: str) -> None:
     """With autosave what was given back is stored, in whatever order the garbage is collected."""
     before = store_threads()
