@@ -28,11 +28,14 @@ from .serializers import pickle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from typing import TypeAlias
 
     import aiosqlite  # async only
 
     from ._core.call import Call, R
     from ._core.store import Record, Store
+
+    Key: TypeAlias = str | bytes | int | float
 
 __all__ = ["AsyncPDict"]
 
@@ -136,19 +139,19 @@ class AsyncPDict(AsyncOpened):  # async only
 
     # -- one key --------------------------------------------------------------------
 
-    async def __getitem__(self, key: Any) -> Any:
+    async def __getitem__(self, key: Key) -> Any:
         found = await self._look(partial(self._store.get, stored_key(key)))
         if found is MISSING:
             raise _missing(key)
         return found
 
-    # threads only: def __setitem__(self, key: Any, value: Any) -> None:
-    async def set(self, key: Any, value: Any) -> None:  # async only
+    # threads only: def __setitem__(self, key: Key, value: object) -> None:
+    async def set(self, key: Key, value: object) -> None:  # async only
         """Set ``key`` to ``value``."""
         await self._write(partial(self._store.put, [self._encoded((key, value))]))
 
-    # threads only: def __delitem__(self, key: Any) -> None:
-    async def delete(self, key: Any) -> None:  # async only
+    # threads only: def __delitem__(self, key: Key) -> None:
+    async def delete(self, key: Key) -> None:  # async only
         """Take ``key`` out.
 
         Raises:
@@ -158,22 +161,22 @@ class AsyncPDict(AsyncOpened):  # async only
             raise _missing(key)
 
     # threads only: def __contains__(self, key: object) -> bool:
-    async def contains(self, key: Any) -> bool:  # async only
+    async def contains(self, key: Key) -> bool:  # async only
         """Return whether ``key`` is there."""
         return await self._look(partial(self._store.has, stored_key(key)))
 
-    async def get(self, key: Any, default: Any = None) -> Any:
+    async def get(self, key: Key, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default`` if it is not there."""
         found = await self._look(partial(self._store.get, stored_key(key)))
         return default if found is MISSING else found
 
-    async def setdefault(self, key: Any, default: Any = None) -> Any:
+    async def setdefault(self, key: Key, default: Any = None) -> Any:
         """Return the value of ``key``; if it is not there, set it to ``default`` first."""
         stored, data = self._encoded((key, default))
         found = await self._write(partial(self._store.set_default, stored, data))
         return default if found is MISSING else found
 
-    async def pop(self, key: Any, default: Any = _NO_DEFAULT) -> Any:
+    async def pop(self, key: Key, default: Any = _NO_DEFAULT) -> Any:
         """Take ``key`` out and return its value; ``default`` if it is not there.
 
         In asyncio, a call that is cancelled or destroyed puts the key back, behind the others,
@@ -208,7 +211,7 @@ class AsyncPDict(AsyncOpened):  # async only
         pair: tuple[Any, Any] = record.item
         return pair
 
-    async def update(self, other: Any = (), /, **values: Any) -> None:
+    async def update(self, other: Any = (), /, **values: object) -> None:
         """Set keys in one transaction: all of them or none."""
         pairs = dict(other.items() if isinstance(other, Mapping) else other)
         rows = await each(self._encoded, {**pairs, **values}.items())
@@ -314,7 +317,7 @@ class AsyncPDict(AsyncOpened):  # async only
         """Return the call that takes a key out; a key that no caller receives is set again."""
         return call.take(1, NOW, act=partial(self._store.guard, function))
 
-    def _encoded(self, pair: tuple[Any, Any]) -> tuple[Stored, Any]:
+    def _encoded(self, pair: tuple[Any, object]) -> tuple[Stored, Any]:
         return stored_key(pair[0]), self._codec.encode(pair[1])
 
 

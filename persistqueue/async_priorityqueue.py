@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._core.arguments import T
 from ._sql.rows import checked_priority
@@ -75,5 +75,5 @@ class AsyncPriorityQueue(AsyncSQLiteBase[T]):
             lambda item: self._prioritised(item, number), items, block, timeout
         )
 
-    def _prioritised(self, item: T, priority: int) -> tuple[Any, ...]:
+    def _prioritised(self, item: T, priority: int) -> tuple[object, ...]:
         return *self._rows.of(item), priority

@@ -275,7 +275,7 @@ class AsyncQueue(AsyncQueueBase[T]):
 
     # -- finish ---------------------------------------------------------------------
 
-    async def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
+    async def task_done(self, count: int = 1, *, item: object = NO_ITEM) -> None:
         """Finish items that were taken.
 
         After a restart they come again only behind an older item that is not finished:

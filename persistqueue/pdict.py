@@ -26,9 +26,12 @@ from .serializers import pickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from ._core.call import Call, R
     from ._core.store import Record, Store
+
+    Key: TypeAlias = str | bytes | int | float
 
 __all__ = ["PDict"]
 
@@ -123,17 +126,17 @@ class PDict(DictMapping):
 
     # -- one key --------------------------------------------------------------------
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Key) -> Any:
         found = self._look(partial(self._store.get, stored_key(key)))
         if found is MISSING:
             raise _missing(key)
         return found
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Key, value: object) -> None:
         """Set ``key`` to ``value``."""
         self._write(partial(self._store.put, [self._encoded((key, value))]))
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: Key) -> None:
         """Take ``key`` out.
 
         Raises:
@@ -146,18 +149,18 @@ class PDict(DictMapping):
         """Return whether ``key`` is there."""
         return self._look(partial(self._store.has, stored_key(key)))
 
-    def get(self, key: Any, default: Any = None) -> Any:
+    def get(self, key: Key, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default`` if it is not there."""
         found = self._look(partial(self._store.get, stored_key(key)))
         return default if found is MISSING else found
 
-    def setdefault(self, key: Any, default: Any = None) -> Any:
+    def setdefault(self, key: Key, default: Any = None) -> Any:
         """Return the value of ``key``; if it is not there, set it to ``default`` first."""
         stored, data = self._encoded((key, default))
         found = self._write(partial(self._store.set_default, stored, data))
         return default if found is MISSING else found
 
-    def pop(self, key: Any, default: Any = _NO_DEFAULT) -> Any:
+    def pop(self, key: Key, default: Any = _NO_DEFAULT) -> Any:
         """Take ``key`` out and return its value; ``default`` if it is not there.
 
         Raises:
@@ -187,7 +190,7 @@ class PDict(DictMapping):
         pair: tuple[Any, Any] = record.item
         return pair
 
-    def update(self, other: Any = (), /, **values: Any) -> None:
+    def update(self, other: Any = (), /, **values: object) -> None:
         """Set keys in one transaction: all of them or none."""
         pairs = dict(other.items() if isinstance(other, Mapping) else other)
         rows = each(self._encoded, {**pairs, **values}.items())
@@ -267,7 +270,7 @@ class PDict(DictMapping):
         """Return the call that takes a key out; a key that no caller receives is set again."""
         return call.take(1, NOW, act=partial(self._store.guard, function))
 
-    def _encoded(self, pair: tuple[Any, Any]) -> tuple[Stored, Any]:
+    def _encoded(self, pair: tuple[Any, object]) -> tuple[Stored, Any]:
         return stored_key(pair[0]), self._codec.encode(pair[1])
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._core.arguments import T
 from ._sql.rows import checked_priority
@@ -74,5 +74,5 @@ class PriorityQueue(SQLiteBase[T]):
         number = checked_priority(priority)
         return self._put_rows(lambda item: self._prioritised(item, number), items, block, timeout)
 
-    def _prioritised(self, item: T, priority: int) -> tuple[Any, ...]:
+    def _prioritised(self, item: T, priority: int) -> tuple[object, ...]:
         return *self._rows.of(item), priority

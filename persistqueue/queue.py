@@ -229,7 +229,7 @@ class Queue(QueueBase[T]):
 
     # -- finish ---------------------------------------------------------------------
 
-    def task_done(self, count: int = 1, *, item: Any = NO_ITEM) -> None:
+    def task_done(self, count: int = 1, *, item: object = NO_ITEM) -> None:
         """Finish items that were taken.
 
         After a restart they come again only behind an older item that is not finished:

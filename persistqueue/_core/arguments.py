@@ -29,7 +29,7 @@ def absolute(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(found)
 
 
-def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+def whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
     """Return a whole number, or raise an error that names the argument."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .ackcalls import AckCalls
     from .acks import AckStore
+    from .rows import RowId
 
 
 class AckBase(SQLBase[T]):
@@ -30,7 +31,7 @@ class AckBase(SQLBase[T]):
         self,
         block: bool = True,
         timeout: float | None = None,
-        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        id: RowId | None = None,
         next_in_order: bool = False,
         raw: bool = False,
     ) -> Any:
@@ -56,7 +57,7 @@ class AckBase(SQLBase[T]):
 
     # -- finish ---------------------------------------------------------------------
 
-    def ack(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
+    def ack(self, item: object = NO_ITEM, id: RowId | None = None) -> int | None:
         """Say that an item is done.
 
         Args:
@@ -72,11 +73,13 @@ class AckBase(SQLBase[T]):
         """
         return self._finish(ACKED, item, id)
 
-    def ack_failed(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
+    def ack_failed(self, item: object = NO_ITEM, id: RowId | None = None) -> int | None:
         """Put an item away as failed; it stays stored.  Else as ``ack``."""
         return self._finish(FAILED, item, id)
 
-    def nack(self, item: Any = NO_ITEM, id: Any = None, *, to: str = "front") -> int | None:  # noqa: A002
+    def nack(
+        self, item: object = NO_ITEM, id: RowId | None = None, *, to: str = "front"
+    ) -> int | None:
         """Put an item back, to be redelivered.  Otherwise as ``ack``.
 
         Args:
@@ -91,7 +94,9 @@ class AckBase(SQLBase[T]):
         back = one_of("to", to, ("front", "back")) == "back"
         return self._finish(READY, item, id, back)
 
-    def ack_many(self, items: Iterable[Any] = NO_ITEM, *, ids: Any = None) -> list[int | None]:
+    def ack_many(
+        self, items: Iterable[object] = NO_ITEM, *, ids: Iterable[RowId] | None = None
+    ) -> list[int | None]:
         """Say that several items are done, with one commit: all of them or, if it raises, none.
 
         Args:
@@ -107,7 +112,11 @@ class AckBase(SQLBase[T]):
         return self._finish_many(ACKED, items, ids)
 
     def nack_many(
-        self, items: Iterable[Any] = NO_ITEM, *, ids: Any = None, to: str = "front"
+        self,
+        items: Iterable[object] = NO_ITEM,
+        *,
+        ids: Iterable[RowId] | None = None,
+        to: str = "front",
     ) -> list[int | None]:
         """Put several items back, with one commit.  Else as ``ack_many``.
 
@@ -119,7 +128,9 @@ class AckBase(SQLBase[T]):
         back = one_of("to", to, ("front", "back")) == "back"
         return self._finish_many(READY, items, ids, back)
 
-    def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
+    def _finish(
+        self, status: int, item: object, id: RowId | None, to_back: bool = False
+    ) -> int | None:
         calls = self._calls
         moved = self._session.run(calls.one(status, item, id, to_back))
         if moved:
@@ -128,7 +139,11 @@ class AckBase(SQLBase[T]):
         return None
 
     def _finish_many(
-        self, status: int, items: Any, ids: Any, to_back: bool = False
+        self,
+        status: int,
+        items: Iterable[object],
+        ids: Iterable[RowId] | None,
+        to_back: bool = False,
     ) -> list[int | None]:
         calls = self._calls
         finishing = calls.many(status, items, ids, to_back)
@@ -138,7 +153,7 @@ class AckBase(SQLBase[T]):
         calls.say_unknown(moved, None, ids)
         return moved
 
-    def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
+    def task_done(self, count: int | None = None, *, item: object = NO_ITEM) -> None:  # noqa: ARG002
         """``task_done(item=...)`` is ``ack(item)``; without an item NOTHING happens.
 
         An ack queue's items are finished by ``ack``, ``nack`` and ``ack_failed``.  Programs

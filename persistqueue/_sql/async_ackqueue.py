@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .ackcalls import AckCalls
     from .acks import AckStore
+    from .rows import RowId
 
 
 class AsyncAckBase(AsyncSQLBase[T]):
@@ -29,7 +30,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
         self,
         block: bool = True,
         timeout: float | None = None,
-        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        id: RowId | None = None,
         next_in_order: bool = False,
         raw: bool = False,
     ) -> Any:
@@ -55,7 +56,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
 
     # -- finish ---------------------------------------------------------------------
 
-    async def ack(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
+    async def ack(self, item: object = NO_ITEM, id: RowId | None = None) -> int | None:
         """Say that an item is done.
 
         Args:
@@ -71,11 +72,13 @@ class AsyncAckBase(AsyncSQLBase[T]):
         """
         return await self._finish(ACKED, item, id)
 
-    async def ack_failed(self, item: Any = NO_ITEM, id: Any = None) -> int | None:  # noqa: A002
+    async def ack_failed(self, item: object = NO_ITEM, id: RowId | None = None) -> int | None:
         """Put an item away as failed; it stays stored.  Else as ``ack``."""
         return await self._finish(FAILED, item, id)
 
-    async def nack(self, item: Any = NO_ITEM, id: Any = None, *, to: str = "front") -> int | None:  # noqa: A002
+    async def nack(
+        self, item: object = NO_ITEM, id: RowId | None = None, *, to: str = "front"
+    ) -> int | None:
         """Put an item back, to be redelivered.  Otherwise as ``ack``.
 
         Args:
@@ -91,7 +94,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
         return await self._finish(READY, item, id, back)
 
     async def ack_many(
-        self, items: Iterable[Any] = NO_ITEM, *, ids: Any = None
+        self, items: Iterable[object] = NO_ITEM, *, ids: Iterable[RowId] | None = None
     ) -> list[int | None]:
         """Say that several items are done, with one commit: all of them or, if it raises, none.
 
@@ -108,7 +111,11 @@ class AsyncAckBase(AsyncSQLBase[T]):
         return await self._finish_many(ACKED, items, ids)
 
     async def nack_many(
-        self, items: Iterable[Any] = NO_ITEM, *, ids: Any = None, to: str = "front"
+        self,
+        items: Iterable[object] = NO_ITEM,
+        *,
+        ids: Iterable[RowId] | None = None,
+        to: str = "front",
     ) -> list[int | None]:
         """Put several items back, with one commit.  Else as ``ack_many``.
 
@@ -120,7 +127,9 @@ class AsyncAckBase(AsyncSQLBase[T]):
         back = one_of("to", to, ("front", "back")) == "back"
         return await self._finish_many(READY, items, ids, back)
 
-    async def _finish(self, status: int, item: Any, id: Any, to_back: bool = False) -> int | None:  # noqa: A002
+    async def _finish(
+        self, status: int, item: object, id: RowId | None, to_back: bool = False
+    ) -> int | None:
         calls = self._calls
         moved = await self._session.run(calls.one(status, item, id, to_back))
         if moved:
@@ -129,7 +138,11 @@ class AsyncAckBase(AsyncSQLBase[T]):
         return None
 
     async def _finish_many(
-        self, status: int, items: Any, ids: Any, to_back: bool = False
+        self,
+        status: int,
+        items: Iterable[object],
+        ids: Iterable[RowId] | None,
+        to_back: bool = False,
     ) -> list[int | None]:
         calls = self._calls
         finishing = calls.many(status, items, ids, to_back)
@@ -139,7 +152,7 @@ class AsyncAckBase(AsyncSQLBase[T]):
         calls.say_unknown(moved, None, ids)
         return moved
 
-    async def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:  # noqa: ARG002
+    async def task_done(self, count: int | None = None, *, item: object = NO_ITEM) -> None:  # noqa: ARG002
         """``task_done(item=...)`` is ``ack(item)``; without an item NOTHING happens.
 
         An ack queue's items are finished by ``ack``, ``nack`` and ``ack_failed``.  Programs

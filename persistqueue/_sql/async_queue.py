@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .._core.call import R
     from .._core.store import Record
     from .._core.worker import Worker  # async only
+    from .rows import RowId
     from .statements import Kind
     from .store import SqlStore
 
@@ -98,15 +99,15 @@ class AsyncSQLBase(AsyncQueueBase[T]):
         """
         return await self._put_rows(self._rows.of, items, block, timeout)
 
-    async def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
+    async def _put(self, row: tuple[object, ...], block: bool, timeout: float | None) -> int | None:
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
         found: int | None = (await self._session.run(call.append([row], deadline)))[0]
         return found
 
     async def _put_rows(
         self,
-        encode: Callable[[Any], tuple[Any, ...]],
-        items: Iterable[Any],
+        encode: Callable[[T], tuple[object, ...]],
+        items: Iterable[T],
         block: bool,
         timeout: float | None,
     ) -> list[int | None]:
@@ -121,7 +122,7 @@ class AsyncSQLBase(AsyncQueueBase[T]):
         self,
         block: bool = True,
         timeout: float | None = None,
-        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        id: RowId | None = None,
         raw: bool = False,
     ) -> Any:
         """Take the next item.
@@ -159,13 +160,13 @@ class AsyncSQLBase(AsyncQueueBase[T]):
             raise AsyncEmpty(no_row(number)) from None
         return taken[0]
 
-    async def get_nowait(self, id: Any = None, raw: bool = False) -> Any:  # noqa: A002
+    async def get_nowait(self, id: RowId | None = None, raw: bool = False) -> Any:
         """Take the next item if there is one now: ``get(block=False)``."""
         return await self.get(False, id=id, raw=raw)
 
     # -- finish ---------------------------------------------------------------------
 
-    async def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:
+    async def task_done(self, count: int | None = None, *, item: object = NO_ITEM) -> None:
         """Finish what was taken: with ``auto_commit=False`` it does not come again.
 
         Without arguments it is everything that the calling task took; if that is nothing,
@@ -193,7 +194,7 @@ class AsyncSQLBase(AsyncQueueBase[T]):
 
     # -- rows -----------------------------------------------------------------------
 
-    async def update(self, item: Any, id: Any = None) -> int:  # noqa: A002
+    async def update(self, item: object, id: RowId | None = None) -> int:
         """Replace a stored item; a row that is not there any more is left alone.
 
         Args:

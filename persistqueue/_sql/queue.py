@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .._core.call import R
     from .._core.store import Record
+    from .rows import RowId
     from .statements import Kind
     from .store import SqlStore
 
@@ -94,15 +95,15 @@ class SQLBase(QueueBase[T]):
         """
         return self._put_rows(self._rows.of, items, block, timeout)
 
-    def _put(self, row: tuple[Any, ...], block: bool, timeout: float | None) -> int | None:
+    def _put(self, row: tuple[object, ...], block: bool, timeout: float | None) -> int | None:
         deadline = FOREVER if block and timeout is None else Deadline(block, timeout)
         found: int | None = self._session.run(call.append([row], deadline))[0]
         return found
 
     def _put_rows(
         self,
-        encode: Callable[[Any], tuple[Any, ...]],
-        items: Iterable[Any],
+        encode: Callable[[T], tuple[object, ...]],
+        items: Iterable[T],
         block: bool,
         timeout: float | None,
     ) -> list[int | None]:
@@ -117,7 +118,7 @@ class SQLBase(QueueBase[T]):
         self,
         block: bool = True,
         timeout: float | None = None,
-        id: Any = None,  # noqa: A002 - persist-queue's name for it
+        id: RowId | None = None,
         raw: bool = False,
     ) -> Any:
         """Take the next item.
@@ -155,13 +156,13 @@ class SQLBase(QueueBase[T]):
             raise Empty(no_row(number)) from None
         return taken[0]
 
-    def get_nowait(self, id: Any = None, raw: bool = False) -> Any:  # noqa: A002
+    def get_nowait(self, id: RowId | None = None, raw: bool = False) -> Any:
         """Take the next item if there is one now: ``get(block=False)``."""
         return self.get(False, id=id, raw=raw)
 
     # -- finish ---------------------------------------------------------------------
 
-    def task_done(self, count: int | None = None, *, item: Any = NO_ITEM) -> None:
+    def task_done(self, count: int | None = None, *, item: object = NO_ITEM) -> None:
         """Finish what was taken: with ``auto_commit=False`` it does not come again.
 
         Without arguments it is everything that the calling thread took; if that is nothing,
@@ -186,7 +187,7 @@ class SQLBase(QueueBase[T]):
 
     # -- rows -----------------------------------------------------------------------
 
-    def update(self, item: Any, id: Any = None) -> int:  # noqa: A002
+    def update(self, item: object, id: RowId | None = None) -> int:
         """Replace a stored item; a row that is not there any more is left alone.
 
         Args:

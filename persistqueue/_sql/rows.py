@@ -9,10 +9,15 @@ from .._core.arguments import whole
 from .statements import ID_RANGE
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from .._core.codec import RowCodec
     from .._core.store import Record
     from .statements import Kind
     from .store import SqlStore
+
+    #: A row's number, its digits, or what ``get(raw=True)`` returned.
+    RowId: TypeAlias = int | str | dict[str, Any]
 
 
 class Rows:
@@ -26,7 +31,7 @@ class Rows:
         self.codec = codec
         self._kind = kind
 
-    def of(self, item: Any) -> tuple[Any, ...]:
+    def of(self, item: object) -> tuple[object, ...]:
         """Return the row of an item that is put now.
 
         Raises:
@@ -43,7 +48,7 @@ class Rows:
         rows = store.decoded_rows(store.all_rows())
         return [self._as_dict(row, item, "id") for row, item in rows]
 
-    def _as_dict(self, row: tuple[Any, ...], item: Any, key: str) -> dict[str, Any]:
+    def _as_dict(self, row: tuple[Any, ...], item: object, key: str) -> dict[str, Any]:
         shown = {key: row[0], "data": item, "timestamp": row[2]}
         if self._kind.priority:
             shown["priority"] = row[3]
@@ -52,8 +57,8 @@ class Rows:
         return shown
 
 
-def checked_priority(priority: Any) -> int:
-    """Return a priority, or raise what is wrong with it."""
+def checked_priority(priority: object) -> int:
+    """Return a priority, or raise an error if it is none."""
     return whole("priority", priority, ID_RANGE.start, ID_RANGE.stop - 1)
 
 
@@ -62,7 +67,7 @@ def no_row(number: int) -> str:
     return f"there is no row with the id {number} that could be taken"
 
 
-def row_id(given: Any) -> int:
+def row_id(given: object) -> int:
     """Return the id that was given: a number, its digits, or what ``get(raw=True)`` returned.
 
     Raises:
@@ -81,7 +86,7 @@ def row_id(given: Any) -> int:
     return whole("id", given)
 
 
-def is_raw(item: Any) -> bool:
+def is_raw(item: object) -> bool:
     """Return whether an item is what ``get(raw=True)`` returned, or its id alone.
 
     An item of one's own may be a dict with such a key, too.
@@ -98,7 +103,7 @@ def in_range(number: int) -> bool:
     return number in ID_RANGE
 
 
-def to_update(item: Any, given: Any) -> tuple[int, Any]:
+def to_update(item: Any, given: RowId | None) -> tuple[int, object]:
     """Return the id and the new item of an ``update`` call.
 
     Raises:

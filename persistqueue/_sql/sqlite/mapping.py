@@ -176,7 +176,7 @@ class DictMapping(Opened, _Mapping):
     def task_done(self) -> None:
         """Do nothing: each call is committed when it returns."""
 
-    def get_nowait(self, id: Any = None, raw: bool = False) -> NoReturn:  # noqa: A002
+    def get_nowait(self, id: object = None, raw: bool = False) -> NoReturn:  # noqa: A002
         """Raise TypeError: nothing can be taken without its key."""
         del id, raw
         raise TypeError("a dict has no next item; use get(key), pop(key) or popitem()")
