@@ -22,6 +22,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(.*\.)?[TR]"),  # a type variable
     ("py:class", r"_?queue\..*|os\.PathLike|(Async)?Iter.*|Generator|Any|IO"),
+    ("py:class", r"Abstract(Async)?ContextManager|RowId|Key|Engine"),
     ("py:class", r"collections\.abc\.(\w+View|Mapping)"),
     ("py:class", r".*\._signed\.Signed"),  # what signed() returns: a serializer
     ("py:class", r"(pathlib\.)?Path|Mapping\[str|Adapter|CoroutineEngine|(.*\.)?Recipe"),
