@@ -66,12 +66,12 @@ def test_importing_needs_the_standard_library_alone() -> None:
 
 
 def test_using_a_queue_needs_the_standard_library_alone(path: Path) -> None:
-    """``Queue`` with everything it does imports nothing that pip installs, and no asyncio."""
+    """``Queue`` with everything it does imports nothing that pip installs, no asyncio, no HMAC."""
     import sys
 
     loaded = imported(USE, path)
     assert set() == loaded - {"persistqueue"} - sys.stdlib_module_names
-    assert not loaded & {"asyncio", "sqlite3", "msgpack", "cbor2", "concurrent"}
+    assert not loaded & {"asyncio", "sqlite3", "msgpack", "cbor2", "concurrent", "hmac", "json"}
 
 
 def test_a_queue_works_without_asyncio_and_sqlite(path: Path) -> None:

@@ -35,7 +35,6 @@ from ..serializers._coroutines import Driven, Unawaited, is_coroutine_function, 
 from ..serializers._shared import LENGTH
 from .block import NOT_DAMAGE, Block, Damaged, Short, cannot_decode, cannot_encode, too_long
 from .origin import is_whole_pickle
-from .signedframing import refuse_tags, refuse_tuples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +47,8 @@ _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
+_TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for what is immutable and holds others
+_FEW = 2  # cannot do it in 4 KiB
 
 
 class PickleFraming:
@@ -190,7 +191,7 @@ class PlainFraming:
         start, stop, _ = self._find(block, 0)
         try:
             if self.name == "cbor2":
-                refuse_tags(raw[start:stop])
+                _refuse_tags(raw[start:stop])
             return self._loads(raw[start:stop])
         except Exception as error:  # a few bytes: also what is nested too deep is its fault
             raise Damaged(f"not {self.name}: {error}") from error
@@ -298,7 +299,7 @@ def framing_of(serializer: Any) -> Framing:
                 f"a serializer needs dump(value, fp) and load(fp); {serializer!r} has no {verb}"
             )
     if getattr(serializer, "signs", None) is True:
-        from .signedframing import SignedFraming
+        from .signedframing import SignedFraming  # it loads hashlib, which few queues need
 
         return SignedFraming(serializer)
     name = _name_of(serializer)
@@ -329,7 +330,7 @@ def recognise(raw: bytes) -> str | None:
 
 def plain_pickle(raw: bytes) -> Any:
     """Return the value of a pickle, running no code that it names."""
-    refuse_tuples(raw)
+    _refuse_tuples(raw)
     return _Inert(io.BytesIO(raw)).load()
 
 
@@ -338,6 +339,38 @@ class _Inert(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def _refuse_tuples(raw: bytes) -> None:
+    """Raise ``Damaged`` for a pickle with tuples: a few nested ones take years to hash."""
+    if len(raw) - len(raw.translate(None, _TUPLES)) - raw.count(b"tail") <= _FEW:
+        return  # these bytes may stand for anything
+    import pickletools  # 5 ms
+
+    for opcode, _, _ in pickletools.genops(raw):
+        if opcode.code.encode("latin-1") in _TUPLES:
+            raise Damaged("it holds tuples")
+
+
+def _refuse_tags(data: bytes) -> None:
+    """Raise ``Damaged`` for CBOR that holds more than numbers, text, lists and maps.
+
+    Raises:
+        IndexError: it ends too early.
+    """
+    at, left = 0, 1
+    while left:
+        left -= 1
+        major, value = divmod(data[at], 32)
+        at += 1
+        if value > 23:
+            size = 1 << value - 24
+            value = int.from_bytes(data[at : at + size], "big")
+            at += size
+        if major > 5:
+            raise Damaged("it holds tags")
+        at += value if major in (2, 3) else 0
+        left += value * {4: 1, 5: 2}.get(major, 0)
 
 
 def _name_of(serializer: Any) -> str:
