@@ -7,7 +7,7 @@ Without autosave, ``done`` (what ``info`` stores as the tail) is the oldest item
 is not settled; items settled out of order wait in ``settled`` until it reaches them.
 
 With autosave an item is settled when it is taken, so ``done`` is the next item.  One
-that is given back moves the tail back, unless somebody else moved it or its chunk is
+that is given back moves the tail back, unless another object moved it or its chunk is
 gone: then it is *homeless*, kept in memory only, handed out next, and stored again
 at the end of the queue when the queue is closed.
 """
@@ -174,7 +174,7 @@ class Cursor:
             self._changes = []
 
     def follow(self, old: State, new: State) -> None:
-        """Move to the tail that somebody else committed."""
+        """Move to the tail that another object committed."""
         self._tail = new.tail
         self._chunksize = new.chunksize
         if new.tail == old.tail:
@@ -200,7 +200,7 @@ class Cursor:
         else:
             assert self.front is not None
             record, self.front, _ = self.front
-        # One of its own: who had it before may yet give it back, and that must do nothing.
+        # A new record: the one that had it before may yet be given back, which must do nothing.
         return Record(record.start, record.end, record.item, record.era)
 
     def untake(self, records: Iterable[Record], era: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""A directory that is held open, and the lock of those who use it.
+"""A directory that is held open, and the lock of the objects that use it.
 
 What a path leads to may be exchanged under a queue: a ``current`` link is flipped, the
 directory is moved away and another one takes its name.  So its files are found from the
@@ -76,7 +76,7 @@ class Folder:
         return path, None
 
     def is_current(self) -> bool:
-        """Return whether the path leads to what is held."""
+        """Return whether the path leads to this lock file."""
         try:
             return identity_of(os.stat(self._witness)) == self._held
         except OSError:
@@ -104,7 +104,7 @@ class Folder:
         raise QueueFailed(f"{self.path}: {EXCHANGED}; open the queue again")
 
     def close(self) -> None:
-        """Let go of both."""
+        """Close both."""
         for fd in (self.lock_fd, self.fd):
             if fd >= 0:
                 os.close(fd)
@@ -118,26 +118,26 @@ EXCHANGED = "its directory was removed or replaced while it was open"
 class DirectoryLock:
     """The lock that makes one transaction at a time of a directory's users.
 
-    ``try_acquire`` never waits.  Between processes that retry, whoever is quickest
-    would win every time: a process that puts in a tight loop leaves the lock free
-    for a few microseconds only.  So there is a second lock, the turnstile (the
-    directory itself), that a loser keeps until it wins; a busy owner looks at it
-    once a millisecond and stands back while somebody else is next.
+    ``try_acquire`` never waits.  Between processes that retry, the quickest one would win
+    every time: a process that puts in a tight loop leaves the lock free for a few
+    microseconds only.  So there is a second lock (of the directory itself), which a loser
+    keeps until it wins: it is *next*.  A busy owner tries it once a millisecond, and stands
+    back while another process is next.
 
     Args:
         folder: held from now on, until ``close``; the lock file stays, empty, beside the data.
     """
 
-    POLITE = 0.001  # s between two looks at the turnstile
-    PATIENT = 0.1  # s after which somebody who stands in it for ever is passed by
+    POLITE = 0.001  # s between two tries of the second lock
+    PATIENT = 0.1  # s after which a process that is next for ever is passed by
 
     def __init__(self, folder: Folder) -> None:
         folder.hold()
         self._folder = folder
-        self._fd, self._next = folder.lock_fd, folder.fd  # less than 0: no turnstile
-        self.in_turnstile = False
+        self._fd, self._next = folder.lock_fd, folder.fd  # less than 0: no second lock
+        self.is_next = False
         self._looked = 0.0
-        self._barred = 0.0  # since when the turnstile has been taken
+        self._barred = 0.0  # since when another process has been next
         self.supported = True
 
     def try_acquire(self, now: float) -> bool:
@@ -146,7 +146,7 @@ class DirectoryLock:
         Args:
             now: the monotonic clock, in seconds.
         """
-        if now - self._looked >= self.POLITE and not self._pass_turnstile():
+        if now - self._looked >= self.POLITE and not self._be_next():
             self._barred = self._barred or now
             if now - self._barred < self.PATIENT:
                 return False
@@ -160,24 +160,24 @@ class DirectoryLock:
         if not taken:
             self._looked = 0.0  # next time, queue up
             return False
-        if self.in_turnstile:
+        if self.is_next:
             self._looked = now
             self.stand_back()
         return True
 
-    def _pass_turnstile(self) -> bool:
-        """Stand in the turnstile, unless somebody else does."""
-        if not self.in_turnstile and self._next >= 0 and self.supported:
+    def _be_next(self) -> bool:
+        """Be next, unless another process is."""
+        if not self.is_next and self._next >= 0 and self.supported:
             try:
-                self.in_turnstile = try_lock(self._next)
+                self.is_next = try_lock(self._next)
             except OSError:  # no locks on directories here: go without manners
                 self._next = -1
-        return self.in_turnstile or self._next < 0
+        return self.is_next or self._next < 0
 
     def stand_back(self) -> None:
-        """Leave the turnstile: the lock was taken, or the caller gave up."""
-        if self.in_turnstile:
-            self.in_turnstile = False
+        """Be next no more: the lock was taken, or the caller gave up."""
+        if self.is_next:
+            self.is_next = False
             unlock(self._next)
 
     def release(self) -> None:
@@ -186,12 +186,12 @@ class DirectoryLock:
             unlock(self._fd)
 
     def drop(self) -> None:
-        """Let go of both, whether or not they are held: an interrupt may hide which."""
+        """Give both locks back, held or not: an interrupt may hide which of them are."""
         self.release()
-        self.in_turnstile = self._next >= 0
+        self.is_next = self._next >= 0
         self.stand_back()
 
     def close(self) -> None:
-        """Close the descriptors, which frees whatever they hold."""
+        """Close the descriptors, which frees both locks."""
         self._folder.close()
         self._fd = self._next = -1

@@ -47,7 +47,7 @@ _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
-_TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for what is immutable and holds others
+_TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for immutable values that hold others
 _FEW = 2  # cannot do it in 4 KiB
 
 
@@ -89,7 +89,7 @@ class PickleFraming:
         return data.find(_NO_OP_START, at)
 
     def _refuse_disguise(self, block: Block, at: int) -> None:
-        """Refuse what is no bare pickle: above all, our own no-op with a damaged byte.
+        """Refuse bytes that are no bare pickle: above all, our own no-op with a damaged byte.
 
         A bare one shares the first two bytes with it; read as such, a record of ours
         would go unchecked.
@@ -193,7 +193,7 @@ class PlainFraming:
             if self.name == "cbor2":
                 _refuse_tags(raw[start:stop])
             return self._loads(raw[start:stop])
-        except Exception as error:  # a few bytes: also what is nested too deep is its fault
+        except Exception as error:  # in so few bytes, nesting too deep is damage, too
             raise Damaged(f"not {self.name}: {error}") from error
 
 

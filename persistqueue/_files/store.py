@@ -239,7 +239,7 @@ class ChunkFileStore(Cursored):
             self._check_path(now)
         if not exclusive and self._info.read(now) == self._seen:
             self._reset()
-            if lock.in_turnstile:
+            if lock.is_next:
                 lock.stand_back()
             return True
         if not lock.try_acquire(now):

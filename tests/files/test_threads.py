@@ -220,7 +220,7 @@ def test_a_timeout_bounds_the_wait_for_the_lock(
         assert 2 == waiting.outcome()  # whoever waits for an item was not disturbed
 
 
-def test_somebody_who_stands_in_the_turnstile_for_ever_is_passed_by(path: Path) -> None:
+def test_a_process_that_is_next_for_ever_is_passed_by(path: Path) -> None:
     """A process that is stopped while it queues for the lock does not stop the others."""
     with Queue[int](path, durability="process") as q, locked(path):
         for n in range(10):
