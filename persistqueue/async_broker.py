@@ -235,7 +235,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             FileExistsError: something is.
             OSError: the copy cannot be written; then nothing of it is left.
         """
-        backup = partial(self._store.backup, absolute(path))
+        backup = partial(self._store.conn.backup, absolute(path))
         if self._memory:
             await self._session.run(call.look(backup))
             return

@@ -17,10 +17,11 @@ from ._core.worker import ThreadWorker, in_executor
 from ._sql.ackcalls import AckCalls
 from ._sql.async_ackqueue import AsyncAckBase
 from ._sql.async_queue import AsyncSQLBase
-from ._sql.mysql.names import POOL_NAP, either, needed
 
 # threads only: from ._core.hooks import Lazy
 # threads only: from ._sql.mysql.names import HOOKS, MySQLConn
+from ._sql.mysql.connection import MysqlConnection
+from ._sql.mysql.names import POOL_NAP, either, needed
 from ._sql.mysql.server import Server, check_charset
 from ._sql.mysql.statements import MysqlTable
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
@@ -108,9 +109,8 @@ class _AsyncMySQLBase(AsyncSQLBase[T]):
         """Make the store, with the session that fits how items are finished."""
         way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
-        self._store = way(
-            server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
-        )
+        connection = MysqlConnection(server, table)
+        self._store = way(connection, table, self._rows.codec, skip_corrupt=self._skips)
         self._session = TaskSession(
             self._store, self.maxsize, finish, self.timeout, worker=self._worker
         )
@@ -248,11 +248,10 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
 
     def _open(self, server: Server, table: MysqlTable) -> None:
         self._store = MysqlAckStore(
-            server,
+            MysqlConnection(server, table),
             table,
             self._rows.codec,
             skip_corrupt=self._skips,
-            bounded=self.maxsize > 0,
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
         )

@@ -14,6 +14,7 @@ from ._core.deadline import NOW, checked_timeout
 from ._core.inflight import AT_TAKE
 from ._core.queue_tasks import each
 from ._core.tasks import TaskSession
+from ._sql.sqlite.connection import SqliteConnection
 from ._sql.sqlite.database import MEMORY, Database
 from ._sql.sqlite.dicts import MISSING, DictStore, Stored, stored_key
 from ._sql.sqlite.errors import SqliteRowCodec
@@ -128,7 +129,8 @@ class AsyncPDict(AsyncOpened):  # async only
             patience=self.timeout,
         )
         # threads only: database = place_of(self, database)
-        self._store = DictStore(database, table, self._codec)
+        self._connection = SqliteConnection(database, table)
+        self._store = DictStore(self._connection, table, self._codec)
         self._worker = SqliteWorker()  # async only
         # The session of a dict is never asked for a verb of queues.
         store = cast("Store", self._store)
@@ -266,7 +268,7 @@ class AsyncPDict(AsyncOpened):  # async only
             FileExistsError: a file is there.
             OSError: the copy cannot be written; then nothing of it is left.
         """
-        backup = partial(self._store.backup, absolute(path))
+        backup = partial(self._connection.backup, absolute(path))
         if self.memory_sql:
             await self._look(backup)
             return
@@ -294,7 +296,7 @@ class AsyncPDict(AsyncOpened):  # async only
     # async only
     @property
     def _conn(self) -> aiosqlite.Connection | None:
-        return self._worker.connection(self._store.connection)
+        return self._worker.connection(self._connection.driver)
 
     # end
     @property

@@ -9,11 +9,12 @@ from ._core.arguments import T, whole
 from ._core.inflight import AT_ACK
 from ._core.tasks import TaskSession
 from ._sql.ackcalls import AckCalls
+from ._sql.acks import AckStore
 
 # threads only: from ._sql.names import TICK_FOR_WAIT, AckStatus
 from ._sql.async_ackqueue import AsyncAckBase
 from ._sql.sqlite.async_queue import AsyncSQLiteBase
-from ._sql.sqlite.stores import SqliteAckStore
+from ._sql.sqlite.connection import SqliteConnection
 from ._sql.statements import ACK_FIFO, ACK_FILO, ACK_UNIQUE
 from .exceptions import Empty, Full
 from .serializers import pickle
@@ -63,7 +64,7 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
     """
 
     _KIND = ACK_FIFO
-    _store: SqliteAckStore
+    _store: AckStore
 
     def __init__(
         self,
@@ -97,8 +98,9 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
         # threads only: )
 
     def _open(self, database: Database, table: Table) -> None:
-        self._store = SqliteAckStore(
-            database,
+        self._connection = SqliteConnection(database, table)
+        self._store = AckStore(
+            self._connection,
             table,
             self._rows.codec,
             skip_corrupt=self._skips,

@@ -15,6 +15,7 @@ from ._core.inflight import AT_ACK, AT_ROW_DONE, AT_TAKE
 from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
+from ._sql.mysql.connection import MysqlConnection
 from ._sql.mysql.names import HOOKS, POOL_NAP, MySQLConn, either, needed
 from ._sql.mysql.server import Server, check_charset
 from ._sql.mysql.statements import MysqlTable
@@ -103,9 +104,8 @@ class _MySQLBase(SQLBase[T]):
         """Make the store, with the session that fits how items are finished."""
         way = MysqlDeletingStore if self.auto_commit else MysqlReservingStore
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
-        self._store = way(
-            server, table, self._rows.codec, skip_corrupt=self._skips, bounded=self.maxsize > 0
-        )
+        connection = MysqlConnection(server, table)
+        self._store = way(connection, table, self._rows.codec, skip_corrupt=self._skips)
         self._session = ThreadSession(self._store, self.maxsize, finish, self.timeout)
 
     @property
@@ -235,11 +235,10 @@ class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
 
     def _open(self, server: Server, table: MysqlTable) -> None:
         self._store = MysqlAckStore(
-            server,
+            MysqlConnection(server, table),
             table,
             self._rows.codec,
             skip_corrupt=self._skips,
-            bounded=self.maxsize > 0,
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
         )

@@ -15,6 +15,7 @@ from ._core.inflight import AT_TAKE
 from ._core.queue_threads import each
 from ._core.threads import ThreadSession
 from ._sql.names import check_hooks
+from ._sql.sqlite.connection import SqliteConnection
 from ._sql.sqlite.database import MEMORY, Database
 from ._sql.sqlite.dicts import MISSING, DictStore, Stored, stored_key
 from ._sql.sqlite.errors import SqliteRowCodec
@@ -116,7 +117,8 @@ class PDict(DictMapping):
             patience=self.timeout,
         )
         database = place_of(self, database)
-        self._store = DictStore(database, table, self._codec)
+        self._connection = SqliteConnection(database, table)
+        self._store = DictStore(self._connection, table, self._codec)
         # The session of a dict is never asked for a verb of queues.
         store = cast("Store", self._store)
         self._session = ThreadSession(store, 0, AT_TAKE, self.timeout)
@@ -225,7 +227,7 @@ class PDict(DictMapping):
             FileExistsError: a file is there.
             OSError: the copy cannot be written; then nothing of it is left.
         """
-        backup = partial(self._store.backup, absolute(path))
+        backup = partial(self._connection.backup, absolute(path))
         if self.memory_sql:
             self._look(backup)
             return

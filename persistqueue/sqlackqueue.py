@@ -11,9 +11,10 @@ from ._core.inflight import AT_ACK
 from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
+from ._sql.acks import AckStore
 from ._sql.names import TICK_FOR_WAIT, AckStatus
+from ._sql.sqlite.connection import SqliteConnection
 from ._sql.sqlite.queue import SQLiteBase
-from ._sql.sqlite.stores import SqliteAckStore
 from ._sql.statements import ACK_FIFO, ACK_FILO, ACK_UNIQUE
 from .exceptions import Empty, Full
 from .serializers import pickle
@@ -63,7 +64,7 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
     """
 
     _KIND = ACK_FIFO
-    _store: SqliteAckStore
+    _store: AckStore
 
     def __init__(
         self,
@@ -95,8 +96,9 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
         )
 
     def _open(self, database: Database, table: Table) -> None:
-        self._store = SqliteAckStore(
-            database,
+        self._connection = SqliteConnection(database, table)
+        self._store = AckStore(
+            self._connection,
             table,
             self._rows.codec,
             skip_corrupt=self._skips,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._sql.connection import ConnectedStore
 from .._sql.schema import folded
-from .._sql.sqlite.connection import SqliteTransactions
+from .._sql.sqlite.connection import SqliteConnection
 from .._sql.sqlite.errors import SQLITE_ERRORS
 from .._sql.statements import FIFO
 from ..exceptions import FormatError, NoSuchQueue, PersistQueueError
@@ -27,7 +28,7 @@ _HIGHEST = 2**62  # id that a row may have, so that there are some above it
 _MOST_ABSENT = 10_000  # names that are remembered as not there
 
 
-class BrokerQueues(SqliteTransactions):
+class BrokerQueues(ConnectedStore):
     """The queues of one database.
 
     Attributes:
@@ -35,8 +36,10 @@ class BrokerQueues(SqliteTransactions):
         adopted: the schema in which every queue's table is known here.
     """
 
+    conn: SqliteConnection
+
     def __init__(self, database: Database) -> None:
-        super().__init__(database, BrokerLayout())
+        super().__init__(SqliteConnection(database, BrokerLayout()))
         self.ready = Ready()
         self.adopted = -1
         self._complete = False  # whether that is the schema of now, except for tables made here
@@ -52,16 +55,16 @@ class BrokerQueues(SqliteTransactions):
 
     # -- memory follows the database ------------------------------------------------
 
-    def _opened(self) -> None:
+    def opened(self) -> None:
         self._forget_queues()
         self._last_known = False
-        self._alone(self._first_look)
+        self.conn.alone(self._first_look)
 
     def _first_look(self) -> None:
         """Look at the database when it was opened; in a transaction of its own."""
         self._adopt()
 
-    def _overtaken(self) -> None:
+    def overtaken(self) -> None:
         self._last_known = False
         self._ranked.clear()
         self.ready.forget()
@@ -69,27 +72,33 @@ class BrokerQueues(SqliteTransactions):
             self._forget_queues()
             self._complete = False
 
-    def _undone(self) -> None:
+    def undone(self) -> None:
         self._forget_queues()
         self.adopted = -1
         self._last_known = False
         self._stored = self._last  # until the next id is given there is nothing to store
         self.ready.forget()
 
-    def _forgotten(self) -> None:
-        self._undone()
+    def forget(self) -> None:
+        super().forget()
+        self.undone()
 
-    def _ending(self) -> None:
-        if self._exclusive and self._last != self._stored:
-            self._execute(sql.SET_LAST_ID, (self._last,))
+    def commit(self) -> None:
+        self._before_commit()
+        super().commit()
+
+    def _before_commit(self) -> None:
+        """Write down what only this object knows."""
+        if self.conn.exclusive and self._last != self._stored:
+            self.conn.execute(sql.SET_LAST_ID, (self._last,))
             self._stored = self._last
-        if self._exclusive and self._schema < 0:
+        if self.conn.exclusive and self._schema < 0:
             self._read_schema()
             if self._complete:
                 self.adopted = self._schema
 
     def _read_schema(self) -> int:
-        self._schema = int(self._one("PRAGMA schema_version"))
+        self._schema = int(self.conn.one("PRAGMA schema_version"))
         return self._schema
 
     # -- queues ---------------------------------------------------------------------
@@ -99,13 +108,13 @@ class BrokerQueues(SqliteTransactions):
         self._adopt()
 
     def _adopt(self) -> None:
-        found = [table for (table,) in self._rows(sql.TABLES) if isinstance(table, str)]
+        found = [table for (table,) in self.conn.rows(sql.TABLES) if isinstance(table, str)]
         tables = {folded(table): table for table in found}  # others are damaged names
-        counted = {folded(table) for (table,) in self._rows(sql.COUNTED)}
-        for number, name in self._rows(sql.NUMBERS):
+        counted = {folded(table) for (table,) in self.conn.rows(sql.COUNTED)}
+        for number, name in self.conn.rows(sql.NUMBERS):
             key = folded(sql.PREFIX + name)
             if tables.pop(key, None) is None:
-                self._execute(sql.DROP, (number,))
+                self.conn.execute(sql.DROP, (number,))
                 self._forget_queues()
             elif key not in counted:  # another program dropped the table and made it anew
                 self._count(BrokerTable(name, number))
@@ -121,9 +130,9 @@ class BrokerQueues(SqliteTransactions):
             return self._found[key]
         except KeyError:
             pass
-        if rows := self._rows(sql.FIND, (name,)):
+        if rows := self.conn.rows(sql.FIND, (name,)):
             table = BrokerTable(rows[0][1], rows[0][0])
-        elif (rows := self._rows(sql.TABLE_NAMED, (sql.PREFIX + name,))) and self._is_queue(
+        elif (rows := self.conn.rows(sql.TABLE_NAMED, (sql.PREFIX + name,))) and self._is_queue(
             rows[0][0]
         ):
             table = self._add(rows[0][0][len(sql.PREFIX) :])
@@ -139,7 +148,7 @@ class BrokerQueues(SqliteTransactions):
         """Return a queue's table; raises ``NoSuchQueue`` if there is none."""
         table = self.find(name)
         if table is None:
-            raise NoSuchQueue(f"{self._database.path}: there is no queue named {name!r}")
+            raise NoSuchQueue(f"{self.conn.database.path}: there is no queue named {name!r}")
         return table
 
     def made(self, name: str) -> BrokerTable:
@@ -147,31 +156,31 @@ class BrokerQueues(SqliteTransactions):
         table = self.find(name)
         if table is None:
             table = BrokerTable(name, 0)
-            if self._rows(sql.TABLE_NAMED, (table.name,)):
+            if self.conn.rows(sql.TABLE_NAMED, (table.name,)):
                 raise FormatError(
-                    f"{self._database.path}: the table {table.name} is not a queue's; "
+                    f"{self.conn.database.path}: the table {table.name} is not a queue's; "
                     "nothing was changed"
                 )
-            self._execute(table.create)
+            self.conn.execute(table.create)
             table = self._found[folded(name)] = self._add(name)
         return table
 
     def _is_queue(self, table: str) -> bool:
-        found = [column for (column,) in self._rows(sql.COLUMNS, (table,))]
+        found = [column for (column,) in self.conn.rows(sql.COLUMNS, (table,))]
         return found[: len(FIFO.columns)] == list(FIFO.columns)
 
     def _add(self, name: str) -> BrokerTable:
         """Give a table a number, and count its rows."""
-        number = self._execute(sql.ADD, (name,)).lastrowid
+        number = self.conn.execute(sql.ADD, (name,)).lastrowid
         assert number is not None
         return self._count(BrokerTable(name, number))
 
     def _count(self, table: BrokerTable) -> BrokerTable:
         """Count a table's rows, from now on with triggers."""
-        waiting, oldest = self._rows(table.measure)[0]
-        self._execute(sql.MEASURED, (waiting, oldest, table.number))
+        waiting, oldest = self.conn.rows(table.measure)[0]
+        self.conn.execute(sql.MEASURED, (waiting, oldest, table.number))
         for statement in (*table.drop_triggers(), *table.triggers()):
-            self._execute(statement)
+            self.conn.execute(statement)
         self._schema = -1  # of this transaction's own making
         return table
 
@@ -184,13 +193,13 @@ class BrokerQueues(SqliteTransactions):
                 f"there is a queue named {new!r} already; move its items, or delete it"
             )
         for statement in table.drop_triggers():
-            self._execute(statement)
+            self.conn.execute(statement)
         renamed = BrokerTable(new, table.number)
         if folded(name) != folded(new):
-            self._execute(table.rename_to(renamed))
-        self._execute(sql.RENAME, (new, table.number))
+            self.conn.execute(table.rename_to(renamed))
+        self.conn.execute(sql.RENAME, (new, table.number))
         for statement in renamed.triggers():
-            self._execute(statement)
+            self.conn.execute(statement)
         self._schema = -1
         self._forget_queues()
         self.ready.unknown(folded(new))
@@ -200,10 +209,10 @@ class BrokerQueues(SqliteTransactions):
         table = self.find(name)
         if table is None:
             return 0
-        waiting = int(self._one(sql.WAITING, (name,)))
-        self._execute(table.drop)
-        self._execute(sql.DROP, (table.number,))
-        self._execute(sql.DROP_HELD, (table.number,))
+        waiting = int(self.conn.one(sql.WAITING, (name,)))
+        self.conn.execute(table.drop)
+        self.conn.execute(sql.DROP, (table.number,))
+        self.conn.execute(sql.DROP_HELD, (table.number,))
         self._schema = -1
         self._forget_queues()
         self.ready.unknown(folded(name))
@@ -211,14 +220,14 @@ class BrokerQueues(SqliteTransactions):
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return every row of a statement (see ``readers.Ask``)."""
-        return self._rows(statement, values)
+        return self.conn.rows(statement, values)
 
     def rows_of_others(self, run: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
         """Run a user's own statement; nothing is taken for known after it."""
         try:
-            return run(self._usable())
+            return run(self.conn.usable())
         except SQLITE_ERRORS as error:
-            raise self._meaning(error) from error
+            raise self.conn.meaning(error) from error
         finally:
             self._forget_queues()
             self._schema, self._complete = -1, False
@@ -228,7 +237,7 @@ class BrokerQueues(SqliteTransactions):
         """Return the names of all queues."""
         if self.adopted != self._read_schema():
             self._adopt()
-        return [name for name, _, _ in self._rows(sql.LIST)]
+        return [name for name, _, _ in self.conn.rows(sql.LIST)]
 
     # -- ids ------------------------------------------------------------------------
 
@@ -241,9 +250,10 @@ class BrokerQueues(SqliteTransactions):
         numbered = [(number, *row) for number, row in zip(ids, rows, strict=True)]
         for start in range(0, len(numbered), sql.MOST_ROWS):
             some = numbered[start : start + sql.MOST_ROWS]
-            self._execute(table.insert_rows(len(some)), [value for row in some for value in row])
+            values = [value for row in some for value in row]
+            self.conn.execute(table.insert_rows(len(some)), values)
         if new:  # now it has a row there
-            self._execute(sql.TO_THE_FRONT, (table.name,))
+            self.conn.execute(sql.TO_THE_FRONT, (table.name,))
         self.ready.more(folded(table.queue), len(rows))
         return ids
 
@@ -254,15 +264,15 @@ class BrokerQueues(SqliteTransactions):
             whether the queue had to be looked at.
         """
         if not self._last_known:
-            rows = self._rows(sql.LAST_ID)
+            rows = self.conn.rows(sql.LAST_ID)
             self._stored = rows[0][0] if rows else 0
             self._last, self._last_known = max(self._last, self._stored), True
         if table.name in self._ranked:
             return False
-        highest = self._one(table.highest) or 0
+        highest = self.conn.one(table.highest) or 0
         if highest > _HIGHEST:  # with it as the last, no queue could ever be written to again
             raise PersistQueueError(
-                f"{self._database.path}: {table.name} has a row with the id {highest}, which "
+                f"{self.conn.database.path}: {table.name} has a row with the id {highest}, which "
                 "leaves none for others; nothing was stored: delete that row, or read it"
             )
         self._last = max(self._last, highest)

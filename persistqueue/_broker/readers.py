@@ -130,7 +130,7 @@ class Readers:
             try:
                 database.check()
             except SQLiteFailed as error:
-                self._store.failed = str(error)
+                self._store.conn.failed = str(error)
                 raise
             connection, files = self._borrowed()
 

@@ -10,7 +10,6 @@ from .._core.log import warn
 from .._core.origin import refuse_others
 from .._core.store import Record, Stale
 from .._sql.schema import folded
-from .._sql.sqlite.errors import bad_row
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from .queues import BrokerQueues
 
@@ -64,27 +63,27 @@ class BrokerRows(BrokerQueues):
 
     def _refuse_others(self, table: BrokerTable) -> None:
         """Raise ``FormatError`` if another serializer wrote what comes next."""
-        rows = [data for (data,) in self._rows(table.sample)]
-        where = f"{self._database.path}, {table.name}"
+        rows = [data for (data,) in self.conn.rows(table.sample)]
+        where = f"{self.conn.database.path}, {table.name}"
         refuse_others(self._codec, rows, where, skips=self.skips)
 
     def corrupt(self, table: str, number: int, error: Damaged) -> QueueCorrupt:
         """Return the error for a row that cannot be decoded."""
         corrupt = QueueCorrupt(
-            self._database.path,
+            self.conn.database.path,
             table,
             index=number,
             reason=f"the row cannot be decoded ({error})",
             advice='open the broker with on_corrupt="skip" to set it aside and go on, or delete it',
         )
-        return bad_row(corrupt, error.__cause__)
+        return self._codec.bad_row(corrupt, error.__cause__)
 
     def set_aside(self, name: str) -> bool:
         """Set a queue's next row aside if it cannot be loaded; returns whether it was."""
         table = self.find(name)
         if table is None:
             return False
-        some = self._rows(table.first, (1 + len(self.skip),))
+        some = self.conn.rows(table.first, (1 + len(self.skip),))
         rows = self._unskipped(some, 1, table.queue)
         if not rows:
             return False
@@ -99,17 +98,17 @@ class BrokerRows(BrokerQueues):
         return False
 
     def _set_aside(self, table: BrokerTable, row: Row, reason: str) -> None:
-        if not self._exclusive:
+        if not self.conn.exclusive:
             raise Stale
         self.guard(partial(self._move_aside, table, row[0]))
         self.skipped += 1
         warn(
             "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
-            self._database.path, row[0], table.name, reason, table.aside,
+            self.conn.database.path, row[0], table.name, reason, table.aside,
         )  # fmt: skip
 
     def _move_aside(self, table: BrokerTable, number: int) -> None:
-        self._execute(table.create_aside)
+        self.conn.execute(table.create_aside)
         self._schema = -1
-        self._execute(table.set_aside, (number,))
-        self._execute(table.delete, (number,))
+        self.conn.execute(table.set_aside, (number,))
+        self.conn.execute(table.delete, (number,))

@@ -11,11 +11,12 @@ Pure: nothing here opens or runs anything.  Each queue is the table that ``SQLit
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._core.arguments import whole
 from .._sql.schema import folded
-from .._sql.statements import FIFO, ID_RANGE, Table, identifier
+from .._sql.statements import FIFO, ID_RANGE, Layout, Table, identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,36 +27,26 @@ _FOREVER = 10**15  # s, in both directions
 MOST_ROWS = 64  # in one INSERT; SQLite takes 999 values at least
 
 
-class BrokerLayout:
+class BrokerLayout(Layout):
     """The tables beside the queues: what has to be there before a broker works."""
 
     name = QUEUES
     quoted = QUEUES
     columns = ("id", "name", "waiting", "oldest")
-    added: dict[str, str] = {}  # noqa: RUF012 - a Layout's, never changed
-    old = ""
     # Names are compared as SQLite compares the names of tables.
     create = (
         f"CREATE TABLE {QUEUES} (id INTEGER PRIMARY KEY AUTOINCREMENT,"
         " name TEXT NOT NULL UNIQUE COLLATE NOCASE, waiting INTEGER NOT NULL, oldest FLOAT)"
     )
     # All else that is to be there, by its name.
-    indexes = {  # noqa: RUF012 - the same
+    indexes = MappingProxyType({
         IDS: f"CREATE TABLE {IDS} (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL)",
         HELD: (
             f"CREATE TABLE {HELD} (hold INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL,"
             " _id INTEGER NOT NULL, data BLOB, timestamp FLOAT, owner TEXT)"
         ),
         f"{HELD}_owner": f"CREATE INDEX {HELD}_owner ON {HELD} (owner)",
-    }
-
-    def rename(self) -> str:
-        """Nothing is adopted."""
-        return ""
-
-    def adopt(self) -> tuple[str, ...]:
-        """Nothing is adopted."""
-        return ()
+    })  # fmt: skip
 
 
 # Which queues there are.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from .._core.deadline import monotonic
 from .._core.store import Record
 from .._sql.schema import folded
-from .._sql.sqlite.forks import gate
 from .._sql.sqlite.owners import FileOwner
 from . import statements as sql
 from .rows import BrokerRows, R
@@ -85,43 +84,46 @@ class BrokerStore(BrokerRows):
 
     # -- transactions ---------------------------------------------------------------
 
-    def _opened(self) -> None:
-        super()._opened()
-        self._alone(self._sweep)
+    def opened(self) -> None:
+        super().opened()
+        self.conn.alone(self._sweep)
 
     def _sweep(self) -> None:
         """Remove what dead owners left."""
-        self._owner.sweep([owner for (owner,) in self._rows(sql.OWNERS, (None,))])
+        self._owner.sweep([owner for (owner,) in self.conn.rows(sql.OWNERS, (None,))])
 
     def _first_look(self) -> None:
         super()._first_look()
         self._void_strangers()
         self._recover(None)
         self.recover()
-        self._ending()
+        self._before_commit()
 
     def _void_strangers(self) -> None:
         """Forget held items whose rows are gone: another item may be in their place."""
         for number, held in list(self._out.items()):
-            rows = self._rows(sql.HELD_ROW, (number, self._owner.name))
+            rows = self.conn.rows(sql.HELD_ROW, (number, self._owner.name))
             if [(row[1], row[3]) for row in rows] != [(held.end[1], held.end[3])]:
                 del self._out[number]
                 held.start = _NOWHERE
 
-    def _begun(self) -> None:
+    def begin(self, exclusive: bool) -> bool:
+        if not super().begin(exclusive):
+            return False
         self._before = ([], [])
+        return True
 
-    def _undone(self) -> None:
-        super()._undone()
+    def undone(self) -> None:
+        super().undone()
         added, removed = self._before
         for number in added:
             self._out.pop(number, None)
         self._out.update((held.start, held) for held in removed)
         self._before = ([], [])
 
-    def _ending(self) -> None:
-        super()._ending()
-        if self._exclusive and self._upkeep and self._written >= self._upkeep[0]:
+    def _before_commit(self) -> None:
+        super()._before_commit()
+        if self.conn.exclusive and self._upkeep and self._written >= self._upkeep[0]:
             self._written = 0
             self._give_space_back(self._upkeep[1])
 
@@ -183,7 +185,7 @@ class BrokerStore(BrokerRows):
         if table is None or not records:
             return []
         for ids in self._ranges(records, together=since is None):
-            self._execute(table.delete_range, ids)
+            self.conn.execute(table.delete_range, ids)
         return records
 
     def _ranges(
@@ -200,10 +202,10 @@ class BrokerStore(BrokerRows):
         records = (
             []
             if table is None
-            else self._decoded(table, self._rows(table.by_id, (number,)), Record)
+            else self._decoded(table, self.conn.rows(table.by_id, (number,)), Record)
         )
         if table is not None and records:
-            self._execute(table.delete, (number,))
+            self.conn.execute(table.delete, (number,))
             self.ready.unknown(folded(name))
         return records
 
@@ -220,8 +222,8 @@ class BrokerStore(BrokerRows):
             return []
         last = None
         for ids in self._ranges(held):
-            last = self._execute(table.hold_range, (table.number, owner, *ids)).lastrowid
-            self._execute(table.delete_range, ids)
+            last = self.conn.execute(table.hold_range, (table.number, owner, *ids)).lastrowid
+            self.conn.execute(table.delete_range, ids)
         assert last is not None
         starts = range(last - len(held) + 1, last + 1)
         for one, start in zip(held, starts, strict=True):
@@ -234,14 +236,14 @@ class BrokerStore(BrokerRows):
         """Return the items behind an id, and leave them there."""
         if (table := self.find(name)) is None:
             return []
-        return self._decoded(table, self._rows(table.after, (after, most)), Seen)
+        return self._decoded(table, self.conn.rows(table.after, (after, most)), Seen)
 
     def finish(self, held: Sequence[Held]) -> None:
         """Finish what was held together, one behind the other."""
         held = [one for one in held if one.start in self._out]
         if held:
             owner = self._owner.name
-            self._execute(sql.FINISH, (held[0].start, held[-1].start, owner))
+            self.conn.execute(sql.FINISH, (held[0].start, held[-1].start, owner))
             self._let_go(held)
 
     def settle(self, records: Sequence[Record]) -> None:
@@ -270,7 +272,7 @@ class BrokerStore(BrokerRows):
 
     def _put_back(self, table: BrokerTable, row: Sequence[Any]) -> int:
         """Insert a row under its id, or a new one if that is taken; returns the id."""
-        if self._execute(table.put_back, row).rowcount > 0:
+        if self.conn.execute(table.put_back, row).rowcount > 0:
             self.ready.more(folded(table.queue), 1)
             self._ranked.discard(table.name)  # it may be a higher id than any before
             return int(row[0])
@@ -291,14 +293,14 @@ class BrokerStore(BrokerRows):
         if table is None:
             return []
         if ids is None:
-            rows = self._rows(table.first, (most,))
+            rows = self.conn.rows(table.first, (most,))
         else:
-            rows = [row for number in ids for row in self._rows(table.by_id, (number,))]
+            rows = [row for number in ids for row in self.conn.rows(table.by_id, (number,))]
         if not rows:
             return []
         other = self.made(to)
         moved = [self._put_back(other, row) for row in rows]
-        self._many(table.delete, [row[:1] for row in rows])
+        self.conn.many(table.delete, [row[:1] for row in rows])
         self.ready.unknown(folded(source))
         return moved
 
@@ -307,7 +309,7 @@ class BrokerStore(BrokerRows):
         table = self.find(name)
         if table is None or not ids:
             return 0
-        count = max(self._many(table.delete, [(number,) for number in ids]).rowcount, 0)
+        count = self.conn.many(table.delete, [(number,) for number in ids])
         self.ready.unknown(folded(name))
         return count
 
@@ -316,13 +318,13 @@ class BrokerStore(BrokerRows):
         table = self.find(name)
         if table is None:
             return 0
-        count = max(self._execute(table.clear_all).rowcount, 0)
+        count = max(self.conn.execute(table.clear_all).rowcount, 0)
         self.ready.unknown(folded(name))
         return count
 
     def waiting(self, name: str) -> int:
         """Return how many items wait in a queue."""
-        return 0 if self.find(name) is None else int(self._one(sql.WAITING, (name,)))
+        return 0 if self.find(name) is None else int(self.conn.one(sql.WAITING, (name,)))
 
     # -- upkeep ---------------------------------------------------------------------
 
@@ -333,7 +335,7 @@ class BrokerStore(BrokerRows):
             living_too: what other owners hold that are alive as well.
         """
         recovered, self._others_hold = 0, False
-        for (owner,) in self._rows(sql.OWNERS, (self._owner.name,)):
+        for (owner,) in self.conn.rows(sql.OWNERS, (self._owner.name,)):
             if owner is not None and (living_too or self._owner.is_dead(owner)):
                 recovered += self._recover(owner)
             else:
@@ -342,23 +344,23 @@ class BrokerStore(BrokerRows):
         return recovered
 
     def _recover(self, owner: str | None) -> int:
-        found = self._rows(sql.HELD_BY, (owner,))
+        found = self.conn.rows(sql.HELD_BY, (owner,))
         for (hold,) in found:
             self._give_back(hold, owner)
         return len(found)
 
     def _give_back(self, hold: int, owner: str | None) -> None:
         """Put a held row back into its queue, also if that was renamed meanwhile."""
-        for number, *row in self._rows(sql.HELD_ROW, (hold, owner)):
-            for (name,) in self._rows(sql.FIND_NUMBER, (number,)):
+        for number, *row in self.conn.rows(sql.HELD_ROW, (hold, owner)):
+            for (name,) in self.conn.rows(sql.FIND_NUMBER, (number,)):
                 self._put_back(self.made(name), row)
-            self._execute(sql.FINISH, (hold, hold, owner))
+            self.conn.execute(sql.FINISH, (hold, hold, owner))
 
     def _give_space_back(self, threshold: float) -> None:
-        unused = self._one("PRAGMA freelist_count")
-        if unused * 100 >= threshold * self._one("PRAGMA page_count"):
+        unused = self.conn.one("PRAGMA freelist_count")
+        if unused * 100 >= threshold * self.conn.one("PRAGMA page_count"):
             for _ in range(min(unused, _MOST_GIVEN_BACK)):  # a page each: see _tidy_up
-                self._execute("PRAGMA incremental_vacuum")
+                self.conn.execute("PRAGMA incremental_vacuum")
 
     def tidy(self, *, living_too: bool) -> None:
         """Give back what dead owners hold (or, with ``living_too``, all others)."""
@@ -367,9 +369,8 @@ class BrokerStore(BrokerRows):
 
     def trim(self) -> None:
         """Give back all unused space that can be given back; callable on any thread."""
-        if not self._database.memory:
-            with gate.inside(self._database):
-                self._database.beside(_tidy_up, self._table.name)
+        if not self.conn.database.memory:
+            self.conn.beside(_tidy_up)
 
     # -- reading --------------------------------------------------------------------
 
@@ -396,7 +397,7 @@ class BrokerStore(BrokerRows):
             (table.first, (some,)) if since is None else (table.since, (since, some))
         )
         while True:
-            rows = self._unskipped(self._rows(statement, values), most, table.queue)
+            rows = self._unskipped(self.conn.rows(statement, values), most, table.queue)
             records = self._decoded(table, rows, kind)
             if records or not rows:
                 break

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from .._core.origin import SAMPLE
+from .._sql.mysql.connection import MysqlConnection
 from .._sql.mysql.schema import queues
 from .._sql.mysql.server import ERRORS, Server
 from .._sql.mysql.statements import MysqlTable
@@ -83,12 +84,10 @@ def _store(
     server: Server, found: Found, serializer: Serializer
 ) -> MysqlAckStore | MysqlDeletingStore:
     table = _table(found)
-    codec = codec_of(table.kind, serializer)
+    conn, codec = MysqlConnection(server, table), codec_of(table.kind, serializer)
     if table.kind.ack:
-        return MysqlAckStore(
-            server, table, codec, skip_corrupt=False, bounded=False, keep_acked=None, resumes=True
-        )
-    return MysqlDeletingStore(server, table, codec, skip_corrupt=False, bounded=False)
+        return MysqlAckStore(conn, table, codec, skip_corrupt=False, keep_acked=None, resumes=True)
+    return MysqlDeletingStore(conn, table, codec, skip_corrupt=False)
 
 
 def _table(found: Found) -> MysqlTable:

@@ -15,11 +15,13 @@ from .._core.codec import RowCodec
 from .._core.inflight import AT_TAKE
 from .._core.threads import ThreadSession
 from .._sql import statements as sql
+from .._sql.acks import AckStore
+from .._sql.finishing import DeletingStore
 from .._sql.schema import columns, folded
 from .._sql.sqlite import look
+from .._sql.sqlite.connection import SqliteConnection
 from .._sql.sqlite.database import Database
 from .._sql.sqlite.errors import SQLITE_ERRORS
-from .._sql.sqlite.stores import SqliteAckStore, SqliteDeletingStore
 from ..serializers import pickle
 from .ends import Batch, Carried, End, Mover, OneQueue, Source, Target, bounded, digest
 from .places import LONGEST, queue_table, usable, written_by
@@ -27,16 +29,13 @@ from .places import LONGEST, queue_table, usable, written_by
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore
     from .._sql.statements import Kind, Table
     from .._sql.store import Row
     from ..serializers import Serializer
     from .ends import Place
     from .places import Found, Name
 
-    TableStore: TypeAlias = (
-        SqliteAckStore | SqliteDeletingStore | MysqlAckStore | MysqlDeletingStore
-    )
+    TableStore: TypeAlias = AckStore | DeletingStore
 
 PATIENCE = 10.0  # s to wait for locks, and for a server
 _OF_BROKERS = f"FROM {HELD_BY_BROKERS} AS h JOIN {QUEUES} AS q ON q.id = h.queue"
@@ -98,13 +97,13 @@ class SqlSource(SqlEnd, Source):
         """Return the rows of a query."""
         store = self._store
         if self._snapshot is None:
-            return self._run(call.look(partial(store._rows, statement, values)))  # noqa: SLF001 - beside the store's own
+            return self._run(call.look(partial(store.conn.rows, statement, values)))
         try:
             with closing(self._snapshot.cursor()) as cursor:
                 cursor.execute(statement, tuple(values))
                 return list(cursor.fetchall())
         except self._errors as error:
-            raise store._database.translate(error, self.table.name) from error  # noqa: SLF001 - the same
+            raise store.conn.database.translate(error, self.table.name) from error
 
     def count(self) -> int:
         copied = self.staying().get("held", 0) if self._snapshot is not None else 0
@@ -154,7 +153,7 @@ class SqlSource(SqlEnd, Source):
 
     def _same(self, ids: list[int], digests: list[str]) -> list[int]:
         """Return those ids under which the items are that were moved."""
-        rows = (self._store._rows(self.table.by_id, (number,)) for number in ids)  # noqa: SLF001 - in its transaction
+        rows = (self._store.conn.rows(self.table.by_id, (number,)) for number in ids)
         return [
             number
             for number, found, known in zip(ids, rows, digests, strict=True)
@@ -232,20 +231,18 @@ def sqlite_target(name: Name, found: Found, source: Source) -> SqlTarget:
     serializer = name.serializer or _seen(name, found) or usable(name.shown, source.default)
     store = _store(found, serializer)
     target = SqlTarget(name, store, serializer)
-    _locate(target, store.database.path)
+    _locate(target, store.conn.database.path)
     return target
 
 
-def _store(found: Found, serializer: Serializer) -> SqliteAckStore | SqliteDeletingStore:
+def _store(found: Found, serializer: Serializer) -> TableStore:
     path, table = found.path, queue_table(found)
     directory = not os.path.splitext(path)[1]
     database = Database(path, makes_directory=directory, power=True, patience=PATIENCE)
-    codec = codec_of(table.kind, serializer)
+    conn, codec = SqliteConnection(database, table), codec_of(table.kind, serializer)
     if table.kind.ack:
-        return SqliteAckStore(
-            database, table, codec, skip_corrupt=False, keep_acked=None, resumes=True
-        )
-    return SqliteDeletingStore(database, table, codec, skip_corrupt=False)
+        return AckStore(conn, table, codec, skip_corrupt=False, keep_acked=None, resumes=True)
+    return DeletingStore(conn, table, codec, skip_corrupt=False)
 
 
 def _locate(end: SqlEnd, path: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle as _pickle
 from typing import Any
 
-from ..exceptions import ItemTooLarge, SerializationError
+from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from ..serializers import async_pickle, pickle
 from ..serializers._shared import canonical, in_memory, takes_sort_keys
 from .block import NOT_DAMAGE, Damaged, cannot_encode, too_long
@@ -80,6 +80,10 @@ class RowCodec:
 
     def _refused(self, error: SerializationError, _cause: Exception) -> SerializationError:
         """Return what is raised for an item that cannot be encoded, or decoded here."""
+        return error
+
+    def bad_row(self, error: QueueCorrupt, _cause: BaseException | None) -> QueueCorrupt:
+        """Return what is raised for a row that is damaged, as ``decode`` found."""
         return error
 
     def _in_order(self, item: Any) -> Any:

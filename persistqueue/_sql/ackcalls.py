@@ -1,7 +1,7 @@
 """The calls of an ack queue: which records they mean, and what the store does with these.
 
-A record is found by the object that was handed out, whatever is in it; else a raw dict says
-which row it is; else an equal object is looked for.
+A record is found by the object that was handed out, even if it was changed since; else a raw dict
+says which row it is; else an equal object is looked for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AckCalls:
     """Makes the calls of one ack queue.
 
     Args:
-        place: the queue's path and name, for what is logged.
+        place: the queue's path and name, for messages.
     """
 
     def __init__(self, store: AckStore, place: str) -> None:
@@ -48,7 +48,10 @@ class AckCalls:
         to_back: bool = False,
     ) -> Call[list[int]]:
         """Give one item a status: gives its row's id, or nothing if it is not known."""
-        return call.finish(*self._finishing(status, item, id, to_back, guarded=True))
+        act, pick = self._finishing(status, item, id, to_back)
+        if self._store.writes_once(status, to_back):
+            return call.finish(act, pick)
+        return call.finish(lambda records: self._store.guard(partial(act, records)), pick)
 
     def many(
         self,
@@ -91,13 +94,8 @@ class AckCalls:
         item: Any,
         id: Any,  # noqa: A002
         to_back: bool,
-        guarded: bool = False,
     ) -> Finishing:
-        """Return what finds the record, and what the store does.
-
-        Args:
-            guarded: an error is to undo this, and nothing else of the transaction.
-        """
+        """Return what finds the record, and what the store does."""
         by_id = id is not None
         if by_id == (item is not NO_ITEM) and not (by_id and item is None):
             raise ValueError("give the item or its id, one of the two")
@@ -121,17 +119,15 @@ class AckCalls:
 
         def act(records: Sequence[Record]) -> list[int]:
             if known:
-                return self._store.finish(records, status, to_back=to_back, guarded=guarded)
+                return self._store.finish(records, status, to_back=to_back)
             if number is None or not in_range(number):
                 return []
-            return self._store.move(
-                number, status, held=not by_id, to_back=to_back, guarded=guarded
-            )
+            return self._store.move(number, status, held=not by_id, to_back=to_back)
 
         return act, pick
 
     def resume(self, *, force: bool) -> Call[list[int]]:
-        """Make ready what dead workers and this object hold; with ``force`` all that is held."""
+        """Make ready the rows of dead workers and of this object; with ``force``, of all."""
         resume = partial(self._store.resume, mine_too=True, living_too=force)
 
         return call.finish(lambda _: [self._store.guard(resume)], lambda book, _: book.known())

@@ -1,7 +1,7 @@
 """The third way to finish an item: rows stay, and their status says how far they are.
 
-What may become of a row is a table (``MOVES``).  A row that is handed out carries its
-owner, so that another worker's start takes back only what dead workers held.
+A row that is handed out carries its owner, so that another worker's start takes back only what
+dead workers held.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .statements import ACKED, FAILED, HELD, NEW, READY
-from .store import MOST, Row, SqlStore
+from .store import MOST, SqlStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from .._core.store import Record
-    from .sqlite.owners import Owner
 
-# From which status a row may become another: when it is named by what get() returned, and
-# when it is named by its id alone (which may be a row that nobody holds).
+# From which status a row that is named by its id may become another: any consumer may hold it,
+# or none.  One that is named by what get() returned has to be held by this object.
 MOVES = {
-    ACKED: (frozenset({HELD}), frozenset({NEW, READY, HELD})),
-    FAILED: (frozenset({HELD}), frozenset({NEW, READY, HELD})),
-    READY: (frozenset({HELD}), frozenset({HELD, FAILED})),
+    ACKED: frozenset({NEW, READY, HELD}),
+    FAILED: frozenset({NEW, READY, HELD}),
+    READY: frozenset({HELD, FAILED}),
 }
+_ONLY_HELD = frozenset({HELD})
+_MOST_MARKED = 500  # ids in one statement; SQLite takes 999 values at least
 
 
 class AckStore(SqlStore):
@@ -32,7 +33,7 @@ class AckStore(SqlStore):
 
     Args:
         keep_acked: how many acked rows are kept, about; None for all.
-        resumes: opening makes ready what dead owners hold.
+        resumes: opening makes ready the rows of dead owners.
     """
 
     def __init__(self, *args: Any, keep_acked: int | None, resumes: bool, **options: Any) -> None:
@@ -41,35 +42,50 @@ class AckStore(SqlStore):
         self._keep_acked = keep_acked
         # Rows acked since old ones were deleted; before this object came: enough.
         self._unpruned = keep_acked or 0
-        self._owner = self._new_owner()
+        self._owner = self.conn.new_owner()
 
-    def _new_owner(self) -> Owner:
-        """Return who holds what this object hands out."""
-        raise NotImplementedError
-
-    def _opened(self) -> None:
-        if self._resumes and not self._suspended:
+    def opened(self) -> None:
+        if self._resumes and not self.conn.suspended:
             self._check_writer()
-            self._alone(partial(self.resume, mine_too=False))
-        super()._opened()
+            self.conn.alone(partial(self.resume, mine_too=False))
+            if self._owner.leaves_files:  # behind the commit of rows that were taken from owners
+                self.conn.alone(lambda: self._owner.sweep(self._holders()))
+        super().opened()
+
+    def close(self) -> None:
+        holds = self._owner.leaves_files and self._still_holds()
+        super().close()
+        self._owner.disappear(holds=holds)
+
+    def _still_holds(self) -> bool:
+        try:
+            return self._owner.name is not None and (
+                self.conn.driver is None or self._owner.name in self._holders()
+            )
+        except Exception:  # noqa: BLE001 - the database may be gone
+            return True
+
+    def forget(self) -> None:
+        super().forget()
+        self._owner.forget()
 
     # -- counting -------------------------------------------------------------------
 
     def _count(self) -> tuple[int, int]:
-        ((waiting, held),) = self._rows(self._table.count_both)
+        ((waiting, held),) = self.conn.rows(self.table.count_both)
         return waiting, waiting + held
 
     def _glance(self) -> tuple[int, int]:
-        ((waiting, held),) = self._rows(self._table.both_some)
+        ((waiting, held),) = self.conn.rows(self.table.both_some)
         return waiting, waiting + held
 
     def count_status(self, status: int) -> int:
         """Return how many rows have this status."""
         if status == HELD:
-            count: int = self._one(self._table.count_held)
+            count: int = self.conn.one(self.table.count_held)
         else:
-            which = self._table.count_live if status < HELD else self._table.count_over
-            count = self._one(which, (status,))
+            which = self.table.count_live if status < HELD else self.table.count_over
+            count = self.conn.one(which, (status,))
         return count
 
     # -- verbs ----------------------------------------------------------------------
@@ -81,108 +97,100 @@ class AckStore(SqlStore):
 
     def take_next(self, number: int) -> list[Record]:
         """Hand out the row behind this id in the queue's order; behind the last, the first."""
-        while True:
-            rows = self._rows(self._table.take_after, (number, 1))
-            rows = rows or self._rows(self._table.take_first, (1,))
-            records = self._decoded(rows)
-            if records or not rows:
-                break
+        records = self._first_of(
+            lambda: (
+                self.conn.rows(self.table.take_after, (number, 1))
+                or self.conn.rows(self.table.take_first, (1,))
+            )
+        )
         if records:
             self._hand_out(records)
         return records
 
     def untake(self, records: Sequence[Record]) -> None:
-        self._finish(records, READY)
+        self.finish(records, READY)
 
     def settle(self, records: Sequence[Record]) -> None:
-        self._finish(records, ACKED)
+        self.finish(records, ACKED)
 
-    def finish(
-        self,
-        records: Sequence[Record],
-        status: int,
-        *,
-        to_back: bool = False,
-        guarded: bool = True,
-    ) -> list[int]:
+    def writes_once(self, status: int, to_back: bool) -> bool:
+        """Return whether to finish one row is one statement, which leaves nothing if it fails."""
+        return not to_back and (status != ACKED or self._keep_acked is None)
+
+    def finish(self, records: Sequence[Record], status: int, *, to_back: bool = False) -> list[int]:
         """Give rows that this object holds a status.
 
         Args:
             to_back: put them behind all others, which gives them a new id.
-            guarded: all of them or, if it raises, none.  Else the caller sees to that.
 
         Returns:
             the ids of those that had another status.
         """
-        finishing = partial(self._finish, records, status, to_back=to_back)
-        return self.guard(finishing) if guarded else finishing()
-
-    def _finish(
-        self, records: Sequence[Record], status: int, *, to_back: bool = False
-    ) -> list[int]:
-        """The same, where an error undoes everything."""
-        numbers = (record.start for record in records)
-        return self._move(numbers, status, MOVES[status][0], to_back, mine=True)
+        if to_back:
+            moves = (self._move(record.start, status, _ONLY_HELD, True, True) for record in records)
+            return [number for moved in moves for number in moved]
+        statement, mine = self.table.finish_mine, self._owner.name
+        moved = [
+            record.start
+            for record in records
+            if self.conn.execute(statement, (status, record.start, mine)).rowcount
+        ]
+        self._more(len(moved) if status < HELD else 0, -len(moved) if status >= ACKED else 0)
+        self._moved(status, len(moved))
+        return moved
 
     def move(
-        self,
-        number: int,
-        status: int,
-        *,
-        held: bool = False,
-        to_back: bool = False,
-        guarded: bool = True,
+        self, number: int, status: int, *, held: bool = False, to_back: bool = False
     ) -> list[int]:
         """Do what ``finish`` does for a row that is named by its id.
 
         Args:
-            held: only if somebody holds it.
+            held: only if a consumer holds it.
         """
-        allowed = MOVES[status][0 if held else 1]
-        moving = partial(self._move, (number,), status, allowed, to_back, mine=False)
-        return self.guard(moving) if guarded else moving()
+        return self._move(number, status, _ONLY_HELD if held else MOVES[status], to_back)
 
     def _move(
-        self,
-        numbers: Iterable[int],
-        status: int,
-        allowed: frozenset[int],
-        to_back: bool,
-        *,
-        mine: bool,
+        self, number: int, status: int, allowed: frozenset[int], to_back: bool, mine: bool = False
     ) -> list[int]:
-        moved = []
-        for number in numbers:
-            rows = self._rows(self._table.state, (number,))
-            if not rows or rows[0][0] not in allowed or (mine and rows[0][1] != self._owner.name):
-                continue
-            was, _, data, timestamp = rows[0]
-            if to_back:
-                moved.append(self._put_behind(number, data, timestamp))
-            else:
-                self._mark((number,), status, None)
-                moved.append(number)
-            self._more(
-                (status < HELD) - (was < HELD),
-                (status < ACKED) - (was < ACKED),
-            )
-        if status == ACKED:
-            self._prune(len(moved))
-        return moved
+        rows = self.conn.rows(self.table.state, (number,))
+        if not rows or rows[0][0] not in allowed or (mine and rows[0][1] != self._owner.name):
+            return []
+        was, _, data, timestamp = rows[0]
+        if to_back:
+            number = self._put_behind(number, data, timestamp)
+        else:
+            self._mark((number,), status, None)
+        self._more((status < HELD) - (was < HELD), (status < ACKED) - (was < ACKED))
+        self._moved(status, 1)
+        return [number]
+
+    def _moved(self, status: int, count: int) -> None:
+        """Follow up on rows that have been given a status."""
+        if status == READY:
+            self._came_back()
+        elif status == ACKED:
+            self._prune(count)
 
     def _mark(self, ids: Sequence[int], status: int, owner: str | None) -> int:
         """Give rows a status and an owner; returns how many there were."""
-        return self._many(self._table.mark, [(status, owner, number) for number in ids]).rowcount
+        if len(ids) == 1:
+            return self.conn.execute(self.table.mark, (status, owner, *ids)).rowcount
+        marked = 0
+        for start in range(0, len(ids), _MOST_MARKED):
+            chunk = ids[start : start + _MOST_MARKED]
+            values = (status, owner, *chunk)
+            marked += self.conn.execute(self.table.mark_these(len(chunk)), values).rowcount
+        return marked
 
     def _put_behind(self, number: int, data: Any, timestamp: float) -> int:
         """Give a row the last place, ready; returns its new id."""
-        if self._table.kind.newest_first:
-            new: int = self._one(self._table.lowest_id) - 1
+        if self.table.kind.newest_first:
+            new: int = self.conn.one(self.table.lowest_id) - 1
             self._mark((number,), READY, None)
-            self._execute(self._table.to_the_front, (new, number))
+            self.conn.execute(self.table.to_the_front, (new, number))
             return new
-        self._execute(self._table.delete, (number,))
-        behind = self._execute(self._table.ready_insert, (data, timestamp)).lastrowid
+        self.conn.execute(self.table.delete, (number,))
+        behind = self.conn.execute(self.table.ready_insert, (data, timestamp)).lastrowid
         assert behind is not None
         return behind
 
@@ -197,10 +205,10 @@ class AckStore(SqlStore):
             failed_too: count failed ones among them.
         """
         bounds = min(most if most >= 0 else MOST, MOST), min(keep, MOST)
-        return max(self._execute(self._table.clear[failed_too], bounds).rowcount, 0)
+        return max(self.conn.execute(self.table.clear[failed_too], bounds).rowcount, 0)
 
     def _prune(self, acked: int) -> None:
-        """Delete what is more than ``keep_acked``, when it is a tenth more."""
+        """Delete acked rows beyond ``keep_acked``, when they are a tenth more."""
         if self._keep_acked is None:
             return
         self._unpruned += acked
@@ -211,29 +219,20 @@ class AckStore(SqlStore):
     # -- owners ---------------------------------------------------------------------
 
     def resume(self, *, mine_too: bool, living_too: bool = False) -> int:
-        """Make ready what dead owners hold, and rows without an owner; returns how many.
+        """Make ready the rows of dead owners, and rows without an owner; returns how many.
 
         Args:
-            mine_too: what this object holds as well.
-            living_too: what other owners hold that are alive as well.
+            mine_too: rows that this object holds as well.
+            living_too: rows of other owners as well that are alive.
         """
         resumed = 0
         for owner in self._holders():
             mine = owner is not None and owner == self._owner.name
             if mine_too if mine else owner is None or living_too or self._owner.is_dead(owner):
-                resumed += self._execute(self._table.resume, (owner,)).rowcount
+                resumed += self.conn.execute(self.table.resume, (owner,)).rowcount
         self._more(resumed, 0)
+        self._came_back()
         return resumed
 
     def _holders(self) -> list[str | None]:
-        return [owner for (owner,) in self._rows(self._table.owners)]
-
-    def forget(self) -> None:
-        super().forget()
-        self._owner.forget()
-
-    @staticmethod
-    def status_of(row: Row) -> int:
-        """Return a row's status."""
-        status: int = row[3]
-        return status
+        return [owner for (owner,) in self.conn.rows(self.table.owners)]

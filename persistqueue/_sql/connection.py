@@ -1,29 +1,35 @@
-"""The connection beneath a queue's table: the half that is the same for all dialects.
+"""What a store asks of its connection to a database, and a store that has one.
 
-``sqlitetransactions`` and ``mysqltransactions`` are the other halves.  A store is made of
-three parts: how items are finished (``sqlways``, ``sqlacks``), what all of those share
-(``sqlstore``), and one of these.
+A connection knows its transaction, and nothing of queues.  What becomes of that transaction it
+tells its store, the listener, which keeps in memory what the database holds.  The listener comes
+with each call and is not kept: without a circle, a queue that is dropped is closed at once.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .._core.store import Errors, Stale, StoreBase, Undone
+from .._core.store import Stale, StoreBase, Undone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
-    from .statements import Layout
+    from .._core.store import Errors
+    from .statements import Table
 
 R = TypeVar("R")
 
 
 class Place(Protocol):
-    """A database: where it is, for messages."""
+    """Where a database is."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Its name, for messages."""
+
+    def translate(self, error: Any, table: str) -> Exception:
+        """Return what an error of the driver is called here."""
 
 
 class Cursor(Protocol):
@@ -36,125 +42,219 @@ class Cursor(Protocol):
     def lastrowid(self) -> int | None: ...
 
 
-class Transactions(StoreBase):
-    """A connection to one table, opened by the first transaction.
+class Owner(Protocol):
+    """One object's name among those that hold rows of a database.
 
-    Args:
-        database: where it is.
-        table: what is used of it; created when it is missing.
+    Attributes:
+        leaves_files: a dead owner leaves a file, which is to be swept.
     """
 
-    errors = Errors()  # these two: see ``base.Store``
-    failed = ""
-
-    def __init__(self, database: Any, table: Layout) -> None:
-        self._database = database
-        self._table = table
-        self._exclusive = False
-        self._suspended = False  # closed for a moment (by a fork), to go on where it was
-
-    # -- what a subclass adds -------------------------------------------------------
-
-    def _opened(self) -> None:
-        """See what is there; in a transaction of its own."""
-
-    def _begun(self) -> None:
-        """A transaction that writes has begun."""
-
-    def _overtaken(self) -> None:
-        """Others have committed: nothing in memory can be trusted."""
-
-    def _ending(self) -> None:
-        """The transaction is about to be committed."""
-
-    def _undone(self) -> None:
-        """The transaction came to nothing."""
-
-    def _forgotten(self) -> None:
-        """This is the child of a fork: what was handed out is the parent's."""
-
-    # -- what a dialect adds --------------------------------------------------------
+    @property
+    def leaves_files(self) -> bool: ...
 
     @property
-    def connection(self) -> Any:
-        """The connection, for those who know what they do; None when it is closed."""
-        raise NotImplementedError
+    def name(self) -> str | None:
+        """The name in rows that this object holds; None where rows cannot have an owner."""
 
-    def begin(self, exclusive: bool) -> bool:
-        """Start a transaction (see ``base.Store``)."""
-        raise NotImplementedError
+    def appear(self) -> str | None:
+        """Take a name, and count as alive from now on."""
 
-    def close(self) -> None:
-        """Let go of the connection."""
-        raise NotImplementedError
+    def is_dead(self, name: str) -> bool:
+        """Return whether the owner of that name is gone."""
+
+    def sweep(self, holders: Container[str | None]) -> None:
+        """Remove what dead owners left that are not among the holders of rows."""
+
+    def disappear(self, *, holds: bool) -> None:
+        """Let go of the name; ``holds`` says whether rows may still carry it."""
 
     def forget(self) -> None:
-        """Let go of the connection and touch nothing: it is a parent process's."""
-        raise NotImplementedError
+        """Forget the name after a fork: it is the parent process's."""
+
+
+class Listener(Protocol):
+    """A connection's store, as the connection sees it."""
+
+    def opened(self) -> None:
+        """Look at the database: the connection has just been opened."""
+
+    def overtaken(self) -> None:
+        """Trust nothing in memory: others have committed, or a part of this was undone."""
+
+    def undone(self) -> None:
+        """Take back what the last transaction did in memory: nothing of it is stored."""
+
+    def found_stored(self) -> None:
+        """Give back what the last transaction handed out: it is stored, and no caller saw it.
+
+        The caller was told that the outcome is not known.
+        """
+
+
+class SqlConnection(Protocol):
+    """A connection to a database, opened by the first transaction.
+
+    Attributes:
+        errors, failed: as of ``Store``.
+        counts: others' commits are noticed, so that it pays to keep exact counts.
+        exclusive: the transaction writes.
+        suspended: it was closed for a moment (by a fork), to go on where it was.
+    """
+
+    errors: Errors
+    failed: str
+    counts: bool
+    exclusive: bool
+    suspended: bool
+
+    @property
+    def database(self) -> Place: ...
+
+    @property
+    def driver(self) -> Any:
+        """The driver's own connection, for a program's statements; None when it is closed."""
+
+    # -- as of ``Store`` ------------------------------------------------------------
+
+    def open(self, listener: Listener) -> bool: ...
+    def begin(self, exclusive: bool, listener: Listener) -> bool: ...
+    def commit(self) -> None: ...
+    def rollback(self, listener: Listener) -> bool: ...
+    def abandon(self) -> None: ...
+    def hurry(self) -> None: ...
+    def changed(self, getting: bool) -> bool: ...
+    def probe(self) -> tuple[int, bytes] | None: ...
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
+    def forget(self) -> None: ...
+
+    # -- statements -----------------------------------------------------------------
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor:
+        """Run one statement, which may write."""
+
+    def many(self, statement: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Run one statement for each of ``rows``; returns how many rows were written."""
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return every row at once: a half-read statement would hold on to a snapshot."""
+
+    def one(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """Return the first column of the only row."""
+
+    def insert_many(self, table: Table, rows: Sequence[Sequence[Any]]) -> Sequence[int]:
+        """Insert rows and return their ids."""
+
+    def put_back(self, table: Table, row: Sequence[Any]) -> bool:
+        """Insert a row under its id; False if that is taken, or an equal row is there."""
+
+    def create(self, statement: str) -> None:
+        """Create a table if it is missing, without an end to the transaction."""
+
+    def rows_beside(self, statement: str) -> list[Any]:
+        """Return the rows beside the transaction that is under way; callable on any thread."""
 
     def shrink(self) -> None:
         """Give the space of deleted rows back; callable on any thread."""
-        raise NotImplementedError
 
-    def _execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor:
-        """Run one statement; every one of a store's goes through here or the next two."""
-        raise NotImplementedError
+    def alone(self, function: Callable[[], object]) -> None:
+        """Call ``function`` in a transaction of its own, while the connection is being opened."""
 
-    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Cursor:
-        """Run one statement for each of ``rows``."""
-        raise NotImplementedError
+    def refresh(self, listener: Listener) -> None:
+        """See whether others have committed, where no transaction keeps them out."""
 
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Return every row at once: a half-read statement would hold on to a snapshot."""
-        raise NotImplementedError
-
-    def _rows_beside(self, statement: str) -> list[Any]:
-        """Return the rows beside the transaction that is under way; callable on any thread."""
-        raise NotImplementedError
-
-    def _alone(self, function: Callable[[], Any]) -> None:
-        """Call ``function`` in a transaction of its own, while the store is being opened."""
-        raise NotImplementedError
-
-    def _refresh(self) -> None:
-        """Outside a transaction: see whether others have committed."""
-        raise NotImplementedError
-
-    def _at_once(self, function: Callable[[], R]) -> R:
+    def at_once(self, function: Callable[[], R]) -> R:
         """Call ``function``, whose statements read what was there at one moment."""
-        return function()
 
-    # -- both dialects --------------------------------------------------------------
+    def new_owner(self) -> Owner:
+        """Return a name for what a store hands out."""
+
+
+class ConnectedStore(StoreBase, ABC):
+    """A store whose transactions are its connection's.
+
+    Attributes:
+        conn: the connection.
+        errors: see ``Store``.
+    """
+
+    def __init__(self, conn: SqlConnection) -> None:
+        self.conn = conn
+        self.errors = conn.errors
+
+    @property
+    def failed(self) -> str:
+        return self.conn.failed
+
+    def open(self) -> bool:
+        return self.conn.open(self)
+
+    def begin(self, exclusive: bool) -> bool:
+        return self.conn.begin(exclusive, self)
+
+    def commit(self) -> None:
+        self.conn.commit()
+
+    def rollback(self) -> bool:
+        return self.conn.rollback(self)
+
+    def abandon(self) -> None:
+        self.conn.abandon()
+
+    def hurry(self) -> None:
+        self.conn.hurry()
+
+    def changed(self, getting: bool) -> bool:
+        return self.conn.changed(getting)
+
+    def probe(self) -> tuple[int, bytes] | None:
+        return self.conn.probe()
+
+    def sync(self) -> None:
+        self.conn.sync()
+
+    def close(self) -> None:
+        self.conn.close()
+
+    def forget(self) -> None:
+        self.conn.forget()
+
+    def shrink(self) -> None:
+        """Give the space of deleted rows back; callable on any thread."""
+        self.conn.shrink()
 
     def guard(self, function: Callable[[], R]) -> R:
         """Call ``function``; if it raises, what it wrote in this transaction is undone."""
-        if not self._exclusive:
+        conn = self.conn
+        if not conn.exclusive:
             return function()
-        self._execute("SAVEPOINT one_call")
+        conn.execute("SAVEPOINT one_call")
         try:
             result = function()
         except (Stale, Undone):  # nothing of the transaction stays
             raise
         except Exception as error:
-            self._take_back(error)
+            try:
+                conn.execute("ROLLBACK TO SAVEPOINT one_call")
+                conn.execute("RELEASE SAVEPOINT one_call")
+            except Exception as second:
+                raise Undone(error) from second
+            self.overtaken()
             raise
-        self._execute("RELEASE SAVEPOINT one_call")
+        conn.execute("RELEASE SAVEPOINT one_call")
         return result
 
-    def _take_back(self, error: Exception) -> None:
-        """Undo what was written since the savepoint; if that is impossible, nothing stays."""
-        try:
-            self._execute("ROLLBACK TO SAVEPOINT one_call")
-            self._execute("RELEASE SAVEPOINT one_call")
-        except Exception as second:
-            raise Undone(error) from second
-        self._overtaken()
+    # -- what the connection tells --------------------------------------------------
 
-    def _one(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """Return the first column of the only row."""
-        return self._rows(statement, values)[0][0]
+    @abstractmethod
+    def opened(self) -> None:
+        """Look at the database: the connection has just been opened."""
 
-    # -- the rest of a store --------------------------------------------------------
+    def overtaken(self) -> None:
+        """Nothing is known that could be wrong now."""
 
-    def abandon(self) -> None:
-        """Do nothing: there is no queue for the lock."""
+    def undone(self) -> None:
+        """Nothing was noted that could be wrong now."""
+
+    def found_stored(self) -> None:
+        """Nothing was handed out."""

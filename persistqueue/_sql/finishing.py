@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -33,10 +32,11 @@ class DeletingStore(SqlStore):
 
     def untake(self, records: Sequence[Record]) -> None:
         for record in records:
-            stored = self._put_back(record.end)
-            if not stored and not self._table.kind.unique:  # somebody has its id: a new one
+            stored = self.conn.put_back(self.table, record.end)
+            if not stored and not self.table.kind.unique:  # another row has its id: a new one
                 stored = self._insert(record.end[1:]) is not None
             self._more(stored, stored)
+        self._came_back()
 
     def settle(self, records: Sequence[Record]) -> None:
         """They were settled when they were taken."""
@@ -45,81 +45,80 @@ class DeletingStore(SqlStore):
 class ReservingStore(SqlStore):
     """Remembers what it has handed out, and deletes it when it is settled.
 
-    Handing out writes nothing.  ``_window`` is what comes next, read ahead.  Where new rows
-    come behind all others, it holds rows, and everything up to ``_floor`` was handed out;
-    given-back rows lower it.  In the other orders what is handed out is stepped over, so the
-    window holds only the places of rows; what this object puts is entered there.
+    Handing out writes nothing.  ``_window`` holds the next rows, read ahead.  Where new rows come
+    behind all others, every row up to ``_floor`` was handed out; given-back rows lower it.  In the
+    other orders, rows that are handed out are stepped over.  There the window holds ids alone, and
+    is read again behind a put.
     """
 
     _lowest: float = float("-inf")  # every id is above
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._out: dict[int, Record] = {}  # what is handed out, by id
+        self._out: dict[int, Record] = {}  # handed out, by id
         self._has_company = False  # another object consumes, too; it has been said
         self._forget_ahead()
 
     def _forget_ahead(self) -> None:
         self._window: deque[Row] = deque()
-        self._whole = False  # whether nothing else waits; in the other orders only
         self._ahead = 1  # rows to read next time
         self._floor = self._lowest
-        # What this transaction has handed out and returned, and the floor before it.
+        # Records that this transaction has handed out and returned, and the floor before it.
         self._before: _Before = ({}, {}, self._lowest)
 
-    # -- what is in memory follows what is stored -----------------------------------
+    # -- memory follows the database ------------------------------------------------
 
-    def _opened(self) -> None:
-        if self._suspended:  # what is handed out stays so, where it is the same still
+    def opened(self) -> None:
+        if self.conn.suspended:  # handed-out rows stay so, as far as they are the same still
             self._forget_ahead()
             self._void_strangers()
         else:
-            self._forgotten()
-        super()._opened()
+            self._start_anew()
+        super().opened()
 
     def _void_strangers(self) -> None:
-        """Let go of what is handed out and is not there any more: another item may have its id."""
+        """Forget handed-out rows that are gone: another item may have their id."""
         for number, record in list(self._out.items()):
-            if self._rows(self._table.stamp, (number,)) != [(record.end[2],)]:
+            if self.conn.rows(self.table.stamp, (number,)) != [(record.end[2],)]:
                 del self._out[number]
                 record.start = VOID
 
-    def _forgotten(self) -> None:
+    def _start_anew(self) -> None:
         self._out = {}
         self._forget_ahead()
-        super()._forgotten()
 
-    def _begun(self) -> None:
+    def forget(self) -> None:
+        super().forget()
+        self._start_anew()
+
+    def begin(self, exclusive: bool) -> bool:
+        if not super().begin(exclusive):
+            return False
         self._before = ({}, {}, self._floor)
+        return True
 
-    def _undone(self) -> None:
+    def undone(self) -> None:
         handed_out, returned, self._floor = self._before
         for number in handed_out:
             self._out.pop(number, None)
         self._out.update(returned)
         self._before = ({}, {}, self._floor)
         self._close_window()
-        super()._undone()
+        super().undone()
 
-    def _overtaken(self) -> None:
+    def overtaken(self) -> None:
         self._close_window()
         self._ahead = max(self._ahead // 4, 1)
         self._floor = self._lowest  # others may have put a row back to its place
-        super()._overtaken()
-
-    def begin(self, exclusive: bool) -> bool:
-        if not super().begin(exclusive):
-            return False
-        self._begun()
-        return True
+        super().overtaken()
 
     # -- counting -------------------------------------------------------------------
 
     def _count(self) -> tuple[int, int]:
-        return self._at_once(self._count_beside_out)
+        return self.conn.at_once(self._count_beside_out)
 
     def _count_beside_out(self) -> tuple[int, int]:
-        stored = self._one(self._table.count)
+        stored = self.conn.one(self.table.count)
         present = self._present(self._out)
         if len(present) < len(self._out):
             self._out = {number: self._out[number] for number in present}
@@ -131,27 +130,29 @@ class ReservingStore(SqlStore):
         left = list(ids)
         while left:
             chunk, left = left[:_CHUNK], left[_CHUNK:]
-            found.update(number for (number,) in self._rows(self._table.in_list(len(chunk)), chunk))
+            found.update(
+                number for (number,) in self.conn.rows(self.table.in_list(len(chunk)), chunk)
+            )
         return found
 
     def _glance(self) -> tuple[int, int]:
-        if self._table.kind.in_order_of_id:
-            rows = self._rows(self._table.ids_after, (self._floor, MOST_COUNTED))
+        if self.table.kind.in_order_of_id:
+            rows = self.conn.rows(self.table.ids_after, (self._floor, MOST_COUNTED))
             waiting = sum(number not in self._out for (number,) in rows)
             if not waiting and len(rows) >= MOST_COUNTED:  # all of them handed out: look properly
                 waiting = len(self._next(1, keep=True))
         else:
             self._look_ahead(1)
             waiting = len(self._window)
-        return waiting, self._one(self._table.count_some)
+        return waiting, self.conn.one(self.table.count_some)
 
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: Sequence[Any]) -> Sequence[int | None]:
-        ids = super().append(records)
-        if not self._table.kind.in_order_of_id:
-            self._came([(number, *row[2:]) for number, row in zip(ids, records, strict=True)])
-        return ids
+        if not self.table.kind.in_order_of_id:
+            self._close_window()
+            self._ahead = max(self._ahead // 4, 1)
+        return super().append(records)
 
     def update(self, number: int, data: Any) -> int:
         self._close_window()
@@ -159,13 +160,13 @@ class ReservingStore(SqlStore):
 
     def take(self, most: int) -> list[Record]:
         most = min(most, MOST)
-        self._refresh()
+        self.conn.refresh(self)
         records: list[Record] = []
         while not records and (read := self._next(most + len(self.skip))):
             rows = self._unskipped(read, most)
             try:
                 records = self._decoded(rows)
-            finally:  # what was read and not handed out (a damaged row is in between) is read again
+            finally:  # rows that were read and not handed out (a damaged one is between) come again
                 if len(records) < len(read):
                     self._close_window()
             if not rows:
@@ -173,12 +174,12 @@ class ReservingStore(SqlStore):
         if not records:
             return self._none()
         self._hand_out(records)
-        if self._table.kind.in_order_of_id and not self.skip:
+        if self.table.kind.in_order_of_id and not self.skip:
             self._floor = max(self._floor, records[-1].start)
         return records
 
     def take_id(self, number: int) -> list[Record]:
-        self._refresh()
+        self.conn.refresh(self)
         if number in self._out:
             return []
         records = super().take_id(number)
@@ -187,7 +188,7 @@ class ReservingStore(SqlStore):
         return records
 
     def peek(self) -> Record | None:
-        self._refresh()
+        self.conn.refresh(self)
         while rows := self._next(1, keep=True):
             if records := self._decoded(rows):
                 return records[0]
@@ -195,7 +196,7 @@ class ReservingStore(SqlStore):
         return None
 
     def _first_rows(self) -> Sequence[Row]:
-        self._refresh()
+        self.conn.refresh(self)
         rows = self._next(1 + len(self.skip), keep=True)
         self._close_window()
         return self._unskipped(rows, 1)
@@ -228,32 +229,27 @@ class ReservingStore(SqlStore):
             self._known = False
             if not self._has_company:
                 self._has_company = True
-                warn(
-                    TWO_CONSUMERS,
-                    self._where,
-                    "an ack queue (SQLiteAckQueue, MySQLAckQueue)",
-                )
+                warn(TWO_CONSUMERS, self._where, "an ack queue (SQLiteAckQueue, MySQLAckQueue)")
 
     # -- reading --------------------------------------------------------------------
 
     def _next(self, count: int, *, keep: bool = False) -> list[Row]:
         """Return up to ``count`` rows that are next; ``keep`` leaves them next."""
-        window, in_order = self._window, self._table.kind.in_order_of_id
+        window, in_order = self._window, self.table.kind.in_order_of_id
         if count > _LONGEST_WINDOW and not in_order:
             return self._next_many(count)
         (self._read_ahead if in_order else self._look_ahead)(count)
         rows = list(islice(window, count))
         if not in_order:
-            rows = [row for place in rows for row in self._row_at(place[0])]
+            rows = [row for (number,) in rows for row in self._row_at(number)]
         if not keep:
             for _ in rows:
                 window.popleft()
         return rows
 
     def _close_window(self) -> None:
-        """Read again what comes next."""
+        """Read the next rows again."""
         self._window.clear()
-        self._whole = False
 
     def _read_ahead(self, count: int) -> None:
         """See that the window holds ``count`` rows, as far as there are as many."""
@@ -262,7 +258,7 @@ class ReservingStore(SqlStore):
         behind = self._window[-1][0] if self._window else self._floor
         while len(self._window) < count:
             most = max(count - len(self._window), self._ahead)
-            rows = self._rows(self._table.after, (behind, most))
+            rows = self.conn.rows(self.table.after, (behind, most))
             if not rows:
                 break
             if rows[-1][0] <= behind:  # or this would never end
@@ -274,8 +270,8 @@ class ReservingStore(SqlStore):
             self._ahead = min(2 * most, _LONGEST_WINDOW)
 
     def _find_floor(self) -> None:
-        """Step over what is handed out, reading no more than ids."""
-        ids = self._rows(self._table.ids_after, (self._lowest, len(self._out)))
+        """Step over handed-out rows, reading no more than ids."""
+        ids = self.conn.rows(self.table.ids_after, (self._lowest, len(self._out)))
         waiting = (number for (number,) in ids if number not in self._out)
         first = next(waiting, None)
         if first is not None:
@@ -284,48 +280,28 @@ class ReservingStore(SqlStore):
             self._floor = ids[-1][0]
 
     def _below(self, number: int) -> float:
-        """Return what only this id, and those behind it, are above."""
+        """Return the number that this id, and those behind it, are above."""
         return number - 1 if number > ID_RANGE[0] else self._lowest
 
-    # -- the same where new rows do not come behind all others ------------------------
+    # -- reading where new rows do not come behind all others -------------------------
 
     def _look_ahead(self, count: int) -> None:
-        """See that the window holds ``count`` places, as far as there are as many."""
-        if len(self._window) >= count or self._whole:
-            return
-        more = max(count + 1, self._ahead)
-        most = len(self._out) + more
-        places = self._rows(self._table.ids, (most,))
-        self._window.clear()
-        self._window.extend(place for place in places if place[0] not in self._out)
-        self._whole = len(places) < most
-        self._ahead = min(2 * more, _LONGEST_WINDOW)
+        """See that the window holds ``count`` ids, as far as there are as many."""
+        if len(self._window) < count:
+            more = max(count, self._ahead)
+            ids = self.conn.rows(self.table.ids, (len(self._out) + more,))
+            self._window.clear()
+            self._window.extend(row for row in ids if row[0] not in self._out)
+            self._ahead = min(2 * more, _LONGEST_WINDOW)
 
     def _next_many(self, count: int) -> list[Row]:
         """Return so many rows that to read those before them costs less than one by one."""
         self._close_window()
-        rows = self._rows(self._table.first, (count + len(self._out),))
+        rows = self.conn.rows(self.table.first, (count + len(self._out),))
         return [row for row in rows if row[0] not in self._out][:count]
 
     def _row_at(self, number: int) -> list[Row]:
-        rows = self._rows(self._table.by_id, (number,))
-        if not rows:  # somebody took it a moment ago, or an index is damaged
-            raise self._unfindable(number) if self._exclusive else Stale
+        rows = self.conn.rows(self.table.by_id, (number,))
+        if not rows:  # another consumer took it a moment ago, or an index is damaged
+            raise self._unfindable(number) if self.conn.exclusive else Stale
         return rows
-
-    def _came(self, places: Sequence[Row]) -> None:
-        """Enter what this object has put, where the window reaches as far as that."""
-        window, order = self._window, self._order
-        if len(places) > 1 or len(window) >= 2 * _LONGEST_WINDOW:
-            self._close_window()
-            return
-        (place,) = places
-        try:
-            if self._whole or (window and order(place) < order(window[-1])):
-                insort(window, place, key=order)
-        except TypeError:  # another program's priority is no number
-            self._close_window()
-
-    def _order(self, place: Row) -> Any:
-        """Return what the queue is in order of: (priority, id), or the newest id first."""
-        return place[::-1] if self._table.kind.priority else -place[0]

@@ -1,4 +1,4 @@
-"""Recognises what a database holds, and adds what this version needs.
+"""Recognises the tables of a database, and adds what this version needs.
 
 Three layouts are known: this one, which is persist-queue's and what it lacks; nothing;
 and that of persist-queue's async classes, whose tables have no suffix.  Rows of the last
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.log import warn
 from ..exceptions import FormatError
+from .statements import identifier
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,10 +59,14 @@ def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     _refuse_no_table(there, table.name, path)
     old = _old_of(connection, table, there)
     if folded(table.name) not in there:
-        connection.execute(table.rename() if old else table.create)
+        rename = f"ALTER TABLE {identifier(old)} RENAME TO {table.quoted}"
+        connection.execute(rename if old else table.create)
     elif old:
-        for statement in table.adopt():
-            connection.execute(statement)
+        connection.execute(
+            f"INSERT OR IGNORE INTO {table.quoted} (data, timestamp)"  # noqa: S608 - quoted
+            f" SELECT data, timestamp FROM {identifier(old)} ORDER BY _id"
+        )
+        connection.execute(f"DROP TABLE {identifier(old)}")
     if old:
         warn("%s: the table %s of persist-queue's async classes is now %s", path, old, table.name)
     found = _checked_columns(connection, table, path)
@@ -76,7 +81,7 @@ def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
 def objects(connection: sqlite3.Connection) -> dict[str, str]:
     """Return the types of everything in a database, by name.
 
-    What is called a table and has no page of its own is a virtual one: a "view" here.
+    A table that has no page of its own is a virtual one: a "view" here.
     """
     rows = connection.execute("SELECT name, type, rootpage FROM sqlite_master").fetchall()
     return {_name(found): kind if page or kind != "table" else "view" for found, kind, page in rows}
@@ -136,7 +141,7 @@ def _numbers_rows(connection: sqlite3.Connection, name: str) -> bool:
 
 
 def _refuse_no_table(there: dict[str, str], name: str, path: str) -> None:
-    """Refuse a view or a virtual table: reading one may run what a stranger wrote, for ever."""
+    """Refuse a view or a virtual table: reading one may run a stranger's code, for ever."""
     kind = there.get(folded(name), "table")
     if kind != "table":
         raise FormatError(f"{path}: {name} is not an ordinary table ({kind}). Nothing was changed.")

@@ -1,10 +1,10 @@
-"""What is in a database, as SQL: kinds of queues and their statements.
+"""Tables of a database, as SQL: kinds of queues and their statements.
 
 Pure: nothing here opens or runs anything.  A kind is one line; every statement of every
 kind is built once, when a queue is opened.  Rules:
 
-- Tables and their columns are persist-queue's.  What is added (a column that may be null,
-  behind the others; an index; a table) leaves it readable by persist-queue.
+- Tables and their columns are persist-queue's.  Additions (a column that may be null, behind the
+  others; an index; a table) leave them readable by persist-queue.
 - A name is quoted as an identifier.  Values are bound, never pasted.
 - A condition is written exactly as in the partial index that serves it, or SQLite does
   not use that index.
@@ -13,9 +13,13 @@ kind is built once, when a queue is opened.  Rules:
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._core.origin import SAMPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LONGEST = 16 * 1024  # bytes of a row that tell which serializer wrote it
 
@@ -24,22 +28,34 @@ NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9
 _HELD = f"status = {HELD}"
 _OVER = f"status >= {ACKED}"
 
-MOVES = "persistqueue_moves"  # which batch of a move into this database was stored last
-CREATE_MOVES = f"CREATE TABLE IF NOT EXISTS {MOVES} (id TEXT PRIMARY KEY, number INTEGER)"
-MOVED = (
-    f"INSERT INTO {MOVES} (id, number) VALUES (?, ?)"
-    " ON CONFLICT (id) DO UPDATE SET number = excluded.number"
-)
-LAST_MOVED = f"SELECT number FROM {MOVES} WHERE id = ?"
-FORGET_MOVE = f"DELETE FROM {MOVES} WHERE id = ?"
-ANY_MOVE = f"SELECT 1 FROM {MOVES} LIMIT 1"
-DROP_MOVES = f"DROP TABLE {MOVES}"
-
 MOST_COUNTED = 64  # rows that an inexact count looks at
 ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
 
+MOVES = "persistqueue_moves"  # a table: see ``Moves``
+
 # Tables of persist-queue's async classes, which have no suffix.
 OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
+
+
+class Moves(NamedTuple):
+    """Statements that note which batch of a move into a database was stored last.
+
+    Attributes:
+        create: what makes the table.
+        begin: notes a move that has stored nothing, unless it is noted already.
+        mark: notes the number of a batch.
+        last: reads that number.
+        forget: removes the note.
+        some, drop: find any note, and remove the table; empty where it stays.
+    """
+
+    create: tuple[str, ...]
+    begin: str
+    mark: str
+    last: str
+    forget: str
+    some: str = ""
+    drop: str = ""
 
 
 class Kind(NamedTuple):
@@ -101,8 +117,8 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-class Layout(Protocol):
-    """What is to be there before a table can be used.
+class Layout:
+    """A table, and all that has to be there before it can be used.
 
     Attributes:
         name, quoted: the table's.
@@ -115,35 +131,38 @@ class Layout(Protocol):
 
     name: str
     quoted: str
-    added: dict[str, str]
-    indexes: dict[str, str]
+    columns: tuple[str, ...]
+    added: Mapping[str, str] = MappingProxyType({})
+    indexes: Mapping[str, str] = MappingProxyType({})
     create: str
-
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-
-    @property
-    def old(self) -> str: ...
-
-    def rename(self) -> str: ...
-
-    def adopt(self) -> tuple[str, ...]: ...
+    old = ""
 
 
-class Table:
+class Table(Layout):
     """One queue's table, and every statement on it, as SQLite wants it.
 
     Args:
         kind: of the queue.
         name: the queue's; any text.
-        adopts: rows of a table without the queue's name belong here, whatever its name is.
+        adopts: rows of a table without the queue's name belong here, under any name.
         whole_name: the name is the table's, without what the kind puts before it.
 
     Raises:
         ValueError: no table can have such a name.
     """
 
+    moves = Moves(
+        create=(f"CREATE TABLE IF NOT EXISTS {MOVES} (id TEXT PRIMARY KEY, number INTEGER)",),
+        begin=f"INSERT OR IGNORE INTO {MOVES} (id, number) VALUES (?, 0)",
+        mark=f"UPDATE {MOVES} SET number = ? WHERE id = ?",
+        last=f"SELECT number FROM {MOVES} WHERE id = ?",
+        forget=f"DELETE FROM {MOVES} WHERE id = ?",
+        some=f"SELECT 1 FROM {MOVES} LIMIT 1",
+        drop=f"DROP TABLE {MOVES}",
+    )
     _MARK = "?"  # where a value is bound
+    _OR_IGNORE = "OR IGNORE "
+    _BY_ID = ""  # has rows found by their ids, where the server may decide otherwise
     _LIVE = f"status < {HELD}"
     _ANY_OWNER = "owner IS ?"
 
@@ -182,7 +201,7 @@ class Table:
         # The same for rows that are about to be handed out.
         self.take_first, self.take_after, self.take_by_id = self.first, self.after, self.by_id
         self.ids_after = f"SELECT _id FROM {table} WHERE _id > {mark} ORDER BY _id LIMIT {mark}"
-        self.ids = f"SELECT {self._place()} FROM {table} ORDER BY {order} LIMIT {mark}"
+        self.ids = f"SELECT _id FROM {table} ORDER BY {order} LIMIT {mark}"
         self.all_rows = f"{select} ORDER BY _id"
         self.update = f"UPDATE {table} SET data = {mark} WHERE _id = {mark}"
         self.delete = f"DELETE FROM {table} WHERE _id = {mark}"
@@ -214,6 +233,11 @@ class Table:
         live_rows = self._LIVE
         self.state = f"SELECT status, owner, data, timestamp FROM {table} WHERE _id = {mark}"
         self.mark = f"UPDATE {table} SET status = {mark}, owner = {mark} WHERE _id = {mark}"
+        self._mark_these = f"UPDATE {table}{self._BY_ID} SET status = {mark}, owner = {mark} WHERE "
+        self.finish_mine = (
+            f"UPDATE {table} SET status = {mark}, owner = NULL"
+            f" WHERE _id = {mark} AND {_HELD} AND {self._ANY_OWNER}"
+        )
         self.count_held = f"SELECT COUNT(*) FROM {table} WHERE {_HELD}"
         self.held_some = (
             f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {_HELD} LIMIT 1) AS few"
@@ -259,7 +283,7 @@ class Table:
             by_age: read in the order of the puts instead.
             behind: the first values are a place to read on from: the priority if that is part
                 of the order, then the id.
-            held_too: read what is handed out as well.
+            held_too: read rows that are handed out as well.
             beside: what selects further rows, of another table.
         """
         kind, conditions = self.kind, []
@@ -284,28 +308,18 @@ class Table:
         """Return the statement that finds which of ``count`` ids are there."""
         return f"SELECT _id FROM {self._in_text(self.quoted)} WHERE {self._among(count)}"
 
+    def insert_several(self, count: int) -> str:
+        """Return the statement that inserts so many rows at once."""
+        head, values = self.insert.split(" VALUES ")
+        return f"{head} VALUES {', '.join([values] * count)}"
+
+    def mark_these(self, count: int) -> str:
+        """Return the statement that gives rows by so many ids a status and an owner."""
+        return self._mark_these + self._among(count)
+
     def _among(self, count: int) -> str:
         """Return the condition that an id is one of ``count``."""
         return f"_id IN ({', '.join([self._MARK] * count)})"
-
-    def adopt(self) -> tuple[str, ...]:
-        """Return the statements that move the old async table's rows here, in their order."""
-        ignore = "OR IGNORE " if self.kind.unique else ""
-        return (
-            (
-                f"INSERT {ignore}INTO {self.quoted} (data, timestamp)"
-                f" SELECT data, timestamp FROM {identifier(self.old)} ORDER BY _id"
-            ),
-            f"DROP TABLE {identifier(self.old)}",
-        )
-
-    def rename(self) -> str:
-        """Return the statement that makes the old async table this one."""
-        return f"ALTER TABLE {identifier(self.old)} RENAME TO {self.quoted}"
-
-    def _place(self) -> str:
-        """Return the columns that say where a row stands, its id first."""
-        return "_id, priority" if self.kind.priority else "_id"
 
     def _create(self, table: str) -> str:
         types = {"priority": "INTEGER", "status": "INTEGER"}
@@ -336,11 +350,11 @@ class Table:
         values = [mark] * len(columns)
         if self.kind.ack:
             values[-1] = str(NEW)
-        ignore = "OR IGNORE " if self.kind.unique else ""
+        ignore = self._OR_IGNORE if self.kind.unique else ""
         names, marks = ", ".join(columns), ", ".join(values)
         return (
             f"INSERT {ignore}INTO {table} ({names}) VALUES ({marks})",
-            f"INSERT OR IGNORE INTO {table} (_id, {names}) VALUES ({mark}, {marks})",
+            f"INSERT {self._OR_IGNORE}INTO {table} (_id, {names}) VALUES ({mark}, {marks})",
         )
 
     def _clear(self, table: str, mark: str) -> dict[bool, str]:
@@ -355,7 +369,7 @@ class Table:
         }
 
 
-class DictTable:
+class DictTable(Layout):
     """One PDict's table, and every statement on it.
 
     Args:
@@ -365,13 +379,11 @@ class DictTable:
 
     kind = None  # of a queue
     columns = ("key", "data")
-    old = ""
+    added = MappingProxyType({"type": "TEXT"})
 
     def __init__(self, name: str, prefix: str = "dict") -> None:
-        self.added = {"type": "TEXT"}
         self.name = f"{prefix}_{name}"
         self.quoted = table = identifier(self.name)
-        self.indexes: dict[str, str] = {}
         self.create = f"CREATE TABLE {table} (key TEXT PRIMARY KEY, data BLOB, type TEXT)"
         self.get = f"SELECT data FROM {table} WHERE key = ?"
         self.set = (
@@ -398,11 +410,3 @@ class DictTable:
         )
         self.delete_row = f"DELETE FROM {table} WHERE rowid = ?"
         self.last = f"SELECT key, type, data FROM {table} ORDER BY rowid DESC LIMIT 1"
-
-    def rename(self) -> str:
-        """Nothing is adopted."""
-        return ""
-
-    def adopt(self) -> tuple[str, ...]:
-        """Nothing is adopted."""
-        return ()

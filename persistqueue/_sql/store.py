@@ -1,18 +1,19 @@
-"""A queue's table as a store: what every way of finishing an item has in common.
+"""A queue's table as a store: what all three ways of finishing an item have in common.
 
-An item is finished when its row is deleted (``sqlways``) or marked (``sqlacks``).  Rows
-are read in the order of their kind; what cannot be decoded stays, and is in the way until
-it is skipped: set aside in a table of its own.
+An item is finished when its row is deleted (``finishing``) or marked (``acks``).  Rows are read
+in the order of their kind.  A row that cannot be decoded stays, and is in the way until it is
+skipped: set aside in a table of its own.
 
 Counting
-    ``SELECT COUNT(*)`` reads the whole table, so counts are kept, and adjusted by what
-    this object does.  They are trusted until SQLite's ``data_version`` says that somebody
-    else has committed.  Then whoever asks for a number pays for counting; who only wants
-    to know whether there is anything looks at a few rows.
+    ``SELECT COUNT(*)`` reads the whole table, so counts are kept, and adjusted by what this
+    object does.  They are trusted until the connection says that others have committed.  Then a
+    call that asks for a number pays for counting; one that only wants to know whether anything is
+    there looks at a few rows.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,31 +22,34 @@ from .._core.log import warn
 from .._core.origin import SAMPLE, refuse_others
 from .._core.store import Record, Stale
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
-from .connection import Transactions
+from .connection import ConnectedStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .._core.codec import RowCodec
+    from .connection import SqlConnection
     from .statements import Table
 
 MOST = 2**62  # rows: no more are ever there, and SQLite knows no number above 2**63
 Row = tuple[Any, ...]  # _id, data, timestamp, then priority or status
 
 
-class SqlStore(Transactions):
+class SqlStore(ConnectedStore):
     """The table of one queue.
 
     Args:
-        database: where it is.
+        conn: to its database.
         table: its statements.
         codec: decodes rows.
         skip_corrupt: set aside what cannot be decoded, instead of raising.
     """
 
-    def __init__(self, database: Any, table: Table, codec: RowCodec, *, skip_corrupt: bool) -> None:
-        super().__init__(database, table)
-        self._table: Table = table
+    def __init__(
+        self, conn: SqlConnection, table: Table, codec: RowCodec, *, skip_corrupt: bool
+    ) -> None:
+        super().__init__(conn)
+        self.table = table
         self._codec = codec
         self._skip_corrupt = skip_corrupt
         self._waiting = 0  # rows that could be taken
@@ -53,110 +57,99 @@ class SqlStore(Transactions):
         self._known = False  # whether these two are exact
         self.skipped = 0
 
-    @property
-    def table(self) -> Table:
-        """The table's statements."""
-        return self._table
+    def opened(self) -> None:
+        self._check_writer()
+        self._known = self.conn.counts
+        self._waiting, self._unsettled = self._count() if self._known else self._glance()
+
+    def overtaken(self) -> None:
+        self._known = False
+
+    def undone(self) -> None:
+        self._known = False
+
+    def forget(self) -> None:
+        super().forget()
+        self._known = False
+
+    def commit(self) -> None:
+        if not self._known and self.conn.counts:
+            self._waiting, self._unsettled = self._glance()
+        super().commit()
 
     # -- counting -------------------------------------------------------------------
 
     def counts(self, exact: bool = True) -> tuple[int, int]:
         if exact:
-            self._refresh()
+            self.conn.refresh(self)
             if not self._known:
                 self._waiting, self._unsettled = self._count()
                 self._known = True
         return self._waiting, self._unsettled
 
     def _count(self) -> tuple[int, int]:
-        """Count what waits and what is not finished."""
-        count = self._one(self._table.count)
+        """Count the items that wait, and those that are not finished."""
+        count = self.conn.one(self.table.count)
         return count, count
 
     def _glance(self) -> tuple[int, int]:
-        """The same, but no further than a few rows."""
-        some = self._one(self._table.count_some)
+        """Count no further than a few rows."""
+        some = self.conn.one(self.table.count_some)
         return some, some
 
-    def room(self, maxsize: int, wanted: int) -> int:  # noqa: ARG002 - a subclass's may guess
+    def room(self, maxsize: int, wanted: int) -> int:
+        if self.table.span and not self._known:
+            most: int = self.conn.one(self.table.span) or 0  # the range of ids may be narrow enough
+            if most <= maxsize - wanted:
+                return maxsize - most
         return maxsize - self.counts()[0]
 
     def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
-        if not self._table.kind.unique:
+        if not self.table.kind.unique:
             return len(records)
         new = {data for data, *_ in records} - {data for data, *_ in ahead}
-        return sum(not self._rows(self._table.by_data, (data,)) for data in new)
-
-    def _opened(self) -> None:
-        self._check_writer()
-        self._count_anew()
+        return sum(not self.conn.rows(self.table.by_data, (data,)) for data in new)
 
     def _check_writer(self) -> None:
-        """Raise ``FormatError`` if another serializer wrote what is there; runs no user's code."""
-        if self._codec.shipped is not None and not self._suspended:
+        """Raise ``FormatError`` if another serializer wrote the rows; runs no user's code."""
+        if self._codec.shipped is not None and not self.conn.suspended:
             self._refuse_others(skips=False)
 
     def _refuse_others(self, *, skips: bool) -> None:
-        """Raise ``FormatError`` if another serializer wrote what comes next."""
-        rows = [data for (data,) in self._rows(self._table.sample)]
+        """Raise ``FormatError`` if another serializer wrote the next rows."""
+        rows = [data for (data,) in self.conn.rows(self.table.sample)]
         refuse_others(self._codec, rows, self._where, skips=skips)
 
     @property
     def _where(self) -> str:
-        return f"{self._database.path}, {self._table.name}"
-
-    def _count_anew(self) -> None:
-        """Find out how many there are, when the store has just been opened."""
-        self._waiting, self._unsettled = self._count()
-        self._known = True
-
-    def _overtaken(self) -> None:
-        self._known = False
-
-    def _undone(self) -> None:
-        self._known = False
-
-    def _forgotten(self) -> None:
-        self._known = False
-
-    def _ending(self) -> None:
-        if not self._known:
-            self._waiting, self._unsettled = self._glance()
+        return f"{self.conn.database.path}, {self.table.name}"
 
     def _more(self, waiting: int, unsettled: int) -> None:
         """Adjust the counts by what was just done."""
         self._waiting += waiting
         self._unsettled += unsettled
 
+    def _came_back(self) -> None:
+        """Note that rows wait again, which may be in front of the last one that was taken."""
+
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: Sequence[Any]) -> Sequence[int | None]:
         """Insert rows and return their ids; None for what a unique queue holds already."""
         ids: Sequence[int | None]
-        if len(records) == 1 or self._table.kind.unique:
+        if len(records) == 1 or self.table.kind.unique:
             ids = [self._insert(row) for row in records]
             stored = len(ids) - ids.count(None)
         else:
-            ids = self._insert_many(records)
+            ids = self.conn.insert_many(self.table, records)
             stored = len(ids)
         self._more(stored, stored)
         return ids
 
     def _insert(self, row: Row) -> int | None:
         """Insert a row and return its id; None if it is there already."""
-        cursor = self._execute(self._table.insert, row)
+        cursor = self.conn.execute(self.table.insert, row)
         return cursor.lastrowid if cursor.rowcount > 0 else None
-
-    def _insert_many(self, rows: Sequence[Row]) -> Sequence[int]:
-        """Insert rows and return their ids."""
-        self._many(self._table.insert, rows)
-        # AUTOINCREMENT, in one transaction: nobody's ids are in between.
-        last: int = self._one("SELECT last_insert_rowid()")
-        return range(last - len(rows) + 1, last + 1)
-
-    def _put_back(self, row: Row) -> bool:
-        """Insert a row under its id; False if somebody has that, or an equal one is there."""
-        return self._execute(self._table.put_back, row).rowcount > 0
 
     def _delete(self, ids: Sequence[int], statement: str = "") -> int:
         """Delete rows; returns how many there were.
@@ -164,63 +157,61 @@ class SqlStore(Transactions):
         Args:
             statement: for one id; empty for that which deletes any row.
         """
-        statement = statement or self._table.delete
+        statement = statement or self.table.delete
         if len(ids) == 1:
-            return self._execute(statement, ids).rowcount
-        return max(self._many(statement, [(number,) for number in ids]).rowcount, 0)
+            return self.conn.execute(statement, ids).rowcount
+        return self.conn.many(statement, [(number,) for number in ids])
 
     def remove(self, ids: Sequence[int]) -> int:
         """Delete rows that wait; returns how many of these did."""
-        removed = self._delete(ids, self._table.delete_waiting) if ids else 0
+        removed = self._delete(ids, self.table.delete_waiting) if ids else 0
         self._more(-removed, -removed)
         return removed
 
     def take(self, most: int) -> list[Record]:
         most = min(most, MOST)
-        while True:
-            rows = self._unskipped(self._next_rows(most + len(self.skip)), most)
-            records = self._decoded(rows)
-            if records or not rows:
-                break
+        some = most + len(self.skip)
+        records = self._first_of(lambda: self._unskipped(self._next_rows(some), most))
         if not records:
             return self._none()
         if len(records) == 1:
             self._hand_out(records)
-        else:  # all or none: an error here is the taker's own, and the batch goes on
+        else:  # all or none: an error here is the caller's own, and the batch goes on
             self.guard(partial(self._hand_out, records))
         return records
 
     def _next_rows(self, most: int) -> list[Row]:
         """Return the rows to hand out next."""
-        return self._rows(self._table.take_first, (most,))
+        return self.conn.rows(self.table.take_first, (most,))
 
     def _none(self) -> list[Record]:
-        """Nothing is there; whoever waits must not be told otherwise by a count."""
+        """Nothing is there; no count may say otherwise to the calls that wait."""
         if self._waiting:
-            self._known = False
+            self._waiting, self._known = 0, False
         return []
 
     def take_id(self, number: int) -> list[Record]:
         """Hand out the row with this id, if it is there and waits."""
-        records = self._decoded(self._rows(self._table.take_by_id, (number,)))
+        records = self._decoded(self.conn.rows(self.table.take_by_id, (number,)))
         if records:
             self._hand_out(records)
         return records
 
     def peek(self) -> Record | None:
-        while True:
-            rows = self._rows(self._table.first, (1,))
-            records = self._decoded(rows)
-            if records or not rows:
-                return records[0] if records else None
+        records = self._first_of(lambda: self.conn.rows(self.table.first, (1,)))
+        return records[0] if records else None
 
-    def untake(self, records: Sequence[Record]) -> None:
-        """Take back what was handed out, to the same places."""
-        raise NotImplementedError
-
+    @abstractmethod
     def _hand_out(self, records: list[Record]) -> None:
         """Write down that these are handed out."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def untake(self, records: Sequence[Record]) -> None:
+        """Take back what was handed out, to the same places."""
+
+    @abstractmethod
+    def settle(self, records: Sequence[Record]) -> None:
+        """Finish items: they are never handed out again."""
 
     def _found(self, count: int, records: Sequence[Record]) -> None:
         """Raise unless as many rows were written as read: the same would come for ever."""
@@ -229,8 +220,8 @@ class SqlStore(Transactions):
 
     def _unfindable(self, number: int) -> QueueCorrupt:
         return QueueCorrupt(
-            self._database.path,
-            self._table.name,
+            self.conn.database.path,
+            self.table.name,
             index=number,
             reason="the row is not found where it was read: the database is damaged",
             advice="repair it with the command .recover of the program sqlite3",
@@ -241,7 +232,7 @@ class SqlStore(Transactions):
     def update(self, number: int, data: Any) -> int:
         """Replace what the row with this id holds, and return the id."""
         try:
-            self._execute(self._table.update, (data, number))
+            self.conn.execute(self.table.update, (data, number))
         except Exception as error:
             if "UNIQUE" in str(error.__cause__):
                 raise ValueError("the queue holds an equal item already") from error
@@ -250,12 +241,12 @@ class SqlStore(Transactions):
 
     def newest(self) -> int | None:
         """Return the highest id of all rows; None if there is none."""
-        newest: int | None = self._one(self._table.newest)
+        newest: int | None = self.conn.one(self.table.newest)
         return newest
 
     def all_rows(self) -> list[Row]:
-        """Return every row in order of id, read beside whatever is under way."""
-        return self._rows_beside(self._table.all_rows)
+        """Return every row in order of id, read beside the transaction that is under way."""
+        return self.conn.rows_beside(self.table.all_rows)
 
     def decoded_rows(self, rows: Sequence[Row]) -> list[tuple[Row, Any]]:
         """Return rows with their items; what cannot be decoded is left out if it may be skipped."""
@@ -272,10 +263,17 @@ class SqlStore(Transactions):
             except (SerializationError, ItemTooLarge) as error:
                 if not self._skip_corrupt:
                     raise
-                warn("%s: left out of the list: %s", self._database.path, error)
+                warn("%s: left out of the list: %s", self.conn.database.path, error)
         return decoded
 
     # -- decoding -------------------------------------------------------------------
+
+    def _first_of(self, read: Callable[[], Sequence[Row]]) -> list[Record]:
+        """Return records of what ``read`` returns; it reads on where all of it was set aside."""
+        while rows := read():
+            if records := self._decoded(rows):
+                return records
+        return []
 
     def _decoded(self, rows: Sequence[Row]) -> list[Record]:
         """Return records up to the first row that cannot be decoded; raise if that is the first."""
@@ -303,7 +301,7 @@ class SqlStore(Transactions):
         try:
             return self._codec.decode(row[1])
         except (SerializationError, ItemTooLarge) as error:
-            raise type(error)(f"{self._table.name}, row {row[0]}: {error}") from error.__cause__
+            raise type(error)(f"{self.table.name}, row {row[0]}: {error}") from error.__cause__
 
     def set_aside(self) -> bool:
         """Set the next row aside if it cannot be loaded; returns whether it was."""
@@ -312,7 +310,7 @@ class SqlStore(Transactions):
             return False
         try:
             self._codec.decode(rows[0][1])
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code raises
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
             if isinstance(error, Damaged):
                 self._refuse_others(skips=False)
             self._set_aside(rows[0], reason_of(error))
@@ -321,32 +319,60 @@ class SqlStore(Transactions):
 
     def _first_rows(self) -> Sequence[Row]:
         """Return the row that comes next."""
-        rows = self._rows(self._table.take_first, (1 + len(self.skip),))
+        rows = self.conn.rows(self.table.take_first, (1 + len(self.skip),))
         return self._unskipped(rows, 1)
 
     def _set_aside(self, row: Row, reason: str) -> None:
-        if not self._exclusive:
+        if not self.conn.exclusive:
             raise Stale
         self.guard(partial(self.move_aside, row[0]))
         self._more(-1, -1)
         self.skipped += 1
         warn(
             "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
-            self._database.path, row[0], self._table.name, reason, self._table.aside,
+            self.conn.database.path, row[0], self.table.name, reason, self.table.aside,
         )  # fmt: skip
 
     def move_aside(self, number: int) -> None:
         """Move a row to the table of its own in which damage is kept."""
-        self._execute(self._table.create_aside)
-        self._execute(self._table.set_aside, (number,))
+        self.conn.create(self.table.create_aside)
+        self.conn.execute(self.table.set_aside, (number,))
         if not self._delete((number,)):
             raise self._unfindable(number)
 
     def _corrupt(self, row: Row, error: Damaged) -> QueueCorrupt:
-        return QueueCorrupt(
-            self._database.path,
-            self._table.name,
+        corrupt = QueueCorrupt(
+            self.conn.database.path,
+            self.table.name,
             index=row[0],
             reason=f"the row cannot be decoded ({error})",
             advice='open the queue with on_corrupt="skip" to set it aside and go on',
         )
+        return self._codec.bad_row(corrupt, error.__cause__)
+
+    # -- for a move: which of its batches the database has ----------------------------
+
+    def mark_moved(self, run: str, number: int) -> None:
+        """Note, in this transaction, the last batch of a move."""
+        self._begin_move(run)
+        self.conn.execute(self.table.moves.mark, (number, run))
+
+    def last_moved(self, run: str) -> int:
+        """Return the last batch of a move; 0 if there is none."""
+        self._begin_move(run)
+        number: int = self.conn.one(self.table.moves.last, (run,))
+        return number
+
+    def _begin_move(self, run: str) -> None:
+        """See that there is a note; waits for a commit that is still on its way."""
+        for statement in self.table.moves.create:
+            self.conn.execute(statement)
+        self.conn.execute(self.table.moves.begin, (run,))
+
+    def forget_move(self, run: str) -> None:
+        """Remove the note of a move, and the table with the last one."""
+        moves = self.table.moves
+        self._begin_move(run)
+        self.conn.execute(moves.forget, (run,))
+        if moves.drop and not self.conn.rows(moves.some):
+            self.conn.execute(moves.drop)

@@ -184,7 +184,7 @@ def test_it_is_opened_for_those_who_ask(path: Path) -> None:
     q = SQLiteQueue[int](path)
     q.put(1)
     assert {"_getter", "_putter"} & set(dir(q))
-    assert q._store.spare is None
+    assert q._store.conn.spare is None
     assert q._getter is q._putter
     assert q._getter is not q._conn
     cursor = q._getter.execute(f"SELECT * FROM {q._table_name}")  # half read

@@ -361,9 +361,9 @@ def test_an_idle_connection_is_closed_by_the_server(
         for each in (q, acks):
             each.put("a")
             for _ in range(5):
-                mysql.run(f"KILL {each._store.connection.thread_id()}")
+                mysql.run(f"KILL {each._store.conn.driver.thread_id()}")
                 each.put("b")
-                mysql.run(f"KILL {each._store.connection.thread_id()}")
+                mysql.run(f"KILL {each._store.conn.driver.thread_id()}")
                 assert each.get() in ("a", "b")
             assert 1 == each.qsize()
 
@@ -373,7 +373,7 @@ def test_held_items_outlive_their_connection(mysql: MysqlServer, where: dict[str
     with MySQLAckQueue[str](**where) as q:
         q.put("a")
         assert "a" == q.get()
-        mysql.run(f"KILL {q._store.connection.thread_id()}")
+        mysql.run(f"KILL {q._store.conn.driver.thread_id()}")
         assert 0 == q.qsize()  # connected again
         with MySQLAckQueue[str](**where) as other:
             assert 0 == other.qsize()
@@ -408,6 +408,6 @@ def test_a_waiting_get_outlives_its_connection(
     with kind(**where) as q, kind(**where) as other:
         get = Call(q.get)
         until(lambda: q._session._waiters.parked)
-        mysql.run(f"KILL {q._store.connection.thread_id()}")
+        mysql.run(f"KILL {q._store.conn.driver.thread_id()}")
         other.put("a")
         assert "a" == get.outcome()

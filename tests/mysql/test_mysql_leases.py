@@ -119,7 +119,7 @@ def test_a_machine_without_power_keeps_nothing(
     gone = opened(**proxy.login(where), timeout=2)
     gone.put("a")
     assert "a" == gone.get()
-    assert 300 == gone._store._one("SELECT @@wait_timeout")
+    assert 300 == gone._store.conn.one("SELECT @@wait_timeout")
     (number,) = connections(mysql, where)
     proxy.swallow(deaf=True)
     with opened(**where) as q:
@@ -143,7 +143,7 @@ def test_what_a_dead_worker_held_is_found_while_others_work(
     with opened(**where) as q, opened(**where, auto_resume=False) as shy:
         q.put("a")
         assert "a" == dead.get()
-        mysql.run(f"KILL {dead._store.connection.thread_id()}")
+        mysql.run(f"KILL {dead._store.conn.driver.thread_id()}")
         mysql.minute_later(where["db_name"])
         shy._store._resume_due = q._store._resume_due = 0.0
         for each, found in ((shy, False), (q, True)):
@@ -211,6 +211,6 @@ def test_a_fork_gives_signs_of_life_of_its_own(mysql: MysqlServer, where: dict[s
 def test_a_connection_is_never_idle_for_a_firewall(opened: Any, where: dict[str, Any]) -> None:
     """The system sends something every half minute; firewalls forget what is idle for minutes."""
     with opened(**where) as q:
-        end = q._store.connection._sock
+        end = q._store.conn.driver._sock
         assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 30

@@ -273,6 +273,6 @@ def test_a_frozen_server(mortal: MysqlServer) -> None:
         q.put("a")
         with mortal.frozen():
             put = Call(q.put, "b")
-            until(lambda: q._store._writes or q._session._leader)
+            until(lambda: q._store.conn._writes or q._session._leader)
         put.outcome()
         assert ["a", "b"] == q.get_many(5)

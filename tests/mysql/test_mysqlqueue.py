@@ -352,7 +352,7 @@ def test_what_somebody_else_holds_now(mysql: MysqlServer, where: dict[str, Any])
     with MySQLAckQueue[str](**where) as q:
         q.put_many("ab")
         late = q.get_many(2)
-        mysql.run(f"KILL {q._store.connection.thread_id()}")
+        mysql.run(f"KILL {q._store.conn.driver.thread_id()}")
         mysql.minute_later(where["db_name"])
         with MySQLAckQueue[str](**where) as heir:
             held = heir.get_many(2)
@@ -369,7 +369,7 @@ def test_an_ack_is_one_statement(acked: Any, where: dict[str, Any]) -> None:
         q.put_many("abc")
         for finish in (q.ack, q.nack, q.ack_failed):
             item = q.get()
-            connection = q._store.connection
+            connection = q._store.conn.driver
             before = asked(connection)
             finish(item)
             assert 2 + 2 == asked(connection) - before  # the commit is two, in one trip
@@ -522,7 +522,7 @@ def test_what_was_deleted_meanwhile_is_given_back_to_nobody(
         with pytest.raises(ZeroDivisionError), q.process() as item:  # noqa: PT012
             assert "a" == item
             mysql.run("DELETE FROM queue_sql WHERE _id = 1", database=where["db_name"])
-            mysql.run(f"KILL {q._store.connection.thread_id()}")
+            mysql.run(f"KILL {q._store.conn.driver.thread_id()}")
             assert 1 == q.qsize()
             1 / 0  # noqa: B018
         assert "b" == q.get()
@@ -534,9 +534,9 @@ def test_a_get_reads_no_more_than_it_hands_out(plain: Any, where: dict[str, Any]
     with plain(**where, auto_commit=False) as q:
         q.put_many(range(300))
         for number in range(20):
-            before = read_by(q._store.connection)
+            before = read_by(q._store.conn.driver)
             assert number == q.get()
-            assert read_by(q._store.connection) - before < 60
+            assert read_by(q._store.conn.driver) - before < 60
 
 
 def read_by(connection: Any) -> int:
@@ -606,7 +606,7 @@ def test_an_old_table_works_as_it_is(plain: Any, old: dict[str, Any], mysql: Mys
             lambda: q.update(TOO_BIG, number),
         ]
         for call in calls:
-            with pytest.raises(ItemTooLarge, match=r"700\d\d bytes; nothing was stored \(upgrade"):
+            with pytest.raises(ItemTooLarge, match=r"nothing was stored \(upgrade\(\)"):
                 call()
         assert [FITS, "b"] == data(q)
         after = mysql.run("SHOW CREATE TABLE queue_sql", database=old["db_name"])

@@ -257,9 +257,9 @@ async def test_opening_after_a_failure_opens_anew(file: Path) -> None:
     with pytest.raises(QueueFailed, match="removed or replaced"):
         await q.qsize()
     os.rename(f"{file}.away", file)
-    before = q._store.connection
+    before = q._store.conn.driver
     async with q:
-        assert before is not q._store.connection
+        assert before is not q._store.conn.driver
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             before.execute("SELECT 1")
         (other,) = await q.get_many(9)
@@ -504,7 +504,7 @@ async def test_callers_that_put_one_after_another_share_each_commit(file: Path) 
             for n in range(5):
                 await q.put(n)
 
-        q._store.connection.set_trace_callback(statements.append)
+        q._store.conn.driver.set_trace_callback(statements.append)
         await asyncio.gather(*(put_five() for _ in range(10)))
         assert 50 == await q.qsize()
     assert 6 == statements.count("COMMIT")

@@ -135,7 +135,7 @@ def test_a_lock_is_not_waited_for_for_ever(path: Path, tmp_path: Path) -> None:
         other = sqlite3.connect(path / "data.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(QueueLocked):
-            q._store.backup(str(tmp_path / "copy.db"))
+            q._store.conn.backup(str(tmp_path / "copy.db"))
         other.close()
         assert [path] == list(tmp_path.iterdir())
         q.backup(tmp_path / "copy.db")

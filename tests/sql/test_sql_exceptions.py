@@ -50,7 +50,7 @@ def test_a_full_disk(kind: str, path: Path) -> None:
     """It is the OSError of a full disk, and an OperationalError; the next call works."""
     q = open_any(kind, path)
     q.put("a")
-    connection = q._store.connection
+    connection = q._store.conn.driver
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count={pages + 2}")
     with pytest.raises(sqlite3.OperationalError, match="disk is full") as caught:

@@ -43,7 +43,7 @@ def fill(connection: Any, pages: int = 3) -> None:
 
 def forbid(q: Any, what: str, row: int, how: str) -> None:
     """Let SQLite fail when it deletes or updates a row; ROLLBACK undoes the transaction, too."""
-    q._store.connection.execute(
+    q._store.conn.driver.execute(
         f"CREATE TRIGGER no BEFORE {what} ON {q._table_name} WHEN OLD._id = {row} "
         f"BEGIN SELECT RAISE({how}, 'forbidden'); END"
     )
@@ -67,7 +67,7 @@ def test_full_disk_in_a_shared_batch(path: Path) -> None:
     async def main() -> None:
         async with AsyncSQLiteQueue[str](path) as q:
             ids = await q.put_many(["a", "b", "c", "d"])
-            fill(q._store.connection)
+            fill(q._store.conn.driver)
             update, get, put, second = await together(
                 q, q.update(BIG, ids[3]), q.get(), q.put("small"), q.get()
             )
@@ -84,7 +84,7 @@ def test_full_disk_for_an_ack_queue(path: Path) -> None:
     async def main() -> None:
         async with AsyncSQLiteAckQueue[str](path) as q:
             ids = await q.put_many(["a", "b", "c"])
-            fill(q._store.connection)
+            fill(q._store.conn.driver)
             taken = await q.get()
             update, get, put, _ = await together(
                 q, q.update(BIG, ids[2]), q.get(), q.put("small"), q.ack(taken)
@@ -102,7 +102,7 @@ def test_full_disk_for_a_dict(path: Path) -> None:
     async def main() -> None:
         d = await AsyncPDict(path, "dict")
         await d.set("a", 1)
-        fill(d._store.connection)
+        fill(d._store.conn.driver)
         first = asyncio.ensure_future(d.get("a"))
         await asyncio.sleep(0)
         outcomes = await asyncio.gather(
@@ -218,7 +218,7 @@ def test_removed_just_before_it_is_read_beside(path: Path, monkeypatch: pytest.M
     """A database that goes away between the look and the opening is not created anew."""
     with SQLiteQueue[str](path) as q:
         q.put("a")
-        monkeypatch.setattr(q._store.database, "check", lambda: None)
+        monkeypatch.setattr(q._store.conn.database, "check", lambda: None)
         (path / "data.db").unlink()
         with pytest.raises(FileNotFoundError):
             q._store.all_rows()

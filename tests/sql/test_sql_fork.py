@@ -300,9 +300,9 @@ def test_opened_between_the_closing_and_the_fork(path: Path) -> None:
     """A child is refused a database that something opened again just before the fork."""
     with SQLiteQueue[str](path) as q:
         q.put("a")
-        q._store.suspend = lambda: None  # type: ignore[method-assign]
+        q._store.conn.suspend = lambda: None  # type: ignore[method-assign]
         child(lambda: refused(path))
-        del q._store.suspend
+        del q._store.conn.suspend
         child(lambda: q.put("b"))
         assert ["a", "b"] == [q.get(), q.get()]
 

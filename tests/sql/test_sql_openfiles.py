@@ -493,7 +493,7 @@ def test_no_command_opens_a_file_by_name(
     q = open_any(kind, path)
     q.put_many([0, 1])
     if damaged:
-        q._store.connection.execute(
+        q._store.conn.driver.execute(
             "UPDATE {} SET data = 'x' WHERE rowid = 1".format(
                 {"SQLiteQueue": "queue_default", "PDict": "dict_bag"}.get(kind, "queue_jobs")
             )

@@ -539,7 +539,7 @@ def test_an_owner_of_another_user_is_alive(path: Path, monkeypatch: pytest.Monke
         raise PermissionError
 
     with SQLiteQueue(path) as q:
-        owner = FileOwner(q._store.database, "table", "")
+        owner = FileOwner(q._store.conn.database, "table", "")
         with monkeypatch.context() as patches:
             patches.setattr("persistqueue._sql.sqlite.owners.os.open", refuse)
             assert not owner.is_dead("0" * 32)

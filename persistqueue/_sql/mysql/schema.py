@@ -1,4 +1,4 @@
-"""Recognises what a MySQL database holds, and adds what this version needs.
+"""Recognises the tables of a MySQL database, and adds what this version needs.
 
 A table that persist-queue made works as it is; what does not fit in its columns is told
 before anything is written, and ``upgrade()`` widens them.  Anything else is refused untouched.
@@ -23,18 +23,10 @@ _COLUMNS = (
     "SELECT table_name, column_name FROM information_schema.columns"
     " WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position"
 )
-LONGEST = 2**32 - 1  # bytes of the longest item in a new table
-# Bytes that a column holds at the most.
-_LONGEST = {
-    "tinyblob": 2**8 - 1, "blob": 2**16 - 1, "mediumblob": 2**24 - 1, "longblob": LONGEST
-}  # fmt: skip
 
 
-def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
+def prepare(connection: Any, table: MysqlTable, server: Server) -> None:
     """See that the table is there, with all its columns and indexes.
-
-    Returns:
-        how many bytes the longest item has that it can hold.
 
     Raises:
         FormatError: something else has its name.
@@ -57,7 +49,6 @@ def prepare(connection: Any, table: MysqlTable, server: Server) -> int:
             "%s: innodb_flush_log_at_trx_commit is not 1 on this server: a loss of power may "
             "take back what was committed in the last second", server.path
         )  # fmt: skip
-    return _longest(found["data"], table, server)
 
 
 def queues(server: Server) -> list[tuple[str, MysqlTable]]:
@@ -94,8 +85,8 @@ def _is_there(cursor: Any, table: str) -> bool:
     return True
 
 
-def _checked(cursor: Any, table: MysqlTable, server: Server) -> tuple[dict[str, str], set[str]]:
-    """Return the columns with their types, and the indexes, if rows can be put there and read."""
+def _checked(cursor: Any, table: MysqlTable, server: Server) -> tuple[set[str], set[str]]:
+    """Return the columns and the indexes, if rows can be put there and read."""
     cursor.execute(f"SHOW COLUMNS FROM {table.in_text}", ())
     found = {row[0]: row[1].lower() for row in cursor.fetchall()}
     wanted = list(table.columns)
@@ -112,16 +103,9 @@ def _checked(cursor: Any, table: MysqlTable, server: Server) -> tuple[dict[str, 
             f"{server.path}: {table.name} is kept by {engine[-1] if engine else 'a view'}, which "
             f"has no transactions; convert it: ALTER TABLE {table.quoted} ENGINE=InnoDB"
         )
-    return found, set(re.findall(r"(?m)^ *KEY `(\w+)` ", create))
-
-
-def _longest(kind: str, table: MysqlTable, server: Server) -> int:
-    """Return how many bytes a column of this type holds."""
-    if kind in _LONGEST:
-        return _LONGEST[kind]
-    if numbers := re.fullmatch(r"(?:var)?binary\((\d+)\)", kind):
-        return int(numbers[1])
-    raise FormatError(
-        f"{server.path}: the column data of the table {table.name} holds {kind}, not bytes; "
-        "nothing was changed"
-    )
+    if not re.search("blob|binary", found["data"]):
+        raise FormatError(
+            f"{server.path}: the column data of the table {table.name} holds {found['data']}, not "
+            "bytes; nothing was changed"
+        )
+    return set(found), set(re.findall(r"(?m)^ *KEY `(\w+)` ", create))

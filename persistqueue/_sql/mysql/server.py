@@ -40,11 +40,12 @@ _WHOLE_TABLE = 60.0  # s more without a byte from the server, where it reads a w
 # s after which the server ends an idle connection: there may be no machine at its other end any
 # more.  A store replaces one that was only idle.
 _LONGEST_IDLE = 300
-# When the system asks whether the server is there.  A firewall drops what is idle for longer.
+# When the system asks whether the server is there.  A firewall drops a connection that is idle
+# for longer.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # s, s, times
 _PIECE = 2**16  # bytes that are sent within one timeout
 _OVERHEAD = 1024  # bytes of a statement beside its items
-# What is stored is stored whole or not at all, and a backslash escapes.
+# A value is stored whole or not at all, and a backslash escapes.
 _MODE = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
 
 _SNAPSHOT = (
@@ -72,7 +73,7 @@ ERRORS: tuple[type[Exception], ...] = (pymysql.Error, OSError)
 
 
 class Limits(NamedTuple):
-    """What a server says of itself.
+    """Properties of a server.
 
     Attributes:
         statement: bytes of one statement, for its values.
@@ -121,8 +122,6 @@ class Server:
         ValueError: the charset is none for this.
     """
 
-    memory = False
-
     def __init__(
         self,
         *,
@@ -163,7 +162,7 @@ class Server:
 
     @property
     def identity(self) -> str:
-        """What is equal for all who may share a connection."""
+        """A text that is equal for all objects that may share a connection."""
         return repr(sorted(self._arguments.items()))
 
     def connect(self, within: float = _LONGEST_CONNECT) -> Connection:
@@ -194,13 +193,9 @@ class Server:
         """Open a connection that reads the present state, however long that takes."""
         try:
             connection = self.connect()
-            try:
-                with connection.cursor() as cursor:
-                    for statement in _SNAPSHOT:
-                        cursor.execute(statement)
-            except BaseException:
-                discard(connection)
-                raise
+            with connection.cursor() as cursor:
+                for statement in _SNAPSHOT:
+                    cursor.execute(statement)
         except ERRORS as error:
             raise self.translate(error, "") from error
         return connection
@@ -267,10 +262,7 @@ class Server:
         try:
             connection = self.connect()
             connection.expect(None if endless else self.longest_silence)
-            with connection.cursor() as cursor:
-                cursor.execute(statement, ())
-                rows = list(cursor.fetchall())
-            connection.commit()
+            rows = _read(connection, statement, ())
         except BaseException as error:
             if connection is not None:
                 discard(connection)
@@ -308,14 +300,17 @@ class Server:
             return FormatError(f"{where}there is no database {self.database!r}: create it first")
         if number == ER.LOCK_WAIT_TIMEOUT or is_conflict(error):
             return QueueLocked(
-                f"{where}somebody else has held a lock for too long; nothing was done"
+                f"{where}another transaction has held a lock for too long; nothing was done"
             )
         if number == ER.UNKNOWN_CHARACTER_SET:
             return ValueError(f"{where}use the charset 'utf8mb4'; the server says: {says}")
         if number in _FULL:
             return OSError(errno.ENOSPC, f"the server's disk is full: {says}", self.path)
         if number in _TOO_LONG:
-            return ItemTooLarge(f"{where}the server cannot store an item of this size: {says}")
+            return ItemTooLarge(
+                f"{where}{table} cannot hold an item of this size; nothing was stored (upgrade() "
+                f"widens the table's column): {says}"
+            )
         if number in _GONE:
             return QueueCorrupt(
                 self.path, table, reason=f"the table was dropped or altered while in use: {says}"
@@ -346,16 +341,12 @@ class Line:
             if self._connection is None:
                 self._connection = self._server.connect(self._patience)
                 self._connection.expect(self._patience)
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement, values)
-                rows = list(cursor.fetchall())
-            self._connection.commit()
+            return _read(self._connection, statement, values)
         except ERRORS as error:
             self.forget()
             if idle:  # for too long, it may be
                 return self.rows(statement, values, table)
             raise self._server.translate(error, table) from error
-        return rows
 
     def drop(self) -> None:
         """Close the connection."""
@@ -369,6 +360,15 @@ class Line:
         connection, self._connection = self._connection, None
         if connection is not None:
             discard(connection)
+
+
+def _read(connection: Connection, statement: str, values: Sequence[Any]) -> list[Any]:
+    """Run one statement, and commit; returns its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        rows = list(cursor.fetchall())
+    connection.commit()
+    return rows
 
 
 def check_charset(name: object, *texts: str) -> None:
@@ -401,17 +401,11 @@ def is_lost(error: Exception) -> bool:
 
 
 def is_conflict(error: Exception) -> bool:
-    """Return whether the server refused or undid it in favour of somebody else."""
-    # 1684: somebody is just creating the table.
+    """Return whether the server refused or undid it in favour of another transaction."""
+    # 1684: another one is just creating the table.
     return number_of(error) in (ER.LOCK_DEADLOCK, ER.CHECKREAD, 1684)
 
 
 def discard(connection: Any) -> None:
-    """Close a connection without a word to the server, which undoes what it had begun."""
+    """Close a connection without a word to the server, which undoes its transaction."""
     connection._force_close()  # noqa: SLF001 - the public close() talks, and may wait
-
-
-def length_in_text(connection: Any, value: Any) -> int:
-    """Return how many bytes a value takes in a statement; releases of the driver differ."""
-    with connection.cursor() as cursor:
-        return len(cursor.mogrify("%s", (value,)).encode("utf-8", "surrogateescape"))

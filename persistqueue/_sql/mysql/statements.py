@@ -1,11 +1,11 @@
-"""What is in a MySQL or MariaDB database, as SQL; the other dialect of ``table``.
+"""Tables of a MySQL or MariaDB database, as SQL.
 
 Pure: nothing here opens or runs anything.  Rules:
 
-- Tables and their columns are persist-queue's; what is added stands behind them.
+- Tables and their columns are persist-queue's; added columns stand behind them.
 - A name is quoted as an identifier.  Values are bound, never pasted.
-- Rows that are about to be handed out are locked, and passed by while somebody else has
-  locked them, so each goes to one consumer and nobody waits for another.
+- Rows that are about to be handed out are locked, and passed by while another consumer has
+  locked them, so each goes to one consumer and none waits for another.
 - Reads in a transaction that writes lock what they read: nothing else keeps others out.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from ..statements import ACKED, HELD, NEW, Table
+from ..statements import ACKED, HELD, Moves, Table
 
 if TYPE_CHECKING:
     from ..statements import Kind
@@ -28,14 +28,14 @@ _ADDED = {
 _KEYS = {"waiting": "live, _id", "held": "status, owner"}
 
 LONGEST_NAME = 64  # characters of an identifier
-SESSIONS = "persistqueue_sessions"  # who commits: see ``mysqltransactions``
+SESSIONS = "persistqueue_sessions"  # who commits: see ``connection``
 CREATE_SESSIONS = (
     f"CREATE TABLE IF NOT EXISTS {SESSIONS} (id VARCHAR(64) CHARACTER SET ascii PRIMARY KEY,"
     " number BIGINT NOT NULL,"
     " used TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,"
     " KEY (used)) ENGINE=InnoDB"
 )
-# What stands between the work of a transaction and its commit, in one trip with it.
+# Stands between the work of a transaction and its commit, in one trip with it.
 COMMIT = (
     f"INSERT INTO {SESSIONS} (id, number) VALUES ('%s', %d)"
     " ON DUPLICATE KEY UPDATE number = %d; COMMIT"
@@ -49,10 +49,7 @@ LIFE = (
     f" {SESSIONS} WHERE id = %s AND UNIX_TIMESTAMP(used) > UNIX_TIMESTAMP() - %s)"
 )
 SWEEP = f"DELETE FROM {SESSIONS} WHERE used < NOW() - INTERVAL 30 DAY LIMIT 100"
-# Which batch of a move was stored last.
-MOVED = f"INSERT INTO {SESSIONS} (id, number) VALUES (%s, %s) ON DUPLICATE KEY UPDATE number = %s"
-NOT_MOVED = f"INSERT IGNORE INTO {SESSIONS} (id, number) VALUES (%s, 0)"
-# Held until the end of the transaction by whoever counts before he puts.
+# Held until the end of the transaction by a put that counts first.
 ONE_AT_A_TIME = (
     f"INSERT INTO {SESSIONS} (id, number) VALUES (%s, 0) ON DUPLICATE KEY UPDATE number = 0"
 )
@@ -91,7 +88,16 @@ class MysqlTable(Table):
         ValueError: no table can have such a name.
     """
 
+    moves = Moves(
+        create=(),
+        begin=f"INSERT IGNORE INTO {SESSIONS} (id, number) VALUES (%s, 0)",
+        mark=f"UPDATE {SESSIONS} SET number = %s WHERE id = %s",
+        last=COMMITTED,
+        forget=LEAVE,
+    )
     _MARK = "%s"
+    _OR_IGNORE = ""  # a row that is there already is an error of its own
+    _BY_ID = " FORCE INDEX (PRIMARY)"  # else it may wait for all rows that others have locked
     _LIVE = "live = 1"
     _ANY_OWNER = "owner <=> %s"
 
@@ -113,18 +119,10 @@ class MysqlTable(Table):
         self.take_after = self.after + locked
         self.take_by_id = self.by_id + locked
         self.state += " FOR UPDATE"
-        # Who counts and then puts, one at a time.
+        self.span = ""  # it may be wide, and costs another trip to the server
+        # Puts that count first, one at a time.
         self.turn = f"put:{_short(self.name)}"
         self.held_by = f"SELECT 1 FROM {table} WHERE status = {HELD} AND owner = %s LIMIT 1"
-        self.finish_mine = (
-            f"UPDATE {table} SET status = %s, owner = NULL"
-            " WHERE _id = %s AND status = %s AND owner = %s"
-        )
-        # A server that prefers to read a small table from end to end would wait for every row
-        # in it that somebody else has locked.
-        self._mark_these = (
-            f"UPDATE {table} FORCE INDEX (PRIMARY) SET status = %s, owner = %s WHERE "
-        )
         self.widen = (
             f"ALTER TABLE {table} MODIFY _id BIGINT AUTO_INCREMENT, MODIFY data LONGBLOB,"
             " MODIFY timestamp DOUBLE"
@@ -136,15 +134,6 @@ class MysqlTable(Table):
         self.create_aside = (
             f"CREATE TABLE IF NOT EXISTS {self._in_text(self._quoted(self.aside))} LIKE {table}"
         )
-
-    def insert_many(self, count: int) -> str:
-        """Return the statement that inserts so many rows at once."""
-        head, values = self.insert.split(" VALUES ")
-        return f"{head} VALUES {', '.join([values] * count)}"
-
-    def mark_these(self, count: int) -> str:
-        """Return the statement that gives rows by so many ids a status and an owner."""
-        return self._mark_these + self._among(count)
 
     def add_column(self, column: str) -> str:
         return f"ALTER TABLE {self.in_text} ADD COLUMN {column} {self.added[column]}"
@@ -176,17 +165,6 @@ class MysqlTable(Table):
 
     def _indexes(self, table: str) -> dict[str, str]:
         return {}  # they are made with the table
-
-    def _inserts(self, table: str, mark: str) -> tuple[str, str]:
-        columns = self.kind.columns[1:]
-        values = [mark] * len(columns)
-        if self.kind.ack:
-            values[-1] = str(NEW)
-        names, marks = ", ".join(columns), ", ".join(values)
-        return (
-            f"INSERT INTO {table} ({names}) VALUES ({marks})",
-            f"INSERT INTO {table} (_id, {names}) VALUES ({mark}, {marks})",
-        )
 
     def _clear(self, table: str, mark: str) -> dict[bool, str]:
         which = {False: f"status = {ACKED}", True: f"status >= {ACKED}"}

@@ -13,14 +13,15 @@ from ..._core.inflight import AT_ROW_DONE, AT_TAKE
 from ..._core.tasks import TaskSession
 from ...serializers import pickle
 from ..async_queue import AsyncSQLBase
+from ..finishing import DeletingStore, ReservingStore
 from ..rows import Rows
 from ..statements import Table
+from .connection import SqliteConnection
 from .database import MEMORY, Database
 from .errors import SqliteRowCodec
 
 # threads only: from ..._core.hooks import Lazy
 # threads only: from .names import new_connection, new_spare, place_of, second_connection
-from .stores import SqliteDeletingStore, SqliteReservingStore, SqliteStore
 from .worker import SqliteWorker  # async only
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class AsyncSQLiteBase(AsyncSQLBase[T]):
 
     _worker: SqliteWorker  # async only
     # threads only: _place: Database
-    _store: SqliteStore
+    _connection: SqliteConnection
 
     def __init__(
         self,
@@ -101,8 +102,9 @@ class AsyncSQLiteBase(AsyncSQLBase[T]):
     def _open(self, database: Database, table: Table) -> None:
         """Make the store, with the session that fits how items are finished."""
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
-        way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
-        self._store = way(database, table, self._rows.codec, skip_corrupt=self._skips)
+        way = DeletingStore if self.auto_commit else ReservingStore
+        self._connection = SqliteConnection(database, table)
+        self._store = way(self._connection, table, self._rows.codec, skip_corrupt=self._skips)
         self._session = TaskSession(
             self._store, self.maxsize, finish, self.timeout, worker=self._worker
         )
@@ -126,7 +128,7 @@ class AsyncSQLiteBase(AsyncSQLBase[T]):
             FileExistsError: a file is there.
             OSError: the copy cannot be written; then nothing of it is left.
         """
-        await self._look_at(partial(self._store.backup, absolute(path)))
+        await self._look_at(partial(self._connection.backup, absolute(path)))
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the file system; takes a while."""
@@ -138,8 +140,8 @@ class AsyncSQLiteBase(AsyncSQLBase[T]):
     @property
     # threads only: def _conn(self) -> sqlite3.Connection | None:
     def _conn(self) -> aiosqlite.Connection | None:  # async only
-        return self._worker.connection(self._store.connection)  # async only
-        # threads only: return self._store.connection
+        return self._worker.connection(self._connection.driver)  # async only
+        # threads only: return self._connection.driver
 
     # threads only: _spare = Lazy(new_spare)
     # threads only: _new_db_connection = new_connection

@@ -1,6 +1,6 @@
-"""Transactions on an SQLite database.
+"""A connection to an SQLite database, and its transactions.
 
-A batch that writes is one ``BEGIN IMMEDIATE`` transaction, so that nobody else writes
+A batch that writes is one ``BEGIN IMMEDIATE`` transaction, so that no other connection writes
 between what it reads and what it writes.  A batch that only looks needs none.
 """
 
@@ -10,7 +10,6 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._core.store import Stale, Undone
-from ..connection import Transactions
 from ..schema import prepare
 from .backup import write_copy
 from .errors import (
@@ -23,12 +22,14 @@ from .errors import (
     is_read_only,
 )
 from .forks import gate
+from .owners import FileOwner
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from ..statements import Layout
+    from ..connection import Listener
+    from ..statements import Layout, Table
     from .database import Database
     from .errors import SqliteError
     from .names import Spare
@@ -40,19 +41,26 @@ _BY_NAME = 8  # looks of the watcher: so often names are looked up as well
 _inherited: list[Any] = []  # connections of a parent process: never to be closed here
 
 
-class SqliteTransactions(Transactions):
-    """A connection to one table, opened by the first transaction.
+class SqliteConnection:
+    """A connection to an SQLite database; see ``SqlConnection``.
 
     Args:
         database: where it is.
-        table: what is used of it; created when it is missing.
+        table: the one that is used; created when it is missing.
+
+    Attributes:
+        spare: a second connection, which programs use; its commits are noticed as others' are.
     """
 
     errors = ERRORS
+    counts = True
 
     def __init__(self, database: Database, table: Layout) -> None:
-        super().__init__(database, table)
-        self._database: Database = database
+        self.database = database
+        self._table = table
+        self.failed = ""
+        self.exclusive = self.suspended = False
+        self.spare: Spare | None = None
         self._connection: sqlite3.Connection | None = None
         self._files: OpenFiles | None = None  # that it has opened
         self._writing = False  # between the BEGIN of a batch and its end
@@ -60,42 +68,27 @@ class SqliteTransactions(Transactions):
         self._version = 0  # SQLite's count of what other connections committed
         self._lent = False  # whether the connection was given to a program
         self._changes = 0  # rows written by it when its last transaction ended, once it is lent
-        self._spare: Spare | None = None
         self._looks = 0  # of the watcher
         self._glanced: tuple[int, bytes] | None = None  # what it saw when nothing had changed
-        # The watcher uses the connection, too, while nobody else does: it holds the mutex and
-        # has seen that the store is not busy.  The others are busy first, and pass the mutex.
+        # The watcher uses the connection, too, while it is idle: the watcher holds the mutex and
+        # has seen that the connection is not busy.  The others are busy first, and pass the mutex.
         self._busy = False
         self._mutex = threading.Lock()
         gate.add(self)
 
     @property
-    def database(self) -> Database:
-        """Where it is."""
-        return self._database
-
-    @property
-    def connection(self) -> sqlite3.Connection | None:
-        """The connection, for those who know what they do; None when it is closed."""
+    def driver(self) -> sqlite3.Connection | None:
+        """SQLite's connection, for a program's statements; None when it is closed."""
         if self._connection is not None and not self._lent:
             self._lent, self._changes = True, self._connection.total_changes
         return self._connection
-
-    @property
-    def spare(self) -> Spare | None:
-        """A second connection, which programs use; what they write is noticed as others' is."""
-        return self._spare
-
-    @spare.setter
-    def spare(self, spare: Spare) -> None:
-        self._spare = spare
 
     def _enter(self) -> None:
         """Keep forks and the watcher away; ``_leave`` ends that, and doing it twice is harmless."""
         self._busy = True
         with self._mutex:
             pass
-        gate.enter(self, self._database)
+        gate.enter(self, self.database)
 
     def _leave(self) -> None:
         self._busy = False
@@ -103,54 +96,54 @@ class SqliteTransactions(Transactions):
 
     # -- opening and closing --------------------------------------------------------
 
-    def open(self) -> bool:
+    def open(self, listener: Listener) -> bool:
         self._enter()
         try:
             if self.failed:
                 self.suspend()
-            return self._connection is not None or self._open()
+            return self._connection is not None or self._open(listener)
         finally:
             self._leave()
 
-    def _open(self) -> bool:
-        connection, self._exclusive = None, False
+    def _open(self, listener: Listener) -> bool:
+        connection, self.exclusive = None, False
         try:
             self._refuse_another()
-            self._database.locate()
-            gate.refuse(self._database)
-            if not gate.make_way(self, self._database):
+            self.database.locate()
+            gate.refuse(self.database)
+            if not gate.make_way(self, self.database):
                 return False
-            connection = self._database.connect()
-            self._database.settle(connection)
-            prepare(connection, self._table, self._database.path)
-            self._connection, self._files = connection, self._database.files
+            connection = self.database.connect()
+            self.database.settle(connection)
+            prepare(connection, self._table, self.database.path)
+            self._connection, self._files = connection, self.database.files
             self._lent = False
             self._version = self._read_version()
-            self._opened()
-            self._suspended, self.failed = False, ""
+            listener.opened()
+            self.suspended, self.failed = False, ""
         except BaseException as error:
             self._connection = None
             if connection is not None:
-                self._database.close(connection, self._database.files)
+                self.database.close(connection, self.database.files)
             if isinstance(error, Stale):  # busy
                 return False
             if not isinstance(error, SQLITE_ERRORS) or isinstance(error, TRANSLATED):
                 raise
             if is_busy(error):
                 return False
-            raise self._database.translate(error, self._table.name) from error
+            raise self.database.translate(error, self._table.name) from error
         return True
 
     def _refuse_another(self) -> None:
         """Raise if another database is there than before a fork; the next call opens that."""
-        known = self._database.known
-        if self._suspended and not self.failed and known is not None and (name := known.moved()):
-            raise self._fail(self._database.removed(name))
+        known = self.database.known
+        if self.suspended and not self.failed and known is not None and (name := known.moved()):
+            raise self._fail(self.database.removed(name))
 
     def close(self) -> None:
         self._enter()
         try:
-            self._suspended, self.failed = False, ""
+            self.suspended, self.failed = False, ""
             self._close()
         finally:
             self._leave()
@@ -158,34 +151,33 @@ class SqliteTransactions(Transactions):
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._database.close(connection, self._files)
-        if self._spare is not None:
-            self._spare.close()
+            self.database.close(connection, self._files)
+        if self.spare is not None:
+            self.spare.close()
 
     def suspend(self) -> None:
         """Close the connection; the next transaction goes on where this was."""
-        if self._connection is not None and not self._database.memory:
-            self._suspended = True
+        if self._connection is not None and not self.database.memory:
+            self.suspended = True
             self._close()
             if not self.failed:  # else others may use what this one has opened
-                self._database.files = None
+                self.database.files = None
 
     def forget(self) -> None:
         self._mutex, self._busy = threading.Lock(), False
-        if not self._database.memory:
+        if not self.database.memory:
             connection, self._connection = self._connection, None
             if connection is not None:  # it was in use
                 _inherited.append(connection)  # closing it might take the parent's locks away
-                gate.forbid(self._database)
-        self._suspended, self.failed = False, ""
-        self._forgotten()
+                gate.forbid(self.database)
+        self.suspended, self.failed = False, ""
 
     # -- a transaction --------------------------------------------------------------
 
-    def begin(self, exclusive: bool) -> bool:
-        self._committing = False
+    def begin(self, exclusive: bool, listener: Listener) -> bool:
+        self._writing = self._committing = False
         self._enter()  # left at the end of the transaction
-        if self._begin(exclusive):
+        if self._begin(exclusive, listener):
             return True
         self._leave()
         return False
@@ -197,41 +189,35 @@ class SqliteTransactions(Transactions):
         finally:
             self._leave()
 
-    def _begin(self, exclusive: bool) -> bool:
-        self._writing = False
+    def _begin(self, exclusive: bool, listener: Listener) -> bool:
         if self.failed:
             raise SQLiteFailed(self.failed)
-        if self._connection is None and not self._open():
+        if self._connection is None and not self._open(listener):
             return False
         assert self._connection is not None
-        self._exclusive = exclusive
-        if self._lent:
-            self._see_writes()
+        self.exclusive = exclusive
+        if self._lent:  # a program may have written through the connection
+            if self._has_own_writes():
+                listener.overtaken()
+            self._note_writes()
         if not exclusive:
-            self._check(self._database.check)
+            self._check(self.database.check)
             return True
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             version = self._read_version()
         except SQLITE_ERRORS as error:
             if is_busy(error):
-                if self._spare is not None:
-                    self._spare.step_aside()
+                if self.spare is not None:
+                    self.spare.step_aside()
                 return False
             raise self._translated(error) from error
-        self._check(self._database.check_idle)
+        self._check(self.database.check_idle)
         self._writing = True
         if version != self._version:
             self._version = version
-            self._overtaken()
-        self._begun()
+            listener.overtaken()
         return True
-
-    def _see_writes(self) -> None:
-        """See whether a program has written through the connection that it was lent."""
-        if self._has_own_writes():
-            self._overtaken()
-        self._note_writes()
 
     def _has_own_writes(self) -> bool:
         connection = self._connection
@@ -253,42 +239,37 @@ class SqliteTransactions(Transactions):
 
     def _fail(self, error: E) -> E:
         """Vouch for nothing any more, until this is opened anew."""
-        if not self._database.memory:
+        if not self.database.memory:
             self.failed = str(error)
         return error
 
     def commit(self) -> None:
-        self._commit()
-        self._writing = False
-        self._leave()
-
-    def _commit(self) -> None:
         connection = self._connection
         assert connection is not None
-        self._ending()
-        if not self._exclusive:
-            return
-        if self._lent:
-            self._note_writes()
-        self._committing = True
-        try:
-            self._database.commit(connection)
-        except SQLiteFailed as error:
-            self._committing = False
-            raise self._fail(error) from None
-        except SQLITE_ERRORS as error:
-            self._committing = False
-            raise self._commit_failed(connection, error) from error
+        if self.exclusive:
+            if self._lent:
+                self._note_writes()
+            self._committing = True
+            try:
+                self.database.commit(connection)
+            except SQLiteFailed as error:
+                self._committing = False
+                raise self._fail(error) from None
+            except SQLITE_ERRORS as error:
+                self._committing = False
+                raise self._commit_failed(connection, error) from error
+        self._writing = False
+        self._leave()
 
     def _commit_failed(self, connection: sqlite3.Connection, error: SqliteError) -> Exception:
         ours = self._translated(error)
         if is_io_error(error):
             try:
-                self._database.erase(connection)
+                self.database.erase(connection)
             except SQLITE_ERRORS:
                 return self._fail(
                     SQLiteFailed(
-                        f"{self._database.path}: a commit failed ({ours}): whether it is stored "
+                        f"{self.database.path}: a commit failed ({ours}): whether it is stored "
                         "cannot be known before it is opened anew"
                     )
                 )
@@ -296,22 +277,22 @@ class SqliteTransactions(Transactions):
 
     def _translated(self, error: SqliteError) -> Exception:
         """Return what an error of SQLite is called; of the system, it is the connection's end."""
-        ours = self._database.translate(error, self._table.name)
+        ours = self.database.translate(error, self._table.name)
         if is_io_error(error) or (is_read_only(error) and isinstance(ours, OSError)):
             self._fail(ours)
         return ours
 
-    def rollback(self) -> bool:
+    def rollback(self, listener: Listener) -> bool:
         try:
-            return self._roll_back()
+            return self._roll_back(listener)
         finally:
             self._writing = False
             self._leave()
 
-    def _roll_back(self) -> bool:
+    def _roll_back(self, listener: Listener) -> bool:
         connection = self._connection
-        if connection is None or not self._exclusive:
-            self._undone()
+        if connection is None or not self.exclusive:
+            listener.undone()
             return False
         if self._committing and not connection.in_transaction and self._is_stored():
             return True
@@ -320,13 +301,13 @@ class SqliteTransactions(Transactions):
             connection.rollback()
         finally:
             self._note_writes()
-            self._undone()
+            listener.undone()
         return False
 
     def _is_stored(self) -> bool:
         """Return whether a commit that was interrupted at its end is where others read it."""
         try:
-            self._database.verify()
+            self.database.verify()
         except SQLiteFailed as error:
             self._fail(error)
             return False
@@ -334,25 +315,28 @@ class SqliteTransactions(Transactions):
 
     # -- the rest of a store --------------------------------------------------------
 
-    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whoever waits
+    def hurry(self) -> None:
+        """Do nothing: the lock belongs to another process, which is at work."""
+
+    def changed(self, getting: bool) -> bool:  # noqa: ARG002 - whichever call waits
         if self._busy or not self._mutex.acquire(blocking=False):
-            return False  # who is at work looks by himself
+            return False  # the call that is at work looks by itself
         try:
             return not self._busy and self._has_changed()
         finally:
             self._mutex.release()
 
     def _has_changed(self) -> bool:
-        if self._database.memory:
+        if self.database.memory:
             return self._has_own_writes()
-        with gate.inside(self._database):
+        with gate.inside(self.database):
             if self._connection is None or self._files is None:
                 return True
             self._looks += 1
             glance, self._glanced = self._files.glance(), None  # before the version is read
             try:
                 if glance is not None or self._looks % _BY_NAME == 0:
-                    self._database.check()
+                    self.database.check()
                 if self._read_version() != self._version or self._has_own_writes():
                     return True
             except SQLITE_ERRORS as error:  # a batch says what it is
@@ -365,44 +349,46 @@ class SqliteTransactions(Transactions):
 
     def sync(self) -> None:
         try:
-            self._database.sync()
+            self.database.sync()
         except OSError as error:
             raise self._fail(error) from error.__cause__
 
     # -- statements -----------------------------------------------------------------
 
-    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Run one statement; every one of a store's goes through here or ``_many``."""
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
-            return self._usable().execute(statement, values)
+            return self.usable().execute(statement, values)
         except (*SQLITE_ERRORS, MemoryError) as error:
-            raise self._meaning(error) from error
+            raise self.meaning(error) from error
 
-    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
+    def many(self, statement: str, rows: Iterable[Sequence[Any]]) -> int:
         try:
-            return self._usable().executemany(statement, rows)
+            return max(self.usable().executemany(statement, rows).rowcount, 0)
         except (*SQLITE_ERRORS, MemoryError) as error:
-            raise self._meaning(error) from error
+            raise self.meaning(error) from error
 
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Return every row at once: a half-read statement would hold on to a snapshot."""
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
-            return self._usable().execute(statement, values).fetchall()
+            return self.usable().execute(statement, values).fetchall()
         except (*SQLITE_ERRORS, MemoryError) as error:
-            raise self._meaning(error) from error
+            raise self.meaning(error) from error
 
-    def _usable(self) -> sqlite3.Connection:
+    def one(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        return self.rows(statement, values)[0][0]
+
+    def usable(self) -> sqlite3.Connection:
         """Return the connection; raises where a batch would go on without its transaction."""
         connection = self._connection
         assert connection is not None
         if self._writing and not connection.in_transaction:
-            raise Undone(SQLiteFailed(f"{self._database.path}: SQLite undid the transaction"))
+            raise Undone(SQLiteFailed(f"{self.database.path}: SQLite undid the transaction"))
         return connection
 
-    def _meaning(self, error: SqliteError | MemoryError) -> Exception:
+    def meaning(self, error: SqliteError | MemoryError) -> Exception:
+        """Return what an error of SQLite means for the transaction."""
         ours: Exception = MemoryError("SQLite had no memory")
         if isinstance(error, SQLITE_ERRORS):
-            if not self._exclusive and is_busy(error):
+            if not self.exclusive and is_busy(error):
                 return Stale()
             ours = self._translated(error)
         # A full disk, a failing one, no memory: SQLite has undone everything by itself.
@@ -411,63 +397,75 @@ class SqliteTransactions(Transactions):
             return Undone(ours)
         return ours
 
-    def _refresh(self) -> None:
-        """Outside a transaction: see whether others have committed."""
-        if not self._exclusive:
+    def insert_many(self, table: Table, rows: Sequence[Sequence[Any]]) -> range:
+        self.many(table.insert, rows)
+        # AUTOINCREMENT, in one transaction: no other row's id is in between.
+        last: int = self.one("SELECT last_insert_rowid()")
+        return range(last - len(rows) + 1, last + 1)
+
+    def put_back(self, table: Table, row: Sequence[Any]) -> bool:
+        return self.execute(table.put_back, row).rowcount > 0
+
+    def create(self, statement: str) -> None:
+        self.execute(statement)
+
+    def refresh(self, listener: Listener) -> None:
+        if not self.exclusive:
             try:
                 version = self._read_version()
             except SQLITE_ERRORS as error:
-                raise self._meaning(error) from error
+                raise self.meaning(error) from error
             if version != self._version:
                 self._version = version
-                self._overtaken()
+                listener.overtaken()
 
-    def _at_once(self, function: Callable[[], R]) -> R:
-        if self._usable().in_transaction:
+    def at_once(self, function: Callable[[], R]) -> R:
+        if self.usable().in_transaction:
             return function()
-        self._execute("BEGIN")
+        self.execute("BEGIN")
         try:
             return function()
         finally:
-            self._usable().rollback()
+            self.usable().rollback()
 
     def _read_version(self) -> int:
         assert self._connection is not None
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         return version
 
-    def _rows_beside(self, statement: str) -> list[Any]:
-        if self._database.memory:
-            return self._rows(statement)
-        with gate.inside(self._database):
-            rows: list[Any] = self._database.beside(
-                lambda connection: connection.execute(statement).fetchall(), self._table.name
-            )
-        return rows
-
-    def _alone(self, function: Callable[[], Any]) -> None:
+    def alone(self, function: Callable[[], object]) -> None:
         assert self._connection is not None
         self._connection.execute("BEGIN IMMEDIATE")
-        self._exclusive = True
+        self.exclusive = True
         function()
         self._connection.execute("COMMIT")
-        self._exclusive = False
+        self.exclusive = False
+
+    def new_owner(self) -> FileOwner:
+        return FileOwner(self.database, self._table.name, "resume_unack_tasks(force=True)")
+
+    # -- beside the transaction, on any thread --------------------------------------
+
+    def beside(self, function: Callable[[sqlite3.Connection], R]) -> R:
+        """Call ``function`` with a connection of its own.
+
+        A database in memory has one only, so there this is a call of the store.
+        """
+        if self.database.memory:
+            return function(self.usable())
+        with gate.inside(self.database):
+            return self.database.beside(function, self._table.name)
+
+    def rows_beside(self, statement: str) -> list[Any]:
+        if self.database.memory:
+            return self.rows(statement)
+        return self.beside(lambda connection: connection.execute(statement).fetchall())
 
     def backup(self, path: str) -> None:
-        """Write a copy of the database to a new file; callable on any thread.
-
-        Of one in memory, only as a call of the store.
-        """
-        patience = self._database.patience
-        if self._database.memory:
-            write_copy(self._usable(), path, patience)
-            return
-        with gate.inside(self._database):
-            self._database.beside(
-                lambda connection: write_copy(connection, path, patience), self._table.name
-            )
+        """Write a copy of the database to a new file."""
+        self.beside(lambda connection: write_copy(connection, path, self.database.patience))
 
     def shrink(self) -> None:
         """Rebuild the database without what was deleted, and give the space back."""
-        with gate.inside(self._database):
-            self._database.shrink(self._table.name)
+        if not self.database.memory:
+            self.beside(self.database.shrink)

@@ -89,8 +89,8 @@ class Database:
     def locate(self) -> None:
         """Find the file by the path rule; the first time, its directory is made if need be.
 
-        A database that was there and is gone is not made anew: it may come back, and what is
-        put meanwhile would be hidden.
+        A database that was there and is gone is not made anew: it may come back, and would hide
+        the items that are put meanwhile.
 
         Raises:
             OSError: the path can be neither a directory nor a database.
@@ -142,15 +142,15 @@ class Database:
         return "" if self.files is None else self.files.astray()
 
     def check(self) -> None:
-        """Raise unless what is read is the database that others use."""
+        """Raise unless the open database is the one that others use."""
         if self.files is not None and (name := self.files.lost()):
             raise self.removed(name)
 
     def check_idle(self) -> None:
         """Raise if others use another log, where that was not seen just now.
 
-        ``verify`` sees it at each commit; what is committed to a log that is gone does no harm,
-        unless SQLite copies it into the database, which it does at every thousandth page or so.
+        ``verify`` sees it at each commit; a commit to a log that is gone does no harm, unless
+        SQLite copies it into the database, which it does at every thousandth page or so.
         """
         if self.files is None or monotonic() - self._verified <= _RECENT:
             return
@@ -204,12 +204,8 @@ class Database:
         moved._makes_directory = False  # noqa: SLF001
         return moved
 
-    def shrink(self, table: str) -> None:
+    def shrink(self, connection: sqlite3.Connection) -> None:
         """Rebuild the database without what was deleted, and give the space back."""
-        if not self.memory:
-            self.beside(self._vacuum, table)
-
-    def _vacuum(self, connection: sqlite3.Connection) -> None:
         connection.execute("VACUUM")
         # SQLite would wait for readers with the write lock in its hand.
         connection.execute("PRAGMA busy_timeout=0")
@@ -225,7 +221,7 @@ class Database:
             time.sleep(_NAP)
 
     def erase(self, connection: sqlite3.Connection) -> None:
-        """Overwrite what a commit that failed has left, with a commit that changes nothing.
+        """Overwrite the remains of a commit that failed, with a commit that changes nothing.
 
         All of it may be in the log, and only its flush have failed: who reads the log from its
         beginning, after this process, would find it committed.
@@ -239,10 +235,10 @@ class Database:
         connection.execute(f"PRAGMA user_version={version}")
 
     def settle(self, connection: sqlite3.Connection) -> None:
-        """Put the log behind us after a failed flush.
+        """Begin the log anew after a failed flush.
 
-        What was not flushed looks as if it were, and no later flush writes it.  So all of it is
-        copied into the database, and the log begun anew.
+        Pages that were not flushed look as if they were, and no later flush writes them.  So the
+        log is copied into the database first.
 
         Raises:
             SQLITE_ERRORS: that failed, too.
@@ -271,7 +267,7 @@ class Database:
         self.verify()
 
     def verify(self) -> None:
-        """Raise unless what was just committed is in the files that others use."""
+        """Raise unless the last commit is in the files that others use."""
         if self.files is not None:
             if name := self.files.unsafe():
                 raise self.removed(name)
@@ -311,13 +307,13 @@ class Database:
         return connection
 
     def _adjust(self, connection: sqlite3.Connection) -> None:
-        """Set what holds for every connection."""
-        # What a stranger wrote into the schema calls no function that could do harm.
+        """Set what every connection needs."""
+        # A stranger's schema calls no function that could do harm.
         connection.execute("PRAGMA trusted_schema=OFF")
-        connection.text_factory = as_text  # what is no UTF-8 is damage of one row
+        connection.text_factory = as_text  # text that is not UTF-8 is damage of one row
 
     def _check_length(self, connection: sqlite3.Connection) -> None:
-        """See that the last page is whole: SQLite would read what is missing as zeros.
+        """See that the last page is whole: SQLite would read the missing part as zeros.
 
         A page that another process is just writing may look like that, but only once.
 
@@ -353,7 +349,7 @@ class Database:
             )
 
     def sync(self) -> None:
-        """Force what is committed to stable storage.
+        """Force all commits to stable storage.
 
         Raises:
             OSError: that failed.
@@ -403,7 +399,7 @@ def _create_private(path: str) -> None:
 
 
 def refuse_no_file(path: str) -> None:
-    """Refuse what is no regular file in the place of one of the database's files.
+    """Refuse anything but regular files in the places of the database's files.
 
     SQLite would wait for ever for another process to open the other end of a pipe, and follow a
     link to another file.
@@ -423,7 +419,7 @@ def refuse_no_file(path: str) -> None:
 
 
 def _save_log(connection: sqlite3.Connection, path: str) -> None:
-    """Copy what is in a log whose name is gone into the database.
+    """Copy the content of a log whose name is gone into the database.
 
     Only where all processes that have the database open use this log: then no other one has
     written.

@@ -13,15 +13,14 @@ from ..._core.block import Damaged
 from ..._core.origin import refuse_others
 from ..._core.store import Record
 from ...exceptions import QueueCorrupt, SerializationError
-from .connection import SqliteTransactions
-from .errors import bad_row
+from ..connection import ConnectedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..._core.codec import RowCodec
     from ..statements import DictTable
-    from .database import Database
+    from .connection import SqliteConnection
 
 Stored = tuple[Any, str | None]  # a key as SQLite is given it, and what it was
 MISSING: Any = object()
@@ -30,8 +29,8 @@ MISSING: Any = object()
 def stored_key(key: Any) -> Stored:
     """Return a key as it is stored, and its type.
 
-    Of a subclass (an enum's members, say) it is the value, whatever its methods show: that
-    is what SQLite stores for persist-queue, and what ``==`` goes by.
+    Of a subclass (an enum's members, say) it is the value, also where its methods show another
+    one: SQLite stores that for persist-queue, and ``==`` goes by it.
 
     Raises:
         TypeError: it is none of str, bytes, int, float, bool.
@@ -70,72 +69,69 @@ def shown_key(text: Any, was: Any) -> Any:
     return text
 
 
-class DictStore(SqliteTransactions):
+class DictStore(ConnectedStore):
     """The table of one dict.
 
     Args:
-        database: where it is.
+        conn: to its database.
         table: its statements.
         codec: encodes and decodes values.
     """
 
-    def __init__(self, database: Database, table: DictTable, codec: RowCodec) -> None:
-        super().__init__(database, table)
-        self._table: DictTable = table
+    conn: SqliteConnection
+
+    def __init__(self, conn: SqliteConnection, table: DictTable, codec: RowCodec) -> None:
+        super().__init__(conn)
+        self.table = table
         self._codec = codec
 
-    @property
-    def table(self) -> DictTable:
-        """The table's statements."""
-        return self._table
-
-    def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - nobody waits here
-        """Nothing can be waited for."""
+    def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - no call waits here
+        """No call can wait for a key."""
         return 0, 0
 
-    def _opened(self) -> None:
-        if self._codec.shipped is not None and not self._suspended:
+    def opened(self) -> None:
+        if self._codec.shipped is not None and not self.conn.suspended:
             self._refuse_others()
 
     def _refuse_others(self) -> None:
         """Raise ``FormatError`` if another serializer wrote the values."""
-        values = [data for (data,) in self._rows(self._table.sample)]
-        where = f"{self._database.path}, {self._table.name}"
+        values = [data for (data,) in self.conn.rows(self.table.sample)]
+        where = f"{self.conn.database.path}, {self.table.name}"
         refuse_others(self._codec, values, where, skips=False)
 
     def get(self, key: Stored) -> Any:
         """Return the value of a key, or ``MISSING``."""
-        rows = self._rows(self._table.get, key[:1])
+        rows = self.conn.rows(self.table.get, key[:1])
         return self._decoded(key[0], rows[0][0]) if rows else MISSING
 
     def has(self, key: Stored) -> bool:
         """Return whether the key is there."""
-        return bool(self._rows(self._table.get, key[:1]))
+        return bool(self.conn.rows(self.table.get, key[:1]))
 
     def size(self) -> int:
         """Return how many keys there are."""
-        count: int = self._one(self._table.count)
+        count: int = self.conn.one(self.table.count)
         return count
 
     def newest(self) -> int | None:
         """Return the number of the row that came last; None if there is none."""
-        newest: int | None = self._one(self._table.newest)
+        newest: int | None = self.conn.one(self.table.newest)
         return newest
 
     def keys(self) -> list[Any]:
         """Return the keys in the order in which they came."""
-        return [shown_key(*row) for row in self._rows(self._table.keys)]
+        return [shown_key(*row) for row in self.conn.rows(self.table.keys)]
 
     def items(self) -> list[tuple[Any, Any]]:
         """Return keys and values in the order in which the keys came."""
         return [
             (shown_key(text, was), self._decoded(text, data))
-            for text, was, data in self._rows(self._table.items)
+            for text, was, data in self.conn.rows(self.table.items)
         ]
 
     def put(self, pairs: Iterable[tuple[Stored, Any]]) -> None:
         """Set keys to encoded values."""
-        self._many(self._table.set, [(text, data, was) for (text, was), data in pairs])
+        self.conn.many(self.table.set, [(text, data, was) for (text, was), data in pairs])
 
     def set_default(self, key: Stored, data: Any) -> Any:
         """Return the value of a key, or ``MISSING`` when it is set to ``data`` now."""
@@ -146,16 +142,16 @@ class DictStore(SqliteTransactions):
 
     def pop(self, key: Stored) -> list[Record]:
         """Take a key out; the list has its record, if it is there."""
-        rows = self._rows(self._table.get, key[:1])
+        rows = self.conn.rows(self.table.get, key[:1])
         return self._take_out([(*key, data) for (data,) in rows])
 
     def discard(self, key: Stored) -> bool:
-        """Take a key out, whatever its value is; returns whether it was there."""
-        return self._execute(self._table.delete, key[:1]).rowcount > 0
+        """Take a key out without decoding its value; returns whether it was there."""
+        return self.conn.execute(self.table.delete, key[:1]).rowcount > 0
 
     def pop_last(self) -> list[Record]:
         """Take out the key that came last; the list has a record of the pair, if there is one."""
-        records = self._take_out(self._rows(self._table.last))
+        records = self._take_out(self.conn.rows(self.table.last))
         for record in records:
             record.item = shown_key(*record.start), record.item
         return records
@@ -164,10 +160,10 @@ class DictStore(SqliteTransactions):
         records = []
         for text, was, data in rows:
             records.append(Record((text, was), data, self._decoded(text, data)))
-            if not self._execute(self._table.delete, (text,)).rowcount:
+            if not self.conn.execute(self.table.delete, (text,)).rowcount:
                 raise QueueCorrupt(
-                    self._database.path,
-                    self._table.name,
+                    self.conn.database.path,
+                    self.table.name,
                     reason=f"the key {text!r} is not found where it was read: the database is "
                     "damaged",
                     advice="repair it with the command .recover of the program sqlite3",
@@ -175,12 +171,12 @@ class DictStore(SqliteTransactions):
         return records
 
     def untake(self, records: Sequence[Record]) -> None:
-        """Set keys again that were taken out for nobody, those that are not set meanwhile."""
+        """Set keys again that no caller received, unless they are set meanwhile."""
         self.put((record.start, record.end) for record in records if not self.has(record.start))
 
     def clear(self) -> None:
         """Take everything out."""
-        self._execute(self._table.clear)
+        self.conn.execute(self.table.clear)
 
     def _decoded(self, text: Any, data: Any) -> Any:
         try:
@@ -188,11 +184,11 @@ class DictStore(SqliteTransactions):
         except Damaged as error:
             self._refuse_others()
             corrupt = QueueCorrupt(
-                self._database.path,
-                self._table.name,
+                self.conn.database.path,
+                self.table.name,
                 reason=f"the value of {text!r} cannot be decoded ({error})",
                 advice="set or delete the key to go on",
             )
-            raise bad_row(corrupt, error.__cause__) from error
+            raise self._codec.bad_row(corrupt, error.__cause__) from error
         except SerializationError as error:
-            raise type(error)(f"{self._table.name}, {text!r}: {error}") from error.__cause__
+            raise type(error)(f"{self.table.name}, {text!r}: {error}") from error.__cause__

@@ -166,10 +166,8 @@ class SqliteRowCodec(RowCodec):
     def _refused(self, error: SerializationError, cause: Exception) -> SerializationError:
         return next((kind(*error.args) for kind in _OF_ITEMS if _fits(kind, cause)), error)
 
-
-def bad_row(error: QueueCorrupt, cause: BaseException | None) -> QueueCorrupt:
-    """Return the error for a damaged row, of the kind that the serializer raised, too."""
-    return next((kind(*error.args) for kind in _OF_ROWS if _fits(kind, cause)), error)
+    def bad_row(self, error: QueueCorrupt, cause: BaseException | None) -> QueueCorrupt:
+        return next((kind(*error.args) for kind in _OF_ROWS if _fits(kind, cause)), error)
 
 
 def _fits(kind: type[Exception], cause: BaseException | None) -> bool:

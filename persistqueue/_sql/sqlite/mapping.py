@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .connection import SqliteConnection
     from .database import Database
     from .dicts import DictStore
 
@@ -44,6 +45,7 @@ class DictMapping(Opened, _Mapping):
         "_delete": "Override __delitem__, pop, popitem and clear.",
         "_count": "Override __len__.",
     }
+    _connection: SqliteConnection
     _store: DictStore
     _place: Database
     path: str
@@ -143,7 +145,7 @@ class DictMapping(Opened, _Mapping):
 
     @property
     def _conn(self) -> sqlite3.Connection | None:
-        return self._store.connection
+        return self._connection.driver
 
     def qsize(self) -> int:
         """Alias of ``len``."""

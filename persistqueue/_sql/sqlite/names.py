@@ -155,10 +155,10 @@ def place_of(queue: Owner, database: Database) -> Database:
 def _second_connection(queue: Owner) -> sqlite3.Connection:
     """A second connection, for a program's own statements; in memory, the only one."""
     queue._session.check_open()
-    connection = queue._store.connection
+    connection = queue._connection.driver
     if connection is not None and queue._place.memory:
         return connection
-    queue._store.spare = spare = queue._spare  # one for all threads
+    queue._connection.spare = spare = queue._spare  # one for all threads
     connect = partial(queue._new_db_connection, queue.path, queue.multithreading, queue.timeout)
     opened: sqlite3.Connection = spare.connection(connect)
     return opened

@@ -14,7 +14,7 @@ import re
 import stat
 import uuid
 import zlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..._core.disk import try_lock
 from ..._core.log import warn
@@ -25,23 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from .database import Database
-
-
-class Owner(Protocol):
-    """One object's name among those that hold rows of a database."""
-
-    @property
-    def name(self) -> str | None:
-        """The name in rows that this object holds; None where rows cannot have an owner."""
-
-    def appear(self) -> str | None:
-        """Take a name, and count as alive from now on."""
-
-    def is_dead(self, name: str) -> bool:
-        """Return whether the owner of that name is gone."""
-
-    def forget(self) -> None:
-        """Forget the name after a fork: it is the parent process's."""
 
 
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -57,6 +40,8 @@ class FileOwner:
             owner with rows in another table stays.
         advice: how to take from an owner without a file the rows that it holds.
     """
+
+    leaves_files = True
 
     def __init__(self, database: Database, table: str, advice: str) -> None:
         self._database = database

@@ -14,13 +14,14 @@ from ..._core.hooks import Lazy
 from ..._core.inflight import AT_ROW_DONE, AT_TAKE
 from ..._core.threads import ThreadSession
 from ...serializers import pickle
+from ..finishing import DeletingStore, ReservingStore
 from ..queue import SQLBase
 from ..rows import Rows
 from ..statements import Table
+from .connection import SqliteConnection
 from .database import MEMORY, Database
 from .errors import SqliteRowCodec
 from .names import new_connection, new_spare, place_of, second_connection
-from .stores import SqliteDeletingStore, SqliteReservingStore, SqliteStore
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,7 +43,7 @@ class SQLiteBase(SQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``SQLiteQueue``'s."""
 
     _place: Database
-    _store: SqliteStore
+    _connection: SqliteConnection
 
     def __init__(
         self,
@@ -90,8 +91,9 @@ class SQLiteBase(SQLBase[T]):
     def _open(self, database: Database, table: Table) -> None:
         """Make the store, with the session that fits how items are finished."""
         finish = AT_TAKE if self.auto_commit else AT_ROW_DONE
-        way = SqliteDeletingStore if self.auto_commit else SqliteReservingStore
-        self._store = way(database, table, self._rows.codec, skip_corrupt=self._skips)
+        way = DeletingStore if self.auto_commit else ReservingStore
+        self._connection = SqliteConnection(database, table)
+        self._store = way(self._connection, table, self._rows.codec, skip_corrupt=self._skips)
         self._session = ThreadSession(self._store, self.maxsize, finish, self.timeout)
 
     def _look_at(self, look: Callable[[], R]) -> R:
@@ -113,7 +115,7 @@ class SQLiteBase(SQLBase[T]):
             FileExistsError: a file is there.
             OSError: the copy cannot be written; then nothing of it is left.
         """
-        self._look_at(partial(self._store.backup, absolute(path)))
+        self._look_at(partial(self._connection.backup, absolute(path)))
 
     def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the file system; takes a while."""
@@ -124,7 +126,7 @@ class SQLiteBase(SQLBase[T]):
 
     @property
     def _conn(self) -> sqlite3.Connection | None:
-        return self._store.connection
+        return self._connection.driver
 
     _spare = Lazy(new_spare)
     _new_db_connection = new_connection

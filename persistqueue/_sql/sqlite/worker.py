@@ -32,29 +32,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class _Nobody:
+class _NoFuture:
     """Stands where aiosqlite expects a future, and ignores the result."""
 
-    def get_loop(self) -> _Nobody:
-        """Return what is called in place of an event loop."""
+    def get_loop(self) -> _NoFuture:
+        """Return an object that stands for an event loop, too."""
         return self
 
     def call_soon_threadsafe(self, *_: object) -> None:
         """Do nothing."""
 
 
-_NOBODY: Any = _Nobody()
+_NO_FUTURE: Any = _NoFuture()
 
 
 class _Connection(aiosqlite.Connection):
     """aiosqlite's connection, on whose thread anything can be run."""
 
     def do(self, function: Callable[[], Any]) -> None:
-        """Have ``function`` called on the thread, behind everything that came before."""
-        self._tx.put_nowait((_NOBODY, function))
+        """Have ``function`` called on the thread, behind all that came before."""
+        self._tx.put_nowait((_NO_FUTURE, function))
 
     async def ask(self, function: Callable[[], Any]) -> Any:
-        """Do so, and return what it returns."""
+        """Call ``function`` on the thread, and return its result."""
         future = running_loop().create_future()
         self.do(partial(_work, [partial(_answer, future, function)]))
         return await future
@@ -154,7 +154,7 @@ def _work(job: list[Callable[[], Any]]) -> None:
 
 
 def _answer(future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
-    """Call ``function``, and tell the loop that waits for it what it came to."""
+    """Call ``function``, and tell its outcome to the loop that waits for it."""
     outcome: Any = None
     failed = False
     try:
