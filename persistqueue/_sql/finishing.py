@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -47,8 +48,8 @@ class ReservingStore(SqlStore):
 
     Handing out writes nothing.  ``_window`` holds the next rows, read ahead.  Where new rows come
     behind all others, every row up to ``_floor`` was handed out; given-back rows lower it.  In the
-    other orders, rows that are handed out are stepped over.  There the window holds ids alone, and
-    is read again behind a put.
+    other orders, rows that are handed out are stepped over.  There the window holds only
+    the places of rows; a row that this object puts is entered there.
     """
 
     _lowest: float = float("-inf")  # every id is above
@@ -149,10 +150,10 @@ class ReservingStore(SqlStore):
     # -- verbs ----------------------------------------------------------------------
 
     def append(self, records: Sequence[Any]) -> Sequence[int | None]:
+        ids = super().append(records)
         if not self.table.kind.in_order_of_id:
-            self._close_window()
-            self._ahead = max(self._ahead // 4, 1)
-        return super().append(records)
+            self._enter([(number, *row[2:]) for number, row in zip(ids, records, strict=True)])
+        return ids
 
     def update(self, number: int, data: Any) -> int:
         self._close_window()
@@ -241,7 +242,7 @@ class ReservingStore(SqlStore):
         (self._read_ahead if in_order else self._look_ahead)(count)
         rows = list(islice(window, count))
         if not in_order:
-            rows = [row for (number,) in rows for row in self._row_at(number)]
+            rows = [row for place in rows for row in self._row_at(place[0])]
         if not keep:
             for _ in rows:
                 window.popleft()
@@ -286,12 +287,12 @@ class ReservingStore(SqlStore):
     # -- reading where new rows do not come behind all others -------------------------
 
     def _look_ahead(self, count: int) -> None:
-        """See that the window holds ``count`` ids, as far as there are as many."""
+        """See that the window holds ``count`` places, as far as there are as many."""
         if len(self._window) < count:
             more = max(count, self._ahead)
-            ids = self.conn.rows(self.table.ids, (len(self._out) + more,))
+            places = self.conn.rows(self.table.places, (len(self._out) + more,))
             self._window.clear()
-            self._window.extend(row for row in ids if row[0] not in self._out)
+            self._window.extend(place for place in places if place[0] not in self._out)
             self._ahead = min(2 * more, _LONGEST_WINDOW)
 
     def _next_many(self, count: int) -> list[Row]:
@@ -305,3 +306,19 @@ class ReservingStore(SqlStore):
         if not rows:  # another consumer took it a moment ago, or an index is damaged
             raise self._unfindable(number) if self.conn.exclusive else Stale
         return rows
+
+    def _enter(self, places: Sequence[Row]) -> None:
+        """Enter the place of a new row, where the window reaches as far as that."""
+        window = self._window
+        if len(places) > 1 or len(window) >= 2 * _LONGEST_WINDOW:
+            self._close_window()
+        elif window:
+            try:
+                if self._order(places[0]) < self._order(window[-1]):
+                    insort(window, places[0], key=self._order)
+            except TypeError:  # another program's priority is no number
+                self._close_window()
+
+    def _order(self, place: Row) -> Any:
+        """Return the sort key of a place: (priority, id), or the newest id first."""
+        return place[::-1] if self.table.kind.priority else -place[0]

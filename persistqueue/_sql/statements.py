@@ -201,7 +201,8 @@ class Table(Layout):
         # The same for rows that are about to be handed out.
         self.take_first, self.take_after, self.take_by_id = self.first, self.after, self.by_id
         self.ids_after = f"SELECT _id FROM {table} WHERE _id > {mark} ORDER BY _id LIMIT {mark}"
-        self.ids = f"SELECT _id FROM {table} ORDER BY {order} LIMIT {mark}"
+        place = "_id, priority" if kind.priority else "_id"
+        self.places = f"SELECT {place} FROM {table} ORDER BY {order} LIMIT {mark}"
         self.all_rows = f"{select} ORDER BY _id"
         self.update = f"UPDATE {table} SET data = {mark} WHERE _id = {mark}"
         self.delete = f"DELETE FROM {table} WHERE _id = {mark}"
