@@ -1,4 +1,4 @@
-"""What a worker measures with the tasks of an event loop: the async queue."""
+"""A worker's measurements of the async queues, with the tasks of an event loop."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def async_put_many(path: str, count: int, durability: str, chunksize: int) -> fl
 
 
 def loop_gap(path: str, count: int, durability: str, callers: int) -> float:
-    """Return for how long the event loop did not get to a task that had nothing to wait for.
+    """Return the longest time for which the event loop did not run a task that was ready.
 
-    The longest such time while ``callers`` tasks put, take and finish ``count`` items.
+    Meanwhile ``callers`` tasks put, take and finish ``count`` items.
     """
     share = max(1, count // callers)
     batch = items(share)
@@ -150,7 +150,7 @@ def idle(path: str, queues: int, seconds: float) -> float:
             for number in range(queues)
         ]
         gets = [asyncio.create_task(queue.get()) for queue in waiting]
-        await asyncio.sleep(0.5)  # until all of them wait, and nobody looks closely any more
+        await asyncio.sleep(0.5)  # until all of them wait, and the watcher looks seldom
         start, used = time.perf_counter(), time.process_time()
         await asyncio.sleep(seconds)
         share = (time.process_time() - used) / (time.perf_counter() - start)

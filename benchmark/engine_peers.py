@@ -1,4 +1,4 @@
-"""Other libraries' queues for ``measure_engines``, those that are installed."""
+"""Queues of other libraries for ``measure_engines``, where these are installed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def upstream(folder: str) -> Any:
 
 
 def _taken_out() -> dict[str, ModuleType]:
-    """Have the modules of ``persistqueue`` forgotten, and return them."""
+    """Remove the modules of ``persistqueue`` from ``sys.modules``, and return them."""
     names = [name for name in sys.modules if name.partition(".")[0] == "persistqueue"]
     return {name: sys.modules.pop(name) for name in names}
 
@@ -120,7 +120,7 @@ class _Polled:
 
 
 def _options(name: str) -> dict[str, bool]:
-    """Return what makes each get final, as it is with the others."""
+    """Return the options with which a get finishes its item, as in the other libraries."""
     if "SQL" not in name:
         return {"autosave": True}
     return (

@@ -1,7 +1,7 @@
-"""What ``measure_engines`` compares: every engine and queue class behind ``put`` and ``get``.
+"""Queues that ``measure_engines`` compares: every engine and queue class, as ``put`` and ``get``.
 
 A queue of a class for asyncio is used by tasks, one of a synchronous class by threads.  ``get``
-is what takes an item and finishes it, in one call or two.
+takes an item and finishes it, in one call or two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILL = 20_000  # items in one put_many
 
 
 class Measured:
-    """A queue with what is measured of it: functions, or coroutine functions for tasks."""
+    """The verbs of a queue that are measured: functions, or coroutine functions for tasks."""
 
     def __init__(self, put: Any, get: Any, put_many: Any = None, qsize: Any = None) -> None:
         self.put, self.get, self.put_many, self.qsize = put, get, put_many, qsize
@@ -35,11 +35,11 @@ class Kind(NamedTuple):
     """One kind of queue.
 
     Attributes:
-        group: ``"engines"``, ``"classes"`` or ``"peers"``: what it is shown beside.
-        durability: what a put that has returned survives.
+        group: ``"engines"``, ``"classes"`` or ``"peers"``: kinds that share a picture.
+        durability: ``"power"``, ``"process"`` or ``"none"``.
         tasks: whether tasks use it, not threads.
-        opened: opens it; called again with the same path it finds what is there.
-        forget: removes what was stored there; files need none.
+        opened: opens it; called again with the same path it finds the same items.
+        forget: removes all stored items; files need none.
     """
 
     group: str

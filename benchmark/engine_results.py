@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def draw(rows: list[Row], place: str, out: Path) -> list[Path]:
-    """Draw what was measured, as PNG and SVG, and return the files."""
+    """Draw the rows, as PNG and SVG, and return the files."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - optional
     except ImportError:
@@ -82,7 +82,7 @@ def _load(figure: Any, rows: list[Row]) -> None:
 
 
 def _largest(rows: list[Row]) -> dict[tuple[str, str, str], Row]:
-    """Return what was measured with 5,000 items, or else with the most below that."""
+    """Return the rows with 5,000 items, or else with the most below that."""
     found: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         key = row["kind"], row["durability"], row["load"]
@@ -95,7 +95,7 @@ def _largest(rows: list[Row]) -> dict[tuple[str, str, str], Row]:
 
 
 def _panels(rows: list[Row]) -> list[tuple[str, list[Row]]]:
-    """Divide what would be too much for one diagram."""
+    """Divide rows that would be too many for one diagram."""
     own = [row for row in rows if row["group"] != "peers"]
     parts = [
         ("tasks, asyncio", [row for row in own if row["callers"] == "tasks"]),
@@ -158,12 +158,12 @@ def _short(count: int) -> str:
 
 
 def ratios(rows: list[Row]) -> list[Row]:
-    """Return rows made of others; none where what they need was not measured whole."""
+    """Return rows made of others; none of loads that were not run whole."""
     return [*_flat(rows), *_against(rows), *_opening(rows)]
 
 
 def _flat(rows: list[Row]) -> list[Row]:
-    """How much dearer an item is in a load of 20,000 than in one of 1,000."""
+    """Return how many times as much an item costs in a load of 20,000 as in one of 1,000."""
     found = []
     for many in _whole(rows, _MANY):
         for few in _whole(rows, _FEW):
@@ -174,9 +174,9 @@ def _flat(rows: list[Row]) -> list[Row]:
 
 
 def _against(rows: list[Row]) -> list[Row]:
-    """How many times as fast as aiodiskqueue's best engine.
+    """Return how many times as fast as aiodiskqueue's best engine each engine is.
 
-    Where that ran fewer items it counts as it is: its cost grows with them, if at all.
+    That engine may have run fewer items: an item's cost only grows with their number.
     """
     theirs = [
         row

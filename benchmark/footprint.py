@@ -1,4 +1,4 @@
-"""What a fresh process pays: memory, import time, modules, the time to end."""
+"""Costs of a fresh process: memory, import time, modules, the time to end."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def main():
 asyncio.run(main())
 """
 
-# Nobody closes the queue: not the program, and not the garbage collector at the end of main.
+# The queue is not closed: neither by the program, nor by the garbage collector at the end of main.
 _FORGETFUL_END = """
 import asyncio, sys, time
 from persistqueue import AsyncQueue
@@ -77,10 +77,9 @@ TELLS_MEMORY = sys.platform != "win32"
 class Footprint:
     """Starts processes that show what using the package costs.
 
-    They run without ``site``: what this machine's own start-up files happen to import
-    would be missing from the bill; those that need aiofiles run with it.  Bytecode is
-    kept in ``directory``, as that of an installed package is kept beside it, and is there
-    before the first measurement.
+    They run without ``site``, because modules that this machine's start-up files import would
+    not be counted; those that need aiofiles run with it.  Bytecode is kept in ``directory``,
+    and is there before the first measurement.
 
     Args:
         directory: for the bytecode.
@@ -102,17 +101,17 @@ class Footprint:
         return float(self._run(_PEAK + "print(peak())"))
 
     def start_with_import(self) -> float:
-        """Return the milliseconds that a process takes which imports ``Queue``."""
+        """Return the milliseconds that a process takes to import ``Queue``."""
         return self._lifetime(_IMPORT)
 
     def start_bare(self) -> float:
-        """Return the milliseconds that a process takes which does nothing."""
+        """Return the milliseconds that a process takes to do nothing."""
         return self._lifetime("")
 
     def foreign_modules(self) -> list[str]:
-        """Return what importing ``Queue`` brings in that it must not.
+        """Return modules that importing ``Queue`` must not import, but does.
 
-        That is asyncio, and whatever is outside the standard library.
+        These are asyncio, and all modules outside the standard library.
         """
         names: list[str] = json.loads(self._run(_MODULES))
         return names
@@ -122,7 +121,7 @@ class Footprint:
         return self._end(_BARE_END)
 
     def end_forgetful(self, path: str) -> float:
-        """Return the same for a program that does not close its queue, and waits in a get."""
+        """Return them for a program that waits in a get and does not close its queue."""
         return self._end(_FORGETFUL_END, path)
 
     def _end(self, program: str, *arguments: str) -> float:

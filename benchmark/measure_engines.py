@@ -8,9 +8,9 @@ threads.  Every item that was put must come out, once; else the run fails.  Kind
 interleaved, round by round, and medians reported: other programs on the machine slow all of
 them alike.  The numbers are written as CSV, the pictures as PNG and SVG.
 
-What is slow is measured with fewer items: the column ``items`` says how many were run, and
-nothing is extrapolated.  The first round runs everything; further ones what there is time for
-(``rounds``).
+Slow kinds are measured with fewer items: the column ``items`` says how many were run, and
+nothing is extrapolated.  The first round runs everything; further ones run what there is time
+for (``rounds``).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 LOADS = [(5, 1), (1, 1), (20, 2)]  # producers, consumers; the first is aiodiskqueue's own
 SIZES = (1_000, 5_000, 20_000)  # items of a load
 CALLERS = (1, 3, 10, 30, 100, 300)
-#: So many times as long may be what is compared, by its items: that must be whole.
+#: Loads that are compared may take so many times as long, by their items: they must be whole.
 _PATIENCE = {1_000: 1, 5_000: 30, 20_000: 10}
 COLUMNS = (
     "picture", "group", "kind", "durability", "callers", "load", "x", "items", "rounds",
@@ -80,7 +80,7 @@ class Case:
 
 
 def _compared(kind: Kind, load: tuple[int, int]) -> bool:
-    """Return whether a ratio is made of it; a list that is written anew each time never is."""
+    """Return whether a ratio is made of a load; a pickled list has none."""
     ours = kind.group == "engines" and "PickledList" not in kind.name
     return load == LOADS[0] and (ours or kind.name.startswith("aiodiskqueue"))
 
@@ -95,11 +95,11 @@ def _within(allowed: float, items: int, seconds: float) -> int:
 
 
 class Run:
-    """Everything that is measured, and when it has to end.
+    """All measurements, and when they have to end.
 
     Args:
         seconds: how long one measurement should take at most.
-        until: moment (``time.monotonic``) behind which no further round begins.
+        until: moment (``time.monotonic``) after which no round begins.
     """
 
     def __init__(self, folder: Path, seconds: float, until: float) -> None:
@@ -112,7 +112,7 @@ class Run:
         return self._folder / f"{next(self._numbers)}.queue"
 
     def cleared(self, kind: Kind, path: Path) -> None:
-        """Remove what was stored, or the disk fills up."""
+        """Remove stored items, or the disk fills up."""
         if kind.forget is not None:
             kind.forget()
         for found in self._folder.glob(f"{path.name}*"):
@@ -175,7 +175,7 @@ class Run:
         self.rows.append(dict(zip(COLUMNS, shown, strict=True)))
 
     def finished(self) -> list[dict[str, Any]]:
-        """Return every row: loads, callers, then what was noted."""
+        """Return every row: loads, callers, then the others."""
         noted, self.rows = self.rows, []
         for case in sorted(self.cases, key=lambda case: case.picture, reverse=True):
             load = "{}/{}".format(*case.load) if case.picture == "load" else "put"
@@ -210,7 +210,7 @@ def measure(run: Run, kinds: list[Kind], options: argparse.Namespace) -> list[di
             for case in run.cases:
                 run.further(case)
                 progress.step(f"{case.kind.name} {case.picture} {case.x}")
-        while progress.done < progress.total:  # what was left out
+        while progress.done < progress.total:  # cases that were left out
             progress.step("done")
     return run.finished()
 
@@ -232,7 +232,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, and write what came of it."""
+    """Measure, and write the results."""
     options = _options(arguments)
     until = time.monotonic() + 60 * options.minutes
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a worker measures on a MySQL server; ``path`` is a queue's name there."""
+"""A worker's measurements on a MySQL server; ``path`` is a queue's name there."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""``--peers``: this package against persist-queue, and against what it may cost.
+"""``--peers``: this package against persist-queue, and against fixed bounds.
 
 A *contest* measures one thing on two sides.  A round measures every contest once,
-first one side, then the other, the next round the other way round: so that a slow
-spell of the machine hits both.  What is reported is the median over the rounds.
+first one side, then the other, in the next round the other way round: a slow
+spell of the machine hits both.  The median over the rounds is reported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHUNKSIZE = 10_000  # of the queue that takes put_many
 
 @dataclass(frozen=True)
 class Goal:
-    """What the two medians have to come to.
+    """The bound that the two medians have to keep.
 
     Attributes:
         kind: "faster" (other / here, at least), "times" (here / other, at most) or
@@ -47,7 +47,7 @@ class Goal:
     hoped: float | None = None
 
     def figure(self, here: float, other: float) -> float:
-        """Return the number that is held against the bound."""
+        """Return the number that is compared with the bound."""
         if self.kind == "above":
             return here - other
         return other / here if self.kind == "faster" else here / other
@@ -72,7 +72,7 @@ FILE_ROWS: tuple[tuple[str, str, str, Goal, dict[str, Any]], ...] = (
 )  # fmt: skip
 SQL_ROWS: tuple[tuple[str, str, str, Goal, dict[str, Any]], ...] = (
     ("SQLite put, power", "put", "power", Goal("faster", 0.9, 1.2), {"kind": "SQLiteQueue"}),
-    ("SQLite get, power", "sql_get", "power", Goal("faster", 0.9, 1.2), {}),
+    ("SQLite get, power", "get", "power", Goal("faster", 0.9, 1.2), {"kind": "SQLiteQueue"}),
     (
         f"SQLite {THREADS} threads put, power", "threads_put", "power", Goal("faster", 3, 8),
         SQL_THREADS,
@@ -97,7 +97,7 @@ ASYNC_SQL_ROWS: tuple[tuple[str, str, str, int, Goal, dict[str, Any]], ...] = (
 
 @dataclass
 class Contest:
-    """One row: what is measured on two sides, and what it should come to."""
+    """One row: two measurements, and the bound that they should keep."""
 
     name: str
     against: str
@@ -115,7 +115,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """How many operations and items are measured."""
 
     count: int  # operations in one sample
     rounds: int
@@ -149,9 +149,9 @@ class Arena:
         self._here.measure("fill", self._long, count=self._sizes.waiting)
         count, bulk = self._sizes.count, self._sizes.bulk
         for kind, acked in (("PriorityQueue", 0), ("SQLiteAckQueue", bulk)):
-            self._here.measure("sql_fill", self._of(kind, "few"), count=count, kind=kind)
+            self._here.measure("fill", self._of(kind, "few"), count=count, kind=kind)
             many = self._of(kind, "many")
-            self._here.measure("sql_fill", many, count=bulk, kind=kind, acked=acked)
+            self._here.measure("fill", many, count=bulk, kind=kind, acked=acked)
 
     def _of(self, kind: str, which: str) -> str:
         return os.path.join(self._directory, f"{kind}-{which}")
@@ -210,7 +210,7 @@ class Arena:
 
     def _waiting(self, verb: str) -> Contest:
         count, waiting = self._sizes.count, self._sizes.waiting
-        arguments = {"count": count, "durability": "process", "timed": verb}
+        arguments = {"count": count, "timed": verb}
         return Contest(
             f"{verb} with {waiting:,} waiting", f"with {count:,}", Goal("times", 1.25), "us",
             lambda: self._here.measure("exchange", self._long, **arguments),
@@ -244,7 +244,7 @@ class Arena:
         )  # fmt: skip
 
     def _loop(self) -> list[Contest]:
-        """Return what AsyncQueue costs the event loop, the processor and the end of a program."""
+        """Return rows: AsyncQueue's cost for the event loop, the processor, a program's end."""
         fresh, count = Footprint(self._directory, self._here.root), self._sizes.count
         gap = Contest(
             f"async longest gap, {CALLERS} callers, power", "none", Goal("above", 20), "ms",
@@ -278,14 +278,14 @@ class Arena:
     def _sql_many(self, kind: str, *, acked: bool) -> Contest:
         """Return a row of gets from a queue with many rows, against one with few."""
         count, bulk = self._sizes.count, self._sizes.bulk
-        arguments = {"count": count, "kind": kind}
+        arguments = {"count": count, "kind": kind, "timed": "get"}
         return Contest(
             f"{kind} get with {bulk:,} waiting" + (f", {bulk:,} acked" if acked else ""),
             f"with {count:,}" + (", none acked" if acked else ""), Goal("times", 1.25), "us",
             lambda: self._here.measure(
-                "sql_exchange", self._of(kind, "many"), acked=bulk if acked else 0, **arguments
+                "exchange", self._of(kind, "many"), acked=bulk if acked else 0, **arguments
             ),
-            lambda: self._here.measure("sql_exchange", self._of(kind, "few"), **arguments),
+            lambda: self._here.measure("exchange", self._of(kind, "few"), **arguments),
         )  # fmt: skip
 
     def _wake(self) -> Contest:
@@ -371,7 +371,7 @@ def _cells(contest: Contest, here: float, other: float, figure: float, verdict: 
 
 
 def short(number: float) -> str:
-    """Return a number with the digits that mean anything."""
+    """Return a number with its significant digits."""
     if isinstance(number, int):
         return str(number)
     return f"{number:.2f}" if number < 10 else f"{number:.1f}"

@@ -1,4 +1,4 @@
-"""The queue types that are measured: one entry each, and nothing else to add."""
+"""The queue types that are measured: one entry each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Entry:
         finish: finishes all items that were taken, given their list, with as few calls as it goes.
         finish_one: finishes one that was taken.
         waits: whether its methods are coroutines.
-        needs: a module that it cannot do without.
+        needs: a module that must be installed.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Entry:
 
     @property
     def available(self) -> bool:
-        """Whether what it needs is installed."""
+        """Return whether the module that it needs is installed."""
         return find_spec(self.needs) is not None
 
 

@@ -19,13 +19,13 @@ _MOUNTS = "/proc/self/mountinfo"  # Linux
 
 @dataclass
 class Report:
-    """What was measured.
+    """The results of a measurement.
 
     Attributes:
-        facts: what holds for all rows, in order: label -> value.
+        facts: true of all rows, in order: label -> value.
         columns: headings of the table, the first one is of the rows' names.
-        rows: cells as they are to be read.
-        data: the same as plain values, for ``json``, without the facts.
+        rows: cells as text.
+        data: the rows as plain values, for ``json``, without the facts.
     """
 
     facts: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The other end of a worker's pipe, and where persist-queue is installed beside."""
+"""The other end of a worker's pipe, and the folder in which persist-queue is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker measures with threads, or with no more than one: the sync queue."""
+"""A worker's measurements of the sync queues: with one thread, or several."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def opened(path: str, durability: str, kind: str = "Queue", **options: Any) -> I
 
 
 def clean_start() -> float:
-    """Return the time, when neither garbage nor unwritten pages of others are left."""
+    """Collect garbage and write out unwritten pages, then return the time."""
     gc.collect()
     if hasattr(os, "sync"):
         os.sync()
@@ -70,26 +70,16 @@ def put(path: str, count: int, durability: str, kind: str = "Queue") -> float:
         return (time.perf_counter() - start) / count
 
 
-def get(path: str, count: int, durability: str) -> float:
+def get(path: str, count: int, durability: str, kind: str = "Queue") -> float:
     """Take and finish ``count`` items, one by one."""
-    with opened(path, durability) as queue:
+    with opened(path, durability, kind) as queue:
         for item in items(count):
             queue.put(item)
         start = clean_start()
         for _ in range(count):
             queue.get()
-            queue.task_done()
-        return (time.perf_counter() - start) / count
-
-
-def sql_get(path: str, count: int, durability: str) -> float:
-    """Take ``count`` items, one by one, which finishes them."""
-    with opened(path, durability, "SQLiteQueue") as queue:
-        for item in items(count):
-            queue.put(item)
-        start = clean_start()
-        for _ in range(count):
-            queue.get()
+            if kind == "Queue":  # a get of an SQLite queue finishes its item
+                queue.task_done()
         return (time.perf_counter() - start) / count
 
 
@@ -153,30 +143,7 @@ def executemany(path: str, count: int) -> float:
         return (time.perf_counter() - start) / count
 
 
-def fill(path: str, count: int) -> float:
-    """Put ``count`` items as fast as it goes, for others to measure with."""
-    with opened(path, "process") as queue:
-        for first in range(0, count, _FILLING):
-            queue.put_many(items(min(_FILLING, count - first)))
-    return 0.0
-
-
-def exchange(path: str, count: int, durability: str, timed: str) -> float:
-    """Put ``count`` items and take as many: what waits stays the same in number."""
-    batch = items(count)
-    with opened(path, durability) as queue:
-        start = clean_start()
-        for item in batch:
-            queue.put(item)
-        between = time.perf_counter()
-        for _ in range(count):
-            queue.get()
-            queue.task_done()
-        end = time.perf_counter()
-    return {"put": between - start, "get": end - between}[timed] / count
-
-
-def sql_fill(path: str, count: int, kind: str, acked: int = 0) -> float:
+def fill(path: str, count: int, kind: str = "Queue", acked: int = 0) -> float:
     """Put ``count`` items, for others to measure with, behind ``acked`` ones that are acked."""
     if acked:
         with opened(path, "process", kind) as queue:
@@ -186,25 +153,39 @@ def sql_fill(path: str, count: int, kind: str, acked: int = 0) -> float:
     with opened(path, "process", kind) as queue:
         step = max(1, min(_FILLING, count // _PRIORITIES))
         for number, first in enumerate(range(0, count, step)):
-            more = {"priority": number % _PRIORITIES} if kind == "PriorityQueue" else {}
-            queue.put_many(items(min(step, count - first)), **more)
+            queue.put_many(items(min(step, count - first)), **_priority(kind, number))
     return 0.0
 
 
-def sql_exchange(path: str, count: int, kind: str, acked: int = 0) -> float:
-    """Put ``count`` items and take as many; only that is timed.  Rows stay the same in number."""
+def exchange(path: str, count: int, timed: str, kind: str = "Queue", acked: int = 0) -> float:
+    """Put ``count`` items and take as many: as many wait as before.
+
+    Args:
+        timed: "put" or "get".
+        acked: how many acked items were there.
+    """
+    batch = items(count)
     with opened(path, "process", kind) as queue:
-        for number, item in enumerate(items(count)):
-            more = {"priority": number % _PRIORITIES} if kind == "PriorityQueue" else {}
-            queue.put(item, **more)
         start = clean_start()
-        taken = [queue.get() for _ in range(count)]
-        end = time.perf_counter()
+        for number, item in enumerate(batch):
+            queue.put(item, **_priority(kind, number))
+        put_in = time.perf_counter() - start
+        start = clean_start()
+        taken = []
+        for _ in range(count):
+            taken.append(queue.get())
+            if kind == "Queue":
+                queue.task_done()
+        got_in = time.perf_counter() - start
         if kind == "SQLiteAckQueue":
             for item in taken:
                 queue.ack(item)
             queue.clear_acked_data(0, keep_latest=acked)
-    return (end - start) / count
+    return {"put": put_in, "get": got_in}[timed] / count
+
+
+def _priority(kind: str, number: int) -> dict[str, int]:
+    return {"priority": number % _PRIORITIES} if kind == "PriorityQueue" else {}
 
 
 # Prints how long ago each item was put, which is when the clock showed what the item is:
@@ -240,7 +221,6 @@ def wake(path: str, count: int, durability: str) -> float:
 TASKS: dict[str, Callable[..., float]] = {
     task.__name__: task
     for task in (
-        put, get, sql_get, threads_put, put_many, plain_file, executemany,
-        fill, exchange, sql_fill, sql_exchange, wake,
+        put, get, threads_put, put_many, plain_file, executemany, fill, exchange, wake,
     )
 }  # fmt: skip

@@ -26,13 +26,13 @@ def answer(line: str) -> dict[str, Any]:
     request = json.loads(line)
     try:
         seconds = TASKS[request.pop("task")](**request)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other end shows it
+    except Exception as error:  # noqa: BLE001 - the other end shows any error
         return {"error": f"{type(error).__name__}: {error}"}
     return {"microseconds": seconds * 1e6}
 
 
 def main() -> None:
-    """Say who this is, then serve requests until stdin ends."""
+    """Write which package was found, then serve requests until stdin ends."""
     replies, sys.stdout = sys.stdout, sys.stderr
     who = {"file": persistqueue.__file__, "version": persistqueue.__version__}
     print(json.dumps(who), file=replies, flush=True)

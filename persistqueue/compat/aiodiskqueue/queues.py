@@ -24,7 +24,7 @@ T = TypeVar("T")
 logger = logging.getLogger("aiodiskqueue")
 #: Queues in use: two objects of one process on a data file are one queue.
 _open: weakref.WeakValueDictionary[tuple[Any, ...], AsyncQueue[Any]] = weakref.WeakValueDictionary()
-#: Queues that are being opened, by their event loop and the same key.
+#: Openings under way, by event loop and the same key.
 _opening: dict[tuple[Any, ...], asyncio.Task[AsyncQueue[Any]]] = {}
 
 
