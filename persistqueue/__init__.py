@@ -77,68 +77,40 @@ __author__ = "The persistqueue developers"
 __license__ = "BSD"
 __version__ = "2.0.0.dev0"
 
-# Public names, and the modules they live in.
-_HOMES = {
-    "AckStatus": "sqlackqueue",
-    "AsyncBroker": "async_broker",
-    "AsyncBrokerQueue": "async_brokerqueue",
-    "AsyncEmpty": "exceptions",
-    "AsyncFIFOSQLiteAckQueue": "async_sqlackqueue",
-    "AsyncFIFOSQLiteQueue": "async_sqlqueue",
-    "AsyncFILOSQLiteAckQueue": "async_sqlackqueue",
-    "AsyncFILOSQLiteQueue": "async_sqlqueue",
-    "AsyncFull": "exceptions",
-    "AsyncMySQLAckQueue": "async_mysqlqueue",
-    "AsyncMySQLQueue": "async_mysqlqueue",
-    "AsyncPDict": "async_pdict",
-    "AsyncPriorityQueue": "async_priorityqueue",
-    "AsyncQueue": "async_queue",
-    "AsyncQueueShutDown": "exceptions",
-    "AsyncRedisPool": "async_redispool",
-    "AsyncRedisQueue": "async_redisqueue",
-    "AsyncRedisUniqueQueue": "async_redisqueue",
-    "AsyncSQLiteAckQueue": "async_sqlackqueue",
-    "AsyncSQLiteQueue": "async_sqlqueue",
-    "AsyncUniqueAckQ": "async_sqlackqueue",
-    "AsyncUniqueQ": "async_sqlqueue",
-    "Broker": "broker",
-    "BrokerConfig": "brokerconfig",
-    "BrokerQueue": "brokerqueue",
-    "Empty": "exceptions",
-    "EngineError": "exceptions",
-    "FIFOSQLiteAckQueue": "sqlackqueue",
-    "FIFOSQLiteQueue": "sqlqueue",
-    "FILOSQLiteAckQueue": "sqlackqueue",
-    "FILOSQLiteQueue": "sqlqueue",
-    "FormatError": "exceptions",
-    "Full": "exceptions",
-    "ItemTooLarge": "exceptions",
-    "MySQLAckQueue": "mysqlqueue",
-    "MySQLQueue": "mysqlqueue",
-    "NoSuchQueue": "exceptions",
-    "NotEnoughReplicas": "exceptions",
-    "PDict": "pdict",
-    "PersistQueueError": "exceptions",
-    "PriorityQueue": "priorityqueue",
-    "Queue": "queue",
-    "QueueClosed": "exceptions",
-    "QueueCorrupt": "exceptions",
-    "QueueFailed": "exceptions",
-    "QueueLocked": "exceptions",
-    "QueueShutDown": "exceptions",
-    "QueueUnreachable": "exceptions",
-    "RedisPool": "redispool",
-    "RedisQueue": "redisqueue",
-    "RedisUniqueQueue": "redisqueue",
-    "SQLiteAckQueue": "sqlackqueue",
-    "SQLiteQueue": "sqlqueue",
-    "SerializationError": "exceptions",
-    "ServerOutOfMemory": "exceptions",
-    "ServerRefused": "exceptions",
-    "UniqueAckQ": "sqlackqueue",
-    "UniqueQ": "sqlqueue",
+# Public names, by the modules that they live in.
+_NAMES = {
+    "async_broker": "AsyncBroker",
+    "async_brokerqueue": "AsyncBrokerQueue",
+    "async_mysqlqueue": "AsyncMySQLAckQueue AsyncMySQLQueue",
+    "async_pdict": "AsyncPDict",
+    "async_priorityqueue": "AsyncPriorityQueue",
+    "async_queue": "AsyncQueue",
+    "async_redispool": "AsyncRedisPool",
+    "async_redisqueue": "AsyncRedisQueue AsyncRedisUniqueQueue",
+    "async_sqlackqueue": (
+        "AsyncFIFOSQLiteAckQueue AsyncFILOSQLiteAckQueue AsyncSQLiteAckQueue AsyncUniqueAckQ"
+    ),
+    "async_sqlqueue": "AsyncFIFOSQLiteQueue AsyncFILOSQLiteQueue AsyncSQLiteQueue AsyncUniqueQ",
+    "broker": "Broker",
+    "brokerconfig": "BrokerConfig",
+    "brokerqueue": "BrokerQueue",
+    "exceptions": (
+        "AsyncEmpty AsyncFull AsyncQueueShutDown Empty EngineError FormatError Full "
+        "ItemTooLarge NoSuchQueue NotEnoughReplicas PersistQueueError QueueClosed "
+        "QueueCorrupt QueueFailed QueueLocked QueueShutDown QueueUnreachable "
+        "SerializationError ServerOutOfMemory ServerRefused"
+    ),
+    "mysqlqueue": "MySQLAckQueue MySQLQueue",
+    "pdict": "PDict",
+    "priorityqueue": "PriorityQueue",
+    "queue": "Queue",
+    "redispool": "RedisPool",
+    "redisqueue": "RedisQueue RedisUniqueQueue",
+    "sqlackqueue": "AckStatus FIFOSQLiteAckQueue FILOSQLiteAckQueue SQLiteAckQueue UniqueAckQ",
+    "sqlqueue": "FIFOSQLiteQueue FILOSQLiteQueue SQLiteQueue UniqueQ",
 }
-_MODULES = frozenset(_HOMES.values()) | {"engines", "serializers", "sqlbase"}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULES = _NAMES.keys() | {"engines", "serializers", "sqlbase"}
 
 
 def __getattr__(name: str) -> Any:

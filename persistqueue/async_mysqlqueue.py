@@ -164,11 +164,11 @@ class AsyncMySQLQueue(_AsyncMySQLBase[T]):
     the server's commits survive: loss of power, if ``innodb_flush_log_at_trx_commit`` is 1
     (``durability`` says so).  By default an item is gone once ``get`` has returned it: at
     most once.  With ``auto_commit=False`` it is gone when ``task_done`` has returned, and
-    comes again if that never happens: at least once.  Each of two objects that take then
+    is redelivered if that never happens: at least once.  Each of two objects that take then
     gets EVERY item: use a ``AsyncMySQLAckQueue`` for several.
 
-    A connection that was lost is replaced, and what was under way is begun again.  A commit
-    whose answer was lost is looked up: it is done once, or not at all.
+    A connection that was lost is replaced, and the call that was under way is begun again.  A
+    commit whose answer was lost is looked up: it is done once, or not at all.
 
     Args:
         host, user, passwd, db_name: of the server; the database is to be there.
@@ -176,7 +176,7 @@ class AsyncMySQLQueue(_AsyncMySQLBase[T]):
         port: of the server.
         charset: of the connection.
         auto_commit: finish an item when it is taken.  With False it is finished by
-            ``task_done``, and comes again after a restart if it was not.
+            ``task_done``, and is redelivered after a restart if it was not.
         serializer: a module of ``persistqueue.serializers``, or any object with
             ``dumps(value)`` and ``loads(data)``.
         password: another name for ``passwd``.
@@ -202,7 +202,7 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
     """A first-in first-out queue on a server, whose items stay until they are acked, and after.
 
     ``get`` hands an item out; ``ack`` says that it is done, ``nack`` puts it back,
-    ``ack_failed`` puts it away.  What a worker held when it died is handed out again:
+    ``ack_failed`` puts it away.  Items that a worker held when it died are redelivered:
     delivery is at least once.  Any number of workers on any number of machines may share a
     queue: each item is held by one of them.
 
@@ -213,8 +213,8 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
     ``AsyncMySQLQueue``.
 
     Args:
-        auto_resume: make ready what dead workers held: when it is opened, and once a minute
-            when it takes.  What an object holds that is alive is left to it.
+        auto_resume: make ready the items that dead workers held: when it is opened, and once a
+            minute when it takes.  An object that is alive keeps what it holds.
         keep_acked: how many acked items stay stored, about; None for all of them, until
             ``clear_acked_data``.
 

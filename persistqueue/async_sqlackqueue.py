@@ -54,8 +54,8 @@ class AsyncSQLiteAckQueue(AsyncAckBase[T], AsyncSQLiteBase[T]):
     Other arguments: see ``AsyncSQLiteQueue``.
 
     Args:
-        auto_resume: make ready, when it is opened, what dead workers held.  What an object
-            holds that is alive, in this process or another, is left to it.
+        auto_resume: make ready, when it is opened, the items that dead workers held.  An
+            object that is alive, in this process or another, keeps what it holds.
         keep_acked: how many acked items stay stored, about; None for all of them, until
             ``clear_acked_data``.
 
@@ -117,7 +117,7 @@ AsyncFIFOSQLiteAckQueue = AsyncSQLiteAckQueue
 
 
 class AsyncFILOSQLiteAckQueue(AsyncSQLiteAckQueue[T]):
-    """A last-in first-out ack queue; else as ``AsyncSQLiteAckQueue``."""
+    """A last-in first-out ack queue.  For the rest see ``AsyncSQLiteAckQueue``."""
 
     _KIND = ACK_FILO
 
@@ -125,7 +125,7 @@ class AsyncFILOSQLiteAckQueue(AsyncSQLiteAckQueue[T]):
 class AsyncUniqueAckQ(AsyncSQLiteAckQueue[T]):
     """An ack queue that holds no two equal items, acked ones included; see ``AsyncUniqueQ``.
 
-    What was acked is still there: ``put`` of an equal item stores nothing and returns None
+    An acked item is still stored: ``put`` of an equal item stores nothing and returns None
     until ``clear_acked_data`` or ``keep_acked`` has deleted the acked row.
     """
 

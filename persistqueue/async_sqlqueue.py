@@ -67,16 +67,17 @@ AsyncFIFOSQLiteQueue = AsyncSQLiteQueue
 
 
 class AsyncFILOSQLiteQueue(AsyncSQLiteQueue[T]):
-    """A last-in first-out queue in an SQLite database; else as ``AsyncSQLiteQueue``."""
+    """A last-in first-out queue in an SQLite database.  For the rest see ``AsyncSQLiteQueue``."""
 
     _KIND = FILO
 
 
 class AsyncUniqueQ(AsyncSQLiteQueue[T]):
-    """A first-in first-out queue that holds no two equal items; else as ``AsyncSQLiteQueue``.
+    """A first-in first-out queue that holds no two equal items.
 
     ``put`` of an item that is there already stores nothing and returns None.  Items are
     equal when they are the same bytes once encoded, with dicts in key order at every depth.
+    For the rest see ``AsyncSQLiteQueue``.
     """
 
     _KIND = UNIQUE

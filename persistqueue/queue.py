@@ -232,7 +232,7 @@ class Queue(QueueBase[T]):
     def task_done(self, count: int = 1, *, item: object = NO_ITEM) -> None:
         """Finish items that were taken.
 
-        After a restart they come again only behind an older item that is not finished:
+        After a restart they are redelivered only behind an older item that is not finished:
         stored is the place of the oldest unfinished one.
 
         Without ``item`` this is a count, as in the standard library: the oldest items
@@ -255,12 +255,12 @@ class Queue(QueueBase[T]):
 
     @property
     def unfinished_tasks(self) -> int:
-        """Items that are stored or taken and not finished, as of the last call."""
+        """Items that are stored or taken and not finished, after the last call."""
         return self._session.unfinished
 
     @property
     def info(self) -> dict[str, Any]:
-        """The content of the file ``info``, as of the last call that stored an item.
+        """The content of the file ``info`` after the last call that stored an item.
 
         With ``engine=`` there is no such file: the numbers are those it would hold.  A value
         that a program sets is ignored.
@@ -269,7 +269,7 @@ class Queue(QueueBase[T]):
 
     @info.setter
     def info(self, value: dict[str, Any]) -> None:
-        """Ignore it: each call sees what is stored."""
+        """Ignore it: each call reads the file."""
 
     @property
     def skipped(self) -> int:

@@ -60,16 +60,17 @@ FIFOSQLiteQueue = SQLiteQueue
 
 
 class FILOSQLiteQueue(SQLiteQueue[T]):
-    """A last-in first-out queue in an SQLite database; else as ``SQLiteQueue``."""
+    """A last-in first-out queue in an SQLite database.  For the rest see ``SQLiteQueue``."""
 
     _KIND = FILO
 
 
 class UniqueQ(SQLiteQueue[T]):
-    """A first-in first-out queue that holds no two equal items; else as ``SQLiteQueue``.
+    """A first-in first-out queue that holds no two equal items.
 
     ``put`` of an item that is there already stores nothing and returns None.  Items are
     equal when they are the same bytes once encoded, with dicts in key order at every depth.
+    For the rest see ``SQLiteQueue``.
     """
 
     _KIND = UNIQUE

@@ -83,7 +83,7 @@ class EngineContract:
         return made is None or made.persistent
 
     def made(self, tmp_path: Path) -> StorageEngine | None:
-        """Return an engine; None for what is not one (the chunk files)."""
+        """Return an engine; None for the chunk files, which are none."""
         engine = self.engine
         made = engine if isinstance(engine, StorageEngine) else None
         if made is None and not (
@@ -247,7 +247,7 @@ class EngineContract:
             assert q.get_many(9) == ["d", "e", "f", "g"]
 
     def test_autosave_finishes_at_get(self, tmp_path: Path) -> None:
-        """With autosave what was taken does not come again, and what is given back does."""
+        """With autosave a taken item is not redelivered, unless it was given back."""
         if not self.persists(tmp_path):
             return
         with self.open(tmp_path, autosave=True) as q:
@@ -259,7 +259,7 @@ class EngineContract:
             assert sorted(q.get_many(9)) == ["b", "c"]
 
     def test_a_process_that_dies_loses_nothing_it_was_told(self, tmp_path: Path) -> None:
-        """Killed behind put, get and task_done: what was put is there, what is done is gone."""
+        """Killed behind put, get and task_done: put items are there, finished ones are gone."""
         if not self.persists(tmp_path):
             return
         self.in_child(tmp_path, ("put_many", [0, 1, 2]), ("put", None))
@@ -309,7 +309,7 @@ class EngineContract:
         assert sorted(taken) == [(who, number) for who in range(5) for number in range(30)]
 
     def test_cancelled_calls_lose_nothing(self, tmp_path: Path) -> None:
-        """Gets and puts that are cancelled at any time: delivered and stored is what was put."""
+        """Gets and puts are cancelled at any time: items that were put are delivered or stored."""
         chance = random.Random(1)  # noqa: S311 - no secret
 
         async def work() -> None:

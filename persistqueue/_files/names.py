@@ -60,7 +60,7 @@ class _Standing(NamedTuple):
 
 
 def _standing(queue: QueueBase[Any]) -> _Standing:
-    """Return how the queue stands, as of the last call."""
+    """Return the queue's numbers after its last call."""
     state, session = queue._store.state, queue._session
     put = state.ordinal(state.head)
     return _Standing(put, put - session.ready, session.unfinished)
@@ -85,7 +85,7 @@ class Mutex:
     """``mutex``: it keeps other programs' threads out, not the queue's own calls.
 
     Attributes:
-        seen: how the queue stood when it was taken.
+        seen: the queue's numbers when it was acquired.
     """
 
     def __init__(self, queue: QueueBase[Any]) -> None:
@@ -94,7 +94,7 @@ class Mutex:
         self.seen = _standing(queue)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take it."""
+        """Acquire it."""
         taken = self._lock.acquire(blocking, timeout)
         queue = self._queue() if taken else None
         if queue is not None:
@@ -102,7 +102,7 @@ class Mutex:
         return taken
 
     def has(self, moved: Callable[[_Standing, _Standing], bool], before: _Standing) -> bool:
-        """Return whether the queue has moved, in this way, from how it stood before."""
+        """Return whether the queue has changed in this way since ``before``."""
         queue = self._queue()
         if queue is None:
             return False
@@ -113,7 +113,7 @@ class Mutex:
         return moved(before, _standing(queue))
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release it."""
         self._lock.release()
 
     def locked(self) -> bool:
@@ -137,7 +137,7 @@ class _Condition(threading.Condition):
 
     Args:
         mutex: the queue's.
-        moved: tells from how the queue stood, and stands, whether that is so.
+        moved: tells from the queue's numbers then and now whether it is notified.
     """
 
     def __init__(self, mutex: Any, moved: Callable[[_Standing, _Standing], bool]) -> None:

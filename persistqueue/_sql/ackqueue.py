@@ -74,17 +74,17 @@ class AckBase(SQLBase[T]):
         return self._finish(ACKED, item, id)
 
     def ack_failed(self, item: object = NO_ITEM, id: RowId | None = None) -> int | None:
-        """Put an item away as failed; it stays stored.  Else as ``ack``."""
+        """Put an item away as failed; it stays stored.  For the rest see ``ack``."""
         return self._finish(FAILED, item, id)
 
     def nack(
         self, item: object = NO_ITEM, id: RowId | None = None, *, to: str = "front"
     ) -> int | None:
-        """Put an item back, to be redelivered.  Otherwise as ``ack``.
+        """Put an item back, to be redelivered.  For the rest see ``ack``.
 
         Args:
-            item: as of ``ack``.
-            id: as of ``ack``; also of an item that failed.
+            item: see ``ack``.
+            id: see ``ack``; also of an item that failed.
             to: ``"front"``, its own place; or ``"back"``, the last one in the queue's order,
                 which gives the row a new id.
 
@@ -100,7 +100,7 @@ class AckBase(SQLBase[T]):
         """Say that several items are done, with one commit: all of them or, if it raises, none.
 
         Args:
-            items: what ``get`` returned, each time; as of ``ack``.
+            items: what ``get`` returned, each time; see ``ack``.
             ids: the rows' ids, instead of ``items``.
 
         Returns:
@@ -118,12 +118,11 @@ class AckBase(SQLBase[T]):
         ids: Iterable[RowId] | None = None,
         to: str = "front",
     ) -> list[int | None]:
-        """Put several items back, with one commit.  Else as ``ack_many``.
+        """Put several items back, with one commit.  For the rest see ``ack_many``.
 
         Args:
-            items: as of ``ack_many``.
-            ids: as of ``ack_many``.
-            to: as of ``nack``.
+            items, ids: see ``ack_many``.
+            to: see ``nack``.
         """
         back = one_of("to", to, ("front", "back")) == "back"
         return self._finish_many(READY, items, ids, back)
@@ -163,11 +162,11 @@ class AckBase(SQLBase[T]):
             self._finish(ACKED, item, None)
 
     def resume_unack_tasks(self, force: bool = False) -> None:
-        """Make ready what this object holds, what dead workers held, and what has no owner.
+        """Make ready the items that this object or a dead worker holds, and those without owner.
 
         Args:
-            force: make ready what living workers hold as well.  Such an item is worked on twice,
-                and an ``ack`` of the first worker, unless it names the id, changes nothing.
+            force: make ready also the items that living workers hold.  Such an item is worked on
+                twice, and an ``ack`` of the first worker, unless it names the id, changes nothing.
         """
         self._session.run(self._calls.resume(force=bool(force)))
 

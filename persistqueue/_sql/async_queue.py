@@ -167,7 +167,7 @@ class AsyncSQLBase(AsyncQueueBase[T]):
     # -- finish ---------------------------------------------------------------------
 
     async def task_done(self, count: int | None = None, *, item: object = NO_ITEM) -> None:
-        """Finish what was taken: with ``auto_commit=False`` it does not come again.
+        """Finish what was taken: with ``auto_commit=False`` it is not redelivered any more.
 
         Without arguments it is everything that the calling task took; if that is nothing,
         what tasks took that have ended; if that is nothing too, everything taken.  Where
@@ -241,7 +241,7 @@ class AsyncSQLBase(AsyncQueueBase[T]):
     def size(self) -> int:
         """How many items could be taken now.
 
-        In asyncio, as of the last call; ``qsize`` asks anew.
+        In asyncio, after the last call; ``qsize`` asks anew.
         """
         return self._store.counts(exact=False)[0]  # async only
         # threads only: return self.qsize()
@@ -250,7 +250,7 @@ class AsyncSQLBase(AsyncQueueBase[T]):
     def unfinished_tasks(self) -> int:
         """Items that are stored and not finished.
 
-        In asyncio, as of the last call.
+        In asyncio, after the last call.
         """
         return self._session.unfinished  # async only
         # threads only: return self._session.run(call.look(lambda: self._store.counts()[1]))

@@ -163,7 +163,7 @@ class SQLBase(QueueBase[T]):
     # -- finish ---------------------------------------------------------------------
 
     def task_done(self, count: int | None = None, *, item: object = NO_ITEM) -> None:
-        """Finish what was taken: with ``auto_commit=False`` it does not come again.
+        """Finish what was taken: with ``auto_commit=False`` it is not redelivered any more.
 
         Without arguments it is everything that the calling thread took; if that is nothing,
         what threads took that have ended; if that is nothing too, everything taken.  Where

@@ -1,10 +1,10 @@
 """Where SQLite databases and forks meet: no file of one may be open in a fork.
 
 SQLite keeps its locks in the process's memory, where a child would take them for its own.
-So the gate holds a fork up until nothing is under way, closes every connection, and lets
-no call begins before it is over.  Both sides open again at their next call.  What was in the
-middle of a call all the same (the thread that forks, or one that takes too long) is refused
-to the child for good.
+So the gate holds a fork up until no call is under way, closes every connection, and lets
+no call begin before the fork is over.  Both sides open again at their next call.  A database
+that was in the middle of a call all the same (of the thread that forks, or of one that takes
+too long) is refused to the child for good.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Gate:
         # condition: entering one is Python code, where a Ctrl-C leaves the lock held for good.
         self._mutex = threading.RLock()
         self._stores: weakref.WeakSet[Suspended] = weakref.WeakSet()
-        self._at_work: dict[object, tuple[int, Database]] = {}  # by whom: thread, and on what
+        self._at_work: dict[
+            object, tuple[int, Database]
+        ] = {}  # the thread and the database of each store
         self._forking: set[int] = set()  # threads
         self._refused: set[tuple[int, int]] = set()  # files that this process must not open
         self.creating = threading.Lock()  # held while a new file is open beside SQLite
@@ -97,7 +99,7 @@ class Gate:
             )
 
     def make_way(self, who: object, database: Database) -> bool:
-        """Close what this process has open of a database whose files are gone; False: it is in use.
+        """Close connections of this process to a database whose files are gone; False: in use.
 
         SQLite shares what it knows of a log among all connections of a process.  One that is
         opened beside another whose log is gone would write where no other process reads.
@@ -124,7 +126,7 @@ class Gate:
             time.sleep(_NAP)
 
     def _made_way(self, me: int, *, late: bool) -> bool:
-        """Close what is open, unless another thread is at work and may take longer."""
+        """Close all connections, unless another thread is at work and may take longer."""
         with self._mutex:
             if any(at != me and at not in self._forking for at, _ in self._at_work.values()):
                 if not late:
@@ -136,12 +138,12 @@ class Gate:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Let all calls go on."""
+        """End the fork for calls that wait for it."""
         with self._mutex:
             self._forking.discard(threading.get_ident())
 
     def after_fork_in_child(self) -> None:
-        """Refuse what was not closed; be as new."""
+        """Refuse databases that were not closed; begin anew."""
         self._mutex = threading.RLock()
         self.creating = threading.Lock()
         for _, database in self._at_work.values():

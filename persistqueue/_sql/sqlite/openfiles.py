@@ -3,10 +3,10 @@
 SQLite's locks are the process's: closing *any* descriptor of the database takes them all away.
 A backup that copies the file does that, or a look at its header, in the process that uses it.
 Another process that then closes the database takes itself for the last one: it copies the log
-into the database and removes it, and what is committed to it from then on is nowhere.
+into the database and removes it, and commits to that log are lost from then on.
 
 So the names are looked up after each commit, before a caller is answered.  That is not all:
-what is committed while the other process copies the log would be lost, too, and the name is
+a commit while the other process copies the log would be lost, too, and the name is
 still there.  But as long as that takes it holds the lock that excludes all others;
 where the system can be asked who holds a lock, it is asked, and that closes the gap.
 
@@ -118,7 +118,7 @@ class OpenFiles:
     # -- what the names lead to --------------------------------------------------------
 
     def were_opened(self) -> bool:
-        """Return whether the names led to what was opened, as far as the system shows that."""
+        """Return whether the names led to the files that were opened, where the system shows it."""
         files = (self._database, self._log, self._index)
         if self._descriptors is None:
             return all(opened is not None for _, opened in files)
@@ -133,15 +133,15 @@ class OpenFiles:
         return self.lost() or self._elsewhere(self._log)
 
     def lost(self) -> str:
-        """Return such a name where the database is read: its own, or the index's."""
+        """Return the database's or the index's name if it leads elsewhere by now."""
         return self.moved() or self._elsewhere(self._index)
 
     def overtaken(self) -> str:
-        """Return the index's name if it is such a one: it goes before the log does."""
+        """Return the index's name if it leads elsewhere by now: it goes before the log does."""
         return self._elsewhere(self._index)
 
     def unsafe(self) -> str:
-        """Return where a commit is not that has just come to its end; empty if it is stored."""
+        """Return a name where the commit that has just ended is missing; empty if it is stored."""
         for fd in self._asked:
             if _is_locked(fd) and identity_of(fd) == self._database[1]:
                 return self._log[0]  # it is being removed
@@ -202,7 +202,7 @@ class OpenFiles:
     # -- the log -------------------------------------------------------------------------
 
     def sync_log(self) -> None:
-        """Flush the log, where it is found; what was in it before is in the database, and flushed.
+        """Flush the log.  Commits that it held before are in the database, and flushed.
 
         Raises:
             OSError: that failed.

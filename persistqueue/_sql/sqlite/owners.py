@@ -132,7 +132,7 @@ class FileOwner:
                     self._remove(found[1])
 
     def disappear(self, *, holds: bool) -> None:
-        """Let go of the lock and the name; the file stays if rows may still carry that."""
+        """Release the lock and the name; the file stays if rows may still carry the name."""
         if holds and self._name is not None:
             self.appear()
         name, fd, self._name, self._fd = self._name, self._fd, None, -1
