@@ -29,8 +29,8 @@ R = TypeVar("R")
 class AsyncRedisPool(PoolFace[T]):
     """A set of items, each of which is due again some time after it was worked on.
 
-    ``get_items`` hands out what is due.  ``ack_item`` says that an item was worked on: it is
-    due again after ``ack_valid_for`` seconds.  What is not acked is due again after
+    ``get_items`` hands out due items.  ``ack_item`` marks an item as worked on: it is due again
+    after ``ack_valid_for`` seconds.  An item that is not acked is due again after
     ``ack_ttl`` seconds, so nothing is lost with a worker that dies.
 
     In asyncio, the event loop never waits for the server, and what a ``get_items`` got that was
@@ -68,15 +68,15 @@ class AsyncRedisPool(PoolFace[T]):
     # -- items ----------------------------------------------------------------------
 
     async def add_item(self, item: T) -> None:
-        """Add an item, which is due now; one that is there already is due now, too."""
+        """Add an item that is due now; an item that is there already becomes due."""
         await self.add_items([item])
 
     async def add_items(self, items: Iterable[T]) -> None:
-        """Add items; else as ``add_item``."""
+        """Add several items, as ``add_item`` does."""
         await self._do(self._add, await each(self._encode, items))
 
     async def get_items(self, count: int) -> list[T]:
-        """Return up to so many items that are due, the longest due first; never waits."""
+        """Take up to ``count`` due items, the longest due first; never wait."""
         most = whole("count", count, 0)
         values = await self._do(self._take, most, undo=self._give_back)  # async only
         # threads only: values = self._do(self._take, most)
@@ -96,7 +96,7 @@ class AsyncRedisPool(PoolFace[T]):
         return items
 
     async def ack_item(self, item: T) -> bool:
-        """Say that an item was worked on.
+        """Mark an item as worked on.
 
         Returns:
             whether it was handed out, and not acked since.
@@ -104,27 +104,27 @@ class AsyncRedisPool(PoolFace[T]):
         return await self.ack_items([item]) > 0
 
     async def ack_items(self, items: Iterable[T]) -> int:
-        """Say so of several items; returns how many of them were handed out."""
+        """Mark several items as worked on; returns how many of them were handed out."""
         return await self._do(self._ack, await each(self._encode, items))
 
     async def remove_item(self, item: T) -> bool:
-        """Take an item that was handed out out of the pool; else as ``ack_item``."""
+        """Remove a handed-out item from the pool; returns as ``ack_item`` does."""
         return await self.remove_items([item]) > 0
 
     async def remove_items(self, items: Iterable[T]) -> int:
-        """Take several out; returns how many of them were handed out."""
+        """Remove several items; returns how many of them were handed out."""
         return await self._do(self._remove, await each(self._encode, items))
 
     async def delete_item(self, item: T) -> bool:
-        """Take an item out of the pool, handed out or not; returns whether it was there."""
+        """Delete an item, handed out or not; returns whether it was there."""
         return await self.delete_items([item]) > 0
 
     async def delete_items(self, items: Iterable[T]) -> int:
-        """Take several out; returns how many were there."""
+        """Delete several items; returns how many were there."""
         return await self._do(self._delete, await each(self._encode, items))
 
     async def clear_pool(self) -> int:
-        """Take all items out; returns the number of items."""
+        """Delete all items; returns how many there were."""
         return await self._do(self._clear)
 
     async def set_aside(self) -> bool:
@@ -161,7 +161,7 @@ class AsyncRedisPool(PoolFace[T]):
         *arguments: Any,
         undo: Callable[[R], None] | None = None,
     ) -> R:
-        """Do something on the pool's thread; ``undo`` it there if the caller is gone."""
+        """Call a function on the pool's thread; ``undo`` it there if the caller is gone."""
         hop = self._worker.submit(self._run, function, *arguments)
         try:
             return await asyncio.wrap_future(hop)
@@ -184,7 +184,7 @@ class AsyncRedisPool(PoolFace[T]):
     # threads only:         return self._run(function, *arguments)
 
     async def close(self) -> None:
-        """Let go of the connection; a second call does nothing."""
+        """Close the connection; a second call does nothing."""
         if not self._closed:
             await self._worker.run(self._shut)
             self._worker.stop()  # async only

@@ -14,10 +14,10 @@ from ._core.log import warn
 from ._core.queue_tasks import each
 from ._core.tasks import TaskSession
 from ._core.worker import ThreadWorker, in_executor
-from ._redis.connection import Replicas
 from ._redis.scripts import Keys, parts_of
 from ._redis.settings import (
     LOCAL,
+    Replicas,
     Settings,
     checked_layout,
     checked_lease,
@@ -376,8 +376,8 @@ class AsyncRedisQueue(AsyncQueueBase[T]):
         """Delete waiting items that are equal to this one.
 
         Args:
-            item: encoded, and compared with what is stored.
-            count: how many, from the newest on; negative: from the oldest on; 0 for all.
+            item: encoded, and compared with the stored values.
+            count: from the newest on; negative: from the oldest on; 0 for all.
 
         Returns:
             how many were deleted.
@@ -385,7 +385,7 @@ class AsyncRedisQueue(AsyncQueueBase[T]):
         return await self.delete_items([item], count)
 
     async def delete_items(self, items: Iterable[Any], count: int = 0) -> int:
-        """Delete waiting items that are equal to one of these; else as ``delete_item``."""
+        """Delete waiting items that are equal to one of these, as ``delete_item`` does."""
         values = await each(self._encode, items)
         done: int = await self._do(self._store.sweep.delete, values, whole("count", count))
         return done
@@ -405,7 +405,7 @@ class AsyncRedisQueue(AsyncQueueBase[T]):
         return await self._swept(self._store.sweep.reclaim, None)
 
     async def drop_timeout_items(self, timeout: float = AIO_PY_RQ_LEASE) -> int:
-        """Delete what ``re_enqueue_timeout_items`` puts back."""
+        """Delete the items that ``re_enqueue_timeout_items`` would put back; same result."""
         return await self._swept(self._store.sweep.drop, timeout)
 
     async def drop_all_items(self) -> int:
@@ -437,7 +437,7 @@ class AsyncRedisQueue(AsyncQueueBase[T]):
 
     @property
     def unfinished_tasks(self) -> int:
-        """At least so many items are stored and not finished, as of the last call."""
+        """A lower bound of the items that are stored and not finished, as of the last call."""
         return self._session.unfinished
 
     @property

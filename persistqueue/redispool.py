@@ -25,8 +25,8 @@ R = TypeVar("R")
 class RedisPool(PoolFace[T]):
     """A set of items, each of which is due again some time after it was worked on.
 
-    ``get_items`` hands out what is due.  ``ack_item`` says that an item was worked on: it is
-    due again after ``ack_valid_for`` seconds.  What is not acked is due again after
+    ``get_items`` hands out due items.  ``ack_item`` marks an item as worked on: it is due again
+    after ``ack_valid_for`` seconds.  An item that is not acked is due again after
     ``ack_ttl`` seconds, so nothing is lost with a worker that dies.
 
     It uses the key of aio-py-rq's ``Pool``, and workers of both kinds may share one.  Items
@@ -60,15 +60,15 @@ class RedisPool(PoolFace[T]):
     # -- items ----------------------------------------------------------------------
 
     def add_item(self, item: T) -> None:
-        """Add an item, which is due now; one that is there already is due now, too."""
+        """Add an item that is due now; an item that is there already becomes due."""
         self.add_items([item])
 
     def add_items(self, items: Iterable[T]) -> None:
-        """Add items; else as ``add_item``."""
+        """Add several items, as ``add_item`` does."""
         self._do(self._add, each(self._encode, items))
 
     def get_items(self, count: int) -> list[T]:
-        """Return up to so many items that are due, the longest due first; never waits."""
+        """Take up to ``count`` due items, the longest due first; never wait."""
         most = whole("count", count, 0)
         values = self._do(self._take, most)
         try:
@@ -87,7 +87,7 @@ class RedisPool(PoolFace[T]):
         return items
 
     def ack_item(self, item: T) -> bool:
-        """Say that an item was worked on.
+        """Mark an item as worked on.
 
         Returns:
             whether it was handed out, and not acked since.
@@ -95,27 +95,27 @@ class RedisPool(PoolFace[T]):
         return self.ack_items([item]) > 0
 
     def ack_items(self, items: Iterable[T]) -> int:
-        """Say so of several items; returns how many of them were handed out."""
+        """Mark several items as worked on; returns how many of them were handed out."""
         return self._do(self._ack, each(self._encode, items))
 
     def remove_item(self, item: T) -> bool:
-        """Take an item that was handed out out of the pool; else as ``ack_item``."""
+        """Remove a handed-out item from the pool; returns as ``ack_item`` does."""
         return self.remove_items([item]) > 0
 
     def remove_items(self, items: Iterable[T]) -> int:
-        """Take several out; returns how many of them were handed out."""
+        """Remove several items; returns how many of them were handed out."""
         return self._do(self._remove, each(self._encode, items))
 
     def delete_item(self, item: T) -> bool:
-        """Take an item out of the pool, handed out or not; returns whether it was there."""
+        """Delete an item, handed out or not; returns whether it was there."""
         return self.delete_items([item]) > 0
 
     def delete_items(self, items: Iterable[T]) -> int:
-        """Take several out; returns how many were there."""
+        """Delete several items; returns how many were there."""
         return self._do(self._delete, each(self._encode, items))
 
     def clear_pool(self) -> int:
-        """Take all items out; returns the number of items."""
+        """Delete all items; returns how many there were."""
         return self._do(self._clear)
 
     def set_aside(self) -> bool:
@@ -150,7 +150,7 @@ class RedisPool(PoolFace[T]):
             return self._run(function, *arguments)
 
     def close(self) -> None:
-        """Let go of the connection; a second call does nothing."""
+        """Close the connection; a second call does nothing."""
         if not self._closed:
             self._shut()
 

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from .._core.arguments import whole
 from .._core.deadline import monotonic
-from ..exceptions import NotEnoughReplicas, PersistQueueError, QueueUnreachable, ServerRefused
+from ..exceptions import PersistQueueError, QueueUnreachable, ServerRefused
 from .resp import Stream, code_of, packed, translated
 
 if TYPE_CHECKING:
@@ -354,55 +353,6 @@ class Link:
         if isinstance(ours, QueueUnreachable):
             self.drop()  # the next connection may lead to another server
         return ours
-
-
-class Replicas:
-    """The replicas that have to confirm each write.
-
-    ``WAIT`` counts for the connection that it comes over, and only outside of scripts and
-    transactions.  It never fails, so its answer decides.
-
-    Args:
-        count: 0 for none.
-        timeout: milliseconds to wait for them.
-
-    Attributes:
-        behind: sent behind a write.
-    """
-
-    def __init__(self, count: int, timeout: int) -> None:
-        self.count = count
-        self.behind: tuple[Command, ...] = (("WAIT", count, timeout),) if count else ()
-
-    @classmethod
-    def of(cls, settings: Settings, enabled: bool, count: int, timeout: int) -> Replicas:
-        """Return the replicas that a user asks for.
-
-        Raises:
-            ValueError: no count is given, or ``WAIT`` would outlast the wait for an answer.
-        """
-        count = whole("synced_slaves_count", count, 0)
-        timeout = whole("synced_slaves_timeout", timeout, 0)
-        if enabled and not count:
-            raise ValueError("synced_slaves_enabled needs synced_slaves_count, of 1 or more")
-        if enabled and not 0 < timeout < settings.patience * 1000:
-            raise ValueError(
-                "synced_slaves_timeout must be 1 ms or more, and less than the "
-                f"{settings.patience:g} s that an answer may take (socket_timeout of the URL or "
-                "client)"
-            )
-        return cls(count if enabled else 0, timeout)
-
-    def check(self, *writes: Sequence[Any]) -> None:
-        """Check the answers to writes, each with that to ``behind`` at its end.
-
-        Raises:
-            NotEnoughReplicas: too few have confirmed one of them.
-        """
-        if self.count and writes:
-            confirmed = min(answers[-1] for answers in writes)
-            if confirmed < self.count:
-                raise NotEnoughReplicas(confirmed, self.count)
 
 
 def _is_no_script(answer: Any) -> bool:

@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from .._core.store import Record
-    from .connection import Replicas
     from .resp import Word
     from .scripts import Keys
-    from .settings import Settings
+    from .settings import Replicas, Settings
 
     _ByList: TypeAlias = dict[int, list[Record]]
 
@@ -109,6 +108,7 @@ class Held:
 
     def clear(self) -> None:
         """Forget all lists."""
+        self.asked = 0
         self.lists.clear()
         self.doubtful.clear()
         self.missed.clear()

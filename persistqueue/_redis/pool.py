@@ -15,9 +15,18 @@ from .._core.arguments import MAX_ITEM_BYTES, T, uncopied, whole
 from .._core.block import Damaged, reason_of
 from .._core.log import warn
 from ..exceptions import ItemTooLarge, QueueClosed, SerializationError
-from .connection import Link, Replicas
+from .connection import Link
 from .scripts import MOST, parts_of, script
-from .settings import LOCAL, Settings, check, checked_layout, checked_name, codec_of, native_base
+from .settings import (
+    LOCAL,
+    Replicas,
+    Settings,
+    check,
+    checked_layout,
+    checked_name,
+    codec_of,
+    native_base,
+)
 from .values import cannot_load
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from .scripts import KEPT, PUT, parts_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .connection import Link, Replicas
+    from .connection import Link
     from .held import Held
     from .resp import Command
     from .scripts import Keys
+    from .settings import Replicas
 
 _NAP = 0.02  # s between two tries to find out
 

@@ -16,9 +16,10 @@ from .scripts import DELETE, DROP, LISTS, MOST, OVERDUE, RECLAIM, parts_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .connection import Link, Replicas
+    from .connection import Link
     from .resp import Word
     from .scripts import Keys
+    from .settings import Replicas
 
 _AOF_PATIENCE = 5000  # ms
 _SLICE = 0.005  # s that a get spends on overdue items before it takes
@@ -95,7 +96,7 @@ class Sweep:
         """Return the lists of all consumers, and when each was taken, the newest first.
 
         Args:
-            older: only lists that were taken more than so many seconds ago; None for all.
+            older: seconds; only lists that were taken longer ago; None for all.
         """
         ((seconds, micros),) = self._link.ask(("TIME",), again=True)
         now = int(seconds) + int(micros) / 1e6

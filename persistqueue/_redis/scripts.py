@@ -27,7 +27,8 @@ A script that fails is not undone.  So what may fail comes first.  A key of anot
 by looking, before anything is changed.  A server without memory refuses the first command that
 adds something, but lets a script go on that has removed something before.
 
-Where the list of a unique queue is empty nothing waits, whatever its set says: the set is removed.
+Where the list of a unique queue is empty, nothing waits; a set with items is wrong then, and
+removed.
 """
 
 from __future__ import annotations
@@ -225,8 +226,8 @@ return gone
 """)
 
 #: KEYS pending front timeouts due target, lists, [unique]; ARGV 'rpush' or 'lpush', how many
-#: lists, then pairs: number of a list, value.  What is not in its list any more stays where it
-#: is.  Answers how many wait, and which of the lists were not there (1 is the first).
+#: lists, then pairs: number of a list, value.  A value that is not in its list any more is left
+#: alone.  Answers how many wait, and which of the lists were not there (1 is the first).
 MOVE = script("""
 local pending, front, timeouts, due, target = unpack(KEYS)
 local held = tonumber(ARGV[2])

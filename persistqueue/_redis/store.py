@@ -34,9 +34,8 @@ from .wakeup import Tripwire
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .connection import Replicas
     from .recovery import Stamped
-    from .settings import Settings
+    from .settings import Replicas, Settings
     from .values import ValueCodec
 
 P = ParamSpec("P")

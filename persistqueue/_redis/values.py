@@ -72,7 +72,7 @@ class _Text:
 
 
 class Value(Record):
-    """An item that was taken; equal ones are the same wherever they are."""
+    """An item that was taken; equal values have the same key."""
 
     __slots__ = ()
 

@@ -31,7 +31,7 @@ async def wait_for_synced_slaves(redis: Any, count: int, timeout: int) -> None:
 
 
 def check_synced_slaves(synced: int, count: int) -> None:
-    """Raise unless so many replicas have confirmed."""
+    """Raise if fewer than ``count`` replicas have confirmed."""
     if synced < count:
         raise NotEnoughSyncedSlavesError(synced, count)
 
