@@ -132,9 +132,13 @@ class InfoFile:
         Raises:
             QueueFailed: it is to replace a file, and the path leads to another directory by now.
         """
-        if not self._in_place:
+        if self._in_place and self._file is not None:
+            self._disk.write(self._file, raw, 0)
+            if sync:
+                self._disk.sync(self._file)
+        else:
             self._folder.check()
-        self.put(raw, sync=sync)
+            self.put(raw, sync=sync)
 
     def put(self, raw: bytes | None, *, sync: bool) -> None:
         """Make ``raw`` the content, wherever the path leads by now; None: remove the file."""
@@ -142,9 +146,7 @@ class InfoFile:
             self.close()
             self._disk.unlink(self.path, self._folder)
         elif self._in_place and self._file is not None:
-            self._disk.write(self._file, raw, 0)
-            if sync:
-                self._disk.sync(self._file)
+            self.write(raw, sync=sync)
             return
         else:
             self._replace(raw)
