@@ -14,7 +14,7 @@ from .._core.store import Record
 from .._sql.schema import folded
 from .._sql.sqlite.owners import FileOwner
 from . import statements as sql
-from .rows import BrokerRows, R
+from .queues import BrokerQueues, R
 
 if TYPE_CHECKING:
     import sqlite3
@@ -53,7 +53,7 @@ class Seen(Record):
     __slots__ = ()
 
 
-class BrokerStore(BrokerRows):
+class BrokerStore(BrokerQueues):
     """The queues of one database.
 
     Args:
@@ -167,15 +167,13 @@ class BrokerStore(BrokerRows):
         if len(records) == 1:
             name, *row = records[0]
             return list(self._insert_new(self.made(name), [(row[0], row[1])]))
-        rows: dict[str, list[tuple[Any, float]]] = {}
         places: dict[str, list[int]] = {}
-        for place, (name, data, timestamp) in enumerate(records):
-            rows.setdefault(name, []).append((data, timestamp))
+        for place, (name, _, _) in enumerate(records):
             places.setdefault(name, []).append(place)
         ids = [0] * len(records)
-        for name, own in rows.items():
-            new = self._insert_new(self.made(name), own)
-            for place, number in zip(places[name], new, strict=True):
+        for name, own in places.items():
+            new = self._insert_new(self.made(name), [records[place][1:] for place in own])
+            for place, number in zip(own, new, strict=True):
                 ids[place] = number
         return ids
 
@@ -199,12 +197,10 @@ class BrokerStore(BrokerRows):
     def take_id(self, name: str, number: int) -> list[Record]:
         """Take the item with this id out, if it waits."""
         table = self.find(name)
-        records = (
-            []
-            if table is None
-            else self._decoded(table, self.conn.rows(table.by_id, (number,)), Record)
-        )
-        if table is not None and records:
+        if table is None:
+            return []
+        records = self._decoded(table, self.conn.rows(table.by_id, (number,)), Record)
+        if records:
             self.conn.execute(table.delete, (number,))
             self.ready.unknown(folded(name))
         return records

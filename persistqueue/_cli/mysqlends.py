@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .places import Name
     from .sqlends import SqlEnd
 
+_IDENTITY = (  # of a server; which of them there are depends on its make
+    "SHOW VARIABLES WHERE Variable_name IN ('hostname', 'port', 'datadir', 'server_uuid',"
+    " 'server_uid', 'lower_case_table_names')"
+)
 _DEFAULT = "sql"  # the name that MySQLQueue has without one
 
 
@@ -97,10 +101,10 @@ def _table(found: Found) -> MysqlTable:
 
 def _locate(end: SqlEnd, server: Server) -> None:
     """Note where an end's table is: the same for all names of one server."""
-    values = "SELECT @@hostname, @@port, @@datadir, @@lower_case_table_names"
-    ((*where, folds),) = server.rows_beside(values, end.table.name)
-    place = (server.database, end.table.name)
-    end.identity = (*where, *map(str.lower, place)) if folds else (*where, *place)
+    known = dict(server.rows_beside(_IDENTITY, end.table.name))
+    folds = known["lower_case_table_names"] != "0"
+    place = f"{server.database} {end.table.name}"
+    end.identity = (tuple(sorted(known.items())), place.lower() if folds else place)
     end.key = f"{server.path} {end.table.name}"
 
 

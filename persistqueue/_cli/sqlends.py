@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import closing
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._broker.statements import HELD as HELD_BY_BROKERS
 from .._broker.statements import QUEUES
@@ -41,16 +41,6 @@ PATIENCE = 10.0  # s to wait for locks, and for a server
 _OF_BROKERS = f"FROM {HELD_BY_BROKERS} AS h JOIN {QUEUES} AS q ON q.id = h.queue"
 
 
-class Connection(Protocol):
-    """A connection to a database, as the DB-API has it."""
-
-    def cursor(self) -> Any:
-        """Return a cursor."""
-
-    def close(self) -> None:
-        """Close the connection."""
-
-
 def codec_of(kind: Kind, serializer: Serializer) -> RowCodec:
     """Return the codec of a table's rows."""
     return RowCodec(serializer, ordered=kind.unique, longest=LONGEST)
@@ -61,7 +51,7 @@ class SqlEnd(End):
 
     Args:
         store: of the table; opened if there is no snapshot.
-        snapshot: a connection for reading.
+        snapshot: a driver's connection, for reading.
     """
 
     def __init__(
@@ -69,7 +59,7 @@ class SqlEnd(End):
         name: Name,
         store: TableStore,
         serializer: Serializer,
-        snapshot: Connection | None = None,
+        snapshot: Any = None,
     ) -> None:
         super().__init__(name, store.table.kind, serializer)
         self._store, self.table, self._snapshot = store, store.table, snapshot
