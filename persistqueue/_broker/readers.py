@@ -20,7 +20,6 @@ from .._sql.sqlite.database import Database
 from .._sql.sqlite.errors import SQLITE_ERRORS, TRANSLATED, SQLiteClosed, SQLiteFailed
 from .._sql.sqlite.forks import gate
 from . import statements as sql
-from .statements import BrokerTable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -253,4 +252,4 @@ def page(
     if not rows:
         return []
     ids = (-inf if after is None else after, inf if before is None else before)
-    return ask(BrokerTable(rows[0][1], rows[0][0]).page, (*ids, since, since, until, until, most))
+    return ask(sql.page(rows[0][1]), (*ids, since, since, until, until, most))

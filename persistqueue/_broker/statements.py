@@ -94,6 +94,17 @@ FINISH = f"DELETE FROM {HELD} WHERE hold BETWEEN ? AND ? AND owner IS ?"
 DROP_HELD = f"DELETE FROM {HELD} WHERE queue = ?"
 
 
+def page(name: str) -> str:
+    """Return the statement for a page of a queue's rows.
+
+    Its values are two ids, each of two times twice (NULL for no bound), and how many rows.
+    """
+    return (
+        f"SELECT _id, data, timestamp FROM {identifier(PREFIX + name)} WHERE _id > ? AND _id < ?"
+        " AND (? IS NULL OR timestamp >= ?) AND (? IS NULL OR timestamp < ?) ORDER BY _id LIMIT ?"
+    )
+
+
 class BrokerTable(Table):
     """One queue's table, and the statements that a broker adds.
 
@@ -104,16 +115,14 @@ class BrokerTable(Table):
 
     def __init__(self, name: str, number: int) -> None:
         super().__init__(FIFO, name)
-        table = self.quoted
         self.queue, self.number = name, number
+        table = self.quoted
+        select = f"SELECT _id, data, timestamp FROM {table}"
+        self._oldest = f"(SELECT timestamp FROM {table} ORDER BY _id LIMIT 1)"
         self.highest = f"SELECT MAX(_id) FROM {table}"
         self.insert_one = f"INSERT INTO {table} (_id, data, timestamp) VALUES (?, ?, ?)"
-        self.page = (  # values: ids, and twice each of the times; a time may be NULL
-            f"{self._select} WHERE _id > ? AND _id < ? AND (? IS NULL OR timestamp >= ?)"
-            " AND (? IS NULL OR timestamp < ?) ORDER BY _id LIMIT ?"
-        )
-        self.since = f"{self._select} WHERE timestamp >= ? ORDER BY _id LIMIT ?"
-        self.by_id = f"{self._select} WHERE _id = ?"
+        self.since = f"{select} WHERE timestamp >= ? ORDER BY _id LIMIT ?"
+        self.by_id = f"{select} WHERE _id = ?"
         self.delete_range = f"DELETE FROM {table} WHERE _id BETWEEN ? AND ?"
         self.hold_range = (
             f"INSERT INTO {HELD} (queue, _id, data, timestamp, owner)"
@@ -124,14 +133,6 @@ class BrokerTable(Table):
         self.drop = f"DROP TABLE {table}"
         self.measure = f"SELECT COUNT(*), {self._oldest} FROM {table}"
         self.trigger_names = tuple(f"persistqueue_{what}:{self.name}" for what in ("in", "out"))
-
-    @property
-    def _select(self) -> str:
-        return f"SELECT _id, data, timestamp FROM {self.quoted}"
-
-    @property
-    def _oldest(self) -> str:
-        return f"(SELECT timestamp FROM {self.quoted} ORDER BY _id LIMIT 1)"
 
     def insert_rows(self, count: int) -> str:
         """Return the statement that inserts ``count`` rows with their ids."""
