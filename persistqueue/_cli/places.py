@@ -239,7 +239,9 @@ def places_to_see(name: Name) -> Places:
         raise ValueError(f"{name.shown}: this command looks at queues on disk only")
     found = places(name.address)
     if found.engine:
-        raise NoQueue(f"{found.path}: it is a file of {found.engine.__name__}: open it to see more")
+        raise PersistQueueError(
+            f"{found.path}: it is a file of {found.engine.__name__}, which only opening it shows"
+        )
     if found.directory is None and not found.databases:
         raise NoQueue(f"{found.path}: no queue is in this directory")
     if name.scheme == "file":

@@ -25,7 +25,7 @@ from persistqueue._cli import report
 from persistqueue._cli.report import Report
 from persistqueue._core.framing import framing_of
 from persistqueue._files.salvage import Place, repair
-from persistqueue.engines import SQLiteEngine
+from persistqueue.engines import PickledListEngine, SQLiteEngine
 from persistqueue.serializers import signed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -198,6 +198,16 @@ def test_check_knows_no_engine_and_says_so(path: Path, capsys: pytest.CaptureFix
         q.put("item")
     status, text = command(capsys, "check", path)
     assert (1, True) == (status, "no queue or dict is in it" in text)
+
+
+@pytest.mark.parametrize("name", ["check", "repair", "peek"])
+def test_an_engines_file_is_named(
+    name: str, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Queue(path, engine=PickledListEngine) as q:
+        q.put("item")
+    status, text = command(capsys, name, path)
+    assert (1, True) == (status, "it is a file of PickledListEngine" in text)
 
 
 @pytest.mark.parametrize("name", ["check", "repair", "peek"])
