@@ -11,7 +11,7 @@ import copy
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ..exceptions import ItemTooLarge, NotEnoughReplicas, PersistQueueError, QueueUnreachable
+from ..exceptions import Full, ItemTooLarge, NotEnoughReplicas, PersistQueueError, QueueUnreachable
 from .call import (
     APPEND,
     CALL,
@@ -30,7 +30,7 @@ from .call import (
 )
 from .deadline import monotonic
 from .log import warn
-from .store import Apart, Crowded, Stale, Undone
+from .store import Stale, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +98,7 @@ class Runner:
         self.counts = self._alone = None
         self._taken, self.held_back = 0, False
         if self._back_off.busy:
-            self._store.skip, self._store.barren = self._back_off.keys(), False
+            self._store.skip, self._store.held_back = self._back_off.keys(), False
         verb, looks = calls[0].verb, self._looks
         if len(calls) > 1:
             looking = all(call.verb in looks for call in calls)
@@ -142,7 +142,7 @@ class Runner:
 
     def _look_back(self) -> None:
         """Note what is left when a batch is over."""
-        self.held_back = bool(self._store.skip) and self._store.barren
+        self.held_back = bool(self._store.skip) and self._store.held_back
         counts = self._store.counts(exact=False)
         if self._counted:
             counts = counts[0], counts[1] + self._inflight.unanswered + self._taken
@@ -214,8 +214,10 @@ class Runner:
         """Run neighbouring equal verbs."""
         try:
             _VERBS[verb](self, calls)
-        except Apart as failure:
-            _fail(calls, failure.error)
+        except PersistQueueError as error:
+            if self._store.transactional:
+                raise
+            _fail(calls, error)
 
     def _append(self, calls: Sequence[AnyCall]) -> None:
         """Append what fits; behind a put that does not fit, none that could wait passes."""
@@ -238,7 +240,7 @@ class Runner:
             stored.append(call)
         try:
             places = self._store.append(records) if records else None
-        except Crowded:
+        except Full:  # another process took the room
             for call in stored:
                 call.result = NO_ROOM
             return
@@ -258,7 +260,7 @@ class Runner:
                 taken = first.act()
             else:
                 taken = self._store.take(first.load if lone else sum(call.load for call in calls))
-        except (PersistQueueError, Apart) as error:  # any other undoes the batch
+        except PersistQueueError as error:  # any other undoes the batch
             _fail(calls, error)
             return
         if self._counted:
@@ -273,7 +275,7 @@ class Runner:
     def _peek(self, calls: Sequence[AnyCall]) -> None:
         try:
             record = self._store.peek()
-        except (PersistQueueError, Apart) as error:  # any other undoes the batch
+        except PersistQueueError as error:  # any other undoes the batch
             _fail(calls, error)
             return
         for call in calls:
@@ -359,7 +361,7 @@ def _is_everybodys(error: Exception, cause: Exception) -> bool:
 
 
 def _cause(error: Exception) -> Exception:
-    return error.error if isinstance(error, (Undone, Apart)) else error
+    return error.error if isinstance(error, Undone) else error
 
 
 def _fail(calls: Sequence[AnyCall], error: Exception) -> None:

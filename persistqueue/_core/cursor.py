@@ -373,7 +373,7 @@ class Cursored(StoreBase, ABC):
         finally:
             if skipped:
                 self._cursor.untake(skipped, self._era)
-        self.barren = bool(skipped) and len(taken) < most
+        self.held_back = bool(skipped) and len(taken) < most
         return taken
 
     def peek(self) -> Record | None:

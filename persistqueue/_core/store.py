@@ -64,22 +64,6 @@ class Undone(Exception):
         self.error = error
 
 
-class Apart(Exception):
-    """A verb failed in a store without transactions: what was done before it stays done.
-
-    Attributes:
-        error: what went wrong.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class Crowded(Exception):
-    """There is no room any more: somebody was quicker, and nothing was stored."""
-
-
 class Errors(NamedTuple):
     """What the runtime raises for a store: the package's own, or a subclass of it."""
 
@@ -91,8 +75,9 @@ class Errors(NamedTuple):
 class StoreBase:
     """Methods of ``Store`` as most stores have them."""
 
+    transactional = True
     skip: Collection[Any] = ()
-    barren = False
+    held_back = False
 
     @property
     def owes(self) -> bool:
@@ -123,11 +108,8 @@ class StoreBase:
             return rows
         keys = (row[0] if queue is None else (queue, row[0]) for row in rows)
         fit = [row for row, key in zip(rows, keys, strict=True) if key not in self.skip]
-        self.barren = len(fit) < min(most, len(rows))
+        self.held_back = len(fit) < min(most, len(rows))
         return fit[:most]
-
-
-Skips = StoreBase
 
 
 class Store(Protocol):
@@ -135,13 +117,16 @@ class Store(Protocol):
 
     Attributes:
         errors: the classes of the errors that are raised for it.
+        transactional: a batch is undone as a whole; otherwise a verb that fails raises a
+            ``PersistQueueError``, and the others stay done.
         skip: keys of records that the next ``take`` does not hand out (see ``backoff``).
-        barren: the last ``take`` found fewer items than it was asked for, but for those.
+        held_back: the last ``take`` found fewer items than it was asked for, without those.
     """
 
     errors: Errors
+    transactional: bool
     skip: Collection[Any]
-    barren: bool
+    held_back: bool
 
     @property
     def owes(self) -> bool:

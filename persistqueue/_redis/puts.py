@@ -11,8 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .._core.deadline import monotonic
-from .._core.store import Crowded
-from ..exceptions import PersistQueueError, QueueUnreachable
+from ..exceptions import Full, PersistQueueError, QueueUnreachable
 from .connection import ONCE_MORE
 from .scripts import KEPT, PUT, parts_of
 
@@ -59,7 +58,7 @@ class Puts:
             None, or of a unique queue 1 or 0 for each: whether it was stored.
 
         Raises:
-            Crowded: another process took the room that there was.
+            Full: another process took the room that there was.
             QueueUnreachable: with ``stored`` None, if that cannot be known.
         """
         self._number += 1
@@ -139,7 +138,7 @@ class Puts:
             answers = self._link.transaction(commands, *behind)
         done: list[list[int]] = answers[: len(parts)]
         if done[0][0] < 0:
-            raise Crowded
+            raise Full
         self._held.waiting = done[-1][0]
         self._replicas.check(answers)
         return [flag for answer in done for flag in answer[1:]] if keys.set else None

@@ -1,7 +1,7 @@
 """A queue's keys in Redis as a store.
 
 There are no transactions here.  Each verb is one call of the server, done as a whole or not at
-all, and stays done when the next one fails (``Apart``).  Each may be repeated when its answer was
+all, and stays done when the next one fails.  Each may be repeated when its answer was
 lost, for the connection that it was lost with is ended first (``connection``):
 
 - A put has a number (``puts``).
@@ -14,14 +14,13 @@ lost, for the connection that it was lost with is ended first (``connection``):
 from __future__ import annotations
 
 import contextlib
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .._core.block import Damaged
 from .._core.deadline import monotonic
 from .._core.log import warn
-from .._core.store import Apart, Crowded, Errors, Record, StoreBase
-from ..exceptions import PersistQueueError, QueueUnreachable
+from .._core.store import Errors, Record, StoreBase, Undone
+from ..exceptions import Full, PersistQueueError, QueueUnreachable
 from .connection import Link
 from .held import Held
 from .puts import Puts
@@ -38,24 +37,9 @@ if TYPE_CHECKING:
     from .settings import Replicas, Settings
     from .values import ValueCodec
 
-P = ParamSpec("P")
-R = TypeVar("R")
 _AT_CLOSE = 1.0  # s without an answer after which a closing queue gives up
 _LONGEST_PAUSE = 15.0  # s between two looks for overdue items
 _OFTEN = 0.02  # s between two looks for room, and for the end of all unfinished items
-
-
-def _apart(verb: Callable[P, R]) -> Callable[P, R]:
-    """Let the rest of a batch stand when a verb fails."""
-
-    @wraps(verb)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return verb(*args, **kwargs)
-        except PersistQueueError as error:
-            raise Apart(error) from error
-
-    return wrapped
 
 
 class RedisStore(StoreBase):
@@ -71,6 +55,7 @@ class RedisStore(StoreBase):
     """
 
     errors = Errors()
+    transactional = False
     failed = ""  # a connection is made anew where it is needed
 
     def __init__(
@@ -137,7 +122,7 @@ class RedisStore(StoreBase):
         except QueueUnreachable as error:
             self._lost = True
             if self._link.silent:  # so it was waited for, and is not tried again
-                raise Apart(error) from error
+                raise Undone(error) from error
             raise
         return True
 
@@ -179,7 +164,6 @@ class RedisStore(StoreBase):
 
     # -- put ------------------------------------------------------------------------
 
-    @_apart
     def append(self, records: Sequence[Any]) -> Sequence[int] | None:
         """Add values, all or none; a unique queue's put returns whether it was stored."""
         try:
@@ -188,17 +172,15 @@ class RedisStore(StoreBase):
             if error.stored:  # Ctrl-C, which goes on at commit
                 return [1] * len(records) if self.keys.set else None
             raise
-        except Crowded:
+        except Full:
             self._restless = True
             raise
 
-    @_apart
     def needs(self, records: Sequence[Any], ahead: Sequence[Any]) -> int:
         return self._puts.needs(records, ahead)
 
     # -- take -----------------------------------------------------------------------
 
-    @_apart
     def take(self, most: int) -> list[Record]:
         if not self.skip:
             return self._take(most)
@@ -214,7 +196,7 @@ class RedisStore(StoreBase):
                     (skipped if record.key in self.skip else records).append(record)
                 if len(found) < wanted:
                     break
-            self.barren = bool(skipped) and len(records) < most
+            self.held_back = bool(skipped) and len(records) < most
             if back := skipped + records[most:]:
                 self.held.move(back)
         except PersistQueueError:
@@ -284,7 +266,6 @@ class RedisStore(StoreBase):
             self.held.doubt_since(last)
             raise
 
-    @_apart
     def peek(self) -> Record | None:
         value: bytes
         for value in self._link.ask(
@@ -311,11 +292,9 @@ class RedisStore(StoreBase):
 
     # -- finish, give back ----------------------------------------------------------
 
-    @_apart
     def settle(self, records: Sequence[Record]) -> list[Record]:
         return self.held.settle(records)
 
-    @_apart
     def untake(self, records: Sequence[Record]) -> list[Record]:
         return self.held.move(records)
 
@@ -349,7 +328,6 @@ class RedisStore(StoreBase):
 
     # -- numbers --------------------------------------------------------------------
 
-    @_apart
     def counts(self, exact: bool = True) -> tuple[int, int]:
         """Return how many wait, and at least how many are not finished.
 
@@ -375,7 +353,7 @@ class RedisStore(StoreBase):
 
     def changed(self, getting: bool) -> bool:
         now = monotonic()
-        if self.barren and getting:  # held-back items would ring, and ring again
+        if self.held_back and getting:  # held-back items would ring, and ring again
             if now < self._next_look:
                 return False
             self._next_look = now + _OFTEN
@@ -398,6 +376,5 @@ class RedisStore(StoreBase):
     def probe(self) -> int | None:
         return None if self._restless else self._tripwire.fileno()
 
-    @_apart
     def sync(self) -> None:
         self.sweep.sync()
