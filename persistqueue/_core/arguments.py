@@ -1,4 +1,4 @@
-"""Arguments that are checked in the same way for every queue, and what no queue allows."""
+"""Checks of arguments that are the same for every queue; no queue can be copied."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
 def uncopied(self: object) -> NoReturn:
     """Refuse ``copy`` and ``pickle``; a class has it as its ``__getstate__``.
 
-    A subclass may say how it is copied all the same, by any of the methods that Python has
+    A subclass may say how it is copied nevertheless, by any of the methods that Python has
     for that.
 
     Raises:

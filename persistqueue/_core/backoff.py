@@ -7,8 +7,8 @@ other objects may take it at once.
 A loop does not know whether its body raised or left it with ``break``: there the first ten
 times cost nothing.
 
-What failed is noted on any thread, also by a finaliser; all else is for the thread that uses
-the store.
+A failure is noted on any thread, also by a finaliser; the other methods are for the thread that
+uses the store.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .store import Record
 
 FIRST, LONGEST = 0.1, 5.0  # s
-_LOOP = FIRST / 2**10  # s, doubled too; what is shorter than FIRST costs nothing
+_LOOP = FIRST / 2**10  # s, doubled too; a delay shorter than FIRST is none
 _FORGOTTEN = 60.0  # s after which an earlier failure does not count any more
 _MOST = 10_000  # items whose failures are remembered
 _NEVER = float("inf")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
 _OVER, _BEGINS, _RUNS = range(3)  # how far a transaction is
-_LET_GO = (SETTLE, UNTAKE, CALL)  # what is done with items that nobody holds any more then
+_LET_GO = (SETTLE, UNTAKE, CALL)  # verbs that end the holding of items
 
 
 class Runner:
@@ -52,7 +52,7 @@ class Runner:
     Args:
         maxsize: 0 for no bound.
         finish: when an item is finished.
-        takes: counts what lacks a task_done although it is settled.
+        takes: counts the items that are settled and lack a task_done.
         back_off: knows which items are held back.
 
     Attributes:
@@ -61,7 +61,7 @@ class Runner:
             batch was interrupted before it was stored, and may be run again.
         counts: items that could be taken, and items not settled, when it was over;
             None when the store could not be asked.
-        held_back: whether its last take found nothing but what is held back.
+        held_back: whether its last take found items that are held back, and no others.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Runner:
         self._counted = finish.counted
         # Verbs that store nothing, so that the store may skip its lock.
         self._looks = _LOOKS | finish.looks
-        self._taken = 0  # items that this batch took and tallies, less those given back
+        self._taken = 0  # items that this batch took and counts, less those given back
         self.calls: Sequence[AnyCall] = ()
         self.happened = False
         self.counts: tuple[int, int] | None = None
@@ -103,13 +103,13 @@ class Runner:
         if len(calls) > 1:
             looking = all(call.verb in looks for call in calls)
         elif verb == FLUSH and not (calls[0].load or self._store.unsaved()):
-            self.happened = True  # a queue is closed, and nothing is left
+            self.happened = True  # the queue is closed, and everything is stored
             return
         else:
             looking = verb in looks
         try:
             while not self._transaction(calls, looking):
-                looking = False  # anything looked odd: again, with the lock
+                looking = False  # the store was overtaken: again, with the lock
         except Exception as error:
             if not self.happened:
                 cause = _cause(error)
@@ -141,7 +141,7 @@ class Runner:
             self._look_back()
 
     def _look_back(self) -> None:
-        """Note what is left when a batch is over."""
+        """Count the items that a batch has left."""
         self.held_back = bool(self._store.skip) and self._store.held_back
         counts = self._store.counts(exact=False)
         if self._counted:
@@ -154,9 +154,9 @@ class Runner:
         self.counts = None
 
     def _one_by_one(self, calls: Sequence[AnyCall], error: Exception) -> None:
-        """Run calls apart that failed together: somebody's put that does not fit is his own.
+        """Run calls one by one that failed together: a put that does not fit fails alone.
 
-        When that is interrupted, those that did not get their turn fail as they had.
+        When that is interrupted, those that have not run yet keep the error that they had.
         """
         _fail(calls, error)
         for call in calls:
@@ -198,7 +198,7 @@ class Runner:
         except Stale:
             store.rollback()
             self._stage, self._taken = _OVER, taken
-            for call in calls:  # what one came to is undone, and may be another thing next time
+            for call in calls:  # its outcome is undone, and may be another one next time
                 call.error = None
             return False
         except Exception:
@@ -220,7 +220,7 @@ class Runner:
             _fail(calls, error)
 
     def _append(self, calls: Sequence[AnyCall]) -> None:
-        """Append what fits; behind a put that does not fit, none that could wait passes."""
+        """Append the puts that fit; a put that can wait does not pass an earlier one."""
         if len(calls) == 1 and self._maxsize <= 0:
             calls[0].result = self._store.append(calls[0].load)
             return
@@ -249,7 +249,7 @@ class Runner:
                 call.result, places = places[: len(call.load)], places[len(call.load) :]
 
     def _take(self, calls: Sequence[AnyCall]) -> None:
-        """Share out what is there.  An item that cannot be had is the takers' own trouble."""
+        """Share out the items that are there.  A damaged item is an error of these takes alone."""
         first, lone = calls[0], len(calls) == 1
         if not lone and any(call.act for call in calls):
             for call in calls:
@@ -306,7 +306,7 @@ class Runner:
             call.result = UNFINISHED if left else None
 
     def _call(self, calls: Sequence[AnyCall]) -> None:
-        """Call functions of the store; whatever one raises is its caller's own."""
+        """Call functions of the store; an error is that caller's own."""
         for call in calls:
             assert call.act is not None
             try:
@@ -320,7 +320,7 @@ class Runner:
         self._store.sync()
 
     def _flush(self, calls: Sequence[AnyCall]) -> None:
-        """Store what is in memory only, also what was given back after ``close``."""
+        """Store what is in memory only, and the items that were given back after ``close``."""
         if records := [record for call in calls for record in call.load or ()]:
             self._store.untake(records)
         self._store.flush()

@@ -1,4 +1,4 @@
-"""A piece of a chunk in memory, and what can be wrong with a record in it."""
+"""A piece of a chunk in memory, and the errors of a record in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .store import Reentry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What loading a record may raise that is of this process, not of the record.
+# Errors of loading a record that are this process's, not the record's.
 NOT_DAMAGE = (MemoryError, RecursionError, PersistQueueError, Reentry)
 
 

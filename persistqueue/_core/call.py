@@ -54,13 +54,13 @@ class Call(Generic[R_co]):
         holds: whether its caller answers for each item that it takes.
         deadline: when its caller gives up.
         act: a function of the store; take: hands out certain records, not the next ones;
-            call and look: does what no verb says (look stores nothing).  It is given the load,
+            call and look: any function (look: one that stores nothing).  It is given the load,
             if there is one.
         at: of many queues, the one that it takes from (see ``waiters``).
         pick: finds the records that it finishes or gives back; they become its load.
         withdraws: a cancelled caller takes the call back if its batch has not begun.
         result: its outcome once answered, unless ``error`` is set.
-        gate: the session's: what its caller waits on.
+        gate: the session's: its caller waits on it.
         noted: the session's: the book of items in flight knows the outcome.
         counted: the session's: it was counted as a ``task_done``.
         number: the line's: how many came before it.
@@ -108,7 +108,7 @@ AnyCall: TypeAlias = Call[Any]
 def append(records: Sequence[object], deadline: Deadline) -> Call[Sequence[Place]]:
     """Store encoded items, all or none, when there is room.
 
-    Its result is what the store gives for each item: a row's id, or whether it was stored.
+    Its result has for each item a row's id, or whether it was stored.
     """
     return Call(APPEND, records, deadline.waits, False, deadline)
 

@@ -16,7 +16,7 @@ from .block import NOT_DAMAGE, Damaged, cannot_encode, too_long
 from .origin import SHIPPED, check_of, is_whole_pickle
 
 _OURS = "persistqueue.serializers."
-# What a row's loading may raise that is of this process, where it cannot be seen in the row.
+# Errors of loading a row that are this process's, where it cannot be seen in the row.
 _NOT_DAMAGE = (*NOT_DAMAGE, ImportError, AttributeError)
 
 
@@ -27,7 +27,7 @@ class NotText(bytes):
 
 
 def as_text(raw: bytes) -> Any:
-    """Make a str of what SQLite holds as text; it checks nothing (a ``text_factory``)."""
+    """Make a str of a text of SQLite, which checks no text (a ``text_factory``)."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -79,7 +79,7 @@ class RowCodec:
         return data
 
     def _refused(self, error: SerializationError, _cause: Exception) -> SerializationError:
-        """Return what is raised for an item that cannot be encoded, or decoded here."""
+        """Return the error to raise for an item that cannot be encoded, or decoded here."""
         return error
 
     def bad_row(self, error: QueueCorrupt, _cause: BaseException | None) -> QueueCorrupt:
@@ -101,7 +101,7 @@ class RowCodec:
         Raises:
             Damaged: it holds none.
             SerializationError, ItemTooLarge: it is whole but cannot be loaded here.
-            OSError: what loading it came to (a service that it asks did not answer, say).
+            OSError: loading it failed (a service that it asks did not answer, say).
         """
         if not isinstance(data, (bytes, str)):
             raise Damaged(f"not {self.name}: a row holds bytes or text, not {data!r}")
@@ -149,7 +149,7 @@ class RowCodec:
 
 
 def _in_a_row(data: Any) -> tuple[bytes | str, int]:
-    """Return what a row is given for ``data``, and how many bytes that takes.
+    """Return the value of a row for ``data``, and how many bytes that takes.
 
     Raises:
         TypeError: a row cannot hold it.

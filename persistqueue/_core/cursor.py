@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     _List = tuple[Record, "_List", int] | None  # the first, those behind it, how many in all
 
 
-_new = tuple.__new__  # what a NamedTuple calls; its own __new__ is a Python function (0.1 us)
+_new = tuple.__new__  # a NamedTuple's own __new__ is a Python function (0.1 us)
 
 
 class Position(NamedTuple):
@@ -44,7 +44,7 @@ _LONGEST_MOVED = 64  # characters: ``info`` has 512 bytes for everything
 
 
 class State(NamedTuple):
-    """What ``info`` holds.  ``size`` is derived: it is the records in between.
+    """The value of ``info``.  ``size`` is derived: the number of records in between.
 
     Attributes:
         moved: which batch of a move was stored last (see ``_cli.transfer``); mostly none.
@@ -137,7 +137,7 @@ class Cursor:
 
     Args:
         is_there: tells whether a chunk's file still exists.
-        before: the view of files whose places mean nothing any more: what was given back and
+        before: the view of files whose places mean nothing any more: items that were given back and
             is stored nowhere goes on waiting.
     """
 
@@ -153,14 +153,14 @@ class Cursor:
         self._autosave = autosave
         self._is_there = is_there
         self._chunksize = state.chunksize
-        # Linked lists: what undo returns to is one reference, however long they are.
+        # Linked lists: ``undo`` needs one reference, however long they are.
         self.front: _List = None
         self.homeless: _List = None if before is None else before.homeless
         self._done = state.tail  # the oldest item that is not settled, without autosave
         self._settled: dict[Position, Position] = {}  # behind it: where they begin -> end
-        self._wide: dict[Position, int] = {}  # of those, what spans so many items more
-        self.overtaken = False  # whether another object has finished what this one had in hand
-        # What undo returns to, as of the beginning of the transaction.
+        self._wide: dict[Position, int] = {}  # of those, the ones that span so many items more
+        self.overtaken = False  # whether another object has finished an item in flight
+        # The state at the beginning of the transaction, for ``undo``.
         self._before: tuple[Position, _List, _List, Position]
         self._changes: list[tuple[Position, Position | None, int]] = []  # in _settled, _wide
         self.begin()
@@ -180,7 +180,7 @@ class Cursor:
         if new.tail == old.tail:
             return
         if not self._autosave and self._done < min(new.tail, self.read):
-            # What stands there is not settled: it is in hand, unless it was given back.
+            # The item there is not settled: it is in flight, unless it was given back.
             self.overtaken |= self.front is None or self.front[0].start != self._done
         if self._autosave or new.tail < old.tail or self.read < new.tail:
             self.read, self.front = new.tail, None
@@ -204,7 +204,7 @@ class Cursor:
         return Record(record.start, record.end, record.item, record.era)
 
     def untake(self, records: Iterable[Record], era: int = 0) -> None:
-        """Take back what was handed out, to the same places.
+        """Take records back to their places.
 
         Args:
             era: which records have their places in these files.  Others are still stored
@@ -236,7 +236,7 @@ class Cursor:
             self.front = front
 
     def settle(self, records: Iterable[Record], era: int = 0) -> None:
-        """Note that items are finished; what is settled already stays so.
+        """Note that items are finished; settled ones stay so.
 
         Args:
             era: which records have their places in these files; no other is settled.
@@ -256,7 +256,7 @@ class Cursor:
                 self._settled[start] = record.end
 
     def _advance(self) -> None:
-        """Step over what was settled before the items in front of it."""
+        """Step over items that were settled before those in front of them."""
         while (end := self._settled.get(start := self._done)) is not None:
             self._changes.append((start, end, self._wide.get(start, 0)))
             self._wide.pop(start, None)
@@ -270,7 +270,7 @@ class Cursor:
             self._advance()
 
     def skip(self, start: Position, end: Position) -> None:
-        """Settle what stands between two places: it is damaged."""
+        """Settle the damaged bytes between two places."""
         self.read = end
         if not self._autosave:
             self._settled[start] = end

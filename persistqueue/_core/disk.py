@@ -29,7 +29,7 @@ _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 
 def identity_of(found: os.stat_result) -> tuple[int, int]:
-    """Return what tells one file from another that has the same name."""
+    """Return a file's identity: another file with the same name has another one."""
     return found.st_dev, found.st_ino
 
 
@@ -190,7 +190,7 @@ class Disk:
             os.unlink(name, dir_fd=dir_fd)
 
     def identity(self, path: str, folder: Folder | None = None) -> tuple[int, int] | None:
-        """Return what tells one file from another that has the same name, or None."""
+        """Return the identity of the file with this name, or None."""
         name, dir_fd = _found(path, folder)
         try:
             return identity_of(os.stat(name, dir_fd=dir_fd))

@@ -18,7 +18,7 @@ class Forked(Protocol):
     """An object that begins anew in a child process."""
 
     def after_fork(self) -> None:
-        """Forget what belongs to the parent process: called in the child."""
+        """Forget the state of the parent process: called in the child."""
 
 
 _forked: weakref.WeakSet[Forked] = weakref.WeakSet()

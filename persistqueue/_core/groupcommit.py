@@ -1,11 +1,11 @@
-"""Group commit for asyncio: all that is pending goes to the store's thread in one hop.
+"""Group commit for asyncio: all pending calls go to the store's thread in one hop.
 
-One batch, closed by one commit.  What arrives meanwhile goes with the next hop, which the
-end of this one starts: there is no task that could be cancelled in between, no timer and
-no knob.  A lone caller pays one hop, a hundred callers share it.
+They are one batch, closed by one commit.  Calls that arrive meanwhile go with the next hop,
+which the end of this one starts: there is no task that could be cancelled in between, no timer
+and no knob.  A lone caller pays one hop, a hundred callers share it.
 
 The loop and the thread meet in two places: ``_fly`` has a batch from the loop, ``_land``
-takes it back.  A loop may be closed in between; the next one lands what it left.
+takes it back.  A loop may be closed in between; then the next one takes the batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class GroupCommit:
-    """Carries the batches of one line.
+    """Carries the batches of one queue object.
 
     Args:
         deliver: called on the loop when a batch is over, before the next one goes;
@@ -50,9 +50,9 @@ class GroupCommit:
         self._worker = worker
         self._deliver = deliver
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.gone = False  # nobody uses the queue any more: nothing goes, nothing lands
+        self.gone = False  # the queue is not used any more: no batch goes, none is delivered
         self.used = False  # whether a batch has ever gone
-        self.flying: list[AnyCall] | None = None  # what the thread works on
+        self.flying: list[AnyCall] | None = None  # the batch on the thread
         self._called = False  # a call of _hop is on its way
         self._reminded = False  # another call of _land is on its way
         self._begun: list[AnyCall] | None = None  # the batch that the thread has begun last
@@ -60,10 +60,10 @@ class GroupCommit:
         self._crowded = False  # the last hop carried several calls
         # Protects loop and landed, where the thread and a new loop may meet.
         self._mutex = threading.Lock()
-        self.landed: list[AnyCall] | None = None  # what the thread is through with
+        self.landed: list[AnyCall] | None = None  # the batch that the thread has finished
 
     def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Serve a new loop, and land there what the old one left."""
+        """Serve a new loop, and deliver there the batch that the old one left."""
         with self._mutex:
             self.loop, self._called = loop, False
         self._land()
@@ -82,10 +82,10 @@ class GroupCommit:
         self.hop_soon()
 
     def hop_soon(self) -> None:
-        """Have what is pending carried to the store.
+        """Send the pending calls to the store.
 
         A lone caller's call goes at once (a turn of the loop costs 10 µs).  Where the last
-        hop carried several, this one waits for those that the same turn of the loop adds.
+        hop carried several, this one waits for the calls that the same turn of the loop adds.
         """
         if self.flying is not None:
             if self.landed is not None and not self._reminded and self.loop is not None:
@@ -102,7 +102,7 @@ class GroupCommit:
             self._hop()
 
     def _hop(self) -> None:
-        """Carry everything that is pending to the store's thread, unless it is at work."""
+        """Send all pending calls to the store's thread, unless it is at work."""
         self._called = False
         if self.flying is not None or self.gone or not self._waiters.pending:
             return
@@ -116,7 +116,7 @@ class GroupCommit:
             self._touch_down(batch)
         except BaseException:
             if self.loop is not None:
-                self.loop.call_soon(self.mend)  # an interrupt: they wait for nothing else
+                self.loop.call_soon(self.mend)  # an interrupt: the calls wait for nothing else
             raise
         self.busy = False
 
@@ -131,15 +131,15 @@ class GroupCommit:
                 self._run_apart(batch)
             if batch[-1].verb == FLUSH:
                 self._store.close()
-        except BaseException as error:  # whatever it is, somebody waits for it
+        except BaseException as error:  # of any kind: callers wait for it
             self._fail(batch, error)
         finally:
             self._touch_down(batch)
 
     def _run_apart(self, batch: list[AnyCall]) -> None:
-        """Run calls one by one: the code of somebody's item raised ``SystemExit``, say.
+        """Run calls one by one, as the code of an item raised ``SystemExit``, say.
 
-        No signal arrives on this thread, so it is the item's own, and no other caller's.
+        No signal arrives on this thread, so the error belongs to that item's caller alone.
         """
         runner = self._runner
         for call in batch:
@@ -153,7 +153,7 @@ class GroupCommit:
         runner.conclude(batch)
 
     def _run(self, batch: list[AnyCall]) -> BaseException | None:
-        """Run a batch; returns what has stopped it, if it is no ``Exception``."""
+        """Run a batch; returns the exception that has stopped it, if it is no ``Exception``."""
         try:
             self._runner.run(batch)
         except BaseException as stop:
@@ -175,7 +175,7 @@ class GroupCommit:
                 loop.call_soon_threadsafe(self._land)
 
     def _land(self, again: bool = False) -> None:
-        """Deliver what a batch came to, and carry on with what came meanwhile."""
+        """Deliver the results of a batch, and send the calls that came meanwhile."""
         batch = self.landed
         if batch is None or self.gone:
             return

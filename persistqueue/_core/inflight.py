@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    _Key = Callable[[Record], Any]  # what an index is made by
+    _Key = Callable[[Record], Any]  # an index is made by it
 
 _TOO_MANY = "task_done() called too many times"
 
@@ -34,7 +34,7 @@ class InFlight:
         ended: tells whether an owner can settle nothing any more.
     """
 
-    unanswered = 0  # the store itself counts what is not settled
+    unanswered = 0  # the store itself counts these
 
     def __init__(self, ended: Callable[[Any], bool]) -> None:
         self._ended = ended
@@ -69,7 +69,7 @@ class InFlight:
             self._indexes.clear()
 
     def restore(self, records: Sequence[Record]) -> None:
-        """Remember again what could not be settled or given back, as the oldest."""
+        """Remember records again that could not be settled or given back, as the oldest."""
         self._indexes.clear()
         for record in reversed(records):
             if record not in self._all:
@@ -80,7 +80,7 @@ class InFlight:
         """Note that so many records are back in their places."""
 
     def known(self) -> list[Record]:
-        """Return what is handed out and not settled, oldest first."""
+        """Return all records in flight, oldest first."""
         return list(self._all)
 
     def still(self, records: Iterable[Record]) -> list[Record]:
@@ -88,7 +88,7 @@ class InFlight:
         return [record for record in records if record in self._all]
 
     def oldest(self, count: int, owner: object) -> Collection[Record]:
-        """Return what ``count`` bare ``task_done`` calls of ``owner`` settle.
+        """Return the records that ``count`` bare ``task_done`` calls of ``owner`` settle.
 
         Raises:
             ValueError: that many are not there.
@@ -267,7 +267,7 @@ def alike(one: object, other: object) -> bool:
 
 
 class InFlightLeased(InFlightAcks):
-    """Records of a queue whose items are leased: what was handed out may be taken away.
+    """Records of a queue whose items are leased: another consumer may have them by now.
 
     Args:
         lost: the lists of which that is known: the first part of a place.
@@ -278,7 +278,7 @@ class InFlightLeased(InFlightAcks):
         self._lost = lost
 
     def add(self, records: Iterable[Record], owner: object) -> None:
-        """Note who took records, and forget those that have been taken away."""
+        """Note who took records, and forget those that other consumers have by now."""
         while self._lost:
             for record in list(self._same(_list_of, self._lost.popleft())):
                 self.discard(record)
@@ -288,8 +288,8 @@ class InFlightLeased(InFlightAcks):
 class InFlightHeld:
     """Records in flight where each is finished when it is taken, and ``task_done`` does nothing.
 
-    Only what a ``process`` block or a loop holds is known.  A ``task_done`` inside says
-    that the item shall not be given back.  ``join`` waits until nothing is stored.
+    Only the records that a ``process`` block or a loop holds are known.  A ``task_done`` inside
+    says that the item shall not be given back.  ``join`` waits until nothing is stored.
     """
 
     unanswered = 0
@@ -311,7 +311,7 @@ class InFlightHeld:
         self._held.pop(record, None)
 
     def restore(self, records: Sequence[Record]) -> None:
-        """Hold again what could not be given back."""
+        """Hold records again that could not be given back."""
         for record in records:
             if record is not _ANY:
                 self._held[record] = None
@@ -320,7 +320,7 @@ class InFlightHeld:
         """Note that so many items are back in the queue."""
 
     def known(self) -> list[Record]:
-        """Return what blocks and loops hold: the rest is settled."""
+        """Return the records that blocks and loops hold: all others are settled."""
         return list(self._held)
 
     def still(self, records: Iterable[Record]) -> list[Record]:
@@ -344,8 +344,8 @@ class InFlightCount(InFlightHeld):
     """Items in flight with autosave: they are settled when taken, so their number is enough.
 
     ``join`` waits for it; nothing is remembered of an item whose ``task_done`` never comes.
-    What a ``process`` block or a loop holds is known one by one, so that a ``task_done`` inside
-    answers for it and nothing does so twice.
+    Records that a ``process`` block or a loop holds are known one by one, so that a ``task_done``
+    inside counts for them, and nothing counts twice.
     """
 
     def add(self, records: Sequence[Record], _: object) -> None:
@@ -382,13 +382,13 @@ AnyInFlight: TypeAlias = InFlight | InFlightHeld
 
 
 class AckMode:
-    """When an item is finished, and what follows from it.
+    """When an item is finished, and how that is noted.
 
     Args:
-        book: makes what remembers who took what.
-        at_take: what is taken is settled, and stored nowhere else.
-        counted: ``join`` waits for a ``task_done`` all the same.
-        looks: verbs that store nothing, apart from those that never do.
+        book: makes the book of the items in flight.
+        at_take: an item is finished when it is taken, and stored nowhere else.
+        counted: ``join`` waits for a ``task_done`` nevertheless.
+        looks: verbs that store nothing in this mode, beside those that never do.
     """
 
     def __init__(

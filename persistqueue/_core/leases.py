@@ -1,8 +1,8 @@
-"""Renews the leases of what this process holds on servers: each sixth of a lease.
+"""Renews the leases of items that this process holds on servers: each sixth of a lease.
 
 One daemon thread for the whole process, over connections of its own, one a server: so a handler
-that blocks its event loop, or the queue's thread, loses nothing.  What was taken since the last
-turn is left to the next one: a consumer that is quick costs nothing.  Where nothing is held there
+that blocks its event loop, or the queue's thread, loses nothing.  Items that were taken since the
+last turn are left to the next one: a quick consumer costs nothing.  While no item is held there
 is no connection, and the thread sleeps.
 """
 
@@ -30,7 +30,7 @@ class Line(Protocol):
         """Close it."""
 
     def forget(self) -> None:
-        """Close what is a parent process's, without its noticing."""
+        """Close the descriptor of a parent process, which does not notice."""
 
 
 class Holder(Protocol):
@@ -54,7 +54,7 @@ class Holder(Protocol):
         """Return a ``Line`` to the server."""
 
     def prolong(self, line: Any) -> bool:
-        """Renew what was held at the last turn; returns whether anything is held now.
+        """Renew the items held at the last turn; returns whether any item is held now.
 
         Raises:
             Exception: it cannot be renewed; the next turn comes soon.
@@ -90,7 +90,7 @@ class Keeper:
         self._lines: dict[str, Line] = {}  # of the thread alone
 
     def add(self, holder: Holder) -> None:
-        """Renew what an object holds from now on; on any thread."""
+        """Renew the leases of an object from now on; callable on any thread."""
         with self._mutex:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="persistqueue-leases", daemon=True)
@@ -110,7 +110,7 @@ class Keeper:
                 self._stir.get()
 
     def _round(self) -> float | None:
-        """Renew what is due; returns when the next turn is."""
+        """Renew the leases that are due; returns when the next turn is."""
         with self._mutex:
             entries = list(self._entries.items())
         away: set[str] = set()  # one try a round for a server that is away
@@ -159,7 +159,7 @@ _keeper = Keeper()
 
 
 def keep(holder: Holder) -> None:
-    """Renew the leases of what an object holds, until it holds nothing."""
+    """Renew the leases of an object, until it holds nothing."""
     try:
         _keeper.add(holder)
     except RuntimeError as error:  # no more threads: the next one that takes something tries again

@@ -26,7 +26,7 @@ _UNKNOWN = "another serializer, or are damaged"
 
 
 class _Kind(type):
-    """Of what stands for every class, function and object that a pickle names."""
+    """The class of ``_Anything``."""
 
     def __call__(cls, *_args: Any, **_options: Any) -> Any:
         return cls
@@ -36,6 +36,8 @@ class _Kind(type):
 
 
 class _Anything(metaclass=_Kind):
+    """Stands for every class, function and object that a pickle names."""
+
     def __new__(cls, *_args: Any, **_options: Any) -> Any:
         return cls
 
@@ -79,7 +81,7 @@ def is_whole_pickle(data: Any) -> bool:
 
 
 def check_of(name: str) -> Callable[[Any], Any]:
-    """Return what raises an error for a row that a shipped serializer has not written.
+    """Return a function that raises an error for a row that a shipped serializer has not written.
 
     Raises:
         ImportError: a library is missing.
@@ -112,7 +114,7 @@ def refuse_others(codec: RowCodec, rows: Sequence[Any], where: str, *, skips: bo
 
     Args:
         rows: those that come next.
-        where: what to call the place of them in the message.
+        where: the name of their place in the message.
         skips: each of them is about to be set aside: all of them is too much.
 
     Raises:

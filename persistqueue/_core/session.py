@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from .store import Record, Store
 
 _NOTED = (TAKE, UNTAKE)
-# Stores that are to be closed yet.  A garbage collection ends what only garbage leads to in any
-# order: a connection to Redis, or from Python 3.13 on to SQLite, before ``__del__`` of the queue
-# has it give items back.  Nothing leads from a store to its queue.
+# Stores that are not closed yet.  The garbage collector ends unreachable objects in any order: a
+# connection to Redis, or from Python 3.13 on to SQLite, before ``__del__`` of the queue gives
+# items back with it.  No reference leads from a store to its queue.
 _kept: set[Store] = set()
 
 
 class Session:
-    """One queue object: its line, its takes, its runner.
+    """One queue object: its waiting calls, its items in flight, its runner.
 
     Args:
         maxsize: 0 for no bound.
@@ -63,7 +63,7 @@ class Session:
         _kept.add(store)
 
     def _reset(self) -> None:
-        """Begin with nobody waiting and nothing taken."""
+        """Begin without waiting calls and items in flight."""
         self._waiters = self._new_waiters()
         self.inflight: AnyInFlight = self._finish_at.book(self._ended)
         self.back_off = BackOff()
@@ -90,7 +90,7 @@ class Session:
     # -- calls ----------------------------------------------------------------------
 
     def check_open(self) -> None:
-        """Raise what a call would if the queue is closed; waits for nothing."""
+        """Raise ``QueueClosed`` if the queue is closed; never waits."""
         self._waiters.admit(Call(LOOK))
 
     def passed(self, records: Sequence[Record]) -> None:
@@ -115,7 +115,7 @@ class Session:
             call.counted = True  # at once: no interrupt comes between two lines without a call
 
     def _undo_pick(self, call: AnyCall) -> None:
-        """Let the book be as before, if what was picked for a call was not stored; once."""
+        """Put the picked records back into the book if the call changed nothing; once."""
         if call.result is None and not call.noted:
             count = len(call.load) if call.counted else 0
             self.inflight.restore(call.load)
@@ -126,21 +126,21 @@ class Session:
         """Return whether a call has nothing to store: taken items are settled already."""
         return self._autosave and verb == SETTLE
 
-    # -- what becomes of a call ------------------------------------------------------
+    # -- the outcome of a call --------------------------------------------------------
 
     def probe(self) -> tuple[int, bytes] | int | None:
-        """Return what the watcher may read to see that nobody has committed."""
+        """Return how the watcher may see that no other object has committed."""
         return None if self.back_off.busy else self._store.probe()
 
     def _changed(self) -> bool:
-        """Return whether those who wait may look again."""
+        """Return whether parked calls may try again."""
         return self.back_off.is_over() or self._store.changed(self._waiters.getting)
 
     def _returning(self, records: Sequence[Record], failed: bool = False) -> Call[Sequence[Record]]:
         """Return the call that gives back those of ``records`` that are not finished.
 
         Args:
-            failed: working on them did.
+            failed: working on them failed.
         """
 
         def pick(book: AnyInFlight, _: object) -> Iterable[Record]:
@@ -152,19 +152,19 @@ class Session:
         return return_picked(pick, withdraws=False)
 
     def _rests(self) -> bool:
-        """Return whether the store is to be watched although nobody waits.
+        """Return whether the store is to be watched although no call waits.
 
-        A server may have been asked to say when something comes; then it is not for nobody.
+        A server that was asked to tell of items may have told this object of one.
         """
         store = self._store
         if store.owes and (self._waiters.pending or self._waiters.going):
-            return True  # the call that was shown the item is on its way to it
+            return True  # a call that takes the item is on its way
         if store.owes or isinstance(store.probe(), int):
             store.changed(False)
         return store.owes or isinstance(store.probe(), int)
 
     def after_fork(self) -> None:
-        """In a child process: new locks, new descriptors, nobody waiting and nothing taken."""
+        """Begin anew in a child process: new locks and descriptors, no waiting calls."""
         self._reset()
         if self._closed:
             self._waiters.stop(QueueClosed, immediate=True)
@@ -203,18 +203,18 @@ class Session:
             answered.popleft()
 
     def _note(self, call: AnyCall) -> None:
-        """Remember who took what, and what was given back."""
+        """Note in the book who took records, or that records were given back."""
         if call.verb == UNTAKE:
             self.inflight.returned(len(call.load))
         elif call.result is not NOTHING_THERE:
             if call.holds:
                 self.inflight.hold(call.result, call.owner)
             self.inflight.add(call.result, call.owner)
-        call.noted = True  # at once: to count twice what was taken would not be harmless
+        call.noted = True  # at once: items must not be counted twice
 
 
 def outcome_of(call: Call[R], empty: type[Empty] = Empty, full: type[Full] = Full) -> R:
-    """Return the result of an answered call, or raise what it came to."""
+    """Return the result of an answered call, or raise its error."""
     if call.error is not None:
         raise call.error
     result: R = call.result

@@ -1,4 +1,4 @@
-"""What the runtime asks of a store.
+"""The interface of a store.
 
 Verbs are vectors and differ from the queue's verbs, so the verb tells the layer:
 ``append take untake settle`` here, ``put get task_done`` there.  Verbs stand
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 
-# What is logged, once, by an object that finds out: a path or table, and an ack queue's class.
+# Logged once, by an object that finds out: a path or table, and an ack queue's class.
 TWO_CONSUMERS = (
     "%s: another object has finished an item that this one has in hand, so two have worked on it: "
     "each of two objects that consume here gets every item. Let one object consume (threads and "
@@ -29,23 +29,23 @@ class Record:
 
     __slots__ = ("end", "era", "item", "likeness", "owner", "start")
 
-    likeness: int  # the runtime's, once it is asked for: equal items share it
+    likeness: int  # the session's, once it is asked for: equal items share it
 
     def __init__(self, start: Any, end: Any, item: Any, era: int = 0) -> None:
         self.start = start
         self.end = end
         self.item = item
-        self.owner: Any = None  # the runtime's: who took it
+        self.owner: Any = None  # the session's: who took it
         self.era = era  # the store's: how often it had begun anew, with other places
 
     @property
     def key(self) -> Any:
-        """What tells the item from others while it is stored, whoever takes it."""
+        """The item's identity while it is stored; each object that takes it sees the same."""
         return self.start
 
 
 class Stale(Exception):
-    """What was read without the lock was overtaken: begin again with the lock."""
+    """Another object has changed what was read without the lock: begin again with the lock."""
 
 
 class Reentry(RuntimeError):
@@ -65,7 +65,7 @@ class Undone(Exception):
 
 
 class Errors(NamedTuple):
-    """What the runtime raises for a store: the package's own, or a subclass of it."""
+    """The classes of the errors that are raised for a store: the package's, or subclasses."""
 
     locked: type[QueueLocked] = QueueLocked
     failed: type[QueueFailed] = QueueFailed

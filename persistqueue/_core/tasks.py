@@ -217,7 +217,7 @@ class TaskSession(Session):
             call.waits, call.deadline = False, NOW  # if it is flying, its batch is the last
             self._withdraw(call)
             if call.where == FLYING:
-                self._abandoned.append(call)  # what it takes is back before the next hop begins
+                self._abandoned.append(call)  # its items are back before the next hop begins
         while call.where in _UNDER_WAY:
             gate = call.gate = asyncio.get_running_loop().create_future()
             try:
@@ -234,7 +234,7 @@ class TaskSession(Session):
                 warn("an item could not be given back", traceback=True)
 
     def _claim(self, call: AnyCall) -> list[Record]:
-        """Return what a call took, for giving it back: once, since it may be taken again."""
+        """Return the records that a call took, to give them back; once."""
         if call.verb != TAKE or call.error is not None or not isinstance(call.result, list):
             return []
         taken, call.result = call.result, None
@@ -354,7 +354,7 @@ class TaskSession(Session):
         self._commits.hop_soon()
 
     async def close(self) -> None:
-        """Finish what is under way, wake every waiter, let go of the files.
+        """Finish the batch that is under way, wake every waiting call, close the store.
 
         A second call returns when the first one does.
         """

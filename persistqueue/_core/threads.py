@@ -365,7 +365,7 @@ class ThreadSession(Session):
             raise
 
     def _wind_up_again(self, begun: list[bool], left: list[bool]) -> None:
-        """Close what ``close`` had begun to close when it was interrupted."""
+        """Continue a ``close`` that was interrupted."""
         try:
             if begun and not self._gone:
                 self._closed = True

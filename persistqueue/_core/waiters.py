@@ -56,7 +56,7 @@ class Waiters:
 
     Args:
         maxsize: 0 for no bound.
-        closed: what is raised when the object was closed.
+        closed: the class of the error when the object was closed.
     """
 
     def __init__(self, maxsize: int, closed: type[QueueClosed] = QueueClosed) -> None:
@@ -106,7 +106,7 @@ class Waiters:
             self._to_pending(call)
 
     def admit(self, call: AnyCall) -> None:
-        """Raise what ``enter`` would if the line was stopped for such calls."""
+        """Raise the error of ``enter`` if the line was stopped for such calls."""
         if self.stopped is QueueClosed:
             if call.verb != FLUSH:
                 raise self._stopped_error()
@@ -128,7 +128,7 @@ class Waiters:
         return self.batch()
 
     def batch(self) -> list[AnyCall]:
-        """Return what goes with the next batch."""
+        """Return the calls that go with the next batch."""
         self.going = batch = list(self.pending)
         for call in batch:
             call.where = FLYING
@@ -324,7 +324,7 @@ class Waiters:
     def _to_pending(self, call: AnyCall) -> None:
         call.where = PENDING
         self.pending[call] = None
-        if call.verb == UNTAKE:  # before the gets that wait: what is given back is older
+        if call.verb == UNTAKE:  # before the waiting gets: its items are older
             self.pending.move_to_end(call, last=False)
 
 

@@ -4,8 +4,8 @@ One daemon thread for the whole process looks at every store that has waiters: a
 hundred idle queues cost a hundred small reads every 25 ms, not a hundred threads
 that wake up.  A new waiter is looked after every millisecond at first.
 
-A store whose server tells gives a socket in place of that: it is looked at when the socket
-can be read, at once.
+A store whose server sends a notice gives a socket instead: it is looked at as soon as that
+can be read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ else:
         return b""  # there is no read at an offset
 
     def _readable(sockets: Iterable[int], seconds: float) -> list[int]:
-        """Do the same where there is no poll."""
+        """Return which sockets can be read, where there is no poll."""
         return select.select(list(sockets), (), (), seconds)[0]
 
 
@@ -111,7 +111,7 @@ class Watcher:
         # None for each new entry.  No event: to set one is Python code, where a Ctrl-C leaves
         # its lock held for good.
         self._work: SimpleQueue[None] = SimpleQueue()
-        # What ends a sleep; made when the first store gives a socket.
+        # Two sockets that end a sleep; made when the first store gives a socket.
         self._alarm: tuple[socket.socket, socket.socket] | None = None
 
     def add(self, session: Watched) -> None:
@@ -193,7 +193,7 @@ class Watcher:
         return soonest
 
     def after_fork(self) -> None:
-        """Begin anew in a child process: close what is the parent's."""
+        """Begin anew in a child process: close the parent's sockets."""
         for end in self._alarm or ():
             end.close()
         self._begin()

@@ -1,7 +1,7 @@
 """The thread on which an async queue's store works: one of its own, so hops keep their order.
 
-A hop that carries a batch is *started*: it must come to its end even when no task waits for
-it any more, because ``asyncio.run`` cancels every task when it ends.  One that a single
+A function that carries a batch is *started*: it must come to its end even when no task waits
+for it any more, because ``asyncio.run`` cancels every task when it ends.  One that a single
 caller wants (opening) is *run*, and awaited as any coroutine is.
 """
 
@@ -33,10 +33,10 @@ class Worker(Protocol):
         """Have ``function`` called on the thread, after all that was started before."""
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Have it called on the thread, and return what it returns."""
+        """Have ``function`` called on the thread, and return its result."""
 
     def stop(self) -> None:
-        """Let the thread end when it is through with what was started; it can start again."""
+        """Let the thread end after all started functions; it can start again."""
 
     def join(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds until it has ended."""
@@ -61,7 +61,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 def in_executor(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """Do what ``aiofiles.os.wrap`` does, for a store of no files."""
+    """Make a coroutine function of a function, as ``aiofiles.os.wrap`` does."""
 
     async def hop(*args: Any, executor: Executor) -> Any:
         return await running_loop().run_in_executor(executor, function, *args)
@@ -113,7 +113,7 @@ class ThreadWorker(Executor):
         return True
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Do what ``start`` does, and return a future (this is what ``wrap`` calls)."""
+        """Call ``start``, and return a future (``wrap`` calls this)."""
         future: Future[Any] = Future()
         self.start(_fulfil, future, function, args, kwargs)
         return future
@@ -145,7 +145,7 @@ class ThreadWorker(Executor):
 def _work(jobs: _Jobs, turn: AbstractContextManager[Any]) -> None:
     """Do one job after another.
 
-    Between two of them, hold on to nothing: what they belong to may be dropped.
+    Between two of them, keep no reference: their queue may be dropped.
     """
     with turn:
         while (job := jobs.get()) is not None:
