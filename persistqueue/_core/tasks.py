@@ -127,9 +127,10 @@ class TaskSession(Session):
         result: R = call.result
         if self._closed and self._is_settled(call.verb):
             return result
-        call.owner, timer = _caller(), None
+        timer = None
         try:
             loop = self._bind()
+            call.owner = _caller(loop)
             if call.pick is not None:
                 self._pick(call)
                 if not call.load and call.act is None:
@@ -151,7 +152,7 @@ class TaskSession(Session):
         finally:
             if timer is not None:
                 timer.cancel()
-            if call.pick is not None and call.where not in _UNDER_WAY:
+            if call.result is None and call.pick is not None and call.where not in _UNDER_WAY:
                 self._undo_pick(call)
 
     def _enter(self, call: AnyCall) -> None:
@@ -434,9 +435,9 @@ class TaskSession(Session):
         super().after_fork()
 
 
-def _caller() -> weakref.ref[asyncio.Task[Any]] | None:
+def _caller(loop: asyncio.AbstractEventLoop) -> weakref.ref[asyncio.Task[Any]] | None:
     """Return a weak reference to the task: its items in flight do not keep it alive."""
-    task = asyncio.current_task(running_loop())
+    task = asyncio.current_task(loop)
     if task is None:
         return None
     owner = weakref.ref(task)

@@ -175,7 +175,7 @@ class ThreadSession(Session):
         except BaseException:
             if call.where == NEW and self._leader is not call and not (call.pick and call.load):
                 raise  # it was refused
-            # No function is called before the next line but one, so no second interrupt comes.
+            # ``start_new_thread`` is the first call here: no second interrupt comes before it.
             left: list[bool] = []
             self._disorder = True
             if self._leader is call:
