@@ -25,6 +25,7 @@ from ._sql.mysql.names import POOL_NAP, either, needed
 from ._sql.mysql.server import Server, check_charset
 from ._sql.mysql.statements import MysqlTable
 from ._sql.mysql.stores import MysqlAckStore, MysqlDeletingStore, MysqlReservingStore
+from ._sql.names import check_hooks
 from ._sql.rows import Rows
 from ._sql.statements import ACK_FIFO
 from .exceptions import Empty, Full
@@ -74,9 +75,10 @@ class _AsyncMySQLBase(AsyncSQLBase[T]):
         max_connections: int = 10,
         connect_options: Mapping[str, Any] | None = None,
     ) -> None:
-        kind = self._table_kind()
+        check_hooks(type(self))
         whole_name = bool(table_name)
         self.name = either("name", name, table_name) or "sql"
+        kind = self._KIND._replace(prefix=self._TABLE_NAME)
         table = MysqlTable(kind, self.name, whole_name=whole_name)
         check_charset(charset, table.name)
         self.host, self.port, self.user, self.charset = host, whole("port", port, 1), user, charset

@@ -13,8 +13,8 @@ from .._core.queue_tasks import each
 from ..exceptions import AsyncEmpty
 
 # threads only: from .._core.hooks import Lazy
-# threads only: from .names import HOOKS, PutEvent, check_hooks, cursor, new_lock
-from .names import ASYNC_HOOKS, check_hooks  # async only
+# threads only: from .names import HOOKS, PutEvent, cursor, new_lock
+from .names import ASYNC_HOOKS  # async only
 from .rows import Rows, in_range, no_row, row_id, to_update
 from .statements import FIFO
 
@@ -46,11 +46,6 @@ class AsyncSQLBase(AsyncQueueBase[T]):
         super().__init_subclass__(**options)
         if "_KIND" in vars(cls):  # each of these has a table of its own, other than its base
             cls._TABLE_NAME = cls._KIND.prefix
-
-    def _table_kind(self) -> Kind:
-        """Return the kind of queue, with the class's name in front of the table's."""
-        check_hooks(type(self))
-        return self._KIND._replace(prefix=self._TABLE_NAME)
 
     # -- put ------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from .._core.hooks import Lazy
 from .._core.queue import QueueBase
 from .._core.queue_threads import each
 from ..exceptions import Empty
-from .names import HOOKS, PutEvent, check_hooks, cursor, new_lock
+from .names import HOOKS, PutEvent, cursor, new_lock
 from .rows import Rows, in_range, no_row, row_id, to_update
 from .statements import FIFO
 
@@ -42,11 +42,6 @@ class SQLBase(QueueBase[T]):
         super().__init_subclass__(**options)
         if "_KIND" in vars(cls):  # each of these has a table of its own, other than its base
             cls._TABLE_NAME = cls._KIND.prefix
-
-    def _table_kind(self) -> Kind:
-        """Return the kind of queue, with the class's name in front of the table's."""
-        check_hooks(type(self))
-        return self._KIND._replace(prefix=self._TABLE_NAME)
 
     # -- put ------------------------------------------------------------------------
 

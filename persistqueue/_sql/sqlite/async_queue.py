@@ -14,6 +14,7 @@ from ..._core.tasks import TaskSession
 from ...serializers import pickle
 from ..async_queue import AsyncSQLBase
 from ..finishing import DeletingStore, ReservingStore
+from ..names import check_hooks
 from ..rows import Rows
 from ..statements import Table
 from .connection import SqliteConnection
@@ -69,7 +70,7 @@ class AsyncSQLiteBase(AsyncSQLBase[T]):
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
     ) -> None:
-        kind = self._table_kind()
+        check_hooks(type(self))
         # threads only: self.multithreading = multithreading
         self.name = name
         self.maxsize = whole("maxsize", maxsize)
@@ -86,6 +87,7 @@ class AsyncSQLiteBase(AsyncSQLBase[T]):
         self.db_file_name = db_file_name or "data.db"
         makes_directory = False  # async only
         # threads only: makes_directory = True
+        kind = self._KIND._replace(prefix=self._TABLE_NAME)
         table = Table(kind, str(name), adopts=not makes_directory)
         database = Database(
             self.path,

@@ -15,6 +15,7 @@ from ..._core.inflight import AT_ROW_DONE, AT_TAKE
 from ..._core.threads import ThreadSession
 from ...serializers import pickle
 from ..finishing import DeletingStore, ReservingStore
+from ..names import check_hooks
 from ..queue import SQLBase
 from ..rows import Rows
 from ..statements import Table
@@ -60,7 +61,7 @@ class SQLiteBase(SQLBase[T]):
         on_corrupt: str = "raise",
         max_item_bytes: int = MAX_ITEM_BYTES,
     ) -> None:
-        kind = self._table_kind()
+        check_hooks(type(self))
         self.multithreading = multithreading
         self.name = name
         self.maxsize = whole("maxsize", maxsize)
@@ -76,6 +77,7 @@ class SQLiteBase(SQLBase[T]):
         self.path = MEMORY if self.memory_sql else absolute(path)
         self.db_file_name = db_file_name or "data.db"
         makes_directory = True
+        kind = self._KIND._replace(prefix=self._TABLE_NAME)
         table = Table(kind, str(name), adopts=not makes_directory)
         database = Database(
             self.path,
