@@ -199,7 +199,7 @@ class BrokerStore(BrokerQueues):
         table = self.find(name)
         if table is None:
             return []
-        records = self._decoded(table, self.conn.rows(table.by_id, (number,)), Record)
+        records = self._records(table, self.conn.rows(table.by_id, (number,)), Record)
         if records:
             self.conn.execute(table.delete, (number,))
             self.ready.unknown(folded(name))
@@ -232,7 +232,7 @@ class BrokerStore(BrokerQueues):
         """Return the items behind an id, and leave them there."""
         if (table := self.find(name)) is None:
             return []
-        return self._decoded(table, self.conn.rows(table.after, (after, most)), Seen)
+        return self._records(table, self.conn.rows(table.after, (after, most)), Seen)
 
     def finish(self, held: Sequence[Held]) -> None:
         """Finish what was held together, one behind the other."""
@@ -394,7 +394,7 @@ class BrokerStore(BrokerQueues):
         )
         while True:
             rows = self._unskipped(self.conn.rows(statement, values), most, table.queue)
-            records = self._decoded(table, rows, kind)
+            records = self._records(table, rows, kind)
             if records or not rows:
                 break
         if self.skip:

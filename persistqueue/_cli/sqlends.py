@@ -29,8 +29,8 @@ from .places import LONGEST, queue_table, usable, written_by
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._sql.rowstore import Row
     from .._sql.statements import Kind, Table
-    from .._sql.store import Row
     from ..serializers import Serializer
     from .ends import Place
     from .places import Found, Name

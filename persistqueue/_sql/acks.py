@@ -46,7 +46,7 @@ class AckStore(SqlStore):
 
     def opened(self) -> None:
         if self._resumes and not self.conn.suspended:
-            self._check_writer()
+            self._check_writer(self.table)
             self.conn.alone(partial(self.resume, mine_too=False))
             if self._owner.leaves_files:  # behind the commit of rows that were taken from owners
                 self.conn.alone(lambda: self._owner.sweep(self._holders()))

@@ -1,4 +1,4 @@
-"""What a store asks of its connection to a database, and a store that has one.
+"""What a store asks of its connection to a database.
 
 A connection knows its transaction, and nothing of queues.  What becomes of that transaction it
 tells its store, the listener, which keeps in memory what the database holds.  The listener comes
@@ -7,10 +7,7 @@ with each call and is not kept: without a circle, a queue that is dropped is clo
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-from .._core.store import Stale, StoreBase, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
@@ -168,93 +165,3 @@ class SqlConnection(Protocol):
 
     def new_owner(self) -> Owner:
         """Return a name for what a store hands out."""
-
-
-class ConnectedStore(StoreBase, ABC):
-    """A store whose transactions are its connection's.
-
-    Attributes:
-        conn: the connection.
-        errors: see ``Store``.
-    """
-
-    def __init__(self, conn: SqlConnection) -> None:
-        self.conn = conn
-        self.errors = conn.errors
-
-    @property
-    def failed(self) -> str:
-        return self.conn.failed
-
-    def open(self) -> bool:
-        return self.conn.open(self)
-
-    def begin(self, exclusive: bool) -> bool:
-        return self.conn.begin(exclusive, self)
-
-    def commit(self) -> None:
-        self.conn.commit()
-
-    def rollback(self) -> bool:
-        return self.conn.rollback(self)
-
-    def abandon(self) -> None:
-        self.conn.abandon()
-
-    def hurry(self) -> None:
-        self.conn.hurry()
-
-    def changed(self, getting: bool) -> bool:
-        return self.conn.changed(getting)
-
-    def probe(self) -> tuple[int, bytes] | None:
-        return self.conn.probe()
-
-    def sync(self) -> None:
-        self.conn.sync()
-
-    def close(self) -> None:
-        self.conn.close()
-
-    def forget(self) -> None:
-        self.conn.forget()
-
-    def shrink(self) -> None:
-        """Give the space of deleted rows back; callable on any thread."""
-        self.conn.shrink()
-
-    def guard(self, function: Callable[[], R]) -> R:
-        """Call ``function``; if it raises, what it wrote in this transaction is undone."""
-        conn = self.conn
-        if not conn.exclusive:
-            return function()
-        conn.execute("SAVEPOINT one_call")
-        try:
-            result = function()
-        except (Stale, Undone):  # nothing of the transaction stays
-            raise
-        except Exception as error:
-            try:
-                conn.execute("ROLLBACK TO SAVEPOINT one_call")
-                conn.execute("RELEASE SAVEPOINT one_call")
-            except Exception as second:
-                raise Undone(error) from second
-            self.overtaken()
-            raise
-        conn.execute("RELEASE SAVEPOINT one_call")
-        return result
-
-    # -- what the connection tells --------------------------------------------------
-
-    @abstractmethod
-    def opened(self) -> None:
-        """Look at the database: the connection has just been opened."""
-
-    def overtaken(self) -> None:
-        """Nothing is known that could be wrong now."""
-
-    def undone(self) -> None:
-        """Nothing was noted that could be wrong now."""
-
-    def found_stored(self) -> None:
-        """Nothing was handed out."""

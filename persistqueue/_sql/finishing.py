@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from .._core.log import warn
 from .._core.store import TWO_CONSUMERS, Stale
 from .statements import ID_RANGE, MOST_COUNTED
-from .store import MOST, Row, SqlStore
+from .store import MOST, SqlStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .._core.store import Record
+    from .rowstore import Row
 
     _Before = tuple[dict[int, Record], dict[int, Record], float]
 
@@ -166,7 +167,7 @@ class ReservingStore(SqlStore):
         while not records and (read := self._next(most + len(self.skip))):
             rows = self._unskipped(read, most)
             try:
-                records = self._decoded(rows)
+                records = self._records(rows)
             finally:  # rows that were read and not handed out (a damaged one is between) come again
                 if len(records) < len(read):
                     self._close_window()
@@ -191,7 +192,7 @@ class ReservingStore(SqlStore):
     def peek(self) -> Record | None:
         self.conn.refresh(self)
         while rows := self._next(1, keep=True):
-            if records := self._decoded(rows):
+            if records := self._records(rows):
                 return records[0]
             self._close_window()
         return None
@@ -230,7 +231,11 @@ class ReservingStore(SqlStore):
             self._known = False
             if not self._has_company:
                 self._has_company = True
-                warn(TWO_CONSUMERS, self._where, "an ack queue (SQLiteAckQueue, MySQLAckQueue)")
+                warn(
+                    TWO_CONSUMERS,
+                    self._where(self.table),
+                    "an ack queue (SQLiteAckQueue, MySQLAckQueue)",
+                )
 
     # -- reading --------------------------------------------------------------------
 
@@ -263,7 +268,7 @@ class ReservingStore(SqlStore):
             if not rows:
                 break
             if rows[-1][0] <= behind:  # or this would never end
-                raise self._unfindable(rows[-1][0])
+                raise self._unfindable(self.table, rows[-1][0])
             behind = rows[-1][0]
             self._window.extend(row for row in rows if row[0] not in self._out)
             if not self._window:
@@ -304,7 +309,7 @@ class ReservingStore(SqlStore):
     def _row_at(self, number: int) -> list[Row]:
         rows = self.conn.rows(self.table.by_id, (number,))
         if not rows:  # another consumer took it a moment ago, or an index is damaged
-            raise self._unfindable(number) if self.conn.exclusive else Stale
+            raise self._unfindable(self.table, number) if self.conn.exclusive else Stale
         return rows
 
     def _enter(self, places: Sequence[Row]) -> None:

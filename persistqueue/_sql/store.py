@@ -1,8 +1,7 @@
 """A queue's table as a store: what all three ways of finishing an item have in common.
 
 An item is finished when its row is deleted (``finishing``) or marked (``acks``).  Rows are read
-in the order of their kind.  A row that cannot be decoded stays, and is in the way until it is
-skipped: set aside in a table of its own.
+in the order of their kind.
 
 Counting
     ``SELECT COUNT(*)`` reads the whole table, so counts are kept, and adjusted by what this
@@ -17,12 +16,12 @@ from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._core.block import Damaged, reason_of
+from .._core.block import Damaged
 from .._core.log import warn
 from .._core.origin import SAMPLE, refuse_others
-from .._core.store import Record, Stale
-from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
-from .connection import ConnectedStore
+from .._core.store import Record
+from ..exceptions import ItemTooLarge, SerializationError
+from .rowstore import Row, RowStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,10 +31,9 @@ if TYPE_CHECKING:
     from .statements import Table
 
 MOST = 2**62  # rows: no more are ever there, and SQLite knows no number above 2**63
-Row = tuple[Any, ...]  # _id, data, timestamp, then priority or status
 
 
-class SqlStore(ConnectedStore):
+class SqlStore(RowStore):
     """The table of one queue.
 
     Args:
@@ -48,17 +46,14 @@ class SqlStore(ConnectedStore):
     def __init__(
         self, conn: SqlConnection, table: Table, codec: RowCodec, *, skip_corrupt: bool
     ) -> None:
-        super().__init__(conn)
+        super().__init__(conn, codec, skips=skip_corrupt)
         self.table = table
-        self._codec = codec
-        self._skip_corrupt = skip_corrupt
         self._waiting = 0  # rows that could be taken
         self._unsettled = 0  # rows that are not finished
         self._known = False  # whether these two are exact
-        self.skipped = 0
 
     def opened(self) -> None:
-        self._check_writer()
+        self._check_writer(self.table)
         self._known = self.conn.counts
         self._waiting, self._unsettled = self._count() if self._known else self._glance()
 
@@ -109,20 +104,6 @@ class SqlStore(ConnectedStore):
             return len(records)
         new = {data for data, *_ in records} - {data for data, *_ in ahead}
         return sum(not self.conn.rows(self.table.by_data, (data,)) for data in new)
-
-    def _check_writer(self) -> None:
-        """Raise ``FormatError`` if another serializer wrote the rows; runs no user's code."""
-        if self._codec.shipped is not None and not self.conn.suspended:
-            self._refuse_others(skips=False)
-
-    def _refuse_others(self, *, skips: bool) -> None:
-        """Raise ``FormatError`` if another serializer wrote the next rows."""
-        rows = [data for (data,) in self.conn.rows(self.table.sample)]
-        refuse_others(self._codec, rows, self._where, skips=skips)
-
-    @property
-    def _where(self) -> str:
-        return f"{self.conn.database.path}, {self.table.name}"
 
     def _more(self, waiting: int, unsettled: int) -> None:
         """Adjust the counts by what was just done."""
@@ -192,7 +173,7 @@ class SqlStore(ConnectedStore):
 
     def take_id(self, number: int) -> list[Record]:
         """Hand out the row with this id, if it is there and waits."""
-        records = self._decoded(self.conn.rows(self.table.take_by_id, (number,)))
+        records = self._records(self.conn.rows(self.table.take_by_id, (number,)))
         if records:
             self._hand_out(records)
         return records
@@ -216,16 +197,7 @@ class SqlStore(ConnectedStore):
     def _found(self, count: int, records: Sequence[Record]) -> None:
         """Raise unless as many rows were written as read: the same would come for ever."""
         if count != len(records):
-            raise self._unfindable(records[0].start)
-
-    def _unfindable(self, number: int) -> QueueCorrupt:
-        return QueueCorrupt(
-            self.conn.database.path,
-            self.table.name,
-            index=number,
-            reason="the row is not found where it was read: the database is damaged",
-            advice="repair it with the command .recover of the program sqlite3",
-        )
+            raise self._unfindable(self.table, records[0].start)
 
     # -- rows -----------------------------------------------------------------------
 
@@ -253,15 +225,15 @@ class SqlStore(ConnectedStore):
         decoded = []
         for row in rows:
             try:
-                decoded.append((row, self._decode(row)))
+                decoded.append((row, self._decode(self.table, row)))
             except Damaged as error:
                 if not decoded:
                     some = [row[1] for row in rows[:SAMPLE]]
-                    refuse_others(self._codec, some, self._where, skips=self._skip_corrupt)
-                if not self._skip_corrupt:
-                    raise self._corrupt(row, error) from error
+                    refuse_others(self._codec, some, self._where(self.table), skips=self.skips)
+                if not self.skips:
+                    raise self.corrupt(self.table.name, row[0], error) from error
             except (SerializationError, ItemTooLarge) as error:
-                if not self._skip_corrupt:
+                if not self.skips:
                     raise
                 warn("%s: left out of the list: %s", self.conn.database.path, error)
         return decoded
@@ -271,84 +243,25 @@ class SqlStore(ConnectedStore):
     def _first_of(self, read: Callable[[], Sequence[Row]]) -> list[Record]:
         """Return records of what ``read`` returns; it reads on where all of it was set aside."""
         while rows := read():
-            if records := self._decoded(rows):
+            if records := self._records(rows):
                 return records
         return []
 
-    def _decoded(self, rows: Sequence[Row]) -> list[Record]:
-        """Return records up to the first row that cannot be decoded; raise if that is the first."""
-        records: list[Record] = []
-        for row in rows:
-            try:
-                records.append(Record(row[0], row, self._decode(row)))
-            except Damaged as error:
-                if not records:
-                    self._refuse_others(skips=self._skip_corrupt)
-                if self._skip_corrupt:
-                    self._set_aside(row, str(error))
-                elif records:
-                    break
-                else:
-                    raise self._corrupt(row, error) from error
-            except (SerializationError, ItemTooLarge, OSError):
-                if records:
-                    break
-                raise
-        return records
-
-    def _decode(self, row: Row) -> Any:
-        """Return the item of a row; an error that is no damage names the row."""
-        try:
-            return self._codec.decode(row[1])
-        except (SerializationError, ItemTooLarge) as error:
-            raise type(error)(f"{self.table.name}, row {row[0]}: {error}") from error.__cause__
+    def _records(self, rows: Sequence[Row]) -> list[Record]:
+        return self._decoded(self.table, rows, _record)
 
     def set_aside(self) -> bool:
         """Set the next row aside if it cannot be loaded; returns whether it was."""
-        rows = self._first_rows()
-        if not rows:
-            return False
-        try:
-            self._codec.decode(rows[0][1])
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
-            if isinstance(error, Damaged):
-                self._refuse_others(skips=False)
-            self._set_aside(rows[0], reason_of(error))
-            return True
-        return False
+        return self._set_first_aside(self.table, self._first_rows())
 
     def _first_rows(self) -> Sequence[Row]:
         """Return the row that comes next."""
         rows = self.conn.rows(self.table.take_first, (1 + len(self.skip),))
         return self._unskipped(rows, 1)
 
-    def _set_aside(self, row: Row, reason: str) -> None:
-        if not self.conn.exclusive:
-            raise Stale
-        self.guard(partial(self.move_aside, row[0]))
+    def _set_aside(self, table: Table, row: Row, reason: str) -> None:
+        super()._set_aside(table, row, reason)
         self._more(-1, -1)
-        self.skipped += 1
-        warn(
-            "%s: row %d of %s cannot be decoded (%s); it is in the table %s now",
-            self.conn.database.path, row[0], self.table.name, reason, self.table.aside,
-        )  # fmt: skip
-
-    def move_aside(self, number: int) -> None:
-        """Move a row to the table of its own in which damage is kept."""
-        self.conn.create(self.table.create_aside)
-        self.conn.execute(self.table.set_aside, (number,))
-        if not self._delete((number,)):
-            raise self._unfindable(number)
-
-    def _corrupt(self, row: Row, error: Damaged) -> QueueCorrupt:
-        corrupt = QueueCorrupt(
-            self.conn.database.path,
-            self.table.name,
-            index=row[0],
-            reason=f"the row cannot be decoded ({error})",
-            advice='open the queue with on_corrupt="skip" to set it aside and go on',
-        )
-        return self._codec.bad_row(corrupt, error.__cause__)
 
     # -- for a move: which of its batches the database has ----------------------------
 
@@ -376,3 +289,7 @@ class SqlStore(ConnectedStore):
         self.conn.execute(moves.forget, (run,))
         if moves.drop and not self.conn.rows(moves.some):
             self.conn.execute(moves.drop)
+
+
+def _record(row: Row, item: Any) -> Record:
+    return Record(row[0], row, item)

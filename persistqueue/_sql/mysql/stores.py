@@ -25,7 +25,7 @@ from .statements import ONE_AT_A_TIME, SIGN
 
 if TYPE_CHECKING:
     from ..._core.store import Record
-    from ..store import Row
+    from ..rowstore import Row
     from .statements import MysqlTable
 
 _FRONT_PAUSE = 1.0  # s between two looks in front

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._core.block import Damaged
-from ..._core.origin import refuse_others
 from ..._core.store import Record
 from ...exceptions import QueueCorrupt, SerializationError
-from ..connection import ConnectedStore
+from ..rowstore import RowStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,7 +68,7 @@ def shown_key(text: Any, was: Any) -> Any:
     return text
 
 
-class DictStore(ConnectedStore):
+class DictStore(RowStore):
     """The table of one dict.
 
     Args:
@@ -81,28 +80,20 @@ class DictStore(ConnectedStore):
     conn: SqliteConnection
 
     def __init__(self, conn: SqliteConnection, table: DictTable, codec: RowCodec) -> None:
-        super().__init__(conn)
+        super().__init__(conn, codec, skips=False)
         self.table = table
-        self._codec = codec
 
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - no call waits here
         """No call can wait for a key."""
         return 0, 0
 
     def opened(self) -> None:
-        if self._codec.shipped is not None and not self.conn.suspended:
-            self._refuse_others()
-
-    def _refuse_others(self) -> None:
-        """Raise ``FormatError`` if another serializer wrote the values."""
-        values = [data for (data,) in self.conn.rows(self.table.sample)]
-        where = f"{self.conn.database.path}, {self.table.name}"
-        refuse_others(self._codec, values, where, skips=False)
+        self._check_writer(self.table)
 
     def get(self, key: Stored) -> Any:
         """Return the value of a key, or ``MISSING``."""
         rows = self.conn.rows(self.table.get, key[:1])
-        return self._decoded(key[0], rows[0][0]) if rows else MISSING
+        return self._value(key[0], rows[0][0]) if rows else MISSING
 
     def has(self, key: Stored) -> bool:
         """Return whether the key is there."""
@@ -125,7 +116,7 @@ class DictStore(ConnectedStore):
     def items(self) -> list[tuple[Any, Any]]:
         """Return keys and values in the order in which the keys came."""
         return [
-            (shown_key(text, was), self._decoded(text, data))
+            (shown_key(text, was), self._value(text, data))
             for text, was, data in self.conn.rows(self.table.items)
         ]
 
@@ -159,7 +150,7 @@ class DictStore(ConnectedStore):
     def _take_out(self, rows: Iterable[tuple[Any, str | None, Any]]) -> list[Record]:
         records = []
         for text, was, data in rows:
-            records.append(Record((text, was), data, self._decoded(text, data)))
+            records.append(Record((text, was), data, self._value(text, data)))
             if not self.conn.execute(self.table.delete, (text,)).rowcount:
                 raise QueueCorrupt(
                     self.conn.database.path,
@@ -178,11 +169,11 @@ class DictStore(ConnectedStore):
         """Take everything out."""
         self.conn.execute(self.table.clear)
 
-    def _decoded(self, text: Any, data: Any) -> Any:
+    def _value(self, text: Any, data: Any) -> Any:
         try:
             return self._codec.decode(data)
         except Damaged as error:
-            self._refuse_others()
+            self._refuse_others(self.table, skips=False)
             corrupt = QueueCorrupt(
                 self.conn.database.path,
                 self.table.name,
