@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .._core.deadline import monotonic
 from ..exceptions import Full, PersistQueueError, QueueUnreachable
 from .connection import ONCE_MORE
-from .scripts import KEPT, PUT, parts_of
+from .scripts import KEPT, PUSH, PUT, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .scripts import Keys
     from .settings import Replicas
 
+_LONG = 65_536  # bytes; a longer value does not go through Lua
 _NAP = 0.02  # s between two tries to find out
 
 
@@ -113,11 +114,15 @@ class Puts:
         keys, behind = self._keys, self._replicas.behind
         if self._keys.set or self._maxsize:
             return self._put_looking(values)
-        # A transaction: a script costs the server twice as much (12 us of processor time).
-        commands: list[Command] = [("LPUSH", keys.base, *part) for part in parts_of(values)]
-        commands.append(("SET", keys.put, self._name, "EX", KEPT))
-        answers = self._link.transaction(commands, *behind)
-        self._held.waiting = answers[len(commands) - 2]
+        if len(values) == 1 and len(values[0]) < _LONG:
+            # One answer is read in 3 us, the four of a transaction in 9.
+            answers = self._link.script(PUSH, (keys.base, keys.put), (self._name, *values), *behind)
+        else:
+            parts = parts_of(values)
+            commands: list[Command] = [("LPUSH", keys.base, *part) for part in parts]
+            commands.append(("SET", keys.put, self._name, "EX", KEPT))
+            answers = self._link.transaction(commands, *behind)[len(parts) - 1 :]
+        self._held.waiting = answers[0]
         self._replicas.check(answers)
         return None
 

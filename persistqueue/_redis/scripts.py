@@ -107,6 +107,13 @@ class Keys:
         return b"%b%010d" % (self._lists, number)
 
 
+#: KEYS pending put; ARGV number, a value.  Answers how many wait.
+PUSH = script(f"""
+local waiting = redis.call('lpush', KEYS[1], ARGV[2])
+redis.call('set', KEYS[2], ARGV[1], 'EX', '{KEPT}')
+return waiting
+""")
+
 #: KEYS pending front put [unique]; ARGV number ('' for a further part of the same put, '-' to
 #: note nothing), room (0: any), values.  Answers -1 if there is no room; else how many wait, and
 #: for a unique queue 1 or 0 for each value.
