@@ -13,7 +13,6 @@ from ._broker.options import BrokerFace, Message, an_ordinary, different, one_or
 from ._broker.readers import BrokerStats, QueueInfo, a_pattern
 from ._broker.statements import queue_name, which_to_move
 from ._broker.transaction import Exited, Transaction, TransactionQueue
-from ._broker.waiters import ManyQueues
 from ._core import call
 from ._core.arguments import absolute
 from ._core.async_queue import AsyncOpened
@@ -49,10 +48,6 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class _Session(ManyQueues, TaskSession):
-    """All queues of one broker object, as tasks use them."""
 
 
 class AsyncBroker(BrokerFace, AsyncOpened):
@@ -116,7 +111,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         self._reading = ThreadWorker(in_executor, self._pool_size)  # async only
         # The session of a broker takes by functions of the store, which name the queue.
         store = cast("Store", self._store)
-        self._session = _Session(store, 0, UNLESS_HELD, self.config.timeout, worker=self._worker)
+        self._session = TaskSession(store, 0, UNLESS_HELD, self.config.timeout, worker=self._worker)
 
     # -- queues ---------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from ._broker.options import BrokerFace, Message, an_ordinary, different, one_or
 from ._broker.readers import BrokerStats, QueueInfo, a_pattern
 from ._broker.statements import queue_name, which_to_move
 from ._broker.transaction import Exited, Transaction, TransactionQueue
-from ._broker.waiters import ManyQueues
 from ._core import call
 from ._core.arguments import absolute
 from ._core.deadline import FOREVER
@@ -48,10 +47,6 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class _Session(ManyQueues, ThreadSession):
-    """All queues of one broker object, as threads use them."""
 
 
 class Broker(BrokerFace, Opened):
@@ -111,7 +106,7 @@ class Broker(BrokerFace, Opened):
         )
         # The session of a broker takes by functions of the store, which name the queue.
         store = cast("Store", self._store)
-        self._session = _Session(store, 0, UNLESS_HELD, self.config.timeout)
+        self._session = ThreadSession(store, 0, UNLESS_HELD, self.config.timeout)
 
     # -- queues ---------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from .._sql.statements import FIFO
 from ..exceptions import FormatError, NoSuchQueue, PersistQueueError
 from . import statements as sql
 from .statements import BrokerLayout, BrokerTable
-from .waiters import Ready
+from .waiters import Ready, WaitersByQueue
 
 if TYPE_CHECKING:
     import sqlite3
@@ -70,6 +70,9 @@ class BrokerQueues(RowStore):
     def _first_look(self) -> None:
         """Look at the database when it was opened; in a transaction of its own."""
         self.adopt()
+
+    def waiters(self, maxsize: int) -> WaitersByQueue:  # noqa: ARG002 - a broker has no bound
+        return WaitersByQueue(self.ready, self.errors.closed)
 
     def overtaken(self) -> None:
         self._last_known = False

@@ -110,16 +110,6 @@ class WaitersByQueue(Waiters):
             del self._at[queue]
 
 
-class ManyQueues:
-    """Makes a session one of many queues."""
-
-    _store: Any
-
-    def _new_waiters(self) -> Waiters:
-        ready: Ready = self._store.ready
-        return WaitersByQueue(ready, self._store.errors.closed)
-
-
 class Ready:
     """How many items wait in each queue, as far as it is known without asking.
 

@@ -14,7 +14,6 @@ from .batch import Runner
 from .call import LOOK, NO_ROOM, NOTHING_THERE, SETTLE, TAKE, UNTAKE, Call, return_picked
 from .forks import follow
 from .patience import Patience
-from .waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -64,7 +63,7 @@ class Session:
 
     def _reset(self) -> None:
         """Begin without waiting calls and items in flight."""
-        self._waiters = self._new_waiters()
+        self._waiters = self._store.waiters(self._maxsize)
         self.inflight: AnyInFlight = self._finish_at.book(self._ended)
         self.back_off = BackOff()
         self._patience = Patience(self._store, self._most_patience)
@@ -73,9 +72,6 @@ class Session:
     def _let_store_go(self) -> None:
         """The store is closed."""
         _kept.discard(self._store)
-
-    def _new_waiters(self) -> Waiters:
-        return Waiters(self._maxsize, self._store.errors.closed)
 
     def _new_runner(self) -> Runner:
         return Runner(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..exceptions import QueueClosed, QueueFailed, QueueLocked
+from .waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -75,9 +76,13 @@ class Errors(NamedTuple):
 class StoreBase:
     """Methods of ``Store`` as most stores have them."""
 
+    errors = Errors()
     transactional = True
     skip: Collection[Any] = ()
     held_back = False
+
+    def waiters(self, maxsize: int) -> Waiters:
+        return Waiters(maxsize, self.errors.closed)
 
     @property
     def owes(self) -> bool:
@@ -127,6 +132,9 @@ class Store(Protocol):
     transactional: bool
     skip: Collection[Any]
     held_back: bool
+
+    def waiters(self, maxsize: int) -> Waiters:
+        """Return a new object that knows which call is next."""
 
     @property
     def owes(self) -> bool:

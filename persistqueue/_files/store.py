@@ -39,7 +39,7 @@ from .._core.deadline import monotonic
 from .._core.disk import Disk, File, SyncError
 from .._core.folder import EXCHANGED, DirectoryLock, Folder
 from .._core.log import warn
-from .._core.store import TWO_CONSUMERS, Errors, Record, Stale
+from .._core.store import TWO_CONSUMERS, Record, Stale
 from ..exceptions import (
     ItemTooLarge,
     PersistQueueError,
@@ -73,8 +73,6 @@ class ChunkFileStore(Cursored):
         tempdir: where the temporary ``info`` is written; None for inside ``path``.
         disk: None for the real one.
     """
-
-    errors = Errors()
 
     def __init__(
         self,

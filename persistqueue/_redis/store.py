@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .._core.block import Damaged
 from .._core.deadline import monotonic
 from .._core.log import warn
-from .._core.store import Errors, Record, StoreBase, Undone
+from .._core.store import Record, StoreBase, Undone
 from ..exceptions import Full, PersistQueueError, QueueUnreachable
 from .connection import Link
 from .held import Held
@@ -54,7 +54,6 @@ class RedisStore(StoreBase):
         skip_corrupt: set aside what cannot be decoded, instead of raising.
     """
 
-    errors = Errors()
     transactional = False
     failed = ""  # a connection is made anew where it is needed
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .._core.block import Damaged, reason_of
 from .._core.cursor import MOST_RECORDS, Cursor, Cursored, Position, State
 from .._core.log import warn
-from .._core.store import Errors, Record
+from .._core.store import Record
 from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt, SerializationError
 from ._numbered import NumberedEngine, ReadAhead
 from ._seal import Seal
@@ -42,7 +42,6 @@ class EngineStore(Cursored):
     """
 
     headf = tailf = None  # names of the chunk files: there are none
-    errors = Errors()
 
     def __init__(
         self,
