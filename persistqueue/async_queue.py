@@ -366,7 +366,7 @@ class AsyncQueue(AsyncQueueBase[T]):
     # -- other names of persist-queue -----------------------------------------------
 
     update_info = True  # whether info is to be stored: a program may say so
-    # threads only: mutex = Lazy(names.Mutex)
+    # threads only: mutex = Lazy(names.new_mutex)
     # threads only: not_empty = Lazy(names.not_empty)
     # threads only: not_full = Lazy(names.not_full)
     # threads only: all_tasks_done = Lazy(names.all_tasks_done)

@@ -301,7 +301,7 @@ class Queue(QueueBase[T]):
     # -- other names of persist-queue -----------------------------------------------
 
     update_info = True  # whether info is to be stored: a program may say so
-    mutex = Lazy(names.Mutex)
+    mutex = Lazy(names.new_mutex)
     not_empty = Lazy(names.not_empty)
     not_full = Lazy(names.not_full)
     all_tasks_done = Lazy(names.all_tasks_done)

@@ -20,7 +20,6 @@ from ..exceptions import PersistQueueError, QueueClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from .._core.async_queue import AsyncOpened
     from .._core.disk import File
@@ -81,28 +80,47 @@ def _finished(before: _Standing, now: _Standing) -> bool:
     return now.unfinished == 0 and before.unfinished > 0
 
 
-class Mutex:
-    """``mutex``: it keeps other programs' threads out, not the queue's own calls.
+def new_mutex(_queue: object) -> threading.Lock:
+    """Return a lock that keeps other programs' threads out, not the queue's own calls."""
+    return threading.Lock()
 
-    Attributes:
-        seen: the queue's numbers when it was acquired.
+
+class _Condition(threading.Condition):
+    """A condition on ``mutex`` that also other threads' and processes' calls notify.
+
+    Args:
+        moved: tells from the queue's numbers then and now whether it is notified.
     """
 
-    def __init__(self, queue: QueueBase[Any]) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, queue: Any, moved: Callable[[_Standing, _Standing], bool]) -> None:
+        super().__init__(queue.mutex)
         self._queue = weakref.ref(queue)  # else a queue that is dropped would not be closed
-        self.seen = _standing(queue)
+        self._moved = moved
+        self._seen = _standing(queue)  # when a thread that waits, or will, got the mutex
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Acquire it."""
-        taken = self._lock.acquire(blocking, timeout)
-        queue = self._queue() if taken else None
-        if queue is not None:
-            self.seen = _standing(queue)
-        return taken
+    def __enter__(self) -> bool:
+        entered = super().__enter__()
+        self._note()
+        return entered
 
-    def has(self, moved: Callable[[_Standing, _Standing], bool], before: _Standing) -> bool:
-        """Return whether the queue has changed in this way since ``before``."""
+    def _note(self) -> None:
+        if (queue := self._queue()) is not None:
+            self._seen = _standing(queue)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until notified; returns False when that did not happen in time."""
+        before = self._seen
+        end = float("inf") if timeout is None else monotonic() + timeout
+        while not self._has_moved(before):
+            left = end - monotonic()
+            if left <= 0:
+                return False
+            if super().wait(min(left, _LOOK)):
+                break
+        self._note()  # with the mutex: for the next wait
+        return True
+
+    def _has_moved(self, before: _Standing) -> bool:
         queue = self._queue()
         if queue is None:
             return False
@@ -110,70 +128,22 @@ class Mutex:
             queue._session.run(call.count())  # sees what other processes did
         except (PersistQueueError, OSError):  # the waiting thread's next call says so
             return True
-        return moved(before, _standing(queue))
-
-    def release(self) -> None:
-        """Release it."""
-        self._lock.release()
-
-    def locked(self) -> bool:
-        """Return whether a thread has it."""
-        return self._lock.locked()
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-class _Condition(threading.Condition):
-    """A condition on ``mutex`` that also other threads' and processes' calls notify.
-
-    Args:
-        mutex: the queue's.
-        moved: tells from the queue's numbers then and now whether it is notified.
-    """
-
-    def __init__(self, mutex: Any, moved: Callable[[_Standing, _Standing], bool]) -> None:
-        super().__init__(mutex)
-        self._mutex = mutex
-        self._moved = moved
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until notified; returns False when that did not happen in time."""
-        mutex = self._mutex
-        if not mutex.locked():
-            raise RuntimeError("cannot wait on un-acquired lock")
-        before = mutex.seen
-        end = float("inf") if timeout is None else monotonic() + timeout
-        while not mutex.has(self._moved, before):
-            left = end - monotonic()
-            if left <= 0:
-                return False
-            if super().wait(min(left, _LOOK)):
-                break
-        return True
+        return self._moved(before, _standing(queue))
 
 
 def not_empty(queue: Any) -> threading.Condition:
     """Return a condition that puts and items given back notify."""
-    return _Condition(queue.mutex, _came)
+    return _Condition(queue, _came)
 
 
 def not_full(queue: Any) -> threading.Condition:
     """Return a condition that gets notify."""
-    return _Condition(queue.mutex, _went)
+    return _Condition(queue, _went)
 
 
 def all_tasks_done(queue: Any) -> threading.Condition:
     """Return a condition that finishing the last item notifies."""
-    return _Condition(queue.mutex, _finished)
+    return _Condition(queue, _finished)
 
 
 def _tailf(queue: QueueBase[Any]) -> Any:

@@ -193,7 +193,7 @@ def test_nothing_is_made_before_it_is_asked_for(path: Path) -> None:
     q.put(1)
     assert not {"mutex", *CONDITIONS} & set(vars(q))
     conditions = [getattr(q, name) for name in CONDITIONS]
-    assert {q.mutex} == {condition._mutex for condition in conditions}
+    assert {q.mutex} == {condition._lock for condition in conditions}
     assert conditions == [getattr(q, name) for name in CONDITIONS]
     ended = weakref.ref(q)
     del q
