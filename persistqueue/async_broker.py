@@ -359,10 +359,6 @@ class AsyncBroker(BrokerFace, AsyncOpened):
 
     # -- end ------------------------------------------------------------------------
 
-    async def sync(self) -> None:
-        """Make everything so far safe against loss of power, at either durability."""
-        await self._session.run(call.sync())
-
     async def close(self) -> None:
         """Let go of the files; it may be called again.
 

@@ -280,10 +280,6 @@ class AsyncPDict(AsyncOpened):  # async only
         await self._session.run(call.count())  # opens it; raises if it is closed
         await self._worker.run(self._store.shrink)
 
-    async def sync(self) -> None:
-        """Make everything so far safe against loss of power, at either durability."""
-        await self._session.run(call.sync())
-
     def __reduce__(self) -> NoReturn:
         name = type(self).__name__
         raise TypeError(f"a {name} cannot be copied or pickled; copy() returns an ordinary dict")

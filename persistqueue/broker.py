@@ -323,10 +323,6 @@ class Broker(BrokerFace, Opened):
 
     # -- end ------------------------------------------------------------------------
 
-    def sync(self) -> None:
-        """Make everything so far safe against loss of power, at either durability."""
-        self._session.run(call.sync())
-
     def close(self) -> None:
         """Let go of the files; it may be called again.
 

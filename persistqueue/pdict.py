@@ -239,10 +239,6 @@ class PDict(DictMapping):
         self._session.run(call.count())  # opens it; raises if it is closed
         self._store.shrink()
 
-    def sync(self) -> None:
-        """Make everything so far safe against loss of power, at either durability."""
-        self._session.run(call.sync())
-
     def __reduce__(self) -> NoReturn:
         name = type(self).__name__
         raise TypeError(f"a {name} cannot be copied or pickled; copy() returns an ordinary dict")

@@ -49,6 +49,10 @@ class AsyncOpened:
         return self
 
     # end
+    async def sync(self) -> None:
+        """Make everything so far safe against loss of power, at either durability."""
+        await self._session.run(call.sync())
+
     async def close(self) -> None:
         """Close it and release its files; a second call is harmless.
 
@@ -179,10 +183,6 @@ class AsyncQueueBase(AsyncOpened, Generic[T]):
         return 0 < self.maxsize <= await self.qsize()
 
     # -- end ------------------------------------------------------------------------
-
-    async def sync(self) -> None:
-        """Make everything so far safe against loss of power, at either durability."""
-        await self._session.run(call.sync())
 
     async def shutdown(self, immediate: bool = False) -> None:
         """Refuse puts on this object from now on, and gets when nothing is left.

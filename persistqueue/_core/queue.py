@@ -36,6 +36,10 @@ class Opened:
         super().__init_subclass__(**options)
         notice_class(cls, cls._HOOKS)
 
+    def sync(self) -> None:
+        """Make everything so far safe against loss of power, at either durability."""
+        self._session.run(call.sync())
+
     def close(self) -> None:
         """Close it and release its files; a second call is harmless.
 
@@ -154,10 +158,6 @@ class QueueBase(Opened, Generic[T]):
         return 0 < self.maxsize <= self.qsize()
 
     # -- end ------------------------------------------------------------------------
-
-    def sync(self) -> None:
-        """Make everything so far safe against loss of power, at either durability."""
-        self._session.run(call.sync())
 
     def shutdown(self, immediate: bool = False) -> None:
         """Refuse puts on this object from now on, and gets when nothing is left.

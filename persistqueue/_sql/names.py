@@ -28,51 +28,39 @@ TICK_FOR_WAIT = 10  # s; persist-queue looks again so often, and a waiting get h
 _LOOK = 0.02  # s between two looks of those who wait for an event
 
 _STATEMENT = "The statements are this package's own: override the public method that runs them."
+_STATEMENTS = (  # with names of tables in them
+    "_SQL_CREATE", "_SQL_INSERT", "_SQL_SELECT", "_SQL_SELECT_ID", "_SQL_SELECT_WHERE",
+    "_SQL_UPDATE", "_SQL_DELETE", "_SQL_MARK_ACK_UPDATE",
+)  # fmt: skip
+_METHODS = (
+    "_sql_insert", "_sql_select", "_sql_select_id", "_sql_select_where", "_sql_update",
+    "_sql_mark_ack_status",
+)  # fmt: skip
 _COLUMNS = "The columns are fixed: keep what else you need in the item, or in a table of your own."
-_ACKS = "Override ack, nack and ack_failed."
-_GET = "Override get and get_many."
 HOOKS = {
-    "_KEY_COLUMN": _COLUMNS,
-    "_SQL_CREATE": _COLUMNS,
-    "_SQL_INSERT": _STATEMENT,
-    "_SQL_SELECT": _STATEMENT,
-    "_SQL_SELECT_ID": _STATEMENT,
-    "_SQL_SELECT_WHERE": _STATEMENT,
-    "_SQL_UPDATE": _STATEMENT,
-    "_SQL_DELETE": _STATEMENT,
-    "_SQL_MARK_ACK_UPDATE": _STATEMENT,
+    **dict.fromkeys((*_STATEMENTS, *_METHODS), _STATEMENT),
+    **dict.fromkeys(("_KEY_COLUMN", "_SQL_CREATE", "_key_column", "_sql_create"), _COLUMNS),
+    **dict.fromkeys(
+        ("_mark_ack_status", "_find_item_id", "_check_id"), "Override ack, nack and ack_failed."
+    ),
+    **dict.fromkeys(("_select", "_pop"), "Override get and get_many."),
     "_MAX_ACKED_LENGTH": "Call clear_acked_data(keep_latest=...), or pass keep_acked=.",
     "_table_name": "Set _TABLE_NAME, or pass name=.",
-    "_key_column": _COLUMNS,
-    "_sql_create": _COLUMNS,
-    "_sql_insert": _STATEMENT,
-    "_sql_select": _STATEMENT,
-    "_sql_select_id": _STATEMENT,
-    "_sql_select_where": _STATEMENT,
-    "_sql_update": _STATEMENT,
-    "_sql_mark_ack_status": _STATEMENT,
     "_sql_queue": "Override queue.",
     "_start_key": "Choose the class that has the order you need.",
-    "_select": _GET,
-    "_pop": _GET,
     "_insert_into": "Override put and put_many.",
     "_update": "Override update.",
     "_delete": "Override get, or task_done.",
     "_task_done": "Override task_done.",
     "_count": "Override qsize.",
-    "_mark_ack_status": _ACKS,
-    "_find_item_id": _ACKS,
-    "_check_id": _ACKS,
     "_unack_cache": "Items that are handed out are in the table: call unack_count() or queue().",
     "_ack_count_via_status": "Override unack_count, acked_count, ready_count, ack_failed_count.",
 }
-
 ASYNC_HOOKS = {
     **HOOKS,
     "_init": "Override __aenter__, and call it: it opens the queue.",
     "_new_db_connection": "Pass db_file_name=.",
 }
-_STATEMENTS = [name for name in HOOKS if name.startswith("_SQL_")]
 
 
 class AckStatus:
