@@ -198,6 +198,7 @@ def test_finishing_one_of_many_equal_items_takes_as_long_as_one_of_few(
             q.put_many([5] * count)
             assert count == len(q.get_many(count))
             finish = q.ack if kind == "SQLiteAckQueue" else lambda item: q.task_done(item=item)
+            finish(5)  # the first one makes an index
             began = time.thread_time()
             for _ in range(200):
                 finish(5)
