@@ -1,8 +1,7 @@
 """Carries calls to a store: neighbouring equal verbs in one call, one commit for all.
 
-Runs on whatever thread the session chose; only here does anything wait for a store's
-lock.  A call whose own verb fails (a damaged record, say) fails alone; a commit that
-fails fails the whole batch and leaves the store as it was.
+It runs on the thread that the session chose.  A call whose own verb fails (a damaged record, say)
+fails alone; a commit that fails fails the whole batch and leaves the store as it was.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Runner:
     Args:
         maxsize: 0 for no bound.
         finish: when an item is finished.
-        takes: counts the items that are settled and lack a task_done.
+        book: counts the items that are settled and lack a task_done.
         back_off: knows which items are held back.
 
     Attributes:
@@ -69,13 +68,13 @@ class Runner:
         store: Store,
         maxsize: int,
         finish: AckMode,
-        takes: AnyInFlight,
+        book: AnyInFlight,
         patience: Patience,
         back_off: BackOff,
     ) -> None:
         self._store = store
         self._back_off = back_off
-        self._inflight = takes
+        self._book = book
         self._maxsize = maxsize
         self._patience = patience
         self._counted = finish.counted
@@ -145,7 +144,7 @@ class Runner:
         self.held_back = bool(self._store.skip) and self._store.held_back
         counts = self._store.counts(exact=False)
         if self._counted:
-            counts = counts[0], counts[1] + self._inflight.unanswered + self._taken
+            counts = counts[0], counts[1] + self._book.unanswered + self._taken
         self.counts = counts
 
     def conclude(self, calls: Sequence[AnyCall]) -> None:
@@ -301,7 +300,7 @@ class Runner:
             call.result = self._store.counts()[0]
 
     def _join(self, calls: Sequence[AnyCall]) -> None:
-        left = self._store.counts()[1] + self._inflight.unanswered + self._taken
+        left = self._store.counts()[1] + self._book.unanswered + self._taken
         for call in calls:
             call.result = UNFINISHED if left else None
 

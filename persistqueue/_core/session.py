@@ -6,6 +6,7 @@ knows how its callers wait, and on which thread a batch runs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import Empty, Full, QueueClosed
@@ -29,7 +30,7 @@ _NOTED = (TAKE, UNTAKE)
 _kept: set[Store] = set()
 
 
-class Session:
+class Session(ABC):
     """One queue object: its waiting calls, its items in flight, its runner.
 
     Args:
@@ -166,9 +167,9 @@ class Session:
             self._waiters.stop(QueueClosed, immediate=True)
         self._store.forget()
 
+    @abstractmethod
     def _wake(self, call: AnyCall) -> None:
         """Let the caller of ``call`` look at it; to do it twice is harmless."""
-        raise NotImplementedError
 
     def _finish(self) -> None:
         """Deliver the results of the batch that was under way."""
