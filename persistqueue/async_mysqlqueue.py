@@ -140,7 +140,7 @@ class _AsyncMySQLBase(AsyncSQLBase[T]):
         The server rewrites the table, which takes a while and holds others up.
         """
         await self._session.run(call.count())
-        await self._worker.run(self._store.upgrade)
+        await self._worker.run(self._store.conn.upgrade)
 
     async def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the server's file system; takes a while."""

@@ -133,7 +133,7 @@ class _MySQLBase(SQLBase[T]):
         The server rewrites the table, which takes a while and holds others up.
         """
         self._session.run(call.count())
-        self._store.upgrade()
+        self._store.conn.upgrade()
 
     def shrink_disk_usage(self) -> None:
         """Give the space of deleted rows back to the server's file system; takes a while."""

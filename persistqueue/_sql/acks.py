@@ -15,7 +15,10 @@ from .store import MOST, SqlStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._core.codec import RowCodec
     from .._core.store import Record
+    from .connection import SqlConnection
+    from .statements import Table
 
 # From which status a row that is named by its id may become another: any consumer may hold it,
 # or none.  One that is named by what get() returned has to be held by this object.
@@ -36,8 +39,17 @@ class AckStore(SqlStore):
         resumes: opening makes ready the rows of dead owners.
     """
 
-    def __init__(self, *args: Any, keep_acked: int | None, resumes: bool, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        conn: SqlConnection,
+        table: Table,
+        codec: RowCodec,
+        *,
+        skip_corrupt: bool,
+        keep_acked: int | None,
+        resumes: bool,
+    ) -> None:
+        super().__init__(conn, table, codec, skip_corrupt=skip_corrupt)
         self._resumes = resumes
         self._keep_acked = keep_acked
         # Rows acked since old ones were deleted; before this object came: enough.

@@ -15,8 +15,11 @@ from .store import MOST, SqlStore
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from .._core.codec import RowCodec
     from .._core.store import Record
+    from .connection import SqlConnection
     from .rowstore import Row
+    from .statements import Table
 
     _Before = tuple[dict[int, Record], dict[int, Record], float]
 
@@ -55,8 +58,10 @@ class ReservingStore(SqlStore):
 
     _lowest: float = float("-inf")  # every id is above
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self, conn: SqlConnection, table: Table, codec: RowCodec, *, skip_corrupt: bool
+    ) -> None:
+        super().__init__(conn, table, codec, skip_corrupt=skip_corrupt)
         self._out: dict[int, Record] = {}  # handed out, by id
         self._has_company = False  # another object consumes, too; it has been said
         self._forget_ahead()

@@ -12,7 +12,7 @@ anything is called empty, the look begins in front.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..._core.deadline import monotonic
 from ..._core.leases import PATIENCE, SHARE, keep
@@ -24,6 +24,8 @@ from .server import Line
 from .statements import ONE_AT_A_TIME, SIGN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..._core.store import Record
     from ..rowstore import Row
     from .statements import MysqlTable
@@ -37,20 +39,18 @@ class _MysqlStore(SqlStore):
     conn: MysqlConnection
     table: MysqlTable
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._handed: list[Record] = []  # handed out by this transaction
-        # The id of the last row that was taken in turn, unless rows may wait in front of it; and
-        # when to look there anyway, on the monotonic clock.
-        self._behind: int | None = None
-        self._front_due = 0.0
+    _handed: Sequence[Record] = ()  # handed out by this transaction
+    # The id of the last row that was taken in turn, unless rows may wait in front of it; and when
+    # to look there anyway, on the monotonic clock.
+    _behind: int | None = None
+    _front_due = 0.0
 
     def begin(self, exclusive: bool) -> bool:
         self._known = False  # others may have committed, and nothing tells
         if not super().begin(exclusive):
             return False
         if exclusive:
-            self._handed = []
+            self._handed = ()
         return True
 
     def undone(self) -> None:
@@ -88,11 +88,7 @@ class _MysqlStore(SqlStore):
 
     def _hand_out(self, records: list[Record]) -> None:
         super()._hand_out(records)  # type: ignore[safe-super]  # of one of the three
-        self._handed += records
-
-    def upgrade(self) -> None:
-        """Widen the columns of a table that persist-queue made; callable on any thread."""
-        self.conn.upgrade()
+        self._handed = (*self._handed, *records)
 
 
 class MysqlDeletingStore(_MysqlStore, DeletingStore):
@@ -140,11 +136,8 @@ class MysqlAckStore(_MysqlStore, AckStore):
     """
 
     interval = LEASE / SHARE
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.kept = False  # signs of life are given
-        self._resume_due = inf  # on the monotonic clock
+    kept = False  # signs of life are given
+    _resume_due = inf  # when to look for rows of dead owners, on the monotonic clock
 
     def opened(self) -> None:
         super().opened()

@@ -22,7 +22,6 @@ from ..._core.deadline import monotonic
 from ..._core.disk import Disk
 from ..._core.log import warn
 from ..._core.store import Stale
-from ...exceptions import PersistQueueError
 from .errors import (
     SQLITE_ERRORS,
     TRANSLATED,
@@ -340,13 +339,7 @@ class Database:
         if mode != "wal" and self._logs:  # a file system without shared memory
             warn("%s: no write-ahead log here (%s): slower, and readers block", self.path, mode)
             self._logs = False
-        wanted = 2 if self.power else 1
-        connection.execute(f"PRAGMA synchronous={wanted}")
-        if connection.execute("PRAGMA synchronous").fetchone()[0] != wanted:
-            raise PersistQueueError(
-                f"{self.path}: this SQLite does not take the setting of durability="
-                + ("'power'" if self.power else "'process'")
-            )
+        connection.execute(f"PRAGMA synchronous={2 if self.power else 1}")
 
     def sync(self) -> None:
         """Force all commits to stable storage.
