@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,29 @@ from typing import Any
 import pytest
 from families import FILE_FAMILIES
 
+MEMORY = "/dev/shm"  # where directories are in memory, on Linux
+
+
+def _share_bytecode() -> None:
+    """Have the many child processes compile a module once, although Python writes no bytecode."""
+    if sys.dont_write_bytecode:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+
+def _test_in_memory() -> None:
+    """Have ``tmp_path`` in memory: what a flush does is seen by tests that simulate the disk.
+
+    ``PYTEST_DEBUG_TEMPROOT=/tmp`` and the like have it on a disk, as ``tox -e torture`` does.
+    """
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+
+
+_share_bytecode()
+_test_in_memory()
 pytest.register_assert_rewrite("failures", "powercuts")  # checks that several test files share
 
 
@@ -30,8 +55,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def memory() -> Iterator[Path]:
     """A directory in memory where that can be had, for what needs no disk."""
-    place = "/dev/shm"
-    with tempfile.TemporaryDirectory(dir=place if os.access(place, os.W_OK) else None) as path:
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as path:
         yield Path(path)
 
 

@@ -41,7 +41,8 @@ def test_flat_over_many_puts(path: Path) -> None:
         for number in range(0, 100_000, 1000):
             assert list(range(number, number + 1000)) == queue.get_many(1000)
             assert descriptors() <= before + 1
-        assert (descriptors(), threading.active_count()) == (before, threads)
+        assert descriptors() == before
+        assert threading.active_count() <= threads  # one of another test's may have ended
         assert len(os.listdir(path)) < 10
 
 
