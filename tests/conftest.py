@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from families import FILE_FAMILIES
@@ -57,6 +58,18 @@ def memory() -> Iterator[Path]:
     """A directory in memory where that can be had, for what needs no disk."""
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as path:
         yield Path(path)
+
+
+@pytest.fixture(
+    params=[pytest.param(3, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
+)
+def moments(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Numbers of the moments at which calls are interrupted: some, or each of them.
+
+    Which ones depends on the test's name, so that each parameter sees others.
+    """
+    step: int = request.param
+    return iter(range(1 + crc32(request.node.name.encode()) % step, 3000, step))
 
 
 @pytest.fixture(params=sorted(FILE_FAMILIES))

@@ -1,7 +1,7 @@
-"""Ctrl-C wherever Python lets it in loses nothing and hangs nobody.
+"""Ctrl-C wherever Python lets it in loses nothing and hangs no thread.
 
-CPython handles a signal when a Python function is entered and when a C function has
-returned; a profile function is called at the same moments and may raise there.
+Each test makes a call again and again, and interrupts it at other moments: at a third of
+them, or at each where the tests marked ``slow`` are run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import inspect
 import signal
 import sys
 import threading
@@ -18,10 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar
 
 import pytest
+from interrupts import interrupted
 from waiting import Call, until
 from waiting import Interrupt as StopWork
 
@@ -35,52 +34,6 @@ from persistqueue import (
     SQLiteAckQueue,
     SQLiteQueue,
 )
-
-_PACKAGE = str(Path(persistqueue.__file__).parent)
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt at the k-th moment at which a signal could be handled.
-
-    Args:
-        where: the folders of the code whose moments count.
-        again: seconds until a signal raises it once more; 0: none does.
-    """
-
-    def __init__(self, k: int, *where: str, again: float = 0) -> None:
-        self._left = k
-        self._where = where
-        self._again = again
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        code = frame.f_code
-        if code.co_name == "__del__":
-            return  # Python would swallow it there
-        if event == "call" and frame.f_lasti >= 0 and sys.version_info < (3, 11):
-            return  # a generator goes on: what a profiler raises then passes its own handlers
-        if code.co_flags & inspect.CO_GENERATOR and sys.exc_info()[0] is not None:
-            return  # it is thrown into: no signal is handled then
-        if event in ("call", "c_return") and code.co_filename.startswith(self._where):
-            self._left -= 1
-            if self._left == 0:
-                sys.setprofile(None)
-                if self._again:
-                    signal.setitimer(signal.ITIMER_REAL, self._again)
-                raise KeyboardInterrupt
-
-
-def interrupted(k: int, call: Callable[[], Any], *where: str, again: float = 0) -> tuple[bool, Any]:
-    """Run ``call`` and interrupt it at moment ``k``: whether it was, and what it returned."""
-    gc.collect()
-    gc.disable()  # an interrupt inside somebody's __del__ would be swallowed
-    sys.setprofile(Interrupt(k, _PACKAGE, *where, again=again))
-    try:
-        return False, call()
-    except KeyboardInterrupt:
-        return True, None
-    finally:
-        sys.setprofile(None)
-        gc.enable()
 
 
 @contextlib.contextmanager
@@ -99,9 +52,11 @@ def alarms() -> Iterator[list[int]]:
         signal.signal(signal.SIGALRM, before)
 
 
-def every_moment(tmp_path: Path, prepare: Any, call: Any, check: Any, **arguments: Any) -> int:
-    """Interrupt ``call`` at each such moment in turn; returns how many there are."""
-    for k in range(1, 2000):
+def interrupt_all(
+    moments: Iterator[int], tmp_path: Path, prepare: Any, call: Any, check: Any, **arguments: Any
+) -> int:
+    """Interrupt ``call`` at one moment after the other; returns how many there are, about."""
+    for k in moments:
         path = tmp_path / f"q{k}"
         with Queue(path, durability="process", **arguments) as q:
             prepare(q)
@@ -113,7 +68,9 @@ def every_moment(tmp_path: Path, prepare: Any, call: Any, check: Any, **argument
     raise AssertionError("the call never came to its end")
 
 
-def test_an_interrupted_put_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_an_interrupted_put_is_stored_whole_or_not_at_all(
+    moments: Iterator[int], tmp_path: Path
+) -> None:
     """After Ctrl-C in put, the item is there once or not; everything else is there."""
 
     def check(q: Queue[str], path: Path) -> None:
@@ -121,12 +78,13 @@ def test_an_interrupted_put_is_stored_whole_or_not_at_all(tmp_path: Path) -> Non
             assert again.get_many(9) in (["a"], ["a", "b"])
         assert q.qsize() in (1, 2)
 
-    moments = every_moment(tmp_path, lambda q: q.put("a"), lambda q: q.put("b"), check)
-    assert moments > 40
+    assert interrupt_all(moments, tmp_path, lambda q: q.put("a"), lambda q: q.put("b"), check) > 40
 
 
 @pytest.mark.parametrize("autosave", [False, True])
-def test_an_interrupted_get_hands_out_nothing(tmp_path: Path, autosave: bool) -> None:
+def test_an_interrupted_get_hands_out_nothing(
+    moments: Iterator[int], tmp_path: Path, autosave: bool
+) -> None:
     """After Ctrl-C in get, the item is still there for the next get, in its place."""
 
     def check(q: Queue[str], path: Path) -> None:
@@ -137,15 +95,18 @@ def test_an_interrupted_get_hands_out_nothing(tmp_path: Path, autosave: bool) ->
     def prepare(q: Queue[str]) -> None:
         q.put_many("ab")
 
-    moments = every_moment(tmp_path, prepare, lambda q: q.get(), check, autosave=autosave)
-    assert moments > 40
+    assert (
+        interrupt_all(moments, tmp_path, prepare, lambda q: q.get(), check, autosave=autosave) > 40
+    )
 
 
 @pytest.mark.parametrize("verb", ["pop", "popitem"])
-def test_an_interrupted_pop_of_a_dict_takes_nothing_out(tmp_path: Path, verb: str) -> None:
+def test_an_interrupted_pop_of_a_dict_takes_nothing_out(
+    moments: Iterator[int], tmp_path: Path, verb: str
+) -> None:
     """After Ctrl-C in pop or popitem the key is there, with its value."""
     with PDict(str(tmp_path), "d", durability="process") as d:
-        for k in range(1, 2000):
+        for k in moments:
             d["a"] = k
             hit, _ = interrupted(k, d.popitem if verb == "popitem" else lambda: d.pop("a"))
             if not hit:
@@ -154,7 +115,7 @@ def test_an_interrupted_pop_of_a_dict_takes_nothing_out(tmp_path: Path, verb: st
     assert k > 40
 
 
-def test_an_interrupted_task_done_can_be_repeated(tmp_path: Path) -> None:
+def test_an_interrupted_task_done_can_be_repeated(moments: Iterator[int], tmp_path: Path) -> None:
     """After Ctrl-C in task_done the item is finished, or task_done may be called again."""
 
     def check(q: Queue[str], path: Path) -> None:
@@ -169,12 +130,13 @@ def test_an_interrupted_task_done_can_be_repeated(tmp_path: Path) -> None:
         q.put_many("ab")
         q.get()
 
-    moments = every_moment(tmp_path, prepare, lambda q: q.task_done(), check)
-    assert moments > 40
+    assert interrupt_all(moments, tmp_path, prepare, lambda q: q.task_done(), check) > 40
 
 
 @pytest.mark.parametrize("autosave", [False, True])
-def test_an_interrupted_get_of_what_was_given_back(tmp_path: Path, autosave: bool) -> None:
+def test_an_interrupted_get_of_what_was_given_back(
+    moments: Iterator[int], tmp_path: Path, autosave: bool
+) -> None:
     """After Ctrl-C in the get of an item that was given back, it is there once, in its place."""
 
     def check(q: Queue[str], path: Path) -> None:
@@ -188,10 +150,12 @@ def test_an_interrupted_get_of_what_was_given_back(tmp_path: Path, autosave: boo
             with suppress(StopWork), q.process(), q.process():
                 raise StopWork
 
-    assert every_moment(tmp_path, prepare, lambda q: q.get(), check, autosave=autosave) > 40
+    assert (
+        interrupt_all(moments, tmp_path, prepare, lambda q: q.get(), check, autosave=autosave) > 40
+    )
 
 
-def test_an_interrupted_task_done_that_closes_a_gap(tmp_path: Path) -> None:
+def test_an_interrupted_task_done_that_closes_a_gap(moments: Iterator[int], tmp_path: Path) -> None:
     """After Ctrl-C in the task_done of the oldest item, those finished before it stay finished."""
 
     def check(q: Queue[list[str]], path: Path) -> None:
@@ -208,11 +172,13 @@ def test_an_interrupted_task_done_that_closes_a_gap(tmp_path: Path) -> None:
         for item in items[:0:-1]:
             q.task_done(item=item)
 
-    assert every_moment(tmp_path, prepare, lambda q: q.task_done(), check) > 40
+    assert interrupt_all(moments, tmp_path, prepare, lambda q: q.task_done(), check) > 40
 
 
 @pytest.mark.parametrize("family", ["Broker", "Queue", "SQLiteQueue"])
-def test_an_interrupted_block_holds_nothing(tmp_path: Path, family: str) -> None:
+def test_an_interrupted_block_holds_nothing(
+    moments: Iterator[int], tmp_path: Path, family: str
+) -> None:
     """After Ctrl-C in or around a process block its item is finished or back in its place."""
     opens: dict[str, Callable[[Path], Any]] = {
         "Broker": lambda path: Broker(path, durability="process"),
@@ -224,7 +190,7 @@ def test_an_interrupted_block_holds_nothing(tmp_path: Path, family: str) -> None
         with q.process():
             pass
 
-    for k in range(1, 2000):
+    for k in moments:
         with opens[family](tmp_path / f"q{k}") as opened:
             q = opened.queue("q") if family == "Broker" else opened
             q.put_many("ab")
@@ -280,10 +246,10 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("verb", _CALLS)
 @pytest.mark.parametrize("family", ["Broker", "SQLiteQueue"])
 def test_an_interrupted_call_holds_no_other_thread_up(
-    tmp_path: Path, family: str, verb: str
+    moments: Iterator[int], tmp_path: Path, family: str, verb: str
 ) -> None:
     """Ctrl-C, also in the standard library's locks, leaves every thread's calls as they were."""
-    for k in range(1, 2000):
+    for k in moments:
         path = tmp_path / f"q{k}"
         with (Broker if family == "Broker" else SQLiteQueue)(path, durability="process") as opened:
             q = opened.queue("q") if family == "Broker" else opened
@@ -306,7 +272,9 @@ def suppressed(call: Callable[[Any], Any], q: Any) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in __del__
 @pytest.mark.parametrize("verb", ["put", "get", "process"])
 @pytest.mark.parametrize("family", ["autosave", "Queue", "SQLiteAckQueue", "SQLiteQueue"])
-def test_two_interrupts_one_behind_the_other(tmp_path: Path, family: str, verb: str) -> None:
+def test_two_interrupts_one_behind_the_other(
+    moments: Iterator[int], tmp_path: Path, family: str, verb: str
+) -> None:
     """A second Ctrl-C, just behind the first one, loses nothing and holds nobody up."""
     opens: dict[str, Callable[[Path], Any]] = {
         "autosave": lambda path: Queue[str](path, durability="process", autosave=True),
@@ -320,9 +288,9 @@ def test_two_interrupts_one_behind_the_other(tmp_path: Path, family: str, verb: 
             raise ValueError
 
     calls = _CALLS | {"process": process}
-    hit, k = True, 0
+    hit = True
     while hit:
-        k += 1
+        k = next(moments)
         with opens[family](tmp_path / f"q{k}") as q, alarms() as came:
             q.put_many("ab")
             hit, got = False, None
@@ -451,7 +419,9 @@ def test_an_interrupted_get_in_a_batch_that_never_happens(tmp_path: Path, family
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.parametrize("family", ["AsyncQueue", "AsyncSQLiteQueue", "autosave"])
-def test_an_interrupt_that_goes_out_of_the_loop(tmp_path: Path, family: str) -> None:
+def test_an_interrupt_that_goes_out_of_the_loop(
+    moments: Iterator[int], tmp_path: Path, family: str
+) -> None:
     """When Ctrl-C has stopped a loop, the next call and ``close`` come to their ends in it."""
 
     async def work(q: Any, put: list[int], got: list[int]) -> None:
@@ -473,9 +443,9 @@ def test_an_interrupt_that_goes_out_of_the_loop(tmp_path: Path, family: str) -> 
         assert done, "the call did not return"
         task.result()
 
-    hit, k = True, 0
+    hit = True
     while hit:
-        k += 1
+        k = next(moments)
         path = tmp_path / (f"q{k}.db" if family == "AsyncSQLiteQueue" else f"q{k}")
         options = {"autosave": True} if family == "autosave" else {}
         opens = AsyncSQLiteQueue if family == "AsyncSQLiteQueue" else AsyncQueue

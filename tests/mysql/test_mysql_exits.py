@@ -6,14 +6,15 @@ import asyncio
 import gc
 import os
 import random
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from interrupts import interrupted
 from loops import in_loop
 from mysql_server import MysqlServer, mysql, where  # noqa: F401
-from test_interrupts import interrupted
 
 from persistqueue import AsyncMySQLAckQueue, AsyncMySQLQueue, MySQLAckQueue, MySQLQueue
 
@@ -45,13 +46,13 @@ CALLS: dict[str, Any] = {
 @pytest.mark.filterwarnings("ignore:.*_force_close:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:.*MySQLResult.__del__:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [23, pytest.param(1, marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize("name", CALLS)
-def test_ctrl_c_at_every_moment(name: str, step: int, where: dict[str, Any]) -> None:
+def test_ctrl_c_at_every_moment(name: str, moments: Iterator[int], where: dict[str, Any]) -> None:
     """Also in the middle of the driver's talk: done or not, and the queue goes on as it should."""
     kind, call, outcomes = CALLS[name]
     with kind(**where, timeout=2) as q:
-        for k in range(1, 3000, step):
+        for k in moments:
             q.put_many("ab")
             hit, _ = interrupted(k, lambda: call(q), _DRIVER)
             if not hit:
