@@ -8,16 +8,14 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from pages import ROOT, Block, blocks_of
 from redis_server import shared
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
 REDIS = "redis://localhost:6379/0"  # in a block it stands for the tests' server
 LANGUAGES = {"python", "console", "text"}  # console and text are read, not run
-_DIRECTIVE = re.compile(r"( *)\.\. code-block:: *(\S*)")
 #: No first cell ends like this, unless it goes on in the next row.
 _GOES_ON = re.compile(r"(,|\b(a|an|and|be|is|of|or|the|to))\s*$")
 _PRINTS = re.compile(r"\bprint\(.*\)  # (.+)")
@@ -37,35 +35,6 @@ EXAMPLES = {
     "timeouts.py": "8 accepted, 2 sent away, 8 done",
     "worker_pool.py": "0 jobs left, failed for good: [7]",
 }
-
-
-class Block(NamedTuple):
-    """A block of code on a page."""
-
-    page: Path
-    line: int  # number of its first line
-    language: str
-    code: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.page.relative_to(ROOT).as_posix()}:{self.line}"
-
-
-def blocks_of(page: Path) -> list[Block]:
-    """Return every block of code on a page."""
-    lines = page.read_text(encoding="utf-8").splitlines()
-    found = []
-    for number, line in enumerate(lines):
-        if match := _DIRECTIVE.fullmatch(line):
-            start = number + 2  # behind an empty line
-            indent = len(match[1]) + 4
-            end = start
-            while end < len(lines) and (not lines[end] or lines[end].startswith(" " * indent)):
-                end += 1
-            code = "\n".join(line[indent:] for line in lines[start:end]).rstrip() + "\n"
-            found.append(Block(page, start + 1, match[2], code))
-    return found
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from test_docs import ROOT, blocks_of
+from pages import ROOT, blocks_of
 
 import persistqueue
 

@@ -90,3 +90,14 @@ print([module for module in sys.modules if module.startswith("persistqueue.")])
 """
     others = {"_files", "_sql", "_broker", "engines", "_cli", "compat"}
     assert [] == [module for module in run(code) if module.split(".")[1] in others]
+
+
+def test_test_modules_do_not_import_each_other() -> None:
+    """What several of them need is in ``tests/support``, once."""
+    wrong = [
+        (path.name, node.module)
+        for path in Path(__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("test_")
+    ]
+    assert [] == wrong

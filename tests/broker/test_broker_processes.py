@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from brokers import BROKERS
-from test_sql_processes import spawn
+from interpreter import spawn
 from upstream import Upstream, upstream_fixture  # noqa: F401
 from waiting import Call, until
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from crashdisk import contents, watchdog
 from ledger import REFUSED, SOON, Expected, Ledger, finish_and_audit
-from loops import eventually
+from loops import eventually, store_threads
 from turns import TURNS, busy_thread, idle, turns
 from waiting import until
 
@@ -115,11 +114,6 @@ def check_one_object(path: Path, runs: int, seed: int, autosave: bool) -> None:
     asyncio.run(last())
     assert len(ledger.acked) > runs / 5
     assert ledger.finished
-
-
-def store_threads() -> int:
-    """Return how many threads work for a queue."""
-    return sum(thread.name.startswith("persistqueue-store") for thread in threading.enumerate())
 
 
 def check_new_objects(path: Path, runs: int, seed: int, autosave: bool) -> None:

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 from crashdisk import Fault, FaultyDisk, contents, in_child, watchdog
+from failures import Uncounted, Unsynced, locked
 from ledger import SOON
 from loops import in_loop, parked
-from test_errors import Uncounted, Unsynced, locked
 from turns import busy_thread, turns
 
 from persistqueue import (

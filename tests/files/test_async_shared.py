@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from crashdisk import Child, contents, descriptors, in_child, watchdog
 from loops import eventually, in_loop, parked
-from test_processes import CONSUMER, PRODUCER, in_order
+from traffic import CONSUMER, PRODUCER, in_order
 from upstream import Upstream, upstream_fixture  # noqa: F401
 from waiting import Call
 

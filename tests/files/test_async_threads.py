@@ -15,8 +15,7 @@ from crashdisk import contents, descriptors, watchdog
 from interpreter import run as run_python
 from interpreter import start
 from ledger import SOON
-from loops import eventually
-from test_async_ends import store_threads
+from loops import eventually, store_threads
 from turns import busy_thread, turns
 from waiting import until
 

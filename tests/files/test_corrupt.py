@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import itertools
 import logging
@@ -16,11 +15,12 @@ import tempfile
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from zlib import crc32
 
 import pytest
 from crashdisk import drain, erased, files_of, lay_out, watchdog
+from own_serializers import serializer_of
 
 from persistqueue import (
     Empty,
@@ -39,27 +39,6 @@ TAIL, MIDDLE, HEAD = "q00000", "q00001", "q00003"
 NATIVE = ["pickle", "msgpack", "cbor2", "json"]
 CHANGEABLE = ("msgpack", "cbor2")  # have no checksum, and hardly any rules to break
 MARK = "persistqueue_test_mark"  # an attribute of sys that no test may find set
-
-
-class Lines:
-    """A user's serializer: Python literals, one a line."""
-
-    @staticmethod
-    def dump(value: Any, fp: IO[bytes]) -> None:
-        fp.write(repr(value).encode() + b"\n")
-
-    @staticmethod
-    def load(fp: IO[bytes]) -> Any:
-        return ast.literal_eval(fp.readline().decode())
-
-
-def serializer_of(name: str) -> Any:
-    """Return a serializer by name, or skip the test that needs a missing library."""
-    if name == "lines":
-        return Lines()
-    if name in ("msgpack", "cbor2"):
-        pytest.importorskip(name)
-    return getattr(serializers, name)
 
 
 def item_of(number: int) -> dict[str, Any]:

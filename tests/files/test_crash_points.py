@@ -9,14 +9,12 @@ import errno
 import itertools
 import logging
 import os
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from crashdisk import (
-    CHUNKSIZE,
     KILLED,
     ON_DISK,
     SCRIPT,
@@ -31,7 +29,6 @@ from crashdisk import (
     async_on_disk,
     contents,
     erased,
-    files_of,
     in_child,
     item_of,
     lay_out,
@@ -40,13 +37,21 @@ from crashdisk import (
     unsynced,
 )
 from failures import FailingBesideAnother, calls_of, check_failures
-from powercuts import check_lives, check_power, check_process, crashes_of, moments_of, twice
+from own_serializers import serializer_of
+from powercuts import (
+    check_lives,
+    check_power,
+    check_process,
+    crashes_of,
+    damaged,
+    moments_of,
+    twice,
+)
 
-from persistqueue import Queue, QueueFailed, serializers
+from persistqueue import QueueFailed, serializers
 from persistqueue._core import folder
 from persistqueue._core import patience as reopening
 from persistqueue._core.disk import SyncError
-from persistqueue._core.framing import framing_of
 from persistqueue._files import info
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -73,18 +78,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reopening, "PAUSE", 0.0)
 
 
-class Lines:
-    """A user's serializer: Python literals, one a line."""
-
-    @staticmethod
-    def dump(value: Any, fp: IO[bytes]) -> None:
-        fp.write(repr(value).encode() + b"\n")
-
-    @staticmethod
-    def load(fp: IO[bytes]) -> Any:
-        return ast.literal_eval(fp.readline().decode())
-
-
 SERIALIZERS = [
     "msgpack",  # framed with a length, as cbor2
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("cbor2", "json")),
@@ -92,15 +85,6 @@ SERIALIZERS = [
 ]
 #: Crosses a chunk border with each verb once; for all serializers.
 SHORT_SCRIPT = SCRIPT[:16]
-
-
-def serializer_of(name: str) -> Any:
-    """Return a serializer by name, or skip the test that needs a missing library."""
-    if name == "lines":
-        return Lines()
-    if name in ("msgpack", "cbor2"):
-        pytest.importorskip(name)
-    return getattr(serializers, name)
 
 
 # -- a call fails -------------------------------------------------------------------
@@ -313,29 +297,6 @@ def test_what_a_death_in_a_put_leaves_is_no_part_of_others_items(
         queue.close()
         if done:
             break
-
-
-def damaged(damage: str) -> dict[str, bytes]:
-    """Return the files of a queue of ten items that has something to be repaired."""
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place)
-        with Queue[str](path, chunksize=CHUNKSIZE, durability="process") as queue:
-            queue.put_many([item_of(number) for number in range(11)])
-            queue.get()
-            queue.task_done()
-        files = files_of(path)
-    head, junk = files["q00003"], framing_of(serializers.pickle).encode("never acknowledged")
-    repairs: dict[str, dict[str, bytes]] = {
-        "info is torn": {"info": files["info"][:40] + bytes(472)},
-        "no info": {"info": b""},
-        "junk behind the head": {"q00003": head + junk},
-        "zeros behind the head": {"q00003": head + bytes(100)},
-        "short head": {"q00003": head[:-10]},
-        "first chunk missing": {"q00000": b""},
-        "all at once": {"info": b"?", "q00000": b"", "q00003": head + junk},
-    }
-    files.update(repairs[damage])
-    return {name: data for name, data in files.items() if data}
 
 
 @needs_fork

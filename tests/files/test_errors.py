@@ -13,12 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from socket import create_server
 from typing import Any
 
 import pytest
+from failures import Uncounted, Unsynced, locked
 
 from persistqueue import (
     AsyncQueue,
@@ -43,10 +44,8 @@ from persistqueue import (
     exceptions,
     serializers,
 )
-from persistqueue._core import patience
 from persistqueue._core import patience as reopening
-from persistqueue._core.disk import Disk, File, SyncError
-from persistqueue.engines import MemoryEngine
+from persistqueue._core.disk import Disk, File
 
 NAMES = ("pickle", "msgpack", "cbor2", "json")
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -58,26 +57,6 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 # -- a situation for each -----------------------------------------------------------
-
-
-@contextmanager
-def locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hold a queue's lock as another process would, and make patience short."""
-    fcntl: Any = pytest.importorskip("fcntl")
-    monkeypatch.setattr(patience, "LOCK_PATIENCE", 0.05)  # else this lasts 10 s
-    with open(path / ".lock") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
-class Unsynced(Disk):
-    """A disk whose syncs fail from some time on."""
-
-    broken = False
-
-    def sync(self, file: File) -> None:
-        if self.broken:
-            raise SyncError(errno.EIO, os.strerror(errno.EIO), file.path)
 
 
 def on(disk: Disk) -> type[Queue[Any]]:
@@ -158,13 +137,6 @@ def unreachable(_: Path, __: pytest.MonkeyPatch) -> None:
 def nameless(path: Path, _: pytest.MonkeyPatch) -> None:
     with Broker(path) as broker:
         broker.rename("jobs", "done")
-
-
-class Uncounted(MemoryEngine):
-    """An engine that does not say how many records it has."""
-
-    def open(self) -> Any:
-        super().open()
 
 
 def uncounted(path: Path, _: pytest.MonkeyPatch) -> None:

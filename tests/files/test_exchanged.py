@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from crashdisk import ON_DISK, NumberedDisk, contents, drain, files_of, unsynced
-from test_crash_points import Lines
+from own_serializers import Lines
 
 from persistqueue import Queue, QueueFailed, serializers
 from persistqueue._core import folder

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from crashdisk import contents, drain, in_child, watchdog
+from failures import stuff
 from sqlite_objects import each_way, open_any
 
 from persistqueue import Queue, serializers
@@ -165,19 +166,6 @@ def small(tmp_path: Path) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def stuff(place: Path) -> Path:
-    """Fill a file system to the last byte; return the file that fills it."""
-    ballast = place / "ballast"
-    with open(ballast, "ab", buffering=0) as file:
-        for piece in (4096, 1):
-            try:
-                while file.write(bytes(piece)):
-                    pass
-            except OSError as error:
-                assert errno.ENOSPC == error.errno
-    return ballast
 
 
 @each_way

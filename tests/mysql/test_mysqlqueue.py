@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from families import BlockingAsyncQueue, run
 from mysql_server import PASSWORD, USER, MysqlServer, mysql, where  # noqa: F401
-from test_docs import blocks_of
+from pages import blocks_of
 from upstream import Upstream, upstream_fixture  # noqa: F401
 from waiting import Interrupt, until
 

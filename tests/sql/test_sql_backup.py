@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from no_log import no_log  # noqa: F401 - a fixture
 from sqlite_objects import each_kind, each_way, open_any
 from stranger import contents, stranger
-from test_sql_failures import no_log  # noqa: F401 - a fixture
 
 from persistqueue import Broker, QueueClosed, QueueFailed, QueueLocked, SQLiteAckQueue, SQLiteQueue
 

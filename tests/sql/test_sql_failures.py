@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from no_log import no_log  # noqa: F401 - a fixture
 from waiting import Call, until
 
 from persistqueue import (
@@ -352,13 +353,6 @@ def test_an_item_that_calls_its_queue_is_no_damage(
 # -- readers in the way ---------------------------------------------------------------
 
 
-class NoLog(sqlite3.Connection):
-    """A connection on a file system that has no shared memory."""
-
-    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-        return super().execute(sql.replace("journal_mode=WAL", "journal_mode=DELETE"), *values)
-
-
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Read in a database, until ``rollback``."""
@@ -368,15 +362,6 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         reader.execute("BEGIN")
         reader.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
         yield reader
-
-
-@pytest.fixture
-def no_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = sqlite3.connect
-    monkeypatch.setattr(
-        "persistqueue._sql.sqlite.database.sqlite3.connect",
-        lambda *args, **options: connect(*args, **{"factory": NoLog, **options}),
-    )
 
 
 @pytest.mark.usefixtures("no_log")

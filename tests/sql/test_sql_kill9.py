@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from crashdisk import Child, watchdog
 from families import SQL_KINDS, open_sql
-from test_kill9 import Slaughter, audit
+from slaughter import Slaughter, audit
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from sqlite_objects import each_kind, each_way, open_any
-from stranger import DEAD, TOUCH, contents, stranger
+from stranger import DEAD, TOUCH, contents, lose_locks, stranger
 from waiting import Call, until
 
 from persistqueue import Broker, QueueFailed, SQLiteQueue
@@ -30,12 +30,6 @@ from persistqueue._sql.sqlite import openfiles
 from persistqueue._sql.sqlite.openfiles import OpenFiles
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows keeps what is open")
-
-
-def lose_locks(path: Path) -> None:
-    """Do what a backup in the process that uses a database does."""
-    with (path / "data.db").open("rb") as file:
-        file.read(16)
 
 
 @pytest.fixture(params=["as it is", "nothing can be asked"])
@@ -248,10 +242,10 @@ def test_a_dead_process_log_stays(end: str, path: Path) -> None:
         q.close()
         program = f"""
 import sys
-sys.path[:0] = {[str(Path(__file__).parents[1] / "support"), str(Path(__file__).parent)]!r}
+sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
 from pathlib import Path
 import persistqueue
-from test_sql_openfiles import *
+from stranger import DEAD, lose_locks, stranger
 q, path = persistqueue.SQLiteQueue({str(path)!r}), Path({str(path)!r})
 q.put(5)
 lose_locks(path)

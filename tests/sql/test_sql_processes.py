@@ -6,8 +6,6 @@ import ast
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 from families import SQL_KINDS, open_sql
+from interpreter import spawn
 from sqlite_objects import open_any
 from waiting import Call, until
 
@@ -88,14 +87,6 @@ while True:
     print(n, flush=True)
     n += 1
 """
-
-
-def spawn(code: str, *arguments: object) -> Any:
-    """Start ``code`` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": _HOME}, text=True, stdout=subprocess.PIPE,
-    )  # fmt: skip
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from crashdisk import (
 from waiting import until
 
 from persistqueue import QueueFailed
-from persistqueue._core.disk import Disk
+from persistqueue._core import patience
+from persistqueue._core.disk import Disk, File, SyncError
+from persistqueue.engines import MemoryEngine
 
 Family = Callable[[Disk], Any]  #: makes a class of queues on a disk
 
@@ -222,3 +225,43 @@ def _descriptors(expected: int, family: Family) -> int:
     with contextlib.suppress(AssertionError):  # a thread that ends leaves garbage behind
         until(lambda: gc.collect() >= 0 and descriptors() <= expected)
     return max(descriptors(), expected)  # fewer: those of another test are gone by now
+
+
+def stuff(place: Path) -> Path:
+    """Fill a file system to the last byte; return the file that fills it."""
+    ballast = place / "ballast"
+    with open(ballast, "ab", buffering=0) as file:
+        for piece in (4096, 1):
+            try:
+                while file.write(bytes(piece)):
+                    pass
+            except OSError as error:
+                assert errno.ENOSPC == error.errno
+    return ballast
+
+
+@contextlib.contextmanager
+def locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hold a queue's lock as another process would, and make patience short."""
+    fcntl: Any = pytest.importorskip("fcntl")
+    monkeypatch.setattr(patience, "LOCK_PATIENCE", 0.05)  # else this lasts 10 s
+    with open(path / ".lock") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+class Unsynced(Disk):
+    """A disk whose syncs fail from some time on."""
+
+    broken = False
+
+    def sync(self, file: File) -> None:
+        if self.broken:
+            raise SyncError(errno.EIO, os.strerror(errno.EIO), file.path)
+
+
+class Uncounted(MemoryEngine):
+    """An engine that does not say how many records it has."""
+
+    def open(self) -> Any:
+        super().open()

@@ -36,3 +36,11 @@ def start(
     return subprocess.run(
         command, env=environment, timeout=60, text=True, capture_output=True, check=False
     )
+
+
+def spawn(code: str, *arguments: object) -> Any:
+    """Start ``code`` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": _HOME}, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -37,3 +38,8 @@ async def parked(queue: Any, number: int) -> None:
         lambda: len(line._getters) + len(line._putters) + len(line._joiners) == number,
         f"{number} waiting calls",
     )
+
+
+def store_threads() -> int:
+    """Return how many threads work for a queue."""
+    return sum(thread.name.startswith("persistqueue-store") for thread in threading.enumerate())

@@ -14,6 +14,7 @@ import itertools
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from crashdisk import (
     contents,
     copied,
     drain,
+    files_of,
     item_of,
     lay_out,
     on_disk,
@@ -36,7 +38,7 @@ from crashdisk import (
     unsynced,
 )
 
-from persistqueue import QueueFailed, serializers
+from persistqueue import Queue, QueueFailed, serializers
 from persistqueue._core.disk import Disk, File, SyncError
 from persistqueue._core.framing import framing_of
 
@@ -547,3 +549,26 @@ def check_lives(
         if serializer is serializers.pickle:
             assert there <= known, f"state {states}: never put"
     return states
+
+
+def damaged(damage: str) -> dict[str, bytes]:
+    """Return the files of a queue of ten items that has something to be repaired."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place)
+        with Queue[str](path, chunksize=CHUNKSIZE, durability="process") as queue:
+            queue.put_many([item_of(number) for number in range(11)])
+            queue.get()
+            queue.task_done()
+        files = files_of(path)
+    head, junk = files["q00003"], framing_of(serializers.pickle).encode("never acknowledged")
+    repairs: dict[str, dict[str, bytes]] = {
+        "info is torn": {"info": files["info"][:40] + bytes(472)},
+        "no info": {"info": b""},
+        "junk behind the head": {"q00003": head + junk},
+        "zeros behind the head": {"q00003": head + bytes(100)},
+        "short head": {"q00003": head[:-10]},
+        "first chunk missing": {"q00000": b""},
+        "all at once": {"info": b"?", "q00000": b"", "q00003": head + junk},
+    }
+    files.update(repairs[damage])
+    return {name: data for name, data in files.items() if data}

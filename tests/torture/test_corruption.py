@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import CASES, Case, tortured
-from crashdisk import UnsyncedDisk, erased, files_of, lay_out
-from test_corrupt import serializer_of
-from test_power import async_on_disk
-from test_power_sqlite import on_sqlite
+from cases import CASES, Case, on_sqlite, tortured
+from crashdisk import UnsyncedDisk, async_on_disk, erased, files_of, lay_out
+from own_serializers import serializer_of
 
 from persistqueue import Empty, PersistQueueError, Queue, QueueCorrupt
 from persistqueue.serializers import pickle

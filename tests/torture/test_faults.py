@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import CASES, ENGINES, Case, tortured
-from crashdisk import SCRIPT, random_script
-from failures import check_failures
+from cases import CASES, ENGINES, Case, on_files, on_sqlite, tortured
+from crashdisk import SCRIPT, async_on_disk, on_disk, random_script
+from failures import check_failures, stuff
 from faults import counted
-from test_full_disk import stuff
-from test_power import async_on_disk, on_disk, on_files
-from test_power_sqlite import on_sqlite
 from workers import Log
 from zygote import Zygote
 

@@ -5,15 +5,14 @@ And the test of that test: with any one of the package's syncs switched off it h
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
-from cases import Case, tortured
+from cases import Case, on_files, tortured
 from crashdisk import (
     SCRIPT,
     Model,
@@ -25,25 +24,10 @@ from crashdisk import (
     on_disk,
     random_script,
 )
-from powercuts import PowerDisk, check_power, check_process, crashes_of, moments_of, twice
+from own_serializers import Lines
+from powercuts import PowerDisk, check_power, check_process, crashes_of, damaged, moments_of, twice
 
 from persistqueue import serializers
-
-
-class Lines:
-    """A user's serializer, for which ``info`` cannot be rebuilt."""
-
-    @staticmethod
-    def dump(value: Any, fp: IO[bytes]) -> None:
-        fp.write(repr(value).encode() + b"\n")
-
-    @staticmethod
-    def load(fp: IO[bytes]) -> Any:
-        return ast.literal_eval(fp.readline().decode())
-
-
-def on_files(case: Case) -> bool:
-    return case.on_files
 
 
 @tortured(["AsyncQueue-task_done"], 1, 40, on_files)
@@ -67,8 +51,6 @@ def test_power_cut(case: Case, amount: int, memory: Path, figures: Any) -> None:
 
 def broken() -> dict[str, dict[str, bytes]]:
     """Return the files of queues that have something to be set aside."""
-    from test_crash_points import damaged
-
     return {name: damaged(name) for name in ("info is torn", "junk behind the head", "all at once")}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import CASES, Case, tortured
+from cases import CASES, Case, on_sqlite, tortured
 from crashdisk import lay_out
 from powercuts import crashes_of
 from syscalls import Call, Replay, need_strace, recorded
@@ -82,10 +82,6 @@ class Recording:
         assert there <= set(after.put) | before.doubtful(["me"]), "an item that nobody put"
         over = before.finished if not self._case.at_most_once else before.taken
         assert set() == there & over, f"finished, and comes again, in step {step}"
-
-
-def on_sqlite(case: Case) -> bool:
-    return not case.on_files
 
 
 @tortured(["AsyncSQLiteAckQueue-ack"], 1, 4, on_sqlite)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from cases import Case, tortured
-from workers import Item, Log
+from workers import Log, out_of_order
 from zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
@@ -52,16 +52,6 @@ class Slaughter:
         durability = self._chance.choice(["power", "process"])
         arguments |= {"case": self._case.name, "durability": durability}
         return zygote.fork(worker, path=str(self._path), log=str(self.log), **arguments)
-
-
-def out_of_order(items: list[Item]) -> int:
-    """Return how often an item of a producing thread comes before an earlier one of it."""
-    last: dict[str, Item] = {}
-    count = 0
-    for item in items:
-        count += last.get(item[0], item) > item
-        last[item[0]] = item
-    return count
 
 
 @tortured(QUICK, 4, 250)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cases import Case, tortured
-from test_slaughter import out_of_order
 from waiting import until
-from workers import Log, items_of
+from workers import Log, items_of, out_of_order
 from zygote import Zygote
 
 PRODUCERS = 3  # processes, of two threads each

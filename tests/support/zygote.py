@@ -18,7 +18,7 @@ from crashdisk import Child
 
 _PROGRAM = f"""
 import sys
-sys.path[:0] = {[str(Path(__file__).parents[1] / "support"), str(Path(__file__).parent)]!r}
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 import zygote
 zygote.serve()
 """

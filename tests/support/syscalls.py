@@ -59,7 +59,7 @@ def traced(options: list[str], worker: str, arguments: dict[str, object]) -> int
     """Run a function of ``workers`` under strace in a process of its own; return its status."""
     program = f"import workers; workers.{worker}(**{arguments!r})"
     home = Path(persistqueue.__file__).parents[1]
-    places = [str(home), str(_HERE.parent / "support"), str(_HERE)]
+    places = [str(home), str(_HERE)]
     done = subprocess.run(
         ["strace", "-f", "-qq", *options, sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},

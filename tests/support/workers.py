@@ -25,6 +25,16 @@ from persistqueue import QueueFailed
 Item = tuple[str, int, int]
 
 
+def out_of_order(items: list[Item]) -> int:
+    """Return how often an item of a producing thread comes before an earlier one of it."""
+    last: dict[str, Item] = {}
+    count = 0
+    for item in items:
+        count += last.get(item[0], item) > item
+        last[item[0]] = item
+    return count
+
+
 def items_of(name: str, number: int) -> list[Item]:
     """Return what a producer puts at once under a number: one item, or nine."""
     return [(name, number, part) for part in range(1 if number % 5 else 9)]

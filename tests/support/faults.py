@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 from cases import CASES, ENGINES, Case
+from no_log import NoLog
 
 import persistqueue
 from persistqueue import Empty, QueueFailed
@@ -60,7 +61,7 @@ def counted(function: str, case: str, place: Path, **arguments: Any) -> Counter[
         env={
             **os.environ,
             "LD_PRELOAD": str(library),
-            "PYTHONPATH": os.pathsep.join(map(str, [home, _HERE.parent / "support", _HERE])),
+            "PYTHONPATH": os.pathsep.join(map(str, [home, _HERE])),
         },
         stdout=subprocess.PIPE,
         check=False,
@@ -103,13 +104,6 @@ class Small(sqlite3.Connection):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.execute("PRAGMA wal_autocheckpoint=12")
-
-
-class NoLog(sqlite3.Connection):
-    """A connection on a file system that has no shared memory."""
-
-    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-        return super().execute(sql.replace("journal_mode=WAL", "journal_mode=DELETE"), *values)
 
 
 def live_on(

@@ -329,3 +329,11 @@ def tortured(
         if fits(case)
     ]
     return pytest.mark.parametrize(("case", "amount"), chosen)
+
+
+def on_files(case: Case) -> bool:
+    return case.on_files
+
+
+def on_sqlite(case: Case) -> bool:
+    return not case.on_files
