@@ -63,13 +63,13 @@ def memory() -> Iterator[Path]:
 @pytest.fixture(
     params=[pytest.param(3, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
 )
-def moments(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Numbers of the moments at which calls are interrupted: some, or each of them.
+def moments(request: pytest.FixtureRequest) -> range:
+    """Numbers of the moments at which a call goes wrong: some, or each of them.
 
     Which ones depends on the test's name, so that each parameter sees others.
     """
     step: int = request.param
-    return iter(range(1 + crc32(request.node.name.encode()) % step, 3000, step))
+    return range(1 + crc32(request.node.name.encode()) % step, 10_000, step)
 
 
 @pytest.fixture(params=sorted(FILE_FAMILIES))

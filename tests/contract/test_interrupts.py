@@ -53,7 +53,7 @@ def alarms() -> Iterator[list[int]]:
 
 
 def interrupt_all(
-    moments: Iterator[int], tmp_path: Path, prepare: Any, call: Any, check: Any, **arguments: Any
+    moments: range, tmp_path: Path, prepare: Any, call: Any, check: Any, **arguments: Any
 ) -> int:
     """Interrupt ``call`` at one moment after the other; returns how many there are, about."""
     for k in moments:
@@ -68,9 +68,7 @@ def interrupt_all(
     raise AssertionError("the call never came to its end")
 
 
-def test_an_interrupted_put_is_stored_whole_or_not_at_all(
-    moments: Iterator[int], tmp_path: Path
-) -> None:
+def test_an_interrupted_put_is_stored_whole_or_not_at_all(moments: range, tmp_path: Path) -> None:
     """After Ctrl-C in put, the item is there once or not; everything else is there."""
 
     def check(q: Queue[str], path: Path) -> None:
@@ -83,7 +81,7 @@ def test_an_interrupted_put_is_stored_whole_or_not_at_all(
 
 @pytest.mark.parametrize("autosave", [False, True])
 def test_an_interrupted_get_hands_out_nothing(
-    moments: Iterator[int], tmp_path: Path, autosave: bool
+    moments: range, tmp_path: Path, autosave: bool
 ) -> None:
     """After Ctrl-C in get, the item is still there for the next get, in its place."""
 
@@ -102,7 +100,7 @@ def test_an_interrupted_get_hands_out_nothing(
 
 @pytest.mark.parametrize("verb", ["pop", "popitem"])
 def test_an_interrupted_pop_of_a_dict_takes_nothing_out(
-    moments: Iterator[int], tmp_path: Path, verb: str
+    moments: range, tmp_path: Path, verb: str
 ) -> None:
     """After Ctrl-C in pop or popitem the key is there, with its value."""
     with PDict(str(tmp_path), "d", durability="process") as d:
@@ -115,7 +113,7 @@ def test_an_interrupted_pop_of_a_dict_takes_nothing_out(
     assert k > 40
 
 
-def test_an_interrupted_task_done_can_be_repeated(moments: Iterator[int], tmp_path: Path) -> None:
+def test_an_interrupted_task_done_can_be_repeated(moments: range, tmp_path: Path) -> None:
     """After Ctrl-C in task_done the item is finished, or task_done may be called again."""
 
     def check(q: Queue[str], path: Path) -> None:
@@ -135,7 +133,7 @@ def test_an_interrupted_task_done_can_be_repeated(moments: Iterator[int], tmp_pa
 
 @pytest.mark.parametrize("autosave", [False, True])
 def test_an_interrupted_get_of_what_was_given_back(
-    moments: Iterator[int], tmp_path: Path, autosave: bool
+    moments: range, tmp_path: Path, autosave: bool
 ) -> None:
     """After Ctrl-C in the get of an item that was given back, it is there once, in its place."""
 
@@ -155,7 +153,7 @@ def test_an_interrupted_get_of_what_was_given_back(
     )
 
 
-def test_an_interrupted_task_done_that_closes_a_gap(moments: Iterator[int], tmp_path: Path) -> None:
+def test_an_interrupted_task_done_that_closes_a_gap(moments: range, tmp_path: Path) -> None:
     """After Ctrl-C in the task_done of the oldest item, those finished before it stay finished."""
 
     def check(q: Queue[list[str]], path: Path) -> None:
@@ -176,9 +174,7 @@ def test_an_interrupted_task_done_that_closes_a_gap(moments: Iterator[int], tmp_
 
 
 @pytest.mark.parametrize("family", ["Broker", "Queue", "SQLiteQueue"])
-def test_an_interrupted_block_holds_nothing(
-    moments: Iterator[int], tmp_path: Path, family: str
-) -> None:
+def test_an_interrupted_block_holds_nothing(moments: range, tmp_path: Path, family: str) -> None:
     """After Ctrl-C in or around a process block its item is finished or back in its place."""
     opens: dict[str, Callable[[Path], Any]] = {
         "Broker": lambda path: Broker(path, durability="process"),
@@ -246,7 +242,7 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("verb", _CALLS)
 @pytest.mark.parametrize("family", ["Broker", "SQLiteQueue"])
 def test_an_interrupted_call_holds_no_other_thread_up(
-    moments: Iterator[int], tmp_path: Path, family: str, verb: str
+    moments: range, tmp_path: Path, family: str, verb: str
 ) -> None:
     """Ctrl-C, also in the standard library's locks, leaves every thread's calls as they were."""
     for k in moments:
@@ -273,7 +269,7 @@ def suppressed(call: Callable[[Any], Any], q: Any) -> None:
 @pytest.mark.parametrize("verb", ["put", "get", "process"])
 @pytest.mark.parametrize("family", ["autosave", "Queue", "SQLiteAckQueue", "SQLiteQueue"])
 def test_two_interrupts_one_behind_the_other(
-    moments: Iterator[int], tmp_path: Path, family: str, verb: str
+    moments: range, tmp_path: Path, family: str, verb: str
 ) -> None:
     """A second Ctrl-C, just behind the first one, loses nothing and holds nobody up."""
     opens: dict[str, Callable[[Path], Any]] = {
@@ -288,9 +284,7 @@ def test_two_interrupts_one_behind_the_other(
             raise ValueError
 
     calls = _CALLS | {"process": process}
-    hit = True
-    while hit:
-        k = next(moments)
+    for k in moments:
         with opens[family](tmp_path / f"q{k}") as q, alarms() as came:
             q.put_many("ab")
             hit, got = False, None
@@ -314,6 +308,8 @@ def test_two_interrupts_one_behind_the_other(
             if verb == "process":
                 found.sort(key=["a", "b", "after", "last"].index)  # the first may be held back
             assert found == ["a", "b", "after", "last"], k
+        if not hit:
+            break
     assert k > 40
 
 
@@ -420,7 +416,7 @@ def test_an_interrupted_get_in_a_batch_that_never_happens(tmp_path: Path, family
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.parametrize("family", ["AsyncQueue", "AsyncSQLiteQueue", "autosave"])
 def test_an_interrupt_that_goes_out_of_the_loop(
-    moments: Iterator[int], tmp_path: Path, family: str
+    moments: range, tmp_path: Path, family: str
 ) -> None:
     """When Ctrl-C has stopped a loop, the next call and ``close`` come to their ends in it."""
 
@@ -443,9 +439,9 @@ def test_an_interrupt_that_goes_out_of_the_loop(
         assert done, "the call did not return"
         task.result()
 
-    hit = True
+    hit, numbers = True, iter(moments)
     while hit:
-        k = next(moments)
+        k = next(numbers)
         path = tmp_path / (f"q{k}.db" if family == "AsyncSQLiteQueue" else f"q{k}")
         options = {"autosave": True} if family == "autosave" else {}
         opens = AsyncSQLiteQueue if family == "AsyncSQLiteQueue" else AsyncQueue

@@ -97,23 +97,31 @@ SHORT_SCRIPT = SCRIPT[:16]
      ("instead", "process"), ("half", "process"), ("behind alike", "process")],
 )  # fmt: skip
 @pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
-def test_failed_call(tmp_path: Path, how: str, autosave: bool, durability: str) -> None:
+def test_failed_call(
+    moments: range, tmp_path: Path, how: str, autosave: bool, durability: str
+) -> None:
     """A call that the disk fails raises OSError, leaves what was there, and the next one works."""
     check_failures(
-        tmp_path, SCRIPT, (how,), autosave, durability=durability, serializer=serializers.pickle
+        tmp_path,
+        SCRIPT,
+        (how,),
+        autosave,
+        durability=durability,
+        serializer=serializers.pickle,
+        moments=moments,
     )
 
 
 @pytest.mark.parametrize("how", ["instead", "half alike", "rest"])
-def test_failed_call_async(tmp_path: Path, how: str) -> None:
+def test_failed_call_async(moments: range, tmp_path: Path, how: str) -> None:
     """So it is for an ``AsyncQueue``."""
     options = {"family": async_on_disk, "serializer": serializers.pickle}
-    check_failures(tmp_path, SHORT_SCRIPT, (how,), False, **options)
+    check_failures(tmp_path, SHORT_SCRIPT, (how,), False, moments=moments, **options)
 
 
 @pytest.mark.parametrize("family", ON_DISK)
 def test_failed_call_on_a_system_that_can_do_less(
-    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+    moments: range, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files are found by their paths, nothing is read at an offset or reserved ahead."""
     monkeypatch.setattr(folder, "RELATIVE", False)
@@ -121,7 +129,7 @@ def test_failed_call_on_a_system_that_can_do_less(
     if hasattr(os, "posix_fallocate"):
         monkeypatch.setattr(os, "posix_fallocate", unable)
     options = {"family": ON_DISK[family], "serializer": serializers.pickle}
-    check_failures(tmp_path, SHORT_SCRIPT, ("instead", "half"), False, **options)
+    check_failures(tmp_path, SHORT_SCRIPT, ("instead", "half"), False, moments=moments, **options)
 
 
 def unable(*_: object) -> None:
@@ -129,14 +137,19 @@ def unable(*_: object) -> None:
 
 
 @pytest.mark.parametrize("name", SERIALIZERS)
-def test_failed_call_serializers(tmp_path: Path, name: str) -> None:
+def test_failed_call_serializers(moments: range, tmp_path: Path, name: str) -> None:
     """What a failed disk call leaves does not depend on the serializer."""
     check_failures(
-        tmp_path, SHORT_SCRIPT, ("instead", "half"), False, serializer=serializer_of(name)
+        tmp_path,
+        SHORT_SCRIPT,
+        ("instead", "half"),
+        False,
+        serializer=serializer_of(name),
+        moments=moments,
     )
 
 
-def test_failed_call_beside_another(tmp_path: Path) -> None:
+def test_failed_call_beside_another(moments: range, tmp_path: Path) -> None:
     """What a failed disk call leaves is right for an object that was open all the time."""
     check_failures(
         tmp_path,
@@ -146,15 +159,22 @@ def test_failed_call_beside_another(tmp_path: Path) -> None:
         kind=FailingBesideAnother,
         durability="process",
         serializer=serializers.pickle,
+        moments=moments,
     )
 
 
 @pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
 @pytest.mark.parametrize("how", ["instead", "behind"])
-def test_interrupted_call(tmp_path: Path, how: str, autosave: bool) -> None:
+def test_interrupted_call(moments: range, tmp_path: Path, how: str, autosave: bool) -> None:
     """Ctrl-C in any disk call leaves the call done or not done, and the queue usable."""
     check_failures(
-        tmp_path, SCRIPT, (how,), autosave, interrupt=True, serializer=serializers.pickle
+        tmp_path,
+        SCRIPT,
+        (how,),
+        autosave,
+        interrupt=True,
+        serializer=serializers.pickle,
+        moments=moments,
     )
 
 
@@ -199,13 +219,16 @@ def die(path: Path, script: list[Step], at: int, torn: bool, autosave: bool, **o
     return finished
 
 
-def check_deaths(path: Path, script: list[Step], autosave: bool, **options: Any) -> int:
-    """Let a process die at each disk call of a script; return how many deaths that were."""
+def check_deaths(
+    moments: range, path: Path, script: list[Step], autosave: bool, **options: Any
+) -> int:
+    """Let a process die at disk calls of a script; return how many deaths that were."""
     names = calls_of(script, path / "clean", autosave, **options)
     worlds = worlds_of(script, autosave)
     serializer = options["serializer"]
     deaths = [(at, False) for at in range(1, len(names) + 1)]
     deaths += [(at, True) for at, name in enumerate(names, 1) if name == "write"]
+    deaths = [death for number, death in enumerate(deaths, 1) if number in moments]
     for at, torn in deaths:
         place = path / f"{at}-{torn}"
         finished = die(place, script, at, torn, autosave, **options)
@@ -226,17 +249,19 @@ def check_deaths(path: Path, script: list[Step], autosave: bool, **options: Any)
 @pytest.mark.parametrize(
     "autosave", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["task_done", "autosave"]
 )
-def test_death(tmp_path: Path, autosave: bool, durability: str) -> None:
+def test_death(moments: range, tmp_path: Path, autosave: bool, durability: str) -> None:
     """A process may die at any disk call: what it had acknowledged is there, the rest whole or not."""
-    check_deaths(tmp_path, SCRIPT, autosave, durability=durability, serializer=serializers.pickle)
+    check_deaths(
+        moments, tmp_path, SCRIPT, autosave, durability=durability, serializer=serializers.pickle
+    )
 
 
 @needs_fork
 @forks
 @pytest.mark.parametrize("name", SERIALIZERS)
-def test_death_serializers(tmp_path: Path, name: str) -> None:
+def test_death_serializers(moments: range, tmp_path: Path, name: str) -> None:
     """What a process leaves that dies at a disk call does not depend on the serializer."""
-    check_deaths(tmp_path, SHORT_SCRIPT, False, serializer=serializer_of(name))
+    check_deaths(moments, tmp_path, SHORT_SCRIPT, False, serializer=serializer_of(name))
 
 
 class ToTheEnd:
@@ -268,7 +293,7 @@ class AwaitedToTheEnd:
 @pytest.mark.parametrize("name", ["to the end", "awaited", "signed", "pickle", "json"])
 @pytest.mark.parametrize("family", ON_DISK)
 def test_what_a_death_in_a_put_leaves_is_no_part_of_others_items(
-    tmp_path: Path, family: str, name: str
+    moments: range, tmp_path: Path, family: str, name: str
 ) -> None:
     """An object that is open all the time writes over it, in the same places, and reads its own."""
     serializer: Any = ToTheEnd() if name in ("to the end", "awaited") else None
@@ -278,7 +303,7 @@ def test_what_a_death_in_a_put_leaves_is_no_part_of_others_items(
     own: Any = AwaitedToTheEnd() if name == "awaited" else options["serializer"]
     if name == "awaited" and family == "Queue":
         pytest.skip("coroutine functions are for AsyncQueue")
-    for at in itertools.count(1):
+    for at in moments:
         queue = ON_DISK[family](UnsyncedDisk())(tmp_path / str(at), chunksize=1, serializer=own)
         queue.put("first")
 
@@ -306,7 +331,7 @@ def test_what_a_death_in_a_put_leaves_is_no_part_of_others_items(
     ["info is torn", "no info", "junk behind the head", "zeros behind the head", "short head",
      "first chunk missing", "all at once"],
 )  # fmt: skip
-def test_death_in_recovery(tmp_path: Path, damage: str) -> None:
+def test_death_in_recovery(moments: range, tmp_path: Path, damage: str) -> None:
     """A process may die at any disk call of a repair: the next one repairs it all the same."""
     files, path = damaged(damage), tmp_path / "queue"
     lay_out(files, path)
@@ -314,7 +339,8 @@ def test_death_in_recovery(tmp_path: Path, damage: str) -> None:
     assert len(repaired) >= 7
     lay_out(files, path)
     names = calls_of([Step("open")], path, False)
-    for at, torn in itertools.product(range(1, len(names) + 1), (False, True)):
+    deaths = list(itertools.product(range(1, len(names) + 1), (False, True)))
+    for at, torn in deaths[moments.start - 1 :: moments.step]:
         lay_out(files, path)
         die(path, [Step("open")], at, torn, False, serializer=serializers.pickle)
         assert contents(path) == repaired, names[at - 1]

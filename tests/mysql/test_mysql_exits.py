@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import random
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ CALLS: dict[str, Any] = {
 @pytest.mark.filterwarnings("ignore:.*MySQLResult.__del__:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("moments", [23, pytest.param(1, marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize("name", CALLS)
-def test_ctrl_c_at_every_moment(name: str, moments: Iterator[int], where: dict[str, Any]) -> None:
+def test_ctrl_c_at_every_moment(name: str, moments: range, where: dict[str, Any]) -> None:
     """Also in the middle of the driver's talk: done or not, and the queue goes on as it should."""
     kind, call, outcomes = CALLS[name]
     with kind(**where, timeout=2) as q:

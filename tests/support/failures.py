@@ -180,6 +180,7 @@ def check_failures(
     family: Family = on_disk,
     errors: tuple[int, ...] = (errno.EIO, errno.ENOSPC),
     anew: int = 0,
+    moments: range = range(1, 10_000),
     **options: Any,
 ) -> int:
     """Run a script once for each of its disk calls, in which that call goes wrong.
@@ -190,6 +191,7 @@ def check_failures(
         hows: in which ways (see ``Fault``).
         errors: by turns, what the disk says.
         anew: 0 or 1: which are used on.
+        moments: numbers of the calls that go wrong.
 
     Returns:
         how many runs that were.
@@ -199,7 +201,7 @@ def check_failures(
     problems, runs = [], 0
     for at, name in enumerate(names, 1):
         for how in hows:
-            if how.startswith("half") and name != "write":
+            if at not in moments or (how.startswith("half") and name != "write"):
                 continue
             runs += 1
             fault = Fault(at, how, errors[at % len(errors)])
