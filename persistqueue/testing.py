@@ -1,4 +1,6 @@
-"""Tests that every storage engine must pass: a mixin for its author.
+"""For tests: what every storage engine must pass, and how many calls wait in a queue.
+
+``EngineContract`` is a mixin for the author of an engine:
 
 ::
 
@@ -24,7 +26,7 @@ import pickle
 import random
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from . import exceptions
 from .engines.base import StorageEngine
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ._core.session import Session
+    from ._core.waiters import WaitingCalls
     from .async_queue import AsyncQueue
 
 _TIME = 60  # s that a child or an event loop may take
@@ -48,6 +52,22 @@ for verb, *arguments in json.loads(sys.argv[4]):
     getattr(queue, verb)(*arguments)
 os._exit(9)
 """
+
+
+class HasCalls(Protocol):
+    """A queue or a broker of this package, for threads or for asyncio."""
+
+    @property
+    def _session(self) -> Session: ...
+
+
+def waiting_calls(queue: HasCalls) -> WaitingCalls:
+    """Return how many calls wait in a queue object, or in a broker.
+
+    A test starts a thread or a task that gets, and puts when
+    ``waiting_calls(queue).gets`` is 1.  Nothing is read or written.
+    """
+    return queue._session.waiting_calls()  # noqa: SLF001 - all that a test needs of it
 
 
 class EngineContract:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from .._core.call import TAKE
-from .._core.waiters import Calls, Waiters
+from .._core.waiters import Calls, Waiters, WaitingCalls
 
 if TYPE_CHECKING:
     from .._core.call import AnyCall
@@ -34,6 +34,10 @@ class WaitersByQueue(Waiters):
     @property
     def waiting(self) -> bool:
         return bool(self._at)
+
+    def waiting_calls(self) -> WaitingCalls:
+        gets = sum(map(len, list(self._at.values())))
+        return super().waiting_calls()._replace(gets=gets)
 
     def enter(self, call: AnyCall) -> None:
         if call.waits and call.verb == TAKE and call.at in self._at:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .call import AnyCall, R
     from .inflight import AckMode, AnyInFlight
     from .store import Record, Store
+    from .waiters import WaitingCalls
 
 _NOTED = (TAKE, UNTAKE)
 # Stores that are not closed yet.  The garbage collector ends unreachable objects in any order: a
@@ -124,6 +125,10 @@ class Session(ABC):
         return self._autosave and verb == SETTLE
 
     # -- the outcome of a call --------------------------------------------------------
+
+    def waiting_calls(self) -> WaitingCalls:
+        """Return how many calls wait, for tests."""
+        return self._waiters.waiting_calls()
 
     def probe(self) -> tuple[int, bytes] | int | None:
         """Return how the watcher may see that no other object has committed."""

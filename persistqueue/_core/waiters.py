@@ -18,7 +18,7 @@ The session around this knows how a thread or a task waits.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..exceptions import QueueClosed, QueueLocked, QueueShutDown, QueueUnreachable
 from .call import (
@@ -45,6 +45,27 @@ if TYPE_CHECKING:
 _BRING = (APPEND, UNTAKE, CALL)  # verbs behind which there may be more items to take
 _PASSING = (QueueLocked, QueueUnreachable)  # errors after which a parked call goes on waiting
 Calls: TypeAlias = "OrderedDict[AnyCall, None]"  # in order; one in the middle leaves at once
+
+
+class WaitingCalls(NamedTuple):
+    """How many calls wait in a queue object.
+
+    Attributes:
+        gets: that wait for an item.
+        puts: that wait for room.
+        joins: that wait until all items are finished.
+        next: that go with the transaction after the one under way.
+    """
+
+    gets: int
+    puts: int
+    joins: int
+    next: int
+
+    @property
+    def parked(self) -> int:
+        """The number of calls that cannot go on now: gets, puts and joins."""
+        return self.gets + self.puts + self.joins
 
 
 class Waiters:
@@ -85,6 +106,11 @@ class Waiters:
     def getting(self) -> bool:
         """Whether a get is parked."""
         return bool(self._getters)
+
+    def waiting_calls(self) -> WaitingCalls:
+        """Return how many calls wait, for tests."""
+        gets, puts, joins = len(self._getters), len(self._putters), len(self._joiners)
+        return WaitingCalls(gets, puts, joins, len(self.pending))
 
     def enter(self, call: AnyCall) -> None:
         """Let a call in.

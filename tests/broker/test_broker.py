@@ -33,6 +33,7 @@ from persistqueue import (
     SQLiteQueue,
 )
 from persistqueue.serializers import json as json_serializer
+from persistqueue.testing import waiting_calls
 
 Open = Callable[..., Any]
 
@@ -161,8 +162,7 @@ def test_pages_are_found_by_key(broker: Any) -> None:
 def test_a_get_waits_for_its_own_queue(broker: Any) -> None:
     """What is written elsewhere is not for it, and does not wake others in its place."""
     calls = {name: Call(broker.queue(name).get) for name in "abc"}
-    line = (broker._queue if hasattr(broker, "_queue") else broker)._session._waiters
-    until(lambda: len(line._at) == 3, "three waiting gets")
+    until(lambda: waiting_calls(broker).gets == 3, "three waiting gets")
     for name in "cab":
         broker.queue(name).write(name)
         assert name == calls[name].outcome()
@@ -185,11 +185,10 @@ def test_what_is_finished_is_forgotten(broker: Any) -> None:
 
 def test_all_who_wait_are_served_in_the_order_of_their_coming(broker: Any) -> None:
     tasks = broker.queue("tasks")
-    line = (broker._queue if hasattr(broker, "_queue") else broker)._session._waiters
     calls = []
     for number in range(4):
         calls.append(Call(tasks.get))
-        until(lambda: len(line._at.get("tasks", ())) == number + 1)  # noqa: B023
+        until(lambda: waiting_calls(broker).gets == number + 1)  # noqa: B023
     tasks.write_many(range(4))
     assert [0, 1, 2, 3] == [call.outcome() for call in calls]
 
@@ -307,7 +306,7 @@ def test_a_stream_is_for_one_thread_at_a_time(tmp_path: Path, interval: int) -> 
         tasks = broker.queue("tasks")
         stream = tasks.stream(commit_interval=interval, follow=True)
         call = Call(next, stream)
-        until(lambda: broker._session._waiters.waiting)
+        until(lambda: waiting_calls(broker).parked)
         with pytest.raises(RuntimeError, match=r"stream\(\) for each"):
             Call(next, stream).outcome()
         tasks.write("a")
@@ -535,7 +534,7 @@ def test_a_function_that_exits_is_undone_and_takes_nobody_with_it(tmp_path: Path
         assert inside.wait(10)
         others = [Call(broker.queue("tasks").write, number) for number in range(4)]
         exiting = Call(broker.transact, exits)
-        until(lambda: len(broker._session._waiters.pending) == 5)
+        until(lambda: waiting_calls(broker).next == 5)
         go.set()
         with pytest.raises(SystemExit, match="enough"):
             exiting.outcome()
@@ -660,8 +659,7 @@ def test_a_closed_broker_says_so(opens: Open, tmp_path: Path) -> None:
     broker = opens(tmp_path / "app.db")
     tasks = broker.queue("tasks")
     call = Call(tasks.get)
-    line = (broker._queue if hasattr(broker, "_queue") else broker)._session._waiters
-    until(lambda: line._at)
+    until(lambda: waiting_calls(broker).gets)
     broker.close()
     broker.close()
     for refused in (

@@ -20,6 +20,7 @@ from upstream import Upstream, upstream_fixture  # noqa: F401
 from waiting import Call, until
 
 from persistqueue import Broker, SQLiteQueue
+from persistqueue.testing import waiting_calls
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 
@@ -119,7 +120,7 @@ def test_a_get_that_waits_gets_what_a_dead_process_held(tmp_path: Path) -> None:
         with killed(_HOLD, path) as line:
             assert "only\n" == line()
             call = Call(broker.queue("tasks").get)
-            until(lambda: broker._session._waiters._at)
+            until(lambda: waiting_calls(broker).gets)
         assert "only" == call.outcome()
 
 
@@ -208,6 +209,7 @@ def test_both_sides_of_a_fork_go_on(tmp_path: Path) -> None:
     code = """
 import os, sys, threading, time
 from persistqueue import Broker
+from persistqueue.testing import waiting_calls
 broker = Broker(sys.argv[1], durability="process")
 queue = broker.queue("a")
 queue.write_many(range(4))
@@ -222,7 +224,7 @@ if child == 0:
     got = []
     waiter = threading.Thread(target=lambda: got.append(broker.queue("later").get()))
     waiter.start()
-    while not broker._session._waiters._at:
+    while not waiting_calls(broker).gets:
         time.sleep(0.001)
     broker.queue("later").write("x")
     waiter.join(5)

@@ -32,6 +32,7 @@ from persistqueue import (
     SQLiteQueue,
 )
 from persistqueue.serializers import pickle
+from persistqueue.testing import waiting_calls
 
 each_kind = pytest.mark.parametrize("kind", SQL_KINDS)
 each_place = pytest.mark.parametrize("in_memory", [False, True], ids=["file", "memory"])
@@ -93,13 +94,13 @@ def test_writes_are_noticed(path: Path, kind: str, in_memory: bool) -> None:
     with opened(kind, path, in_memory=in_memory, maxsize=1) as q:
         q.put("a")
         putting = Call(q.put, "b", True, SOON) if kind != "PriorityQueue" else Call(q.put, "b")
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         delete_all(q)
         putting.outcome()
         assert 1 == q.qsize()
         assert "b" == q.get()
         getting = Call(q.get, True, SOON)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         insert(q, "c")
         assert "c" == getting.outcome()
         insert(q, "d")

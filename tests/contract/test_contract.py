@@ -29,6 +29,7 @@ from waiting import PATIENCE, Call, until
 
 import persistqueue
 from persistqueue import Empty, Full, QueueClosed, QueueShutDown, serializers
+from persistqueue.testing import waiting_calls
 
 Open = Callable[..., Any]
 
@@ -89,13 +90,7 @@ def open_queue(case: tuple[str, str], request: pytest.FixtureRequest) -> Open:
 
 def waiting(q: Any, number: int) -> None:
     """Wait until ``number`` calls are parked inside ``q``."""
-    line = q._session._waiters
-
-    def parked() -> int:
-        of_queues = getattr(line, "_at", {}).values()  # a broker's
-        return sum(map(len, (line._getters, line._putters, line._joiners, *of_queues)))
-
-    until(lambda: parked() == number)
+    until(lambda: waiting_calls(q).parked == number)
 
 
 # -- order and content --------------------------------------------------------------

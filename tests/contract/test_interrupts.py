@@ -34,6 +34,7 @@ from persistqueue import (
     SQLiteAckQueue,
     SQLiteQueue,
 )
+from persistqueue.testing import waiting_calls
 
 
 @contextlib.contextmanager
@@ -213,7 +214,7 @@ def test_whoever_is_next_is_woken_although_ctrl_c_comes_just_then(tmp_path: Path
         def interrupted(frame: Any, event: str, _: Any) -> Any:
             if event == "call" and frame.f_code.co_name == "_lead" and not puts:
                 puts.append(Call(q.put, "b"))
-                until(lambda: q._session._waiters.pending, "another put")
+                until(lambda: waiting_calls(q).next, "another put")
             if event == "call" and frame.f_code.co_name == "_wake" and puts:
                 sys.settrace(None)
                 raise KeyboardInterrupt
@@ -340,12 +341,12 @@ def test_two_interrupts_of_a_get_in_the_batch_of_another_thread(
     ) as q:
         q.put_many([Slow("a"), Slow("b"), Slow("c")])
         others = [Call(q.get) for _ in range(2)]
-        until(lambda: len(q._session._waiters.pending) == 1, "a batch and another get")
+        until(lambda: waiting_calls(q).next == 1, "a batch and another get")
 
         def twice() -> None:
-            until(lambda: len(q._session._waiters.pending) == 2, "this thread's get")
+            until(lambda: waiting_calls(q).next == 2, "this thread's get")
             Slow.events["a"].set()
-            until(lambda: not q._session._waiters.pending, "a batch of two")
+            until(lambda: not waiting_calls(q).next, "a batch of two")
             for _ in range(2):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 time.sleep(0.2)
@@ -392,12 +393,12 @@ def test_an_interrupted_get_in_a_batch_that_never_happens(tmp_path: Path, family
         first = Call(q.get)
         until(lambda: q._session._leader is not None, "a batch")
         other = Call(q.get)
-        until(lambda: len(q._session._waiters.pending) == 1, "another get")
+        until(lambda: waiting_calls(q).next == 1, "another get")
 
         def interrupt() -> None:
-            until(lambda: len(q._session._waiters.pending) == 2, "this thread's get")
+            until(lambda: waiting_calls(q).next == 2, "this thread's get")
             Slow.events["a"].set()
-            until(lambda: not q._session._waiters.pending, "a batch of two")
+            until(lambda: not waiting_calls(q).next, "a batch of two")
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             time.sleep(0.2)
             Exits.event.set()

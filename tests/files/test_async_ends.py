@@ -22,6 +22,7 @@ from turns import TURNS, busy_thread, idle, turns
 from waiting import until
 
 from persistqueue import AsyncQueue
+from persistqueue.testing import waiting_calls
 
 AUTOSAVE = pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
 
@@ -295,7 +296,7 @@ def test_a_queue_that_waited_is_closed_when_it_is_dropped(tmp_path: Path) -> Non
         q = AsyncQueue[str](tmp_path / "q")
         await q.put("a")
         tasks = [asyncio.create_task(q.get()) for _ in range(2)]
-        await eventually(lambda: q._session._waiters.waiting)
+        await eventually(lambda: waiting_calls(q).parked)
         assert "a" == await tasks[0]
 
     asyncio.run(main())

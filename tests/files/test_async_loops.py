@@ -25,6 +25,7 @@ from waiting import Call, until
 import persistqueue
 from persistqueue import AsyncQueue, AsyncSQLiteQueue, Empty, Full, Queue, QueueClosed, engines
 from persistqueue._core.disk import Disk, File
+from persistqueue.testing import waiting_calls
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -553,7 +554,7 @@ async def test_what_a_cancelled_get_took_goes_to_the_next(path: Path, autosave: 
         first = asyncio.create_task(queue.get())
         await eventually(disk.reading.is_set)
         second = asyncio.create_task(queue.get())
-        await eventually(lambda: queue._session._waiters.pending)
+        await eventually(lambda: waiting_calls(queue).next)
         first.cancel()
         await asyncio.sleep(0)
         disk.go.set()

@@ -180,6 +180,7 @@ def test_a_store_without_a_thread_fails_one_call(
 NO_WATCHER = """
 import asyncio, sys, threading
 from persistqueue import AsyncQueue, Queue
+from persistqueue.testing import waiting_calls
 
 real, refused = threading.Thread.start, []
 def start(thread):
@@ -194,7 +195,7 @@ told = []
 UNWATCHED_TASKS = """
 async def parked(queue, call):
     task = asyncio.create_task(call)
-    while not queue._session._waiters.waiting:
+    while not waiting_calls(queue).parked:
         await asyncio.sleep(0)
     return task
 
@@ -217,7 +218,7 @@ def parked(queue):
     got = []
     thread = threading.Thread(target=lambda: got.append(queue.get(timeout=10)))
     thread.start()
-    while not queue._session._waiters.waiting:
+    while not waiting_calls(queue).parked:
         assert thread.is_alive() or got, "it raised"
     return thread, got
 

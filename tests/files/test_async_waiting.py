@@ -24,6 +24,7 @@ from persistqueue import AsyncQueue
 from persistqueue._core import call as calls
 from persistqueue._core.waiters import Waiters
 from persistqueue.exceptions import AsyncEmpty, AsyncFull, AsyncQueueShutDown
+from persistqueue.testing import waiting_calls
 
 
 class Standard:
@@ -51,8 +52,8 @@ class Persistent(AsyncQueue[Any]):
     """An ``AsyncQueue`` that tells how many calls wait in it."""
 
     def waiting(self) -> int:
-        line = self._session._waiters
-        return len(line._getters) + len(line._putters)
+        calls = waiting_calls(self)
+        return calls.gets + calls.puts
 
 
 Make = Callable[..., Any]

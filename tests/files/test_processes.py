@@ -23,6 +23,7 @@ from waiting import Call, until
 
 from persistqueue import Empty, Full, Queue, QueueFailed, QueueLocked
 from persistqueue._core.disk import Disk, File
+from persistqueue.testing import waiting_calls
 
 fcntl = pytest.importorskip("fcntl", reason="needs flock")
 
@@ -156,7 +157,7 @@ def test_who_waits_in_anothers_batch_is_woken(path: Path, verb: str) -> None:
         call = partial(queue.put, 0) if verb == "put" else queue.get
         seconds = [Call(call) for _ in range(2)]
         # Both go together with the batch after this one, which one of their threads runs.
-        until(lambda: len(queue._session._waiters.pending) == 2)
+        until(lambda: waiting_calls(queue).next == 2)
         disk.go.set()
         first.outcome()
         until(lambda: sum(not call.is_alive() for call in seconds) == 1)

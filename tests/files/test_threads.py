@@ -17,6 +17,7 @@ from waiting import PATIENCE, Call, until
 
 from persistqueue import Empty, Queue, QueueFailed, QueueLocked
 from persistqueue._core.disk import Disk, File, SyncError
+from persistqueue.testing import waiting_calls
 
 
 class Counting(Disk):
@@ -64,7 +65,7 @@ def test_threads_share_a_commit(path: Path) -> None:
         first = Call(q.put, 1)
         assert disk.held.wait(20)
         others = [Call(q.put, n) for n in range(2, 18)]
-        until(lambda: len(q._session._waiters.pending) == 16)
+        until(lambda: waiting_calls(q).next == 16)
         before = disk.syncs
         disk.go_on.set()
         for call in (first, *others):
@@ -91,11 +92,10 @@ def test_a_failed_put_fails_alone_and_leaves_nothing_behind(path: Path) -> None:
         disk.go_on.clear()
         first = Call(q.sync)
         assert disk.held.wait(20)
-        pending = q._session._waiters.pending
         calls = []
         for call in ((q.put, "aaaa"), (q.get,), (q.put, "BIG")):
             calls.append(Call(*call))
-            until(lambda: len(pending) == len(calls))
+            until(lambda: waiting_calls(q).next == len(calls))
         disk.go_on.set()
         first.outcome()
         calls[0].outcome()
@@ -157,7 +157,7 @@ def test_a_failed_sync_wakes_everybody_who_waits(path: Path) -> None:
     disk = Broken()
     with on(disk)(path, maxsize=2) as q:
         waiting = [Call(q.get) for _ in range(3)]
-        until(lambda: len(q._session._waiters._getters) == 3)
+        until(lambda: waiting_calls(q).gets == 3)
         disk.broken = True
         with pytest.raises(SyncError):
             q.put("x")
@@ -213,7 +213,7 @@ def test_a_timeout_bounds_the_wait_for_the_lock(
     monkeypatch.setattr("persistqueue._core.patience.LEAST_PATIENCE", 0.05)
     with Queue[int](path) as q:
         waiting = Call(q.get)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         with locked(path / ".lock"), pytest.raises(QueueLocked, match=r"lock for 0\.\d+ s"):
             q.put(1, timeout=0.05)
         q.put(2)

@@ -24,6 +24,7 @@ from persistqueue import (
     MySQLQueue,
     QueueUnreachable,
 )
+from persistqueue.testing import waiting_calls
 
 COMMIT = "COMMIT"
 NUMBERS = count()
@@ -387,7 +388,7 @@ def test_a_waiting_get_outlives_an_absence(
     """It goes on, though a call that cannot wait so long says that nobody is there."""
     with PLAIN[family](**proxy.login(where), timeout=1) as q, MySQLQueue[str](**where) as other:
         call = Call(q.get)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         proxy.down()
         for _ in range(3):  # behind the first the get would have had its turn
             with pytest.raises(QueueUnreachable):
@@ -407,7 +408,7 @@ def test_a_waiting_get_outlives_its_connection(
     """A get that waits when the connection is lost gets what is put afterwards."""
     with kind(**where) as q, kind(**where) as other:
         get = Call(q.get)
-        until(lambda: q._session._waiters.parked)
+        until(lambda: waiting_calls(q).parked)
         mysql.run(f"KILL {q._store.conn.driver.thread_id()}")
         other.put("a")
         assert "a" == get.outcome()

@@ -26,6 +26,7 @@ from persistqueue import (
     QueueLocked,
     QueueUnreachable,
 )
+from persistqueue.testing import waiting_calls
 
 PATIENCE = 2.0  # s; the timeout of these queues
 LIMIT = PATIENCE + 1.0  # s; what the documentation promises
@@ -113,7 +114,7 @@ def test_a_waiting_get_goes_on_over_a_new_connection(
         opened(kind, **where, **options) as other,
     ):
         call = Call(q.get)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         proxy.swallow()
         other.put("a")
         assert "a" == in_time(call.outcome)
@@ -160,7 +161,7 @@ def test_closing_is_in_time(name: str, proxy: Proxy, where: dict[str, Any]) -> N
     """Where nothing answers, whoever waits."""
     q = opened(KINDS[name], **proxy.login(where), timeout=PATIENCE)
     call = Call(q.get)
-    until(lambda: q._session._waiters.waiting)
+    until(lambda: waiting_calls(q).parked)
     proxy.swallow(deaf=True)
     in_time(q.close)
     with pytest.raises(Exception, match="closed"):
@@ -292,7 +293,7 @@ def test_a_master_that_was_demoted(
         if name in late:
             assert f"old {name}" == q.get()
     call = Call(waiting.get)
-    until(lambda: waiting._session._waiters.waiting)
+    until(lambda: waiting_calls(waiting).parked)
     mysql.run("SET GLOBAL read_only = 1")
     proxy.lead_to(heir.port)
     for name, q in zip(names, queues, strict=True):

@@ -29,6 +29,7 @@ from persistqueue import (
     SerializationError,
     serializers,
 )
+from persistqueue.testing import waiting_calls
 
 Open = Callable[..., Any]
 
@@ -276,7 +277,7 @@ def test_room_that_another_object_took_is_no_room(open_queue: Open) -> None:
         with pytest.raises(Full):
             a.put_nowait("4")
         call = Call(a.put, "4")
-        until(lambda: a._session._waiters.waiting)
+        until(lambda: waiting_calls(a).parked)
         b.task_done(item=b.get())
         call.outcome()
         assert ["2", "3", "4"] == b.get_items(9)
@@ -601,7 +602,7 @@ def test_a_waiting_get_takes_what_aio_py_rq_puts(
     """Whoever pushes to the list is noticed: it need not be one of ours."""
     with open_queue() as q:
         call = Call(q.get)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         until(lambda: b"blmove" in json.dumps(client.client_list()).encode(), "a client that waits")
         client.lpush(str(tmp_path), "x")
         assert "x" == call.outcome()
@@ -615,6 +616,6 @@ def test_join_waits_for_other_objects(open_queue: Open) -> None:
         a.put("x")
         b.get()
         call = Call(a.join)
-        until(lambda: a._session._waiters.waiting)
+        until(lambda: waiting_calls(a).parked)
         b.task_done()
         call.outcome()

@@ -37,6 +37,7 @@ from persistqueue import (
     ServerRefused,
     serializers,
 )
+from persistqueue.testing import waiting_calls
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_waiting_get_outlives_a_restart(open_queue: Open, server: Server) -> N
     """It takes what comes when the server is there again."""
     with open_queue("jobs", server.url) as q:
         call = Call(q.get, timeout=15)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         server.kill()
         server.start()
         with redis.Redis.from_url(server.url) as client:
@@ -81,7 +82,7 @@ def test_a_waiting_get_outlives_a_long_absence(open_queue: Open, server: Server)
     """Whatever becomes of other calls, and also when it is time to look for what is overdue."""
     with open_queue("jobs", server.url, lease=4) as q:
         call = Call(q.get, timeout=60)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         server.kill()
         with pytest.raises(QueueUnreachable):
             q.put("a", timeout=0)

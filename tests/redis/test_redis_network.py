@@ -24,6 +24,7 @@ from persistqueue import (
     RedisQueue,
     RedisUniqueQueue,
 )
+from persistqueue.testing import waiting_calls
 
 PATIENCE = 0.3  # s; the socket_timeout of these queues
 LIMIT = PATIENCE + 1.0  # s; what the documentation promises
@@ -137,7 +138,7 @@ def test_closing_is_in_time(open_queue: Open, proxy: Proxy, tmp_path: Path) -> N
     q.put("a")
     assert "a" == q.get()
     call = Call(q.get)
-    until(lambda: q._session._waiters.waiting)
+    until(lambda: waiting_calls(q).parked)
     proxy.swallow(deaf=True)
     in_time(q.close)
     with pytest.raises(Exception, match="closed"):

@@ -17,6 +17,7 @@ from waiting import Call, until
 
 from persistqueue import AsyncRedisQueue, Empty, RedisQueue, RedisUniqueQueue
 from persistqueue.compat.aiopyrq import Queue
+from persistqueue.testing import waiting_calls
 
 SOON = 1.0  # s; who is not woken looks again in 5 s
 
@@ -135,7 +136,7 @@ def test_the_next_get_is_woken_too(
     """One object, several gets that wait, items that come one by one."""
     with open_queue(str(tmp_path), redis_server.url) as q:
         gets = [Call(q.get) for _ in range(3)]
-        until(lambda: 3 == len(q._session._waiters._getters))
+        until(lambda: 3 == waiting_calls(q).gets)
         got = []
         for number in range(3):
             began = time.monotonic()
@@ -234,7 +235,7 @@ def test_a_put_that_waits_for_room_wakes_nobody(
         a.put("x")
         put = Call(a.put, "y")
         join = Call(a.join)
-        until(lambda: 2 == len([*a._session._waiters._putters, *a._session._waiters._joiners]))
+        until(lambda: 2 == waiting_calls(a).parked)
         end = time.monotonic() + 0.2
         while time.monotonic() < end:
             assert 0 == waiters(client) == client.exists(f"{name}-front")

@@ -28,6 +28,7 @@ from persistqueue import Broker, QueueFailed, SQLiteQueue
 from persistqueue.__main__ import main
 from persistqueue._sql.sqlite import openfiles
 from persistqueue._sql.sqlite.openfiles import OpenFiles
+from persistqueue.testing import waiting_calls
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows keeps what is open")
 
@@ -360,7 +361,7 @@ def test_a_waiting_get_notices(removed: str, path: Path) -> None:
         q.put(0)
         q.get()
         getting = Call(q.get, timeout=20)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         if removed == "all":
             lose_locks(path)
             stranger(path)

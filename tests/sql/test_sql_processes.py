@@ -19,6 +19,7 @@ from waiting import Call, until
 
 from persistqueue import PriorityQueue, SQLiteAckQueue, SQLiteQueue
 from persistqueue._sql.sqlite.openfiles import OpenFiles
+from persistqueue.testing import waiting_calls
 
 KINDS = [*SQL_KINDS, *(f"Async{kind}" for kind in SQL_KINDS)]
 _HOME = str(Path(__file__).parents[2])
@@ -234,7 +235,7 @@ def test_a_waiting_get_notices_a_commit_that_leaves_no_trace(
     for number in range(4):
         os.utime(log, (0, 0))
         getting = Call(q._queue.get, timeout=20)
-        until(lambda: q._session._waiters.waiting)
+        until(lambda: waiting_calls(q).parked)
         time.sleep(0.03)  # it has looked
         other.put(number)
         os.utime(log, (0, 0))

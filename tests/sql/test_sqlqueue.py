@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import Call
+from waiting import Call, until
 
 from persistqueue import (
     Empty,
@@ -33,6 +33,7 @@ from persistqueue import (
     UniqueQ,
     serializers,
 )
+from persistqueue.testing import waiting_calls
 
 PLAIN = [FILOSQLiteQueue, PriorityQueue, SQLiteQueue, UniqueQ]
 ALL = [*PLAIN, SQLiteAckQueue, UniqueAckQ]
@@ -40,10 +41,7 @@ ALL = [*PLAIN, SQLiteAckQueue, UniqueAckQ]
 
 def waiting(q: Any, number: int) -> None:
     """Wait until ``number`` calls are parked inside ``q``."""
-    from waiting import until
-
-    line = q._session._waiters
-    until(lambda: len(line._getters) + len(line._putters) + len(line._joiners) == number)
+    until(lambda: waiting_calls(q).parked == number)
 
 
 def database(path: Path) -> sqlite3.Connection:

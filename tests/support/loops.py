@@ -11,6 +11,8 @@ from typing import Any
 
 from waiting import PATIENCE
 
+from persistqueue.testing import waiting_calls
+
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run a coroutine function as a test, with a bound on its time."""
@@ -33,11 +35,7 @@ async def eventually(condition: Callable[[], Any], what: str = "the condition") 
 
 async def parked(queue: Any, number: int) -> None:
     """Wait until ``number`` calls wait inside ``queue``."""
-    line = queue._session._waiters
-    await eventually(
-        lambda: len(line._getters) + len(line._putters) + len(line._joiners) == number,
-        f"{number} waiting calls",
-    )
+    await eventually(lambda: waiting_calls(queue).parked == number, f"{number} waiting calls")
 
 
 def store_threads() -> int:

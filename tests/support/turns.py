@@ -12,6 +12,7 @@ from ledger import REFUSED, SOON, Expected
 from waiting import until
 
 from persistqueue import AsyncQueue
+from persistqueue.testing import waiting_calls
 
 #: How many turns of the loop a call gets before it is cancelled: most are in the first few.
 TURNS = [0, 1, 1, 2, 2, 3, 4, 5, 7, 10, 20, 50, 200]
@@ -26,9 +27,7 @@ async def turns(number: int) -> None:
 def idle(q: AsyncQueue[Any]) -> bool:
     """Return whether nothing is under way."""
     session = q._session
-    return (
-        session._commits.flying is None and not session._abandoned and not session._waiters.pending
-    )
+    return session._commits.flying is None and not session._abandoned and not waiting_calls(q).next
 
 
 async def outcome_of(task: asyncio.Task[Any]) -> BaseException | None:
