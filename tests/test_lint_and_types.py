@@ -23,6 +23,13 @@ def check(*command: str) -> None:
     assert 0 == done.returncode, done.stdout + done.stderr
 
 
+@pytest.fixture
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder for what mypy knows of this test: it checks what has changed, by its content."""
+    kept: pytest.Cache | None = getattr(request.config, "cache", None)
+    return str(kept.mkdir(f"mypy-{request.node.name}") if kept else tmp_path / "cache")
+
+
 def test_ruff_finds_nothing(tmp_path: Path) -> None:
     """The whole project is clean, tests and scripts too."""
     pytest.importorskip("ruff")
@@ -42,14 +49,14 @@ def test_faces_for_threads_are_what_their_twins_say() -> None:
 
 
 @pytest.mark.parametrize("platform", ["linux", "win32", "darwin"])
-def test_mypy_finds_nothing(platform: str, tmp_path: Path) -> None:
+def test_mypy_finds_nothing(platform: str, cache: str) -> None:
     """The package is typed strictly, on each platform, and typing_api.py uses it well."""
     pytest.importorskip("mypy")
     paths = ("persistqueue", "tests/typing_api.py")
-    check("mypy", "--strict", "--platform", platform, "--cache-dir", str(tmp_path), *paths)
+    check("mypy", "--strict", "--platform", platform, "--cache-dir", cache, *paths)
 
 
-def test_a_forgotten_await_is_an_error(tmp_path: Path) -> None:
+def test_a_forgotten_await_is_an_error(tmp_path: Path, cache: str) -> None:
     """Without the ``await`` of its call to a session, mypy finds an error in each method."""
     pytest.importorskip("mypy")
     package = tmp_path / "persistqueue"
@@ -62,7 +69,7 @@ def test_a_forgotten_await_is_an_error(tmp_path: Path) -> None:
                 name = str(face.relative_to(tmp_path)), node.name
                 wanted[name] = range(node.lineno, (node.end_lineno or 0) + 1)
         face.write_text(CALL.sub(lambda call: call[0].removeprefix("await "), text), "utf-8")
-    command = ["mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "persistqueue"]
+    command = ["mypy", "--strict", "--cache-dir", cache, "persistqueue"]
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, check=False
     )
