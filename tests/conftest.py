@@ -69,6 +69,8 @@ def moments(request: pytest.FixtureRequest) -> range:
     Which ones depends on the test's name, so that each parameter sees others.
     """
     step: int = request.param
+    gc.collect()
+    gc.freeze()  # each moment is behind a collection, which shall not go through what is there
     return range(1 + crc32(request.node.name.encode()) % step, 10_000, step)
 
 
