@@ -14,7 +14,7 @@ from .._sql.schema import folded
 from .._sql.sqlite.connection import SqliteConnection
 from .._sql.sqlite.errors import SQLITE_ERRORS
 from .._sql.statements import FIFO
-from ..exceptions import FormatError, NoSuchQueue, PersistQueueError
+from ..exceptions import FormatError, NoSuchQueue, PersistQueueError, QueueCorrupt
 from . import statements as sql
 from .statements import BrokerLayout, BrokerTable
 from .waiters import Ready, WaitersByQueue
@@ -119,6 +119,14 @@ class BrokerQueues(RowStore):
         tables = {folded(table): table for table in found}  # others are damaged names
         counted = {folded(table) for (table,) in self.conn.rows(sql.COUNTED)}
         for number, name in self.conn.rows(sql.NUMBERS):
+            if not isinstance(name, str):
+                raise QueueCorrupt(
+                    self.conn.database.path,
+                    sql.QUEUES,
+                    index=number,
+                    reason="the name of a queue is damaged",
+                    advice="repair it with the command .recover of the program sqlite3",
+                )
             key = folded(sql.PREFIX + name)
             if tables.pop(key, None) is None:
                 self.conn.execute(sql.DROP, (number,))

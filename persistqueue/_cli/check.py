@@ -21,7 +21,6 @@ from .._broker.statements import HELD as HELD_BY_BROKERS
 from .._broker.statements import IDS, QUEUES
 from .._core.block import Damaged, reason_of
 from .._core.codec import RowCodec
-from .._core.origin import check_pickle
 from .._core.signedframing import SignedFraming
 from .._files.salvage import SET_ASIDE, is_part
 from .._sql.sqlite import look
@@ -51,13 +50,13 @@ class BadRow(NamedTuple):
 
     Attributes:
         damaged: it holds no item; else it is whole, and cannot be decoded here.
-        check: raises that.
+        check: raises that for a row's data and checksum.
     """
 
     table: Table | DictTable
     number: int
     damaged: bool
-    check: Callable[[Any], object]
+    check: Callable[[Any, Any], object]
 
 
 class Check(NamedTuple):
@@ -285,7 +284,7 @@ def _check_rows(
         if live and isinstance(row.timestamp, (int, float)) and isfinite(row.timestamp):
             oldest = min(oldest, row.timestamp)
         if check is not None:
-            reason, damaged = _verdict(partial(check, row.data))
+            reason, damaged = _verdict(partial(check, row.data, row.checksum))
             counts["readable"] += not reason
             if reason:
                 bad.append(BadRow(table, row.number, damaged, check))
@@ -304,8 +303,10 @@ def _name_of(serializer: Known) -> str:
     return name.removeprefix("persistqueue.serializers.")
 
 
-def _row_check(serializer: Known, *, load: bool) -> Callable[[Any], object]:
+def _row_check(serializer: Known, *, load: bool) -> Callable[[Any, Any], object]:
     """Return a function that raises for a row that cannot be read: ``Damaged`` if it has no item.
+
+    It takes the row's data and checksum.
 
     Args:
         load: run the code of pickles, too.
@@ -313,10 +314,10 @@ def _row_check(serializer: Known, *, load: bool) -> Callable[[Any], object]:
     if serializer == "signed" or (isinstance(serializer, Signed) and not load):
         return partial(_check_signature, serializer)
     codec = RowCodec(serializer, ordered=False, longest=LONGEST)
-    return check_pickle if codec.shipped == "pickle" and not load else codec.decode
+    return codec.decode if load else codec.check
 
 
-def _check_signature(serializer: Known, data: Any) -> None:
+def _check_signature(serializer: Known, data: Any, _: object) -> None:
     try:
         record = unseal(data)
         if isinstance(serializer, Signed):

@@ -84,9 +84,9 @@ def _show_rows(
     if rows and not arguments.raw:
         serializer = usable(name.shown, name.serializer or written_by(connection, table))
         decode = RowCodec(serializer, ordered=False, longest=LONGEST).decode
-    for data, *key in rows:
+    for data, checksum, *key in rows:
         label = f"{shown_key(*key)!r}: " if key else ""
         try:
-            print(label + text_of(decode(data) if decode else data))
+            print(label + text_of(decode(data, checksum) if decode else data))
         except Damaged as damage:
             raise PersistQueueError(f"{table.name}: {label}{damage}") from damage

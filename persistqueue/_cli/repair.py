@@ -163,8 +163,8 @@ def _still_damaged(rows: list[check.BadRow], connection: sqlite3.Connection) -> 
     damaged = []
     for row in rows:
         try:
-            for data in look.data_of(connection, row.table, row.number):
-                row.check(data)
+            for stored in look.stored(connection, row.table, row.number):
+                row.check(*stored)
         except Damaged:
             damaged.append(row.number)
         except SerializationError:

@@ -118,7 +118,7 @@ class SqlSource(SqlEnd, Source):
         values = list(behind["end"]) if behind else []
         sizes = self.rows(page("COALESCE(LENGTH(data), 0), 1"), [*values, most])
         count = len(bounded(sizes, most))
-        rows = self.rows(page(", ".join(self.kind.columns)), [*values, count]) if count else []
+        rows = self.rows(page(self.table.read), [*values, count]) if count else []
         if not rows:
             return None
         items = [
@@ -158,11 +158,13 @@ class SqlTarget(SqlEnd, Target["Row"]):
         timestamp = carried.timestamp
         if not isinstance(timestamp, (int, float)):
             timestamp = time.time()
-        row = (self._codec.encode(carried.item), timestamp)
-        return (*row, carried.priority or 0) if self.kind.priority else row
+        data = self._codec.encode(carried.item)
+        if self.kind.unique:
+            return data, timestamp, self._codec.sum_of(data)
+        return (data, timestamp, carried.priority or 0) if self.kind.priority else (data, timestamp)
 
     def decode(self, stored: Row) -> Any:
-        return self._codec.decode(stored[0])
+        return self._codec.decode(stored[0])  # nothing can be wrong with it yet
 
     def put(self, stored: Sequence[Row], mover: Mover) -> int:
         def act() -> int:

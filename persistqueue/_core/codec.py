@@ -1,19 +1,23 @@
 """How an item becomes the bytes of a row, and back.
 
-A row holds ``serializer.dumps(item)`` and nothing else: no framing, no checksum.  Unique
-queues hold the item with its dicts in key order, so that equal items are equal bytes.
+A row holds ``serializer.dumps(item)``.  In front of a pickle stands a checksum that every
+unpickler skips (see ``framing``); a signed record has its own.  Unique queues hold the item
+with its dicts in key order and nothing in front, so that equal items are equal bytes, whoever
+wrote them; the checksum of their pickles is a column of its own.
 """
 
 from __future__ import annotations
 
 import pickle as _pickle
 from typing import Any
+from zlib import crc32
 
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 from ..serializers import async_pickle, pickle
 from ..serializers._shared import canonical, in_memory, takes_sort_keys
 from .block import NOT_DAMAGE, Damaged, cannot_encode, too_long
-from .origin import SHIPPED, check_of, is_whole_pickle
+from .framing import BAD_SUM, marked, unmarked
+from .origin import SHIPPED, check_of, check_pickle, is_whole_pickle
 
 _OURS = "persistqueue.serializers."
 # Errors of loading a row that are this process's, where it cannot be seen in the row.
@@ -47,6 +51,8 @@ class RowCodec:
         TypeError: it has coroutine functions.
     """
 
+    _MARKS = True  # pickles have a checksum in front
+
     def __init__(self, serializer: Any, *, ordered: bool, longest: int) -> None:
         if serializer in (_pickle, async_pickle):
             serializer = pickle  # the same bytes
@@ -58,6 +64,8 @@ class RowCodec:
         ours = "signed" if signs else self.name.removeprefix(_OURS)
         # Which of the shipped ones it is; None for one of the user's own.
         self.shipped = ours if signs or (self.name != ours and ours in SHIPPED) else None
+        self._pickles = self.shipped == "pickle"
+        self._marks = self._MARKS and self._pickles and not ordered
         self._sorts = takes_sort_keys(self._dumps)
 
     def encode(self, item: Any) -> Any:
@@ -76,7 +84,11 @@ class RowCodec:
                 f"the item is {size} bytes long once encoded, "
                 f"max_item_bytes is {self._longest}; nothing was stored"
             )
-        return data
+        return marked(data) if self._marks and isinstance(data, bytes) else data
+
+    def sum_of(self, data: Any) -> int | None:
+        """Return the checksum that stands beside the bytes of a unique queue's row, or None."""
+        return crc32(data) if self._pickles else None
 
     def _refused(self, error: SerializationError, _cause: Exception) -> SerializationError:
         """Return the error to raise for an item that cannot be encoded, or decoded here."""
@@ -95,8 +107,11 @@ class RowCodec:
                 return self._dumps(item)
         return self._dumps(item)
 
-    def decode(self, data: Any) -> Any:
+    def decode(self, data: Any, checksum: object = None) -> Any:
         """Return the item that a row holds.
+
+        Args:
+            checksum: what stands beside the row's bytes, if anything does.
 
         Raises:
             Damaged: it holds none.
@@ -107,6 +122,8 @@ class RowCodec:
             raise Damaged(f"not {self.name}: a row holds bytes or text, not {data!r}")
         if isinstance(data, NotText):
             raise Damaged(f"not {self.name}: text that is not UTF-8")
+        if self._pickles:
+            data = _payload(data, checksum)
         if len(data) > self._longest:
             raise too_long(self._longest)
         try:
@@ -133,6 +150,13 @@ class RowCodec:
             return False
         return isinstance(error, _NOT_DAMAGE) or (data[:1] == b"\x80" and is_whole_pickle(data))
 
+    def check(self, data: Any, checksum: object = None) -> None:
+        """Raise ``Damaged`` unless a row holds a whole item; runs no pickle."""
+        if self._pickles:
+            check_pickle(_payload(data, checksum))
+        else:
+            self.decode(data, checksum)
+
     def may_be_own(self, data: Any) -> bool:
         """Return whether this serializer can have written a row; runs no pickle."""
         if not isinstance(data, (bytes, str)) or isinstance(data, NotText):
@@ -146,6 +170,22 @@ class RowCodec:
         except Exception as error:  # noqa: BLE001 - it may be any error
             return self._is_whole(data, error)
         return True
+
+
+def _payload(data: Any, checksum: object) -> Any:
+    """Return the pickle of a row, checked against its checksum if it has one.
+
+    Raises:
+        Damaged: it does not fit.
+    """
+    if not isinstance(data, bytes):
+        return data
+    if checksum is not None and checksum != crc32(data):
+        raise Damaged(BAD_SUM) from _pickle.UnpicklingError(BAD_SUM)
+    try:
+        return unmarked(data)
+    except Damaged as damage:
+        raise damage from _pickle.UnpicklingError(str(damage))
 
 
 def _in_a_row(data: Any) -> tuple[bytes | str, int]:

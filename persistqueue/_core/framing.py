@@ -47,8 +47,44 @@ _NO_OP_START = b"\x80\x04\x43\x0cpqR1"
 _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
+_MOST_DAMAGED = len(_NO_OP_START) // 2
 _TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for immutable values that hold others
+BAD_SUM, _BAD_MARK = "its checksum does not fit", "its checksum is damaged"
 _FEW = 2  # cannot do it in 4 KiB
+
+
+def marked(payload: bytes) -> bytes:
+    """Return a pickle behind the no-op with its checksum."""
+    if len(payload) > _LONGEST:
+        return payload  # no room for its length in the no-op: stored bare
+    return _no_op(payload) + payload
+
+
+def unmarked(data: bytes) -> bytes:
+    """Return the pickle in ``data``, which is whole, or ``data`` if it has no checksum.
+
+    Raises:
+        Damaged: its checksum does not fit, or is damaged itself.
+    """
+    if data.startswith(_NO_OP_START):
+        payload = data[_NO_OP_SIZE:]
+        if data[:_NO_OP_SIZE] != _no_op(payload):
+            raise Damaged(BAD_SUM)
+        return payload
+    if _is_disguised(data[: len(_NO_OP_START)]):
+        raise Damaged(_BAD_MARK)
+    return data
+
+
+def _no_op(payload: bytes) -> bytes:
+    """Return what stands in front of a pickle."""
+    return _NO_OP.pack(_NO_OP_START, len(payload), crc32(payload), b"0")
+
+
+def _is_disguised(start: bytes) -> bool:
+    """Return whether bytes are the beginning of a no-op that is damaged."""
+    alike: int = sum(map(operator.eq, start, _NO_OP_START))
+    return alike > _MOST_DAMAGED
 
 
 class PickleFraming:
@@ -62,9 +98,7 @@ class PickleFraming:
             payload = pickle.dumps(item, 4)
         except Exception as error:
             raise cannot_encode(self.name, item, error) from error
-        if len(payload) > _LONGEST:
-            return payload  # no room for its length in the no-op: stored bare
-        return _NO_OP.pack(_NO_OP_START, len(payload), crc32(payload), b"0") + payload
+        return marked(payload)
 
     def decode(self, block: Block, at: int) -> tuple[Any, int]:
         if not block.data.startswith(_NO_OP_START, at):
@@ -97,9 +131,8 @@ class PickleFraming:
         rest = block.limit - block.base - at
         block.need(at, max(2, min(len(_NO_OP_START), rest)))  # 2: the shortest pickle
         data = block.data
-        start = data[at : at + len(_NO_OP_START)]
-        if sum(map(operator.eq, start, _NO_OP_START)) > len(_NO_OP_START) // 2:
-            raise Damaged("its checksum is damaged")
+        if _is_disguised(data[at : at + len(_NO_OP_START)]):
+            raise Damaged(_BAD_MARK)
         if data[at] != 0x80:
             raise Damaged("no pickle begins here")
 
@@ -121,7 +154,7 @@ class PickleFraming:
             block.need(at, _NO_OP_SIZE + length)
         payload = data[start:end]
         if crc32(payload) != checksum:
-            raise Damaged("its checksum does not fit")
+            raise Damaged(BAD_SUM)
         return payload, end
 
     def _decode_bare(self, block: Block, at: int) -> tuple[Any, int]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class ValueCodec(RowCodec):
     """Encodes items as bytes, and decodes them."""
 
+    _MARKS = False
+
     def encode(self, item: Any) -> bytes:
         """Return the bytes of a value.
 

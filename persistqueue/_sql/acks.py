@@ -167,9 +167,9 @@ class AckStore(SqlStore):
         rows = self.conn.rows(self.table.state, (number,))
         if not rows or rows[0][0] not in allowed or (mine and rows[0][1] != self._owner.name):
             return []
-        was, _, data, timestamp = rows[0]
+        was, _, *content = rows[0]
         if to_back:
-            number = self._put_behind(number, data, timestamp)
+            number = self._put_behind(number, content)
         else:
             self._mark((number,), status, None)
         self._more((status < HELD) - (was < HELD), (status < ACKED) - (was < ACKED))
@@ -194,7 +194,7 @@ class AckStore(SqlStore):
             marked += self.conn.execute(self.table.mark_these(len(chunk)), values).rowcount
         return marked
 
-    def _put_behind(self, number: int, data: Any, timestamp: float) -> int:
+    def _put_behind(self, number: int, content: Sequence[Any]) -> int:
         """Give a row the last place, ready; returns its new id."""
         if self.table.kind.newest_first:
             new: int = self.conn.one(self.table.lowest_id) - 1
@@ -202,7 +202,7 @@ class AckStore(SqlStore):
             self.conn.execute(self.table.to_the_front, (new, number))
             return new
         self.conn.execute(self.table.delete, (number,))
-        behind = self.conn.execute(self.table.ready_insert, (data, timestamp)).lastrowid
+        behind = self.conn.execute(self.table.ready_insert, content).lastrowid
         assert behind is not None
         return behind
 

@@ -37,7 +37,10 @@ class Rows:
         Raises:
             SerializationError, ItemTooLarge: it cannot be stored.
         """
-        return self.codec.encode(item), time.time()
+        data = self.codec.encode(item)
+        if self._kind.unique:
+            return data, time.time(), self.codec.sum_of(data)
+        return data, time.time()
 
     def shown(self, record: Record) -> dict[str, Any]:
         """Return what ``get(raw=True)`` returns for a record."""

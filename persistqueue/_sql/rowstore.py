@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .statements import DictTable, Table
 
 R = TypeVar("R")
-Row = tuple[Any, ...]  # _id, data, timestamp, then priority or status
+Row = tuple[Any, ...]  # _id, data, timestamp, then priority or status, then the checksum
 
 
 class RowStore(StoreBase, ABC):
@@ -158,7 +158,7 @@ class RowStore(StoreBase, ABC):
     def _decode(self, table: Table, row: Row) -> Any:
         """Return the item of a row; an error that is no damage names the row."""
         try:
-            return self._codec.decode(row[1])
+            return self._codec.decode(row[1], row[-1] if table.sums else None)
         except (SerializationError, ItemTooLarge) as error:
             raise type(error)(f"{table.name}, row {row[0]}: {error}") from error.__cause__
 
@@ -191,7 +191,7 @@ class RowStore(StoreBase, ABC):
         if not rows:
             return False
         try:
-            self._codec.decode(rows[0][1])
+            self._codec.decode(rows[0][1], rows[0][-1] if table.sums else None)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - its code may raise anything
             if isinstance(error, Damaged):
                 self._refuse_others(table, skips=False)

@@ -32,6 +32,7 @@ MOST_COUNTED = 64  # rows that an inexact count looks at
 ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
 
 MOVES = "persistqueue_moves"  # a table: see ``Moves``
+SUM = "checksum"  # a column of unique queues: of a row's bytes
 
 # Tables of persist-queue's async classes, which have no suffix.
 OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
@@ -84,7 +85,8 @@ class Kind(NamedTuple):
     @property
     def added(self) -> dict[str, str]:
         """The columns behind those, and their types."""
-        return {"owner": "TEXT"} if self.ack else {}
+        added = {"owner": "TEXT"} if self.ack else {}
+        return {**added, SUM: "INTEGER"} if self.unique else added
 
     @property
     def in_order_of_id(self) -> bool:
@@ -124,7 +126,7 @@ class Layout:
         name, quoted: the table's.
         columns: those that persist-queue knows, in their order.
         added: those behind them, and their types.
-        indexes: their names, and the statements that create them.
+        indexes: their names, and the statements that create them (or a trigger).
         create: the statement that creates the table.
         old: the name of the table that is to be adopted if it is there, or nothing.
     """
@@ -146,6 +148,7 @@ class Table(Layout):
         name: the queue's; any text.
         adopts: rows of a table without the queue's name belong here, under any name.
         whole_name: the name is the table's, without what the kind puts before it.
+        sums: rows of a unique queue have a checksum beside them; another program's may not.
 
     Raises:
         ValueError: no table can have such a name.
@@ -167,9 +170,16 @@ class Table(Layout):
     _ANY_OWNER = "owner IS ?"
 
     def __init__(
-        self, kind: Kind, name: str, *, adopts: bool = False, whole_name: bool = False
+        self,
+        kind: Kind,
+        name: str,
+        *,
+        adopts: bool = False,
+        whole_name: bool = False,
+        sums: bool = True,
     ) -> None:
         self.kind = kind
+        self.sums = kind.unique and sums
         self.columns, self.added = kind.columns, kind.added
         adopts = adopts and not (kind.ack or kind.priority)  # persist-queue has no such async class
         adopts = (adopts or kind.prefix in OLD_ASYNC) and not whole_name
@@ -183,11 +193,12 @@ class Table(Layout):
         table, mark = self._in_text(self.quoted), self._MARK
         kind, live_rows = self.kind, self._LIVE
         all_columns = ", ".join(kind.columns)
+        self.read = ", ".join((*kind.columns, SUM) if self.sums else kind.columns)
         order = "priority, _id" if kind.priority else "_id DESC" if kind.newest_first else "_id"
         behind = "<" if kind.newest_first else ">"
         live = f" WHERE {live_rows}" if kind.ack else ""
         also = " AND " if live else " WHERE "
-        select = f"SELECT {all_columns} FROM {table}"
+        select = f"SELECT {self.read} FROM {table}"
         aside = self._in_text(self._quoted(self.aside))
 
         self.create = self._create(table)
@@ -204,7 +215,8 @@ class Table(Layout):
         place = "_id, priority" if kind.priority else "_id"
         self.places = f"SELECT {place} FROM {table} ORDER BY {order} LIMIT {mark}"
         self.all_rows = f"{select} ORDER BY _id"
-        self.update = f"UPDATE {table} SET data = {mark} WHERE _id = {mark}"
+        summed = f", {SUM} = {mark}" if kind.unique else ""
+        self.update = f"UPDATE {table} SET data = {mark}{summed} WHERE _id = {mark}"
         self.delete = f"DELETE FROM {table} WHERE _id = {mark}"
         self.delete_waiting = self.delete + (f" AND {live_rows}" if kind.ack else "")
         self.count = f"SELECT COUNT(*) FROM {table}{live}"
@@ -232,7 +244,9 @@ class Table(Layout):
     def _write_acks(self, table: str, mark: str) -> None:
         """Write the statements that only the ack queues have."""
         live_rows = self._LIVE
-        self.state = f"SELECT status, owner, data, timestamp FROM {table} WHERE _id = {mark}"
+        content = f"data, timestamp, {SUM}" if self.kind.unique else "data, timestamp"
+        values = ", ".join([mark] * (content.count(",") + 1))
+        self.state = f"SELECT status, owner, {content} FROM {table} WHERE _id = {mark}"
         self.mark = f"UPDATE {table} SET status = {mark}, owner = {mark} WHERE _id = {mark}"
         self._mark_these = f"UPDATE {table}{self._BY_ID} SET status = {mark}, owner = {mark} WHERE "
         self.finish_mine = (
@@ -254,9 +268,7 @@ class Table(Layout):
         )
         self.to_the_front = f"UPDATE {table} SET _id = {mark} WHERE _id = {mark}"
         self.lowest_id = f"SELECT MIN(_id) FROM {table}"
-        self.ready_insert = (
-            f"INSERT INTO {table} (data, timestamp, status) VALUES ({mark}, {mark}, {READY})"
-        )
+        self.ready_insert = f"INSERT INTO {table} ({content}, status) VALUES ({values}, {READY})"
         self.clear = self._clear(table, mark)
 
     @property
@@ -331,7 +343,10 @@ class Table(Layout):
         return f"CREATE TABLE {table} ({', '.join(columns)})"
 
     def _indexes(self, table: str) -> dict[str, str]:
-        """Return the indexes: what keeps a get as quick at a million rows as at a thousand."""
+        """Return the indexes: what keeps a get as quick at a million rows as at a thousand.
+
+        A trigger of a unique queue is among them.
+        """
         wanted: dict[str, str] = {}
         if self.kind.priority:
             wanted["priority"] = "(priority, _id)"
@@ -340,17 +355,28 @@ class Table(Layout):
             wanted["held"] = f"(owner) WHERE {_HELD}"
             wanted["over"] = f"(status, _id) WHERE {_OVER}"
         names = {f"index_{what}:{self.name}": what for what in wanted}
-        return {
+        indexes = {
             name: f"CREATE INDEX {identifier(name)} ON {table} {wanted[what]}"
             for name, what in names.items()
         }
+        if self.kind.unique:  # a program that does not know the checksum changes the data only
+            name = f"{SUM}:{self.name}"
+            indexes[name] = (
+                f"CREATE TRIGGER {identifier(name)} AFTER UPDATE OF data ON {table}"
+                f" WHEN NEW.{SUM} IS OLD.{SUM} AND NEW.data IS NOT OLD.data"
+                f" BEGIN UPDATE {table} SET {SUM} = NULL WHERE _id = NEW._id; END"
+            )
+        return indexes
 
     def _inserts(self, table: str, mark: str) -> tuple[str, str]:
         """Return the statements for a put, and for putting a row back under its id."""
-        columns = self.kind.columns[1:]
+        columns = list(self.kind.columns[1:])
         values = [mark] * len(columns)
         if self.kind.ack:
             values[-1] = str(NEW)
+        if self.kind.unique:
+            columns.append(SUM)
+            values.append(mark)
         ignore = self._OR_IGNORE if self.kind.unique else ""
         names, marks = ", ".join(columns), ", ".join(values)
         return (

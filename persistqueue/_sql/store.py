@@ -203,8 +203,9 @@ class SqlStore(RowStore):
 
     def update(self, number: int, data: Any) -> int:
         """Replace what the row with this id holds, and return the id."""
+        summed = (self._codec.sum_of(data),) if self.table.kind.unique else ()
         try:
-            self.conn.execute(self.table.update, (data, number))
+            self.conn.execute(self.table.update, (data, *summed, number))
         except Exception as error:
             if "UNIQUE" in str(error.__cause__):
                 raise ValueError("the queue holds an equal item already") from error

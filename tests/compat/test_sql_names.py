@@ -115,7 +115,9 @@ def test_writes_are_noticed_by_what_is_read_ahead(path: Path, kind: str, in_memo
     with opened(kind, path, in_memory=in_memory, auto_commit=False) as q:
         q.put_many(["a", "b", "c"])
         first = q.get()
-        q._getter.execute(f"DELETE FROM {q._table_name} WHERE data = ?", (pickle.dumps("b"),))
+        # A pickle stands behind its checksum; that of a unique queue has none in front.
+        delete = f"DELETE FROM {q._table_name} WHERE ? IN (data, substr(data, 18))"
+        q._getter.execute(delete, (pickle.dumps("b"),))
         q._getter.commit()
         assert 1 == q.qsize()
         assert {"a", "c"} == {first, q.get()}

@@ -39,6 +39,7 @@ from persistqueue import (
     serializers,
 )
 from persistqueue.__main__ import main
+from persistqueue._core.framing import marked
 
 Open = Callable[..., Any]
 
@@ -157,7 +158,7 @@ def test_what_is_set_aside_is_kept(path: Path) -> None:
     assert standard_pickle.dumps(Job(), 4) in kept.read_bytes()
     with closing(sqlite3.connect(path / "SQLiteQueue" / "data.db")) as connection:
         rows = connection.execute('SELECT _id, data FROM "corrupt:queue_default"').fetchall()
-    assert [(1, standard_pickle.dumps(Job(), 4))] == rows
+    assert [(1, marked(standard_pickle.dumps(Job(), 4)))] == rows
     key = str(path)
     with RedisQueue(key, shared().url, serializer=serializers.pickle) as q:
         q.put(Job())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..._core.codec import as_text
 from ...exceptions import PersistQueueError
 from ..schema import VERSION_TABLE, columns, objects, refuse_newer
-from ..statements import KINDS, MOVES, OLD_ASYNC, DictTable, Table
+from ..statements import KINDS, MOVES, OLD_ASYNC, SUM, DictTable, Table
 from .database import journal_of, uri_of
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Row(NamedTuple):
 
     number: int
     data: Any
+    checksum: Any
     size: int
     timestamp: Any
     status: Any
@@ -190,7 +191,7 @@ def _recognised(name: str, there: list[str]) -> Found | None:
         prefix = f"{kind.prefix}_"
         old = name == kind.prefix and name in OLD_ASYNC  # of persist-queue's async classes
         if tuple(there[: len(kind.columns)]) == kind.columns and (name.startswith(prefix) or old):
-            table = Table(kind, name, whole_name=True)
+            table = Table(kind, name, whole_name=True, sums=SUM in there)
             return Found(_CLASSES[kind.prefix], name.removeprefix(prefix), table)
     return None
 
@@ -206,7 +207,8 @@ def rows(connection: sqlite3.Connection, table: Table | DictTable) -> Iterator[R
     timestamp = "timestamp" if table.kind else "NULL"
     status = "status" if table.kind and table.kind.ack else "NULL"
     statement = (
-        f"SELECT rowid, data, COALESCE(LENGTH(CAST(data AS BLOB)), 0), {timestamp}, {status}"  # noqa: S608 - quoted
+        f"SELECT rowid, {_stored(table)}, COALESCE(LENGTH(CAST(data AS BLOB)), 0),"  # noqa: S608 - quoted
+        f" {timestamp}, {status}"
         f" FROM {table.quoted} WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"
     )
     behind, more = float("-inf"), True
@@ -218,18 +220,26 @@ def rows(connection: sqlite3.Connection, table: Table | DictTable) -> Iterator[R
             yield row
 
 
-def data_of(connection: sqlite3.Connection, table: Table | DictTable, number: int) -> list[Any]:
-    """Return the data of the row with this number; nothing if it is gone."""
-    statement = f"SELECT data FROM {table.quoted} WHERE rowid = ?"  # noqa: S608 - quoted
-    return [data for (data,) in connection.execute(statement, (number,)).fetchall()]
+def _stored(table: Table | DictTable) -> str:
+    """Return the columns of a row's data and checksum, as a statement names them."""
+    return f"data, {SUM}" if table.kind and table.sums else "data, NULL"
+
+
+def stored(
+    connection: sqlite3.Connection, table: Table | DictTable, number: int
+) -> list[tuple[Any, Any]]:
+    """Return data and checksum of the row with this number; nothing if it is gone."""
+    statement = f"SELECT {_stored(table)} FROM {table.quoted} WHERE rowid = ?"  # noqa: S608 - quoted
+    return connection.execute(statement, (number,)).fetchall()
 
 
 def first_rows(
     connection: sqlite3.Connection, table: Table | DictTable, most: int
 ) -> list[tuple[Any, ...]]:
-    """Return the next rows in the order of their queue: data; of a dict data, key and its type."""
+    """Return the next rows in their order: data, checksum; of a dict also the key and its type."""
     if isinstance(table, DictTable):
         typed = "type" if "type" in columns(connection, table.name) else "NULL"
-        statement = f"SELECT data, key, {typed} FROM {table.quoted} ORDER BY rowid LIMIT ?"  # noqa: S608 - quoted
+        statement = f"SELECT data, NULL, key, {typed} FROM {table.quoted} ORDER BY rowid LIMIT ?"  # noqa: S608 - quoted
         return connection.execute(statement, (most,)).fetchall()
-    return [row[1:2] for row in connection.execute(table.first, (most,)).fetchall()]
+    found = connection.execute(table.first, (most,)).fetchall()
+    return [(row[1], row[-1] if table.sums else None) for row in found]
