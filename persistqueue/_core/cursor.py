@@ -4,7 +4,9 @@
 read but are not handed out (looked at, or given back) wait in ``front``, in order.
 
 Without autosave, ``done`` (what ``info`` stores as the tail) is the oldest item that
-is not settled; items settled out of order wait in ``settled`` until it reaches them.
+is not settled; items settled out of order stand in ``finished`` until it reaches them.  So do
+those that other objects have settled, and those that ``info`` names when a queue is opened:
+reading steps over them.
 
 With autosave an item is settled when it is taken, so ``done`` is the next item.  One
 that is given back moves the tail back, unless another object moved it or its chunk is
@@ -17,11 +19,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
+from .finished import Finished
 from .store import Record, Stale, StoreBase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from ..exceptions import QueueCorrupt
     from .framing import Framing
 
     _List = tuple[Record, "_List", int] | None  # the first, those behind it, how many in all
@@ -139,6 +143,11 @@ class Cursor:
         is_there: tells whether a chunk's file still exists.
         before: the view of files whose places mean nothing any more: items that were given back and
             is stored nowhere goes on waiting.
+        finished: ranges of ordinals behind the tail that ``info`` names.
+
+    Attributes:
+        finished: the settled items behind the oldest that is not.
+        until: the ordinal up to which reading may meet finished items; 0: it meets none.
     """
 
     def __init__(
@@ -147,6 +156,7 @@ class Cursor:
         autosave: bool,
         is_there: Callable[[int], bool],
         before: Cursor | None = None,
+        finished: Iterable[tuple[int, int]] = (),
     ) -> None:
         self.read = state.tail
         self._tail = state.tail
@@ -157,41 +167,72 @@ class Cursor:
         self.front: _List = None
         self.homeless: _List = None if before is None else before.homeless
         self._done = state.tail  # the oldest item that is not settled, without autosave
-        self._settled: dict[Position, Position] = {}  # behind it: where they begin -> end
-        self._wide: dict[Position, int] = {}  # of those, the ones that span so many items more
+        self.finished = Finished()
+        self.until = 0
         self.overtaken = False  # whether another object has finished an item in flight
         # The state at the beginning of the transaction, for ``undo``.
-        self._before: tuple[Position, _List, _List, Position]
-        self._changes: list[tuple[Position, Position | None, int]] = []  # in _settled, _wide
+        self._before: tuple[Position, _List, _List, Position, int]
+        self._take_over(state, finished)
         self.begin()
 
     # -- a transaction: begin, then verbs, then landed or undo ----------------------
 
     def begin(self) -> None:
         """Remember how things stand."""
-        self._before = self.read, self.front, self.homeless, self._done
-        if self._changes:
-            self._changes = []
+        self._before = self.read, self.front, self.homeless, self._done, self.until
+        if self.finished.changes:
+            self.finished.begin()
 
-    def follow(self, old: State, new: State) -> None:
-        """Move to the tail that another object committed."""
+    def follow(self, old: State, new: State, finished: Iterable[tuple[int, int]] = ()) -> None:
+        """Move to the tail that another object committed, and note what else it has finished.
+
+        Args:
+            finished: ranges of ordinals, if they are not those of the last ``info``.
+        """
         self._tail = new.tail
-        self._chunksize = new.chunksize
-        if new.tail == old.tail:
+        if new.tail != old.tail:
+            self._follow_tail(old, new)
+        elif not finished:
             return
+        self._take_over(new, finished)
+        self._done = new.tail
+        self._advance()
+        self.begin()
+
+    def _follow_tail(self, old: State, new: State) -> None:
         if not self._autosave and self._done < min(new.tail, self.read):
             # The item there is not settled: it is in flight, unless it was given back.
             self.overtaken |= self.front is None or self.front[0].start != self._done
         if self._autosave or new.tail < old.tail or self.read < new.tail:
+            if new.tail < old.tail:
+                self.until = max(self.until, self._ordinal(self.read))
             self.read, self.front = new.tail, None
         while self.front is not None and self.front[0].start < new.tail:
             self.front = self.front[1]
-        kept = {start: end for start, end in self._settled.items() if start >= new.tail}
-        self._settled = kept
-        self._wide = {start: more for start, more in self._wide.items() if start in kept}
-        self._done = new.tail
-        self._advance()
-        self.begin()
+        self.finished.cut(0, new.ordinal(new.tail))
+
+    def _take_over(self, state: State, ranges: Iterable[tuple[int, int]]) -> None:
+        """Note what others have finished; what waits here of it is not handed out."""
+        finished, size, head = self.finished, self._chunksize, state.ordinal(state.head)
+        end = 0
+        for first, end in ranges:
+            place = state.head if end == head else None
+            finished.add(first, end, Position(end // size, 0, 0) if end % size == 0 else place)
+        if not end:
+            return
+        if end > self._ordinal(self.read):
+            self.until = max(self.until, end)
+        front, kept = self.front, []
+        while front is not None:
+            if not finished.end_of(self._ordinal(front[0].start)):
+                kept.append(front[0])
+            front = front[1]
+        self.front = None
+        for record in reversed(kept):
+            self.front = _in_front(record, self.front)
+
+    def _ordinal(self, place: Position) -> int:
+        return place[0] * self._chunksize + place[1]
 
     def known(self) -> Record:
         """Return the next item, which is in memory already: ``front`` or ``homeless`` is."""
@@ -225,7 +266,7 @@ class Cursor:
                 self.front = _in_front(record, self.front)
             else:
                 self.homeless = _in_front(record, self.homeless)
-        elif start >= self._done and start not in self._settled:
+        elif start >= self._done and not self.finished.end_of(self._ordinal(start)):
             front, earlier = self.front, []
             while front is not None and front[0].start < start:
                 earlier.append(front[0])
@@ -249,19 +290,55 @@ class Cursor:
                 continue
             if start == self._done:
                 self._done = record.end
-                if self._settled:
+                if self.finished.ranges:
                     self._advance()
-            elif start > self._done and start not in self._settled:
-                self._changes.append((start, None, 0))
-                self._settled[start] = record.end
+            elif start > self._done:
+                self._finish(start, record.end)
+
+    def _finish(self, start: Position, end: Position) -> None:
+        """Note that what is between two places is settled, behind the oldest that is not."""
+        size = self._chunksize
+        self.finished.add(start[0] * size + start[1], end[0] * size + end[1], end)
 
     def _advance(self) -> None:
         """Step over items that were settled before those in front of them."""
-        while (end := self._settled.get(start := self._done)) is not None:
-            self._changes.append((start, end, self._wide.get(start, 0)))
-            self._wide.pop(start, None)
-            del self._settled[start]
+        finished = self.finished
+        while finished.ranges and (end := finished.advance(self._ordinal(self._done))):
             self._done = end
+        # An object that has not read them may know where they end.
+        self.read = max(self.read, self._done)
+
+    def catch_up(self) -> Position | None:
+        """Let ``done`` follow what reading has found out.
+
+        Returns:
+            the place of a finished item that ``done`` cannot step over, because reading does not
+            come to the end of its range any more; mostly None.
+        """
+        finished = self.finished
+        if self._autosave:
+            finished.cut(0, self._ordinal(self.place()))
+            return None
+        self._advance()
+        end = finished.end_of(self._ordinal(self._done)) if finished.ranges else 0
+        return self._done if end and end <= self._ordinal(self.read) else None
+
+    def end_of(self, start: Position) -> int:
+        """Return the end of the range of finished items in which one is that is read next, or 0."""
+        ordinal = start[0] * self._chunksize + start[1]
+        if ordinal < self.until:
+            return self.finished.end_of(ordinal)
+        self.until = 0
+        return 0
+
+    def step_over(self, end: Position) -> None:
+        """Go on reading behind finished items."""
+        self.read = end
+        self.found(end)
+
+    def found(self, end: Position) -> None:
+        """Note a place at which finished items may end."""
+        self.finished.end_known(self._ordinal(end), end)
 
     def finish_until(self, end: Position) -> None:
         """Settle all items in front of a place, where nothing is handed out."""
@@ -272,9 +349,12 @@ class Cursor:
     def skip(self, start: Position, end: Position) -> None:
         """Settle the damaged bytes between two places."""
         self.read = end
+        if end.chunk == start.chunk:
+            # How many records the damage took may be a guess: then other items have the ordinals
+            # of the finished ones behind it, in this chunk.
+            self.finished.cut(self._ordinal(end), (end.chunk + 1) * self._chunksize)
         if not self._autosave:
-            self._settled[start] = end
-            self._wide[start] = self._distance(start, end) - 1
+            self._finish(start, end)
             self._advance()
 
     def flush(self) -> Sequence[Record]:
@@ -291,15 +371,9 @@ class Cursor:
 
     def undo(self) -> None:
         """The transaction is not stored: be as before it."""
-        for start, end, more in reversed(self._changes):
-            if end is None:
-                self._settled.pop(start, None)
-            else:
-                self._settled[start] = end
-                if more:
-                    self._wide[start] = more
-        self.read, self.front, self.homeless, self._done = self._before
-        self._changes = []
+        if self.finished.changes:
+            self.finished.undo()
+        self.read, self.front, self.homeless, self._done, self.until = self._before
 
     # -- questions ------------------------------------------------------------------
 
@@ -326,6 +400,8 @@ class Cursor:
         size, (last, records, _) = self._chunksize, head
         chunk, before, _ = self.read
         waiting = (last - chunk) * size + records - before
+        if self.until:
+            waiting -= self.finished.behind(chunk * size + before)
         if self.front is not None:
             waiting += self.front[2]
         if self.homeless is not None:
@@ -333,17 +409,14 @@ class Cursor:
         if self._autosave:
             return waiting, waiting
         chunk, before, _ = self._done
-        unsettled = (last - chunk) * size + records - before
-        if self._settled:
-            unsettled -= len(self._settled) + sum(self._wide.values())
-        return waiting, unsettled
-
-    def _distance(self, start: Position, end: Position) -> int:
-        return (end.chunk - start.chunk) * self._chunksize + end.records - start.records
+        return waiting, (last - chunk) * size + records - before - self.finished.total
 
 
 class Cursored(StoreBase, ABC):
     """The verbs of a store whose items a cursor counts."""
+
+    # Items are missing in front of a place that were stored: until a take has said so.
+    _lost: tuple[Position, QueueCorrupt] | None = None
 
     _cursor: Cursor
     _era: int
@@ -362,6 +435,9 @@ class Cursored(StoreBase, ABC):
         """Hand out the next item, skipped ones too; None if there is none."""
 
     def take(self, most: int) -> list[Record]:
+        if self._lost is not None and self._cursor.place() >= self._lost[0]:
+            (_, error), self._lost = self._lost, None
+            raise error
         taken: list[Record] = []
         skipped: list[Record] = []
         try:

@@ -9,8 +9,17 @@ tells a torn write from a whole one::
     .. .. .. ..    length of the value in front (little-endian)
     .. .. .. ..    its CRC-32
 
-Bytes behind the trailer are free for more: releases that do not know of it ignore it, and
-write ``info`` without it.
+A supplement may stand behind the trailer.  Releases that do not know of it ignore it, and write
+``info`` without it::
+
+    70 71 46       magic "pqF"
+    ..             1: the head was flushed; the other bits mean nothing
+    .. ..          length of the ranges
+    ..             ranges of finished items behind the tail (see ``finished``)
+    .. .. .. ..    the CRC-32 of the value and all of this
+
+It never holds the trailer's magic, which is searched from the right.  One that is damaged counts
+as none: then finished items come again.
 
 ``info`` is overwritten in place.  The first one, the first after persist-queue wrote it,
 and every one of a foreign serializer (whose ``load`` may read to the end of the
@@ -27,18 +36,25 @@ from zlib import crc32
 
 from .._core.block import Damaged, Short
 from .._core.cursor import State, parse
+from .._core.finished import AVOIDED as _MAGIC
+from .._core.finished import decode as decode_ranges
 from .._core.framing import plain_pickle, recognise
 from ..exceptions import FormatError, QueueFailed, SerializationError
 
 if TYPE_CHECKING:
     from .._core.disk import Disk, File
+    from .._core.finished import Finished
     from .._core.folder import Folder
     from .._core.framing import Framing
 
 SIZE = 512
 VERSION = 1
-_MAGIC = b"pqI"
 _TRAILER = Struct("<3sBLL")
+_SUPPLEMENT = Struct("<3sBH")
+_SUPPLEMENT_MAGIC = b"pqF"
+_CHECKSUM = Struct("<L")
+_AROUND = _TRAILER.size + _SUPPLEMENT.size + _CHECKSUM.size  # bytes beside value and ranges
+_FLUSHED = _SUPPLEMENT.pack(_SUPPLEMENT_MAGIC, 1, 0)  # the supplement of most infos
 _LONGEST = 4096  # bytes of a native info that are looked at
 _READS_AT = hasattr(os, "pread")
 RECHECK = 0.010  # s after which a name is looked up again
@@ -118,13 +134,56 @@ class InfoFile:
         self._in_place = self._framing.native and len(value) < len(raw)
         return state
 
-    def encode(self, state: State) -> bytes:
-        """Return the bytes of ``info`` for a state."""
+    def encode(
+        self, state: State, finished: Finished | None = None, *, flushed: bool = False
+    ) -> bytes:
+        """Return the bytes of ``info`` for a state.
+
+        Args:
+            finished: items behind the tail, of which as many are named as there is room for.
+            flushed: the chunk of the head is safe against power loss up to the head.
+        """
         value = self._framing.dump_info(state.mapping())
         if not self._framing.native:
             return value
-        trailer = _TRAILER.pack(_MAGIC, VERSION, len(value), crc32(value))
-        return (value + trailer).ljust(SIZE, b"\0")
+        checksum = crc32(value)
+        raw = value + _TRAILER.pack(_MAGIC, VERSION, len(value), checksum)
+        room = SIZE - len(value) - _AROUND
+        if finished is not None and finished.ranges:
+            ranges = finished.encode(state.ordinal(state.tail), room)
+        elif flushed:
+            ranges = b""
+        else:
+            return raw.ljust(SIZE, b"\0")
+        if room >= 0 and (flushed or ranges):
+            raw += _supplement(flushed, ranges, checksum)
+        return raw.ljust(SIZE, b"\0")
+
+    def supplement(self, raw: bytes | None, state: State) -> tuple[bool, list[tuple[int, int]]]:
+        """Return whether the head was flushed, and the ranges of finished items behind the tail.
+
+        Args:
+            state: what ``decode`` has returned for ``raw``.
+        """
+        found = _trailer_of(raw) if raw is not None and self._framing.native else None
+        if raw is None or found is None:
+            return False, []
+        at = found[0]
+        start = at + _TRAILER.size
+        if not raw.startswith(_SUPPLEMENT_MAGIC, start) or len(raw) < at + _AROUND:
+            return False, []
+        _, flags, length = _SUPPLEMENT.unpack_from(raw, start)
+        first, end = start + _SUPPLEMENT.size, start + _SUPPLEMENT.size + length
+        if end + _CHECKSUM.size > len(raw):
+            return False, []
+        (checksum,) = _CHECKSUM.unpack_from(raw, end)
+        if checksum != crc32(raw[start:end], crc32(raw[:at])):
+            return False, []
+        ordinals = state.ordinal(state.tail), state.ordinal(state.head)
+        try:
+            return bool(flags & 1), decode_ranges(raw[first:end], *ordinals)
+        except ValueError:  # written by something else
+            return bool(flags & 1), []
 
     def write(self, raw: bytes, *, sync: bool) -> None:
         """Make ``raw`` the content; with ``sync``, safe against power loss on return.
@@ -282,6 +341,22 @@ class InfoFile:
         if identity is not None:
             self._file = self._disk.open(self.path, folder=self._folder)
             self._identity = identity
+
+
+def _supplement(flushed: bool, ranges: bytes, checksum: int) -> bytes:
+    """Return what stands behind the trailer, in which the bytes of its magic never stand.
+
+    Args:
+        checksum: of the value.
+    """
+    for more in range(0, 256, 2):
+        start = _FLUSHED
+        if ranges or more or not flushed:
+            start = _SUPPLEMENT.pack(_SUPPLEMENT_MAGIC, flushed + more, len(ranges)) + ranges
+        made = start + _CHECKSUM.pack(crc32(start, checksum))
+        if _MAGIC not in made:
+            return made
+    return b""
 
 
 def _trailer_of(raw: bytes) -> tuple[int, int, bool] | None:

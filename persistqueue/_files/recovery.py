@@ -8,11 +8,12 @@ holds the directory's lock.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._core.block import Damaged
 from .._core.cursor import Position, State
 from .._core.deadline import monotonic
+from .._core.finished import Finished
 from .._core.log import warn
 from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt
 from .chunks import ChunkReader, chunk_name
@@ -28,6 +29,20 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20  # bytes that are searched at a time
 _OVERLAP = 16  # bytes; the mark of a record's beginning is shorter
+
+
+class Mended(NamedTuple):
+    """What opening found, and has mended.
+
+    Attributes:
+        raw: the bytes of ``info``; None: there is none.
+        state: what it holds.
+        lost: how many items are missing in front of the head that were safe against power loss.
+    """
+
+    raw: bytes | None
+    state: State
+    lost: int
 
 
 class Recovery:
@@ -46,17 +61,15 @@ class Recovery:
         self._path = chunks.path
         self._framing = framing
 
-    def mend(self, info: InfoFile, chunksize: int, *, sync: bool) -> tuple[bytes | None, State]:
+    def mend(self, info: InfoFile, chunksize: int, *, sync: bool) -> Mended:
         """Make the directory fit for use, and write ``info`` if anything changed.
 
         Args:
             chunksize: for a queue that does not say.
             sync: ``info`` shall be safe against power loss.
-
-        Returns:
-            the bytes of ``info`` (None: there is none) and the state that it holds.
         """
-        raw, stored = info.read(monotonic()), None
+        raw, stored, lost = info.read(monotonic()), None, 0
+        flushed, finished = False, Finished()
         if raw is None:
             state = self._without_info(chunksize)
         else:
@@ -65,13 +78,27 @@ class Recovery:
             except BadInfo as bad:
                 info.close()  # it is put aside, and another one takes its name
                 raw, state = None, self._bad_info(chunksize, str(bad))
-        state = self._short_head(self._missing_front(state))
+            else:
+                flushed, ranges = info.supplement(raw, state)
+                for first, end in ranges:
+                    finished.add(first, end)
+        state = self._missing_front(state)
+        finished.clip(state.ordinal(state.tail), state.ordinal(state.head))
+        short = self._short_head(state)
+        if short is not state:
+            lost = state.size - finished.total
+            # The ordinals behind the head will be those of new items, which are not finished.
+            finished.clip(short.ordinal(short.tail), short.ordinal(short.head))
+            lost -= short.size - finished.total
+            text = "%s: chunk %d is shorter than info says; %d of its items are gone"
+            warn(text, self._path, state.head.chunk, lost)
+            state = short
         self._cut_head(state.head)
         self._remove_strays(state)
         if state != stored and (state.size or stored is not None):
-            raw = info.encode(state)
+            raw = info.encode(state, finished)
             info.write(raw, sync=sync)
-        return raw, state
+        return Mended(raw, state, lost if flushed else 0)
 
     # -- info ---------------------------------------------------------------------
 
@@ -191,14 +218,9 @@ class Recovery:
         start = state.tail if state.tail.chunk == head.chunk else Position(head.chunk, 0, 0)
         if length < start.offset:  # even consumed bytes are gone: go on in a fresh chunk
             fresh = Position(head.chunk + 1, 0, 0)
-            moved, gone = state._replace(tail=fresh, head=fresh), state.size
-        else:
-            count, offset = self.scan(head.chunk, start.offset, head.records - start.records)
-            moved = state._replace(head=Position(head.chunk, start.records + count, offset))
-            gone = state.size - moved.size
-        text = "%s: chunk %d is shorter than info says; %d of its items are gone"
-        warn(text, self._path, head.chunk, gone)
-        return moved
+            return state._replace(tail=fresh, head=fresh)
+        count, offset = self.scan(head.chunk, start.offset, head.records - start.records)
+        return state._replace(head=Position(head.chunk, start.records + count, offset))
 
     def _cut_head(self, head: Position) -> None:
         """Cut what stands behind the head: a put that never finished."""
@@ -232,6 +254,14 @@ class Recovery:
         advice = 'open it with on_corrupt="skip" to set the record aside and go on'
         name, offset, index = chunk_name(start.chunk), start.offset, start.records
         return QueueCorrupt(self._path, name, offset, index, reason, advice)
+
+    def lost(self, head: Position, count: int) -> QueueCorrupt:
+        """Return the error that says how many items are missing in front of the head."""
+        items = "1 item is" if count == 1 else f"{count} items are"
+        reason = f"the chunk is shorter than info says: {items} missing, which had been flushed"
+        advice = "it is said once, and the queue goes on without them"
+        name = chunk_name(head.chunk)
+        return QueueCorrupt(self._path, name, head.offset, head.records, reason, advice)
 
     def place(self, start: Position) -> str:
         """Return where a record is, in words."""

@@ -231,7 +231,7 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
     """
     lock = _locked(place.folder)
     try:
-        raw, state = place.recovery.mend(place.info, 100, sync=True)
+        raw, state, lost = place.recovery.mend(place.info, 100, sync=True)
         damage, kept = [], 0
         for stretch in place.walk(state):
             if stretch.reason:
@@ -242,7 +242,7 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
             place.recovery.set_aside(start, end, reason)
         if damage:
             _rewrite(place, raw, state, kept)
-        return Salvaged(kept, state.size - kept)
+        return Salvaged(kept, state.size - kept + lost)
     finally:
         lock.close()
         place.close()
@@ -270,7 +270,7 @@ def _rewrite(place: Place, raw: bytes | None, state: State, kept: int) -> None:
             head = writer.append(records, state, head)
         writer.sync()
         mended = state.with_ends(state.head, head, state.moved)
-        place.info.write(place.info.encode(mended), sync=True)
+        place.info.write(place.info.encode(mended, flushed=True), sync=True)
     except BaseException:
         if place.info.restore(raw, sync=True):  # else both are there, and either is whole
             writer.undo(state.head)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .._core.arguments import absolute
 from .._core.block import Damaged, reason_of
-from .._core.cursor import Cursor, Cursored, State
+from .._core.cursor import Cursor, Cursored, Position, State
 from .._core.deadline import monotonic
 from .._core.disk import Disk, File, SyncError
 from .._core.folder import EXCHANGED, DirectoryLock, Folder
@@ -54,9 +54,8 @@ from .writer import ChunkWriter
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from .._core.cursor import Position
     from .._core.framing import Framing
 
 
@@ -105,6 +104,7 @@ class ChunkFileStore(Cursored):
         self._writer = ChunkWriter(disk, self._chunks, self._info, power=power, ahead=ahead)
         self._reader = ChunkReader(disk, self._chunks, framing, longest)
         self._cursor = Cursor(self.state, autosave, self._chunks.is_there)
+        self._flushed = False  # whether the chunk of the state's head was flushed up to the head
         self._lock: DirectoryLock | None = None
         self._opened = False
         self._has_company = False  # another object consumes, too; it has been said
@@ -177,24 +177,38 @@ class ChunkFileStore(Cursored):
         goes_on = self._placed and known
         if goes_on:
             self._finish_undoing(now)
-        raw, state = self._recovery.mend(self._info, old.chunksize, sync=self._power)
+        raw, state, lost = self._recovery.mend(self._info, old.chunksize, sync=self._power)
         same = goes_on and state.chunksize == old.chunksize and state.head >= old.head
         if same and state.tail < old.tail:  # info was rebuilt; this object knows what is finished
             state = state.with_ends(old.tail, state.head, state.moved)
-            raw = self._info.encode(state)
+            raw = self._info.encode(state, self._cursor.finished)
             self._info.write(raw, sync=self._power)
         self._writer.open(raw, state)
+        self._flushed, finished = self._info.supplement(raw, state)
         if same:
-            self._cursor.follow(old, state)
+            self._cursor.follow(old, state, finished)
         else:
-            self._era += self._placed
-            self._cursor = Cursor(state, self._autosave, self._chunks.is_there, self._cursor)
+            self._begin_anew(state, finished)
         self._placed = True
         self._seen, self.state = raw, state
+        if lost:
+            self._note_lost(lost)
         self._reader.close()
         with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
             self._reader.load(state.tail.chunk)
         self._reset()
+
+    def _begin_anew(self, state: State, finished: Sequence[tuple[int, int]]) -> None:
+        """Forget the places of items that are handed out: other items may have them by now."""
+        self._era += self._placed
+        is_there = self._chunks.is_there
+        self._cursor = Cursor(state, self._autosave, is_there, self._cursor, finished)
+
+    def _note_lost(self, count: int) -> None:
+        """Count items that are missing in front of the head, and have a take say so, once."""
+        self.skipped += count
+        if not self._skip_corrupt:
+            self._lost = self.state.head, self._recovery.lost(self.state.head, count)
 
     def _finish_undoing(self, now: float) -> None:
         """Undo what failed, ``info`` first, unless others went on from it."""
@@ -267,9 +281,14 @@ class ChunkFileStore(Cursored):
             advice = "the next call reopens the queue"
             raise QueueCorrupt(self.path, "info", reason=str(bad), advice=advice) from bad
         self._check_path(monotonic())
+        flushed, finished = self._info.supplement(raw, state)
         old, self.state, self._seen = self.state, state, raw
-        self._head = state.head
-        self._cursor.follow(old, state)
+        self._head, self._flushed = state.head, flushed
+        if state.head < old.head or state.chunksize != old.chunksize:  # it was mended meanwhile
+            self._reader.forget()
+            self._begin_anew(state, finished)
+        else:
+            self._cursor.follow(old, state, finished)
         if self._cursor.overtaken and not self._has_company:
             self._has_company = True
             warn(TWO_CONSUMERS, self.path, "autosave=True or a SQLiteAckQueue")
@@ -321,17 +340,45 @@ class ChunkFileStore(Cursored):
             if chunk >= last and (chunk > last or records >= count):
                 return None
             try:
+                if cursor.until and (end := cursor.end_of(start)):
+                    self._step_over_finished(start, end)
+                    continue
                 item, offset = self._reader.decode(chunk, offset, limit if chunk == last else None)
             except FileNotFoundError:
-                self._skip(start, "the chunk is missing")
+                self._skip(cursor.read, "the chunk is missing")
             except Damaged as damage:
-                self._skip(start, str(damage))
+                self._skip(cursor.read, str(damage))
             except (SerializationError, ItemTooLarge) as error:
-                place = self._recovery.place(start)
+                place = self._recovery.place(cursor.read)
                 raise type(error)(f"{place}: {error}") from error.__cause__
             else:
-                cursor.read = end = self.state.after(start, offset)
-                return Record(start, end, item, self._era)
+                cursor.read = after = self.state.after(start, offset)
+                return Record(start, after, item, self._era)
+
+    def _step_over_finished(self, start: Position, end: int) -> None:
+        """Go on reading behind finished items, those in the chunk of ``start`` only.
+
+        Args:
+            end: the ordinal behind the last of them.
+        """
+        at = start
+        try:
+            for place in self._places(start, end):
+                at = place
+        finally:
+            self._cursor.step_over(at)
+
+    def _places(self, start: Position, end: int) -> Iterator[Position]:
+        """Yield the places behind records, up to an ordinal, or to the end of the chunk."""
+        state, (last, _, limit) = self.state, self._head
+        chunk = start.chunk
+        if end >= (chunk + 1) * state.chunksize:
+            yield Position(chunk + 1, 0, 0)
+            return
+        most = limit if chunk == last else None
+        for _ in range(end - state.ordinal(start)):
+            start = state.after(start, self._reader.boundary(chunk, start.offset, most))
+            yield start
 
     def _skip(self, start: Position, reason: str) -> None:
         """Step over damage, or say where it is."""
@@ -357,10 +404,15 @@ class ChunkFileStore(Cursored):
             unseen: also one that can; none is loaded.
         """
         cursor, (last, count, limit) = self._cursor, self._head
+        reason, damaged = "it was to be set aside", False
+        try:
+            while cursor.until and (end_of_range := cursor.end_of(cursor.read)):
+                self._step_over_finished(cursor.read, end_of_range)
+        except (FileNotFoundError, Damaged, ItemTooLarge):
+            pass  # as the next step will find
         chunk, records, offset = start = cursor.read
         if cursor.has_known(self.skip) or chunk > last or (chunk == last and records >= count):
             return False
-        reason, damaged = "it was to be set aside", False
         try:
             if not unseen:
                 self._reader.decode(chunk, offset, limit if chunk == last else None)
@@ -389,12 +441,28 @@ class ChunkFileStore(Cursored):
         if not self._exclusive:
             return
         _, tail, old, moved = state = self.state
-        done, head = self._cursor.done(), self._head
+        cursor = self._cursor
+        if cursor.finished.ranges:
+            self._catch_up()
+        done, head = cursor.done(), self._head
         if self._moved is not None:
             moved = self._moved
-        if head is not old or done != tail or moved is not state.moved:
+        finished = cursor.finished.changes and self._framing.native
+        if head is not old or done != tail or moved is not state.moved or finished:
             self._store(state.with_ends(done, head, moved))
         self._end()
+
+    def _catch_up(self) -> None:
+        """Find out where finished items end that reading does not come by any more."""
+        cursor, state = self._cursor, self.state
+        while (start := cursor.catch_up()) is not None:
+            end = cursor.finished.end_of(state.ordinal(start))
+            try:
+                while state.ordinal(start) < end:
+                    *_, start = self._places(start, end)
+            except (OSError, Damaged, ItemTooLarge, SerializationError):
+                return  # the tail stays in front of them, and they are finished all the same
+            cursor.found(start)
 
     def _end(self) -> None:
         if self._exclusive and self._lock is not None:
@@ -402,10 +470,15 @@ class ChunkFileStore(Cursored):
             self._exclusive = False
 
     def _store(self, new: State) -> None:
-        raw = self._info.encode(new)
+        appended = self._writer.first is not None
+        flushed = self._power if appended else self._flushed
+        raw = self._info.encode(new, self._cursor.finished, flushed=flushed)
+        if raw == self._seen:  # what was finished is known already, or has no room
+            self._stored = True
+            return
         tail, done = self.state.tail.chunk, new.tail.chunk
         consumed = self._chunks.between(tail, done) if done != tail else ()
-        sync = self._power and self._writer.first is not None
+        sync = self._power and appended
         try:
             if sync:
                 self._writer.sync()
@@ -433,6 +506,7 @@ class ChunkFileStore(Cursored):
         self._seen, self.state = raw, new
         self._cursor.landed(new)
         if self._writer.first is not None:
+            self._flushed = self._power
             self._writer.landed(new.head, flushed=self._unflushed)
         self._unflushed = False
         self._stored = True
@@ -509,6 +583,7 @@ class ChunkFileStore(Cursored):
             self._distrust(error)
             raise
         self._vouch()
+        self._flushed = True
 
     def close(self) -> None:
         try:

@@ -17,7 +17,7 @@ from persistqueue import Queue, serializers
 if TYPE_CHECKING:
     from pathlib import Path
 
-RELEASES = sorted(folder.name for folder in GOLDEN.iterdir() if folder.is_dir())
+RELEASES = sorted(file.parent.name for file in GOLDEN.glob("*/infos.json"))
 THIS = "persistqueue-2.0"  # the release that last changed how anything is written
 INFOS = {release: json.loads((GOLDEN / release / "infos.json").read_text()) for release in RELEASES}
 
@@ -36,6 +36,12 @@ def contents(path: Path) -> dict[str, bytes]:
     """Return what is in a directory; an empty file is a lock, or a chunk to come."""
     files = {file.name: file.read_bytes() for file in path.iterdir()}
     return {name: data for name, data in files.items() if data}
+
+
+def without_flag(info: bytes) -> bytes:
+    """Return an ``info`` without the words that the head was flushed, which "power" adds."""
+    at = info.index(b"pqF\x01\0\0")
+    return info[:at] + bytes(10) + info[at + 10 :]
 
 
 def cut_zeros(path: Path, info: dict[str, Any]) -> None:
@@ -111,7 +117,10 @@ def test_what_is_written_now_equals_what_was_written(
     assert INFOS[THIS][f"{name}/{kind}"] == info
     if durability == "power" and not CASES[kind].stray:
         cut_zeros(path, info)
-    assert contents(GOLDEN / THIS / name / kind) == contents(path)
+    found = contents(path)
+    if durability == "power":
+        found["info"] = without_flag(found["info"])
+    assert contents(GOLDEN / THIS / name / kind) == found
 
 
 @each_serializer

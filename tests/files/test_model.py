@@ -2,7 +2,7 @@
 
 Items are numbers in the order of their puts, so the model is three things: which are
 stored, which are handed out, which are finished.  A crash drops the object without
-closing it; reopening hands out again what was not finished, and what stands behind it.
+closing it; reopening hands out again what was not finished, and nothing else.
 """
 
 from __future__ import annotations
@@ -150,9 +150,6 @@ class Life(RuleBasedStateMachine):
         else:
             self.q.close()
         self.taken.clear()
-        # Out of order, only the tail is stored: what stands behind it comes again.
-        oldest = min(self.stored(), default=self.next)
-        self.finished = set(range(oldest))
         self.open()
 
     @invariant()

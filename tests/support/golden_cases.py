@@ -73,6 +73,19 @@ def write(path: Path, serializer: str, case: Case, **options: Any) -> dict[str, 
     return info
 
 
+def write_supplement(path: Path, serializer: str) -> None:
+    """Write a queue whose ``info`` says that the head was flushed, and what else is finished."""
+    from persistqueue import Queue
+
+    module = importlib.import_module(f"persistqueue.serializers.{serializer}")
+    with Queue[Any](path, chunksize=5, serializer=module, durability="process") as queue:
+        queue.put_many(range(12))
+        items = queue.get_many(12)
+        queue.sync()
+        for item in (0, 3, 2, *range(5, 9)):
+            queue.task_done(item=items[item])
+
+
 def main(release: str) -> None:
     """Write every case with every serializer."""
     upstream = release.startswith("persist-queue-")
@@ -85,6 +98,11 @@ def main(release: str) -> None:
             infos[f"{serializer}/{name}"] = write(path, serializer, case, **options)
             (path / ".lock").unlink(missing_ok=True)
     text = ",\n".join(f"{json.dumps(name)}: {json.dumps(info)}" for name, info in infos.items())
+    if not upstream:
+        for serializer in SERIALIZERS:
+            path = GOLDEN / "supplement" / serializer
+            write_supplement(path, serializer)
+            (path / ".lock").unlink(missing_ok=True)
     (GOLDEN / release / "infos.json").write_text("{\n" + text + "\n}\n")
 
 

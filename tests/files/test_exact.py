@@ -1,0 +1,619 @@
+"""Items that were finished behind an unfinished one are not delivered again.
+
+``info`` names them behind its trailer.  Whatever becomes of that, nothing is lost: at the worst
+a finished item comes again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crashdisk import Child, UnsyncedDisk, contents, lay_out, on_disk, unsynced, watchdog
+from families import FILE_FAMILIES
+from golden_cases import GOLDEN, SERIALIZERS, write_supplement
+from powercuts import crashes_of, moments_of
+from waiting import Interrupt
+
+from persistqueue import Queue, QueueCorrupt, serializers
+from persistqueue._files import info
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(params=sorted(FILE_FAMILIES))
+def open_queue(request: pytest.FixtureRequest) -> Open:
+    """Opens a queue of either family."""
+    return FILE_FAMILIES[request.param]
+
+
+def items_in(q: Any) -> list[Any]:
+    """Take everything out."""
+    return q.get_many(10_000) if q.qsize() else []
+
+
+def numbers_in(path: Path, **options: Any) -> list[int]:
+    """Return the numbers of the items that a new process would get."""
+    return [item[0] for item in contents(path, **options)]
+
+
+def without_supplement(raw: bytes) -> bytes:
+    """Return an ``info`` as a release writes it that does not know what stands behind the trailer."""
+    end = raw.rfind(b"pqI") + 12
+    return raw[:end].ljust(512, b"\0")
+
+
+# -- a clean stop -------------------------------------------------------------------------
+
+
+def test_one_long_job_and_200_finished(open_queue: Open, path: Path) -> None:
+    """After a clean stop the long job comes again, and none of the others."""
+    with open_queue(path) as q:
+        q.put_many([n] for n in range(201))
+        for item in q.get_many(201)[1:]:
+            q.task_done(item=item)
+        assert 1 == q.unfinished_tasks
+    with open_queue(path) as q:
+        assert (1, 1) == (q.qsize(), q.unfinished_tasks)
+        assert [[0]] == items_in(q)
+        q.task_done()
+        q.join()
+    with open_queue(path) as q:
+        assert q.empty()
+        assert 0 == q.info["size"]
+
+
+def test_process_and_iteration_are_exact(open_queue: Open, path: Path) -> None:
+    """A block that ends and a loop that goes on finish their item, behind an unfinished one, too."""
+    with open_queue(path, chunksize=3) as q:
+        q.put_many([n] for n in range(12))
+        assert [0] == q.get()
+        for _ in range(4):
+            with q.process():
+                pass
+        with pytest.raises(Interrupt), q.process():
+            raise Interrupt
+        for item in q:
+            if item == [8]:
+                break
+    assert [0, 8, 9, 10, 11] == numbers_in(path)
+
+
+def test_a_bare_task_done_counts(open_queue: Open, path: Path) -> None:
+    """It finishes the oldest item in hand, whichever the caller means."""
+    with open_queue(path) as q:
+        q.put_many([n] for n in range(6))
+        q.get_many(5)
+        q.task_done(2)
+    assert [2, 3, 4, 5] == numbers_in(path)
+
+
+@pytest.mark.parametrize("name", [*SERIALIZERS, "signed"])
+@pytest.mark.parametrize("chunksize", [1, 3, 100])
+def test_each_serializer(path: Path, name: str, chunksize: int) -> None:
+    """Over several lives of a queue exactly the unfinished items come, in order."""
+    chance = random.Random(f"{name} {chunksize}")
+    serializer = getattr(serializers, name, None)
+    if name == "signed":
+        serializer = serializers.signed(serializers.pickle, b"k" * 32)
+    stored: list[int] = []
+    for life in range(6):
+        with Queue[Any](
+            path, chunksize=chunksize, serializer=serializer, durability="process"
+        ) as q:
+            assert len(stored) == q.qsize() == q.unfinished_tasks
+            q.put_many([n] for n in range(100 * life, 100 * life + 30))
+            stored += range(100 * life, 100 * life + 30)
+            taken = q.get_many(chance.randrange(1, 50))
+            assert stored[: len(taken)] == [item[0] for item in taken]
+            for item in chance.sample(taken, chance.randrange(len(taken) + 1)):
+                q.task_done(item=item)
+                stored.remove(item[0])
+            assert 512 == (path / "info").stat().st_size
+    assert stored == numbers_in(path, serializer=serializer)
+
+
+def test_a_foreign_serializer_stores_none(path: Path) -> None:
+    """Its ``load`` may read to the end of ``info``: nothing may stand behind the value."""
+
+    class Foreign:
+        @staticmethod
+        def dump(value: Any, fp: Any) -> None:
+            dumped.append(value)
+            serializers.json.dump(value, fp)
+
+        load = staticmethod(serializers.json.load)
+
+    dumped: list[Any] = []
+    with unsynced(path, serializer=Foreign) as q:
+        q.put_many([n] for n in range(4))
+        items = q.get_many(4)
+        before = (path / "info").read_bytes(), len(dumped)
+        q.task_done(item=items[2])
+        assert before == ((path / "info").read_bytes(), len(dumped))
+    assert [0, 1, 2, 3] == numbers_in(path, serializer=Foreign)
+
+
+@pytest.mark.parametrize("name", SERIALIZERS)
+def test_more_gaps_than_there_is_room_for(path: Path, name: str) -> None:
+    """What does not fit comes again; the oldest are kept; nothing is lost."""
+    serializer = getattr(serializers, name)
+    with Queue[Any](path, serializer=serializer, durability="process") as q:
+        q.put_many([n] for n in range(3000))
+        for item in q.get_many(3000):
+            if item[0] % 5:
+                q.task_done(item=item)
+        assert 600 == q.unfinished_tasks
+    with unsynced(path, serializer=serializer) as q:
+        there = [item[0] for item in items_in(q)]
+        assert set(range(0, 3000, 5)) <= set(there)
+        again = [n for n in there if n % 5]
+        assert again == [n for n in range(again[0], 3000) if n % 5], "the oldest are kept"
+        assert again[0] > 5 * 360, f"only {again[0] // 5} gaps fit"
+
+
+def test_what_had_no_room_is_stored_when_there_is(path: Path) -> None:
+    """The object that finished the items knows them still, when older gaps are closed."""
+    with Queue[Any](path, durability="process") as q:
+        q.put_many([n] for n in range(3000))
+        items = q.get_many(3000)
+        for item in items:
+            if item[0] % 5:
+                q.task_done(item=item)
+        for item in items[:2000:5]:
+            q.task_done(item=item)
+    assert list(range(2000, 3000, 5)) == numbers_in(path)
+
+
+def test_nothing_is_written_where_nothing_changes(path: Path) -> None:
+    """An item that has no room in ``info`` costs no write."""
+    with unsynced(path, durability="process") as q:
+        q.put_many([n] for n in range(3000))
+        items = q.get_many(3000)
+        for item in items[1:2600:5]:
+            q.task_done(item=item)
+        before = os.stat(path / "info").st_mtime_ns
+        q.task_done(item=items[2900])
+        assert before == os.stat(path / "info").st_mtime_ns
+
+
+# -- two objects --------------------------------------------------------------------------
+
+
+def test_two_objects_merge_what_they_finish(open_queue: Open, path: Path) -> None:
+    """Each finishes half of the items out of turn: all are finished, and the tail gets there."""
+    with open_queue(path, chunksize=3) as one, open_queue(path, chunksize=3) as other:
+        one.put_many([n] for n in range(20))
+        hands = {one: one.get_many(20), other: other.get_many(20)}
+        for n in [*range(19, -1, -2), *range(0, 20, 2)]:
+            q = one if n % 2 else other
+            q.task_done(item=hands[q][n])
+        assert 0 == one.qsize() == other.qsize()
+        assert 0 == other.info["size"]
+        one.put([99])
+        assert [99] == (item := other.get())
+        other.task_done(item=item)
+        assert 0 == one.qsize() == other.qsize()
+        assert 0 == one.unfinished_tasks == other.unfinished_tasks
+
+
+def test_an_item_that_another_object_finished_does_not_come(open_queue: Open, path: Path) -> None:
+    """Neither when its turn comes, nor when it was looked at, nor when it was given back."""
+    with open_queue(path) as one, open_queue(path) as other:
+        one.put_many([n] for n in range(8))
+        items = other.get_many(8)
+        for n in (2, 3, 5):
+            other.task_done(item=items[n])
+        assert 5 == one.qsize() == one.unfinished_tasks
+        assert [[0], [1], [4]] == one.get_many(3)
+        assert [6] == one.peek()
+        with pytest.raises(Interrupt), one.process() as item:
+            assert [6] == item
+            other.task_done(item=items[6])
+            raise Interrupt
+        other.task_done(item=items[7])
+        assert one.empty()
+
+
+def test_a_consumer_with_autosave_steps_over_finished_items(open_queue: Open, path: Path) -> None:
+    """Modes may change from one life of a queue to the next."""
+    with open_queue(path) as q:
+        q.put_many([n] for n in range(8))
+        for item in q.get_many(7)[2:5]:
+            q.task_done(item=item)
+    with open_queue(path, autosave=True) as q:
+        assert 5 == q.qsize()
+        assert [[0], [1]] == q.get_many(2)
+    with open_queue(path, autosave=True) as q:
+        assert 3 == q.qsize()
+        assert [[5], [6]] == q.get_many(2)
+    assert [7] == numbers_in(path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_objects_by_turns(path: Path, seed: int) -> None:
+    """Whatever two objects finish, give back and put, each item stays until one has finished it."""
+    chance, put, finished = random.Random(seed), 0, set[int]()
+    options = {"chunksize": chance.choice([1, 4, 100]), "durability": "process"}
+    objects = [unsynced(path, **options) for _ in range(2)]
+    hands: list[list[Any]] = [[], []]
+    for _ in range(150):
+        at, step = chance.randrange(2), chance.random()
+        q, hand = objects[at], hands[at]
+        if step < 0.2:
+            count = chance.randrange(1, 6)
+            q.put_many([n] for n in range(put, put + count))
+            put += count
+        elif step < 0.5 and q.qsize():
+            hand += q.get_many(chance.randrange(1, 6))
+            assert len({item[0] for item in hand}) == len(hand), "twice"
+        elif step < 0.8 and hand:
+            item = hand.pop(chance.randrange(len(hand)))
+            q.task_done(item=item)
+            finished.add(item[0])
+        elif step < 0.9 and q.qsize():
+            with pytest.raises(Interrupt), q.process() as item:
+                assert item[0] not in finished
+                raise Interrupt
+        elif step > 0.95:
+            q.close()
+            objects[at], hands[at] = unsynced(path, **options), []
+        seen = objects[chance.randrange(2)]
+        seen.qsize()  # it looks what the other one has done
+        assert put - len(finished) == seen.unfinished_tasks
+    for q in objects:
+        q.close()
+    assert sorted(set(range(put)) - finished) == numbers_in(path)
+
+
+# -- recovery -----------------------------------------------------------------------------
+
+
+def finished_behind(path: Path, durability: str = "process") -> dict[str, bytes]:
+    """Make a queue of 9 items in chunks of 4; all but 1 and 6 of the first 9 are finished."""
+    with Queue[Any](path, chunksize=4, durability=durability) as q:
+        q.put_many([n] for n in range(11))
+        for item in q.get_many(11):
+            if item[0] not in (1, 6, 10):
+                q.task_done(item=item)
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_new_items_behind_a_lost_head_are_not_finished(path: Path, durability: str) -> None:
+    """Finished items are lost with the end of a chunk: what is put in their places comes."""
+    files = finished_behind(path, durability)
+    for length in range(len(files["q00002"].rstrip(b"\0"))):
+        lay_out({**files, "q00002": files["q00002"][:length]}, path)
+        with unsynced(path, on_corrupt="skip") as q:
+            q.put_many([n] for n in range(100, 110))
+        there = numbers_in(path)
+        assert [1, 6] == [n for n in there if n < 8]
+        assert list(range(100, 110)) == there[-10:]
+
+
+def test_an_open_object_learns_that_the_head_was_moved_back(path: Path) -> None:
+    """What it has in hand of the lost items is not taken for the new ones in their places."""
+    with unsynced(path, chunksize=4, durability="process") as q:
+        q.put_many([n] for n in range(11))
+        items = q.get_many(11)
+        q.task_done(item=items[9])
+        chunk = (path / "q00002").read_bytes()
+        (path / "q00002").write_bytes(chunk[: len(chunk) // 3])
+        with unsynced(path, chunksize=4) as other:
+            other.put([100])
+        for item in (items[8], items[10]):
+            q.task_done(item=item)
+        assert [*range(9), 100] == [item[0] for item in items_in(q)]
+    assert [*range(9), 100] == numbers_in(path)
+
+
+def test_a_lost_first_chunk(path: Path) -> None:
+    """The queue begins at the first chunk that is there, without what is finished in it."""
+    files = finished_behind(path)
+    del files["q00000"]
+    lay_out(files, path)
+    assert [6, 10] == numbers_in(path)
+
+
+def test_an_info_that_is_rebuilt_knows_no_finished_items(path: Path) -> None:
+    """They come again; nothing is lost."""
+    files = finished_behind(path)
+    lay_out({**files, "info": b""}, path)
+    assert list(range(11)) == numbers_in(path)
+
+
+@pytest.mark.parametrize("damaged", range(1, 10))
+def test_damage_in_front_of_finished_items_swallows_no_others(path: Path, damaged: int) -> None:
+    """Where it is not known how many records the damage took, finished items come again."""
+    with Queue[Any](path, chunksize=100, durability="process") as q:
+        q.put_many([n] for n in range(12))
+        size = len((path / "q00000").read_bytes()) // 12
+        for item in q.get_many(12):
+            if item[0] in (3, 5, 8):
+                q.task_done(item=item)
+    data = bytearray((path / "q00000").read_bytes())
+    for at in (damaged, damaged + 1, 11):
+        data[at * size : at * size + 8] = bytes(8)
+    (path / "q00000").write_bytes(data)
+    with unsynced(path, on_corrupt="skip") as q:
+        there = {item[0] for item in items_in(q)}
+    assert {0, 1, 2, 4, 6, 7, 9, 10} - {damaged, damaged + 1} <= there
+
+
+def test_a_torn_write(path: Path) -> None:
+    """An ``info`` of which any number of bytes was written is whole, or rebuilt: nothing is lost."""
+    states = []
+    with unsynced(path, chunksize=100, durability="process") as q:
+        q.put_many([n] for n in range(40))
+        items = q.get_many(40)
+        for n in (*range(30, 3, -3), *range(29, 3, -3)):
+            states.append(((path / "info").read_bytes(), {item[0] for item in items}))
+            q.task_done(item=items.pop(next(i for i, x in enumerate(items) if x[0] == n)))
+        states.append(((path / "info").read_bytes(), {item[0] for item in items}))
+    files = {file.name: file.read_bytes() for file in path.iterdir()}
+    for (old, before), (new, after) in (states[1:3], states[-2:], [states[0], states[-1]]):
+        for length in range(513):
+            lay_out({**files, "info": new[:length] + old[length:]}, path)
+            there = numbers_in(path)
+            assert there == sorted(set(there))
+            assert after <= set(there), length
+            assert length < 512 or after == set(there)
+            assert length > 0 or before == set(there)
+
+
+def test_every_flipped_bit_of_what_stands_behind_the_trailer(path: Path) -> None:
+    """Damage there is noticed, and is taken for nothing."""
+    files = finished_behind(path, "power")
+    raw = files["info"]
+    start = raw.rindex(b"pqI") + 12
+    for at in range(8 * start, 8 * (start + 30)):
+        flipped = bytearray(raw)
+        flipped[at // 8] ^= 1 << at % 8
+        lay_out({**files, "info": bytes(flipped)}, path)
+        assert numbers_in(path) in ([1, 6, 10], list(range(1, 11)))
+
+
+# -- other releases -----------------------------------------------------------------------
+
+
+def test_a_release_that_does_not_know_of_it_drops_it(path: Path) -> None:
+    """The trailer is where that looks for it; without the rest finished items come again."""
+    files = finished_behind(path, "power")
+    raw = files["info"]
+    at = raw.rfind(b"pqI")
+    assert b"pqI\1" == raw[at : at + 4]
+    assert at == int.from_bytes(raw[at + 4 : at + 8], "little")
+    lay_out({**files, "info": without_supplement(raw)}, path)
+    assert list(range(1, 11)) == numbers_in(path)
+
+
+def test_an_open_object_keeps_what_another_release_dropped(path: Path) -> None:
+    """It writes it again with its next commit."""
+    with unsynced(path, durability="process") as q:
+        q.put_many([n] for n in range(6))
+        items = q.get_many(6)
+        q.task_done(item=items[3])
+        raw = (path / "info").read_bytes()
+        with open(path / "info", "r+b") as file:
+            file.write(without_supplement(raw))
+        q.task_done(item=items[4])
+    assert [0, 1, 2, 5] == numbers_in(path)
+
+
+@pytest.mark.parametrize("name", SERIALIZERS)
+def test_golden(path: Path, name: str) -> None:
+    """What is written now is what was written, to the byte; and it is read."""
+    golden = GOLDEN / "supplement" / name
+    write_supplement(path, name)
+    expected = {file.name: file.read_bytes() for file in golden.iterdir()}
+    found = {file.name: file.read_bytes() for file in path.iterdir() if file.stat().st_size}
+    assert expected == found
+    lay_out(expected, path)
+    assert [1, 4, 9, 10, 11] == contents(path, serializer=getattr(serializers, name))
+
+
+@pytest.mark.parametrize("checksum", [0x4971_7000, 0x0049_7170])
+def test_the_magic_of_the_trailer_stands_nowhere_else(
+    checksum: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a checksum either: then other bits are written that mean nothing."""
+    real = info.crc32
+    answers = iter([checksum])
+    monkeypatch.setattr(info, "crc32", lambda *args: next(answers, real(*args)))
+    made = info._supplement(True, b"\1\2", 7)
+    assert b"pqI" not in made
+    assert made[3] & 1
+    assert made[3] == 3
+
+
+# -- a chunk that is shorter than info says -------------------------------------------------
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_items_are_missing_that_were_flushed(open_queue: Open, path: Path, left: int) -> None:
+    """A get says so, once, when it comes to that place; then the queue goes on."""
+    with open_queue(path, chunksize=4) as q:
+        q.put_many([n] for n in range(7))
+    size = len((path / "q00001").read_bytes()) // 3
+    os.truncate(path / "q00001", left * size + 5)
+    with open_queue(path, chunksize=4) as q:
+        q.put([100])
+        assert 3 - left == q.skipped
+        assert [[n] for n in range(4 + left)] == q.get_many(4 + left)
+        missing = "1 item is" if left == 2 else f"{3 - left} items are"
+        with pytest.raises(QueueCorrupt, match=f"q00001.* {missing} missing"):
+            q.get(timeout=0)
+        assert [100] == q.get(timeout=0)
+        q.task_done(5 + left)
+        assert 0 == q.unfinished_tasks
+    with open_queue(path) as q:
+        assert (0, 0) == (q.qsize(), q.skipped)
+
+
+def test_a_get_that_waits_is_told(open_queue: Open, path: Path) -> None:
+    """The queue is empty, but not because everything was delivered."""
+    with open_queue(path) as q:
+        q.put("lost")
+    os.truncate(path / "q00000", 3)
+    with open_queue(path) as q:
+        with pytest.raises(QueueCorrupt, match="1 item is missing"):
+            q.get(timeout=20)
+        assert q.empty()
+
+
+def test_skipping_counts_them(
+    open_queue: Open, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With on_corrupt="skip" nothing is raised."""
+    with open_queue(path) as q:
+        q.put_many("abc")
+    os.truncate(path / "q00000", 3)
+    with open_queue(path, on_corrupt="skip") as q:
+        assert q.empty()
+        assert 3 == q.skipped
+    assert "3 of its items are gone" in caplog.text
+
+
+def test_finished_items_are_not_missed(open_queue: Open, path: Path) -> None:
+    """Of the items that are gone those count that were not finished."""
+    with open_queue(path) as q:
+        q.put_many([n] for n in range(9))
+        for item in q.get_many(9)[3:7]:
+            q.task_done(item=item)
+    os.truncate(path / "q00000", 3)
+    with open_queue(path) as q:
+        assert 5 == q.skipped
+
+
+@pytest.mark.parametrize("how", ["process", "process behind power", "release"])
+def test_what_was_not_flushed_is_served_as_far_as_it_is_there(
+    open_queue: Open, path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There a loss of power may do it: a WARNING says how many items are gone."""
+    with open_queue(path, durability="process" if how == "process" else "power") as q:
+        q.put_many([n] for n in range(3))
+        if how == "process behind power":
+            with open_queue(path, durability="process") as other:
+                other.put([3])
+    if how == "release":
+        raw = (path / "info").read_bytes()
+        (path / "info").write_bytes(without_supplement(raw))
+    size = (path / "q00000").stat().st_size
+    os.truncate(path / "q00000", 80 if size > 80 else size // 2)
+    with open_queue(path) as q:
+        assert 0 == q.skipped
+        there = items_in(q)
+        assert there == [[n] for n in range(len(there))]
+        assert q.empty()
+    assert "of its items are gone" in caplog.text
+
+
+def test_what_is_flushed_later_counts_as_flushed(path: Path) -> None:
+    """A put at "power" and ``sync`` flush what was put without; finishing an item keeps that."""
+    with Queue[Any](path, durability="process") as q:
+        q.put_many([n] for n in range(5))
+        q.get()
+        q.sync()
+        q.task_done()
+        assert q._store._info.supplement((path / "info").read_bytes(), q._store.state)[0]
+        q.put([5])
+        assert not q._store._info.supplement((path / "info").read_bytes(), q._store.state)[0]
+    with Queue[Any](path) as q:
+        q.put([6])
+        q.get()
+        q.task_done()
+    with Queue[Any](path, durability="process") as q:
+        q.get()
+        q.task_done()
+        assert q._store._info.supplement((path / "info").read_bytes(), q._store.state)[0]
+
+
+# -- kill -9, and loss of power -----------------------------------------------------------
+
+CONSUMER = """
+import os, random, sys
+from persistqueue import Queue
+
+path, seed, durability = sys.argv[1:]
+chance = random.Random(seed)
+queue = Queue(path, durability=durability)
+held = []
+while True:
+    held += queue.get_many(10)
+    chance.shuffle(held)
+    while len(held) > 3:
+        item = held.pop()
+        if chance.random() < 0.8:  # else it is left unfinished
+            os.write(1, b"try %d\\n" % item[0])
+            queue.task_done(item=item)
+            os.write(1, b"did %d\\n" % item[0])
+"""
+
+ASYNC_CONSUMER = """
+import asyncio, os, random, sys
+from persistqueue import AsyncQueue
+
+path, seed, durability = sys.argv[1:]
+chance = random.Random(seed)
+
+async def main():
+    queue = AsyncQueue(path, durability=durability)
+    held = []
+    while True:
+        held += await queue.get_many(10)
+        chance.shuffle(held)
+        while len(held) > 3:
+            item = held.pop()
+            if chance.random() < 0.8:
+                os.write(1, b"try %d\\n" % item[0])
+                await queue.task_done(item=item)
+                os.write(1, b"did %d\\n" % item[0])
+
+asyncio.run(main())
+"""
+
+
+def kill_loop(path: Path, rounds: int, consumer: str, durability: str) -> int:
+    """Kill a consumer that leaves a fifth unfinished, in rounds; return how many it finished."""
+    chance, put, tried, did = random.Random(rounds), 0, set[int](), set[int]()
+    for number in range(rounds):
+        with unsynced(path, durability="process") as q:
+            q.put_many([n] for n in range(put, put + 120))
+            put += 120
+        with Child(consumer, path, number, durability) as child:
+            child.lines(chance.randint(40, 150))
+            said = [line.split() for line in child.kill()]
+        tried.update(int(n) for word, n in said if word == "try")
+        did.update(int(n) for word, n in said if word == "did")
+        shutil.copytree(path, path.with_name("copy"))
+        there = numbers_in(path.with_name("copy"))
+        shutil.rmtree(path.with_name("copy"))
+        assert there == sorted(set(there))
+        assert set() == did & set(there), "finished, and comes again"
+        assert set(range(put)) - tried <= set(there), "lost"
+    return len(did)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.parametrize("consumer", [CONSUMER, ASYNC_CONSUMER], ids=["Queue", "AsyncQueue"])
+def test_kill_9_brings_no_finished_item_back(path: Path, consumer: str) -> None:
+    """A fifth of the items is left unfinished: those come again, and none of the others."""
+    with watchdog(600):
+        assert kill_loop(path, 4, consumer, "process") > 50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("consumer", [CONSUMER, ASYNC_CONSUMER], ids=["Queue", "AsyncQueue"])
+def test_kill_9_at_length(path: Path, consumer: str, durability: str) -> None:
+    """The same in many rounds."""
+    with watchdog(3000):
+        assert kill_loop(path, 60, consumer, durability) > 1000
