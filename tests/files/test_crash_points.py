@@ -17,6 +17,7 @@ import pytest
 from crashdisk import (
     KILLED,
     ON_DISK,
+    OUT_OF_TURN,
     SCRIPT,
     DeadlyDisk,
     Driver,
@@ -41,6 +42,7 @@ from own_serializers import serializer_of
 from powercuts import (
     check_lives,
     check_power,
+    check_power_out_of_turn,
     check_process,
     crashes_of,
     damaged,
@@ -163,6 +165,16 @@ def test_failed_call_beside_another(moments: range, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("family", ON_DISK)
+def test_failed_call_out_of_turn(moments: range, tmp_path: Path, family: str) -> None:
+    """An item that could not be finished behind others is not finished; others stay so."""
+    options: dict[str, Any] = {"family": ON_DISK[family], "serializer": serializers.pickle}
+    options["moments"] = moments
+    check_failures(tmp_path, OUT_OF_TURN, ("instead", "half"), False, **options)
+    options["interrupt"] = True
+    check_failures(tmp_path / "interrupt", OUT_OF_TURN, ("behind",), False, **options)
+
+
 @pytest.mark.parametrize("autosave", [False, True], ids=["task_done", "autosave"])
 @pytest.mark.parametrize("how", ["instead", "behind"])
 def test_interrupted_call(moments: range, tmp_path: Path, how: str, autosave: bool) -> None:
@@ -254,6 +266,15 @@ def test_death(moments: range, tmp_path: Path, autosave: bool, durability: str) 
     check_deaths(
         moments, tmp_path, SCRIPT, autosave, durability=durability, serializer=serializers.pickle
     )
+
+
+@needs_fork
+@forks
+@pytest.mark.parametrize("durability", ["power", pytest.param("process", marks=pytest.mark.slow)])
+def test_death_out_of_turn(moments: range, tmp_path: Path, durability: str) -> None:
+    """What was finished behind an unfinished item does not come again, wherever a process dies."""
+    options: dict[str, Any] = {"durability": durability, "serializer": serializers.pickle}
+    check_deaths(moments, tmp_path, OUT_OF_TURN, False, **options)
 
 
 @needs_fork
@@ -363,6 +384,11 @@ def test_loss_of_power(tmp_path: Path, autosave: bool) -> None:
             tmp_path / str(seed), script, 4, Model(autosave), serializer=serializers.pickle
         )
     assert states > 500
+
+
+def test_loss_of_power_out_of_turn(tmp_path: Path) -> None:
+    """No unfinished item is lost, and what was finished before ``info`` was flushed stays so."""
+    assert check_power_out_of_turn(tmp_path, OUT_OF_TURN, 8) > 100
 
 
 @pytest.mark.parametrize("name", SERIALIZERS)

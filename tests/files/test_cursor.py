@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import sys
-from types import FrameType
-from typing import Any
 
 import pytest
+from steps import steps
 
 from persistqueue._core.cursor import Cursor, Position, State
 from persistqueue._core.store import Record
@@ -30,24 +28,6 @@ def taken(cursor: Cursor, state: State) -> Record | None:
     record = Record(cursor.read, place(number + 1), number)
     cursor.read = record.end
     return record
-
-
-def steps(call: Any) -> int:
-    """Return how many lines of Python a call runs: time that does not depend on the machine."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 @pytest.mark.parametrize("autosave", [False, True])

@@ -6,31 +6,23 @@ a finished item comes again.
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crashdisk import Child, UnsyncedDisk, contents, lay_out, on_disk, unsynced, watchdog
-from families import FILE_FAMILIES
+from crashdisk import Child, contents, lay_out, unsynced, watchdog
 from golden_cases import GOLDEN, SERIALIZERS, write_supplement
-from powercuts import crashes_of, moments_of
 from waiting import Interrupt
 
 from persistqueue import Queue, QueueCorrupt, serializers
 from persistqueue._files import info
 
 Open = Callable[..., Any]
-
-
-@pytest.fixture(params=sorted(FILE_FAMILIES))
-def open_queue(request: pytest.FixtureRequest) -> Open:
-    """Opens a queue of either family."""
-    return FILE_FAMILIES[request.param]
 
 
 def items_in(q: Any) -> list[Any]:
@@ -197,7 +189,8 @@ def test_two_objects_merge_what_they_finish(open_queue: Open, path: Path) -> Non
         assert 0 == one.qsize() == other.qsize()
         assert 0 == other.info["size"]
         one.put([99])
-        assert [99] == (item := other.get())
+        item = other.get()
+        assert [99] == item
         other.task_done(item=item)
         assert 0 == one.qsize() == other.qsize()
         assert 0 == one.unfinished_tasks == other.unfinished_tasks
@@ -213,7 +206,7 @@ def test_an_item_that_another_object_finished_does_not_come(open_queue: Open, pa
         assert 5 == one.qsize() == one.unfinished_tasks
         assert [[0], [1], [4]] == one.get_many(3)
         assert [6] == one.peek()
-        with pytest.raises(Interrupt), one.process() as item:
+        with suppress(Interrupt), one.process() as item:
             assert [6] == item
             other.task_done(item=items[6])
             raise Interrupt
@@ -258,7 +251,7 @@ def test_two_objects_by_turns(path: Path, seed: int) -> None:
             q.task_done(item=item)
             finished.add(item[0])
         elif step < 0.9 and q.qsize():
-            with pytest.raises(Interrupt), q.process() as item:
+            with suppress(Interrupt), q.process() as item:
                 assert item[0] not in finished
                 raise Interrupt
         elif step > 0.95:

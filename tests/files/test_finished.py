@@ -6,7 +6,7 @@ import itertools
 import random
 
 import pytest
-from test_cursor import steps
+from steps import steps
 
 from persistqueue._core.finished import AVOIDED, Finished, decode
 

@@ -289,6 +289,9 @@ class Model:
             count = min(step.number, self._taken)
             del self.stored[:count]
             self._taken -= count
+        elif step.verb == "finish" and self._taken and not self.autosave:
+            self._taken -= 1
+            del self.stored[self._taken]
         elif step.verb in ("open", "close"):
             self._taken = 0
 
@@ -338,6 +341,38 @@ SCRIPT = [
 ]
 
 
+#: Finishes the newest item in hand ("finish"), in front of which others are unfinished.
+OUT_OF_TURN = [
+    Step("open"),
+    Step("put_many", 7),
+    Step("get_many", 6),
+    Step("finish"),
+    Step("finish"),
+    Step("put"),
+    Step("task_done"),
+    Step("get"),
+    Step("finish"),
+    Step("finish"),
+    Step("put_many", 4),
+    Step("get_many", 3),
+    Step("finish"),
+    Step("close"),
+    Step("open"),
+    Step("get_many", 4),
+    Step("finish"),
+    Step("task_done"),
+    Step("finish"),
+    Step("sync"),
+    Step("task_done", 2),
+    Step("put"),
+    Step("get_many", 9),
+    Step("finish"),
+    Step("task_done", 9),
+    Step("put"),
+    Step("close"),
+]
+
+
 def random_script(seed: object) -> list[Step]:
     """Return a script nobody would think of."""
     chance = random.Random(f"script {seed}")
@@ -364,6 +399,7 @@ class Driver:
         self.model = model
         self.queue: Queue[Any] | None = None
         self.short: Callable[[], bool] = lambda: False
+        self._hand: dict[str, str] = {}  # the objects that were taken
         self._kind = kind
         self._path = path
         self._options = options
@@ -402,6 +438,7 @@ class Driver:
         except Empty:
             taken = []
         assert taken == self.model.waiting()[:1]
+        self._hand.update(zip(taken, taken, strict=True))
 
     def _get_many(self, step: Step) -> int:
         assert self.queue is not None
@@ -411,7 +448,13 @@ class Driver:
             taken = []
         expected = self.model.waiting()[: step.number]
         assert taken == expected or (self.short() and taken == expected[: len(taken)] != [])
+        self._hand.update(zip(taken, taken, strict=True))
         return len(taken)
+
+    def _finish(self, step: Step) -> None:
+        assert self.queue is not None
+        if self.model.taken():
+            self.queue.task_done(item=self._hand[self.model.taken()[-1]])
 
     def _task_done(self, step: Step) -> None:
         assert self.queue is not None

@@ -133,7 +133,7 @@ class Failing:
         done = self._follow(step, either=self._interrupt)
         if self._anew:
             driver.run(Step("open"))
-        elif step.verb == "task_done" and not done:
+        elif step.verb in ("task_done", "finish") and not done:
             driver.run(step)
         assert driver.queue is not None
         assert driver.queue.qsize() == len(driver.model.waiting())

@@ -377,6 +377,30 @@ def check_power(path: Path, script: list[Step], variants: int, model: Model, **o
     return states
 
 
+def check_power_out_of_turn(path: Path, script: list[Step], variants: int) -> int:
+    """Cut the power in a script that finishes items out of turn; return the states checked.
+
+    What is unfinished is there.  What was finished before the last flush of ``info`` is not.
+    """
+    model, worlds, gone = Model(False), [set[str]()], [set[str]()]
+    for step in script:
+        model.apply(step)
+        worlds.append(set(model.stored))
+        flushed = step.verb in ("put", "put_many", "sync")
+        finished = {item_of(number) for number in range(model.put)} - worlds[-1]
+        gone.append(finished if flushed else gone[-1])
+    moments = moments_of(path / "run", script, Model(False), durability="power")
+    states = 0
+    for states, (done, files) in enumerate(crashes_of(moments, variants), 1):
+        lay_out(files, path / "cut")
+        stored = contents(path / "cut")
+        where = f"state {states}, under way: {[*script, None][done]}"
+        assert stored == sorted(set(stored), key=lambda item: int(item.split(":")[0])), where
+        assert worlds[done] & worlds[min(done + 1, len(script))] <= set(stored), where
+        assert set() == gone[done] & set(stored), where
+    return states
+
+
 def twice(path: Path, seed: int, variants: int) -> int:
     """Cut the power, go on, and cut it again; return the states checked."""
     model, script = Model(autosave=seed % 2 == 0), random_script(f"first {seed}")

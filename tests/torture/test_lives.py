@@ -98,12 +98,6 @@ class Life(RuleBasedStateMachine):
         was = self.folder / "q"
         if crash:  # as a process that was killed leaves it
             shutil.copytree(was, self.folder / "copy")
-        if self.case.on_files and self.held:
-            # Only the oldest that is not finished is stored: all behind it comes again.
-            oldest = min(item[0] for item in self.held)
-            self.stored = list(range(min([oldest, *self.stored]), self.next))
-        elif self.case.on_files and not self.case.at_most_once and self.stored:
-            self.stored = list(range(self.stored[0], self.next))
         self.held = []
         self.q.close()
         if crash:
