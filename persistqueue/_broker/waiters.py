@@ -41,7 +41,6 @@ class WaitersByQueue(Waiters):
 
     def enter(self, call: AnyCall) -> None:
         if call.waits and call.verb == TAKE and call.at in self._at:
-            self.admit(call)
             self._arrivals += 1
             call.number = self._arrivals
             self._line_up(call)

@@ -55,12 +55,10 @@ class Runner:
         back_off: knows which items are held back.
 
     Attributes:
-        calls: the last batch.
-        happened: whether its calls carry results or errors; False: the
-            batch was interrupted before it was stored, and may be run again.
+        done: the last batch whose calls carry results or errors; another one was
+            interrupted before it was stored, and may be run again.
         counts: items that could be taken, and items not settled, when it was over;
             None when the store could not be asked.
-        held_back: whether its last take found items that are held back, and no others.
     """
 
     def __init__(
@@ -81,67 +79,64 @@ class Runner:
         # Verbs that store nothing, so that the store may skip its lock.
         self._looks = _LOOKS | finish.looks
         self._taken = 0  # items that this batch took and counts, less those given back
-        self.calls: Sequence[AnyCall] = ()
-        self.happened = False
+        self.done: Sequence[AnyCall] | None = None
         self.counts: tuple[int, int] | None = None
         self._stage = _OVER
-        self._alone: tuple[AnyCall, Exception] | None = None  # which call runs by itself, and why
-        self.held_back = False
+        # The call that runs by itself, and why.
+        self._alone: tuple[Sequence[AnyCall], Exception] | None = None
 
     def run(self, calls: Sequence[AnyCall]) -> None:
         """Run one batch; errors go to its calls.
 
         Any other exception (Ctrl-C) goes through, and ``recover`` has to follow.
         """
-        self.calls, self.happened = calls, False
-        self.counts = self._alone = None
-        self._taken, self.held_back = 0, False
+        self._taken = 0
         if self._back_off.busy:
             self._store.skip, self._store.held_back = self._back_off.keys(), False
-        verb, looks = calls[0].verb, self._looks
-        if len(calls) > 1:
-            looking = all(call.verb in looks for call in calls)
-        elif verb == FLUSH and not (calls[0].load or self._store.unsaved()):
-            self.happened = True  # the queue is closed, and everything is stored
+        first, looking = calls[0], True
+        if first.verb == FLUSH and len(calls) == 1 and not (first.load or self._store.unsaved()):
+            self.conclude(calls)  # the queue is closed, and everything is stored
             return
-        else:
-            looking = verb in looks
+        for call in calls:
+            if call.verb not in self._looks:
+                looking = False
+                break
         try:
             while not self._transaction(calls, looking):
                 looking = False  # the store was overtaken: again, with the lock
         except Exception as error:
-            if not self.happened:
+            if self.done is not calls:
                 cause = _cause(error)
                 if len(calls) == 1 or _is_everybodys(error, cause):
                     _fail(calls, cause)
-                    self.happened = True
+                    self.conclude(calls)
                     return
                 self._one_by_one(calls, cause)
             else:
                 warn("stored, but cleaning up behind it failed", traceback=True)
         self._look_back()
 
-    def recover(self) -> None:
+    def recover(self, calls: Sequence[AnyCall]) -> None:
         """Bring a batch to an end in which an exception has gone through ``run``.
 
-        Afterwards ``happened`` is right.  It is never interrupted itself.
+        Afterwards ``done`` is right.  It is never interrupted itself.
         """
         stage, self._stage = self._stage, _OVER
+        alone, self._alone = self._alone, None
         if stage == _BEGINS:
             self._store.abandon()
-        elif stage == _RUNS:
-            self.happened = self._store.rollback() or self.happened
-        if self._alone is not None:
-            call, error = self._alone
-            if not self.happened:
-                _fail((call,), error)
-            self.happened = True
-        if self.happened:
+        elif stage == _RUNS and self._store.rollback():
+            self.done = calls if alone is None else alone[0]
+        if alone is not None:
+            call, error = alone
+            if self.done is not call:
+                _fail(call, error)
+            self.done = calls
+        if self.done is calls:
             self._look_back()
 
     def _look_back(self) -> None:
         """Count the items that a batch has left."""
-        self.held_back = bool(self._store.skip) and self._store.held_back
         counts = self._store.counts(exact=False)
         if self._counted:
             counts = counts[0], counts[1] + self._book.unanswered + self._taken
@@ -149,8 +144,7 @@ class Runner:
 
     def conclude(self, calls: Sequence[AnyCall]) -> None:
         """Let ``calls``, which carry results or errors, be the last batch."""
-        self.calls, self.happened = calls, True
-        self.counts = None
+        self.done, self.counts = calls, None
 
     def _one_by_one(self, calls: Sequence[AnyCall], error: Exception) -> None:
         """Run calls one by one that failed together: a put that does not fit fails alone.
@@ -159,15 +153,16 @@ class Runner:
         """
         _fail(calls, error)
         for call in calls:
-            self._alone, self.happened, call.error = (call, error), False, None
+            alone = [call]
+            self._alone, call.error = (alone, error), None
             try:
                 looking = call.verb in self._looks
-                while not self._transaction((call,), looking):
+                while not self._transaction(alone, looking):
                     looking = False
             except Exception as own:
-                if not self.happened:
-                    _fail((call,), _cause(own))
-        self.happened, self._alone = True, None
+                if self.done is not alone:
+                    _fail(alone, _cause(own))
+        self.done, self._alone = calls, None
 
     def _transaction(self, calls: Sequence[AnyCall], looking: bool) -> bool:
         """Run all verbs and commit.  False: begin again, with the lock."""
@@ -193,7 +188,7 @@ class Runner:
                 for verb, group in groupby(calls, key=_verb_of):
                     self._run_group(verb, list(group))
             store.commit()
-            self.happened = True
+            self.done = calls
         except Stale:
             store.rollback()
             self._stage, self._taken = _OVER, taken
@@ -201,10 +196,11 @@ class Runner:
                 call.error = None
             return False
         except Exception:
-            self.happened = store.rollback()
-            self._stage = _OVER
-            if not self.happened:
+            if store.rollback():
+                self.done = calls
+            else:
                 self._taken = taken
+            self._stage = _OVER
             raise
         self._stage = _OVER
         return True

@@ -127,7 +127,7 @@ class GroupCommit:
         self._begun, runner = batch, self._runner
         try:
             self._run(batch)
-            if not runner.happened:
+            if runner.done is not batch:
                 self._run_apart(batch)
             if batch[-1].verb == FLUSH:
                 self._store.close()
@@ -143,8 +143,9 @@ class GroupCommit:
         """
         runner = self._runner
         for call in batch:
-            stop = self._run([call])
-            if not runner.happened:
+            alone = [call]
+            stop = self._run(alone)
+            if runner.done is not alone:
                 kind = type(stop).__name__
                 call.error = SerializationError(
                     f"an item's own code raised {kind}; it stays stored"
@@ -157,7 +158,7 @@ class GroupCommit:
         try:
             self._runner.run(batch)
         except BaseException as stop:
-            self._runner.recover()
+            self._runner.recover(batch)
             return stop
         return None
 

@@ -57,8 +57,6 @@ class Session(ABC):
         self._most_patience = patience
         self._ended = ended
         self._closed = False
-        # As of the last batch: items that could be taken, and items not settled.
-        self.ready = self.unfinished = 0
         self._reset()
         follow(self)
         _kept.add(store)
@@ -84,6 +82,16 @@ class Session(ABC):
             self._patience,
             self.back_off,
         )
+
+    @property
+    def ready(self) -> int:
+        """Items that could be taken, as of the last batch."""
+        return self._waiters.counts[0]
+
+    @property
+    def unfinished(self) -> int:
+        """Items not settled, as of the last batch."""
+        return self._waiters.counts[1]
 
     # -- calls ----------------------------------------------------------------------
 
@@ -167,7 +175,9 @@ class Session(ABC):
 
     def after_fork(self) -> None:
         """Begin anew in a child process: new locks and descriptors, no waiting calls."""
+        counts = self._waiters.counts
         self._reset()
+        self._waiters.counts = counts
         if self._closed:
             self._waiters.stop(QueueClosed, immediate=True)
         self._store.forget()
@@ -179,11 +189,8 @@ class Session(ABC):
     def _finish(self) -> None:
         """Deliver the results of the batch that was under way."""
         runner, line = self._runner, self._waiters
-        if runner.calls is line.going and runner.happened:
-            counts = runner.counts
-            if counts is not None:
-                self.ready, self.unfinished = counts
-            line.finish(counts, runner.held_back)
+        if runner.done is line.going:
+            line.finish(runner.counts, self._store.held_back)
         else:
             line.again()
         self._deliver()
@@ -191,8 +198,7 @@ class Session(ABC):
     def _deliver(self) -> None:
         """Let the callers of answered calls go on; to do it twice is harmless."""
         answered = self._waiters.answered
-        while answered:
-            call = answered[0]
+        for call in answered:
             if (
                 call.verb in _NOTED
                 and call.result is not None
@@ -202,7 +208,7 @@ class Session(ABC):
                 self._note(call)
             if call.gate is not None:
                 self._wake(call)
-            answered.popleft()
+        answered.clear()
 
     def _note(self, call: AnyCall) -> None:
         """Note in the book who took records, or that records were given back."""

@@ -103,8 +103,8 @@ class TaskSession(Session):
             await self._worker.run(self._store.close)
             self._worker.stop()
         self.check_open()
-        self.ready, stored = self._store.counts(exact=False)
-        self.unfinished = stored + self.inflight.unanswered
+        ready, stored = self._store.counts(exact=False)
+        self._waiters.counts = ready, stored + self.inflight.unanswered
 
     async def give_back(self, records: Sequence[Record], failed: bool = False) -> None:
         """Return records to their places, even if cancelled; settled ones stay so.
@@ -163,7 +163,10 @@ class TaskSession(Session):
         if self._abandoned:
             self._tidy()
         commits.busy = True
-        self._waiters.enter(call)
+        waiters = self._waiters
+        if waiters.stopped is not None:
+            waiters.admit(call)
+        waiters.enter(call)
         if call.where == PARKED:
             watch(self)
         commits.hop_soon()
@@ -275,12 +278,12 @@ class TaskSession(Session):
         call = self._returning(taken)
         self._pick(call)
         try:
-            self._waiters.enter(call)
+            self._waiters.admit(call)
         except QueueClosed:
             if not self._autosave:
                 return
             call.verb = FLUSH  # its items are stored nowhere else
-            self._waiters.enter(call)
+        self._waiters.enter(call)
         call.gate = loop.create_future()
         call.gate.add_done_callback(lambda _: self._is_back(call))
         self._commits.hop_soon()

@@ -62,7 +62,7 @@ class ThreadSession(Session):
             store.forget()
             self._let_store_go()
             raise
-        self.ready, self.unfinished = store.counts(exact=False)
+        self._waiters.counts = store.counts(exact=False)
 
     def _reset(self) -> None:
         super()._reset()
@@ -194,8 +194,9 @@ class ThreadSession(Session):
         while self._disorder:
             time.sleep(_NAP)
         with self._mutex:
-            if self._waiters.stopped is not None:
-                self._waiters.admit(call)
+            waiters = self._waiters
+            if waiters.stopped is not None:
+                waiters.admit(call)
             if call.pick is not None:
                 self._pick(call)
                 if not call.load and call.act is None:
@@ -203,10 +204,10 @@ class ThreadSession(Session):
                     return []
             if self._leader is None:
                 self._leader, self._leading = call, threading.get_ident()
-                return self._waiters.start(call)
+                return waiters.start(call)
             if self._leading == threading.get_ident():
                 _refuse_reentry()
-            self._waiters.enter(call)
+            waiters.enter(call)
         return []
 
     def _lead_again(self) -> None:
@@ -222,7 +223,9 @@ class ThreadSession(Session):
         with self._mutex:
             self._finish()
             waits = self._waiters.parked
-            self._hand_on()
+            self._leader, self._leading = None, 0
+            if self._waiters.pending:
+                self._hand_on()
         if waits:
             watch(self)  # here, not in ``_sleep``: its caller was asleep before it was parked
 
@@ -279,7 +282,7 @@ class ThreadSession(Session):
         """
         try:
             if self._leader is call:
-                self._runner.recover()
+                self._runner.recover(self._waiters.going)
             with self._mutex:
                 self._waiters.mend()
                 if self._leader is call:

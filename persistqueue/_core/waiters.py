@@ -17,7 +17,7 @@ The session around this knows how a thread or a task waits.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..exceptions import QueueClosed, QueueLocked, QueueShutDown, QueueUnreachable
@@ -83,14 +83,14 @@ class Waiters:
     def __init__(self, maxsize: int, closed: type[QueueClosed] = QueueClosed) -> None:
         self.maxsize = maxsize
         self._closed = closed
-        self.count = 0  # items that could be taken, as of the last batch
+        self.counts = 0, 0  # items that could be taken, and items not settled, at the last batch
         self._arrivals = 0
-        self.parked = False  # whether a call of the last batch waits
+        self.parked: list[AnyCall] = []  # the calls of the last batch that wait
         # Whether all items that are stored are held back (see ``backoff``), as far as is known.
         self._held_back = False
         self.pending: Calls = OrderedDict()
         self.going: Sequence[AnyCall] = ()  # the batch that is handed over or under way
-        self.answered: deque[AnyCall] = deque()  # whose callers are to be woken yet
+        self.answered: list[AnyCall] = []  # whose callers are to be woken yet
         self._getters: Calls = OrderedDict()
         self._putters: Calls = OrderedDict()
         self._joiners: Calls = OrderedDict()
@@ -113,26 +113,26 @@ class Waiters:
         return WaitingCalls(gets, puts, joins, len(self.pending))
 
     def enter(self, call: AnyCall) -> None:
-        """Let a call in.
-
-        Raises:
-            QueueShutDown, QueueClosed: the line was stopped for such calls.
-        """
-        if self.stopped is not None:
-            self.admit(call)
+        """Let a call in that was admitted."""
         self._arrivals += 1
         call.number = self._arrivals
         ahead = (
             self._getters if call.verb == TAKE else self._putters if call.verb == APPEND else None
         )
-        if call.waits and ahead:
-            call.where, call.waited = PARKED, True
-            ahead[call] = None
-        else:
-            self._to_pending(call)
+        if ahead and call.waits:
+            self._line_up(call)
+            return
+        call.where = PENDING
+        self.pending[call] = None
+        if call.verb == UNTAKE:  # before the waiting gets: its items are older
+            self.pending.move_to_end(call, last=False)
 
     def admit(self, call: AnyCall) -> None:
-        """Raise the error of ``enter`` if the line was stopped for such calls."""
+        """Raise an error if the line was stopped for such calls.
+
+        Raises:
+            QueueShutDown, QueueClosed: it was.
+        """
         if self.stopped is QueueClosed:
             if call.verb != FLUSH:
                 raise self._stopped_error()
@@ -142,11 +142,11 @@ class Waiters:
             raise self._stopped_error()
 
     def start(self, call: AnyCall) -> list[AnyCall]:
-        """Let a call in when no batch is under way, and return the batch that goes now.
+        """Let an admitted call in when no batch is under way, and return the batch that goes now.
 
         It is empty when the call has to wait behind others of its kind.
         """
-        if not (self.pending or self._getters or self._putters or self.stopped):
+        if not (self.pending or self._getters or self._putters):
             call.where, call.number = FLYING, self._arrivals  # less than any later call's
             self.going = batch = [call]
             return batch
@@ -187,13 +187,16 @@ class Waiters:
                 was over.  None: the store could not be asked.
             held_back: the last take of the batch found items that are held back, and no others.
         """
-        batch, parked = self.going, []
         if held_back or self._held_back:
             self._note_held_back(held_back)
+        batch = self.going
+        self.parked = parked = []
         for call in batch:
             if call.where != FLYING:  # sorted before an interrupt
                 continue
-            if call.waits and _goes_on_waiting(call):
+            if call.waits and (
+                type(call.result) is Unmet if call.error is None else _outlasts(call)
+            ):
                 parked.append(call)
             else:
                 if self.stopped is not None and call.result is NOTHING_THERE and not self._goes_on:
@@ -201,13 +204,12 @@ class Waiters:
                 call.where = ANSWERED
                 self.answered.append(call)
         failed = counts is None and not any(isinstance(call.error, _PASSING) for call in batch)
-        self.parked = bool(parked)
         if parked:
             self._park(parked)
         if counts is not None:
-            self.count, unsettled = counts
+            self.counts = counts
             if self._getters or self._putters or self._joiners:
-                self._promote(unsettled)
+                self._promote(counts[1])
         elif failed:
             self.poke()  # parked calls shall raise the store's error, too
         self.going = ()
@@ -328,11 +330,12 @@ class Waiters:
         """Let as many gets go on as there are items, as many puts as there is room, and joins."""
         if unsettled == 0:
             self._all_to_pending(self._joiners)
-        if self._getters and self.count > 0 and not self._held_back:
-            count = self.count - sum(call.verb == TAKE for call in self.pending)
+        ready = self.counts[0]
+        if self._getters and ready > 0 and not self._held_back:
+            count = ready - sum(call.verb == TAKE for call in self.pending)
             while self._getters and count > 0:
                 count -= self._first_to_pending(self._getters).load
-        room = self.maxsize - self.count
+        room = self.maxsize - ready
         while self._putters and len(next(iter(self._putters)).load) <= room:
             room -= len(self._first_to_pending(self._putters).load)
 
@@ -350,15 +353,11 @@ class Waiters:
     def _to_pending(self, call: AnyCall) -> None:
         call.where = PENDING
         self.pending[call] = None
-        if call.verb == UNTAKE:  # before the waiting gets: its items are older
-            self.pending.move_to_end(call, last=False)
 
 
-def _goes_on_waiting(call: AnyCall) -> bool:
-    """Return whether a call has no result yet; its server may have gone while it waited."""
+def _outlasts(call: AnyCall) -> bool:
+    """Return whether a call goes on waiting: its server has gone while it waited."""
     error = call.error
-    if error is None:
-        return type(call.result) is Unmet
     return (
         call.waited
         and isinstance(error, QueueUnreachable)
