@@ -97,16 +97,14 @@ class InFlight:
         own: Iterator[Record] | None = None
         for first in self._all:
             while first not in found:
-                if len(found) == count:
-                    return found
                 record = first
                 if first.owner is not owner and not self._ended(first.owner):
                     own = own or iter(self._same(_owner_of, owner))
                     record = next((one for one in own if one not in found), first)
                 found[record] = None
-        if len(found) < count:
-            raise ValueError(_TOO_MANY)
-        return found
+                if len(found) == count:
+                    return found
+        raise ValueError(_TOO_MANY)
 
     def all_of(self, owner: object) -> list[Record]:
         """Return all that ``owner`` took; else those whose owner has ended; else everything."""

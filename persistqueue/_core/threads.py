@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from .store import Record, Store
 
 _NAP = 0.001  # s between two looks whether another thread has finished
+_CROWD = 3  # calls in a batch; two threads lose more by a wait than they gain
+_GATHER = 0.000_05  # s for which the leader of a crowd waits for its calls
 
 
 class ThreadSession(Session):
@@ -71,6 +73,9 @@ class ThreadSession(Session):
         self._mutex = threading.Lock()
         self._leader: AnyCall | None = None  # whose thread runs batches; at most one
         self._leading = 0  # that thread, while it runs one
+        # The last batch was a crowd's: its threads call again at once, so the next leader waits for
+        # them.  Else batches of all and of a single call take turns: twice the flushes (measured).
+        self._crowded = False
         # Records to give back; finalisers add to it, and a deque needs no lock.
         self.strays: deque[tuple[Sequence[Record], bool]] = deque()
         self._disorder = False  # an interrupted call is not cleaned up yet
@@ -204,15 +209,18 @@ class ThreadSession(Session):
                     return []
             if self._leader is None:
                 self._leader, self._leading = call, threading.get_ident()
-                return waiters.start(call)
-            if self._leading == threading.get_ident():
+                if not self._crowded:
+                    return waiters.start(call)
+            elif self._leading == threading.get_ident():
                 _refuse_reentry()
             waiters.enter(call)
         return []
 
     def _lead_again(self) -> None:
+        self._leading = threading.get_ident()
+        if self._crowded:
+            time.sleep(_GATHER)
         with self._mutex:
-            self._leading = threading.get_ident()
             batch = self._waiters.batch()
         self._lead(batch)
 
@@ -224,6 +232,7 @@ class ThreadSession(Session):
             self._finish()
             waits = self._waiters.parked
             self._leader, self._leading = None, 0
+            self._crowded = len(batch) >= _CROWD
             if self._waiters.pending:
                 self._hand_on()
         if waits:
