@@ -360,12 +360,20 @@ def _supplement(flushed: bool, ranges: bytes, checksum: int) -> bytes:
 
 
 def _trailer_of(raw: bytes) -> tuple[int, int, bool] | None:
-    """Return where the trailer begins, its version, and whether it fits the value in front."""
-    at = raw.rfind(_MAGIC)
-    if at < 0 or len(raw) < at + _TRAILER.size:
-        return None
-    _, version, length, checksum = _TRAILER.unpack_from(raw, at)
-    return at, version, length == at and checksum == crc32(raw[:at])
+    """Return where the trailer begins, its version, and whether it fits the value in front.
+
+    A checksum may hold the magic by chance, so the trailer is the last magic that fits.
+    """
+    found, end = None, len(raw)
+    while (at := raw.rfind(_MAGIC, 0, end)) >= 0:
+        if len(raw) >= at + _TRAILER.size:
+            _, version, length, checksum = _TRAILER.unpack_from(raw, at)
+            fits = length == at and checksum == crc32(raw[:at])
+            found = found if found and not fits else (at, version, fits)
+            if fits:
+                break
+        end = at + len(_MAGIC) - 1
+    return found
 
 
 def _is_ours(raw: bytes) -> bool:

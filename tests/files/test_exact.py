@@ -426,6 +426,19 @@ def test_the_magic_of_the_trailer_stands_nowhere_else(
     assert made[3] == 3
 
 
+def test_a_checksum_that_holds_the_magic_of_the_trailer(path: Path) -> None:
+    """Such an ``info`` is whole: it is read, and what stands behind the trailer as well."""
+    options: dict[str, Any] = {"serializer": serializers.json, "chunksize": 15_839_491}
+    with Queue(path, **options) as q:
+        q.put("a")
+    raw = (path / "info").read_bytes()
+    assert raw.count(b"pqI") == 2  # the second one is of the checksum
+    with Queue(path, **options) as q:
+        assert "a" == q.get()
+        assert q.skipped == 0
+    assert raw == (path / "info").read_bytes()[: len(raw)]
+
+
 # -- a chunk that is shorter than info says -------------------------------------------------
 
 
