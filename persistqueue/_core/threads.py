@@ -100,9 +100,15 @@ class ThreadSession(Session):
         self.collect_soon()
 
     def collect_soon(self) -> None:
-        """Give back the strays now if no call of this thread is under way."""
+        """Give back the strays now if no call of this thread is under way.
+
+        A finaliser can raise nothing: an error is logged.
+        """
         if self._leading != threading.get_ident() and not self._mutex.locked():
-            self.collect_strays()
+            try:
+                self.collect_strays()
+            except Exception:
+                warn("an item could not be given back", traceback=True)
 
     def collect_strays(self) -> None:
         """Give back the strays."""

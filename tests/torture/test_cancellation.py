@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -165,4 +164,5 @@ def test_every_async_class_is_tortured() -> None:
     assert {getattr(persistqueue, name) for name in queues - errors} <= tested
     for proof in ELSEWHERE.values():
         module, _, function = proof.rpartition(".")
-        assert hasattr(import_module(module or __name__), function)
+        (found,) = Path(__file__).parents[1].rglob(f"{module or Path(__file__).stem}.py")
+        assert f"def {function}(" in found.read_text(encoding="utf-8")
