@@ -48,6 +48,7 @@ _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
 _MOST_DAMAGED = len(_NO_OP_START) // 2
+_LONG_VALUE = b"XB"  # pickle's opcodes
 _TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for immutable values that hold others
 BAD_SUM, _BAD_MARK = "its checksum does not fit", "its checksum is damaged"
 _FEW = 2  # cannot do it in 4 KiB
@@ -82,9 +83,12 @@ def _no_op(payload: bytes) -> bytes:
 
 
 def _is_disguised(start: bytes) -> bool:
-    """Return whether bytes are the beginning of a no-op that is damaged."""
+    """Return whether bytes are the beginning of a no-op that is damaged.
+
+    Text or bytes of 64 KiB and more, bare, begin with an opcode and their length: any bytes.
+    """
     alike: int = sum(map(operator.eq, start, _NO_OP_START))
-    return alike > _MOST_DAMAGED
+    return alike > _MOST_DAMAGED and start[2] not in _LONG_VALUE
 
 
 class PickleFraming:

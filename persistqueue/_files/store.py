@@ -54,7 +54,7 @@ from .writer import ChunkWriter
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from .._core.framing import Framing
 
@@ -105,6 +105,7 @@ class ChunkFileStore(Cursored):
         self._reader = ChunkReader(disk, self._chunks, framing, longest)
         self._cursor = Cursor(self.state, autosave, self._chunks.is_there)
         self._flushed = False  # whether the chunk of the state's head was flushed up to the head
+        self._known: Collection[tuple[int, int]] = ()  # finished ranges that ``info`` held last
         self._lock: DirectoryLock | None = None
         self._opened = False
         self._has_company = False  # another object consumes, too; it has been said
@@ -185,6 +186,7 @@ class ChunkFileStore(Cursored):
             self._info.write(raw, sync=self._power)
         self._writer.open(raw, state)
         self._flushed, finished = self._info.supplement(raw, state)
+        self._known = frozenset(finished)
         if same:
             self._cursor.follow(old, state, finished)
         else:
@@ -288,7 +290,8 @@ class ChunkFileStore(Cursored):
             self._reader.forget()
             self._begin_anew(state, finished)
         else:
-            self._cursor.follow(old, state, finished)
+            self._cursor.follow(old, state, [new for new in finished if new not in self._known])
+        self._known = frozenset(finished)
         if self._cursor.overtaken and not self._has_company:
             self._has_company = True
             warn(TWO_CONSUMERS, self.path, "autosave=True or a SQLiteAckQueue")

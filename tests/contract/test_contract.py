@@ -118,16 +118,20 @@ def test_reopening_finds_what_was_put(open_queue: Open, path: Path, chunksize: i
         assert list(range(10)) == [q.get() for _ in range(10)]
 
 
-def test_unfinished_items_come_again(open_queue: Open, path: Path) -> None:
-    """What was taken and not finished comes again, in order, after a restart."""
+def test_unfinished_items_come_again(open_queue: Open, path: Path, case: tuple[str, str]) -> None:
+    """What was taken and not finished comes again, in order, after a restart.
+
+    An engine stores the place of the oldest unfinished item only: what is behind it comes again.
+    """
     with open_queue(path, chunksize=3) as q:
         q.put_many(range(10))
         taken = [q.get() for _ in range(6)]
         q.task_done(item=taken[0])
         q.task_done(item=taken[1])
         q.task_done(item=taken[4])
+    again = [2, 3, 4, 5] if case[0] in ENGINE_FAMILIES else [2, 3, 5]
     with open_queue(path) as q:
-        assert list(range(2, 10)) == [q.get() for _ in range(8)]
+        assert [*again, 6, 7, 8, 9] == [q.get() for _ in range(len(again) + 4)]
 
 
 def test_put_does_not_finish_what_was_taken(open_queue: Open, path: Path) -> None:

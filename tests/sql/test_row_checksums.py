@@ -22,6 +22,7 @@ from persistqueue import (
     Empty,
     PDict,
     QueueCorrupt,
+    SQLiteQueue,
     UniqueAckQ,
     UniqueQ,
     serializers,
@@ -309,3 +310,17 @@ def test_commands_on_rows_without_checksums(path: Path, capsys: pytest.CaptureFi
     )
     with UniqueQ(f"{path}-copy", name="copied") as q:
         assert ITEMS == q.get_many(9, timeout=5)
+
+
+@pytest.mark.parametrize("item", ["1" + "x" * 94219, b"1" + b"x" * 94219], ids=["text", "bytes"])
+def test_a_long_value_that_begins_much_like_a_checksum(tmp_path: Path, item: str | bytes) -> None:
+    """The length of a bare pickle's text may look like the mark of a checksum; it is none."""
+    with UniqueQ(tmp_path / "unique") as unique:
+        unique.put(item)
+        assert item == unique.get()
+    with SQLiteQueue(tmp_path / "rows") as q:
+        q.put("first")
+        bare = standard_pickle.dumps(item, 4)  # as persist-queue 1.1.0 stores it
+        insert = "INSERT INTO queue_default (data, timestamp) VALUES (?, 1)"
+        ask(tmp_path / "rows", insert, bare)
+        assert ["first", item] == [q.get(), q.get()]
