@@ -59,9 +59,10 @@ class Queue(QueueBase[T]):
 
     What survives what: when ``put`` or ``put_many`` has returned, the items survive
     loss of power (``durability="power"``) or death of the process (``"process"``).
-    When ``task_done`` has returned, the item stays finished if the process dies, once
-    all before it are finished: stored is the place of the oldest unfinished
-    one, and that and all behind it are redelivered after a restart.  A loss of power may
+    When ``task_done`` has returned, the item stays finished if the process dies, in any order:
+    stored are the oldest unfinished item and which items behind it are finished, as far as there
+    is room (about 400 gaps).  With a serializer of your own and with ``engine=`` only the former
+    is stored, and all behind it is redelivered after a restart.  A loss of power may
     bring more back, never lose any.  Delivery is at least once.  With ``autosave=True``
     it is at most once: what ``get`` has returned is gone (a loss of power may bring
     the last ones back).
@@ -232,8 +233,9 @@ class Queue(QueueBase[T]):
     def task_done(self, count: int = 1, *, item: object = NO_ITEM) -> None:
         """Finish items that were taken.
 
-        After a restart they are redelivered only behind an older item that is not finished:
-        stored is the place of the oldest unfinished one.
+        They are not redelivered after a restart, unless there are more gaps between finished items
+        than can be stored (about 400).  With a serializer of your own and with ``engine=`` they are,
+        behind an older unfinished item.
 
         Without ``item`` this is a count, as in the standard library: the oldest items
         that the calling thread took (the oldest of all when it took none, or when

@@ -1,7 +1,7 @@
 """The tables that a broker adds to a database, as SQL; and checks of names, ids and times.
 
 Pure: nothing here opens or runs anything.  Each queue is the table that ``SQLiteQueue`` uses
-(``table.FIFO``).  All other programs can go on reading and writing it.  A broker adds:
+(``_sql/statements.FIFO``).  All other programs can go on reading and writing it.  A broker adds:
 
 - ``persistqueue_broker``: which queues there are, and how many items wait in each.  Two
   triggers on each queue's table keep it right, whichever program writes there.

@@ -1,7 +1,8 @@
 """Carries calls to a store: neighbouring equal verbs in one call, one commit for all.
 
 It runs on the thread that the session chose.  A call whose own verb fails (a damaged record, say)
-fails alone; a commit that fails fails the whole batch and leaves the store as it was.
+fails alone.  A transaction that fails is undone, and its calls are run again one by one: the
+one at fault fails alone.
 """
 
 from __future__ import annotations

@@ -372,7 +372,7 @@ class ThreadSession(Session):
             self._wind_up()
         except Exception:
             raise
-        except BaseException:  # as in ``call``
+        except BaseException:  # as in ``run``
             left: list[bool] = []
             try:
                 start_new_thread(self._wind_up_again, (begun, left))
