@@ -233,9 +233,9 @@ class Queue(QueueBase[T]):
     def task_done(self, count: int = 1, *, item: object = NO_ITEM) -> None:
         """Finish items that were taken.
 
-        They are not redelivered after a restart, unless there are more gaps between finished items
-        than can be stored (about 400).  With a serializer of your own and with ``engine=`` they are,
-        behind an older unfinished item.
+        They are not redelivered after a restart, unless there are more gaps between finished
+        items than can be stored (about 400).  With a serializer of your own and with ``engine=``
+        they are, behind an older unfinished item.
 
         Without ``item`` this is a count, as in the standard library: the oldest items
         that the calling thread took (the oldest of all when it took none, or when

@@ -4,8 +4,8 @@ Commit
     Data is written at the known head (not at the end of the file) and
     flushed; then ``info`` is overwritten in place and flushed.  Bytes behind the head are
     no items.  Settling only changes ``info`` (the tail, and which items behind it are
-    finished), without a flush, because a power cut may then redeliver, never lose.  Before a consumed chunk is removed, ``info`` is flushed
-    at either durability.
+    finished), without a flush, because a power cut may then redeliver, never lose.  Before a
+    consumed chunk is removed, ``info`` is flushed at either durability.
 
 Sharing
     Each transaction holds the directory's lock, compares the bytes of ``info`` with
