@@ -72,7 +72,10 @@ def unmarked(data: bytes) -> bytes:
         if data[:_NO_OP_SIZE] != _no_op(payload):
             raise Damaged(BAD_SUM)
         return payload
-    if _is_disguised(data[: len(_NO_OP_START)]):
+    start = data[: len(_NO_OP_START)]
+    if _is_disguised(start) or (
+        _is_alike(start) and int.from_bytes(start[3:7], "little") > len(data)
+    ):
         raise Damaged(_BAD_MARK)
     return data
 
@@ -87,8 +90,12 @@ def _is_disguised(start: bytes) -> bool:
 
     Text or bytes of 64 KiB and more, bare, begin with an opcode and their length: any bytes.
     """
+    return _is_alike(start) and start[2] not in _LONG_VALUE
+
+
+def _is_alike(start: bytes) -> bool:
     alike: int = sum(map(operator.eq, start, _NO_OP_START))
-    return alike > _MOST_DAMAGED and start[2] not in _LONG_VALUE
+    return alike > _MOST_DAMAGED
 
 
 class PickleFraming:
