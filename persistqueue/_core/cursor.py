@@ -52,12 +52,14 @@ class State(NamedTuple):
 
     Attributes:
         moved: which batch of a move was stored last (see ``_cli.transfer``); mostly none.
+        mended: how often the head was moved back, modulo 8: the ordinals behind it are used again.
     """
 
     chunksize: int
     tail: Position = START
     head: Position = START
     moved: str = ""
+    mended: int = 0
 
     @property
     def size(self) -> int:
@@ -77,11 +79,11 @@ class State(NamedTuple):
 
     def with_ends(self, tail: Position, head: Position, moved: str) -> State:
         """Return the state with other ends."""
-        return _new(State, (self[0], tail, head, moved))
+        return _new(State, (self[0], tail, head, moved, self[4]))
 
     def mapping(self) -> dict[str, Any]:
         """Return the value of ``info``, keys in upstream's order."""
-        chunksize, tail, head, moved = self
+        chunksize, tail, head, moved, _ = self
         value = {
             "chunksize": chunksize,
             "size": (head[0] - tail[0]) * chunksize + head[1] - tail[1],

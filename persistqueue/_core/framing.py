@@ -48,7 +48,7 @@ _NO_OP_SIZE = _NO_OP.size
 _SUMS, _SUMS_AT = Struct("<LL"), len(_NO_OP_START)
 _LONGEST = 0xFFFFFFFF
 _MOST_DAMAGED = len(_NO_OP_START) // 2
-_LONG_VALUE = b"XB"  # pickle's opcodes
+_LONG_VALUE = b"XB"  # pickle's opcodes for text and bytes with a length of four bytes
 _TUPLES = b"t\x85\x86\x87\x91"  # pickle's opcodes for immutable values that hold others
 BAD_SUM, _BAD_MARK = "its checksum does not fit", "its checksum is damaged"
 _FEW = 2  # cannot do it in 4 KiB
@@ -72,10 +72,7 @@ def unmarked(data: bytes) -> bytes:
         if data[:_NO_OP_SIZE] != _no_op(payload):
             raise Damaged(BAD_SUM)
         return payload
-    start = data[: len(_NO_OP_START)]
-    if _is_disguised(start) or (
-        _is_alike(start) and int.from_bytes(start[3:7], "little") > len(data)
-    ):
+    if _is_disguised(data[: len(_NO_OP_START)], len(data)):
         raise Damaged(_BAD_MARK)
     return data
 
@@ -85,17 +82,19 @@ def _no_op(payload: bytes) -> bytes:
     return _NO_OP.pack(_NO_OP_START, len(payload), crc32(payload), b"0")
 
 
-def _is_disguised(start: bytes) -> bool:
+def _is_disguised(start: bytes, size: int = _LONGEST) -> bool:
     """Return whether bytes are the beginning of a no-op that is damaged.
 
-    Text or bytes of 64 KiB and more, bare, begin with an opcode and their length: any bytes.
+    A bare pickle of text or bytes that are 64 KiB long begins with an opcode and the length, which
+    may be any bytes.
+
+    Args:
+        size: of the whole pickle, or more: such a length is less.
     """
-    return _is_alike(start) and start[2] not in _LONG_VALUE
-
-
-def _is_alike(start: bytes) -> bool:
     alike: int = sum(map(operator.eq, start, _NO_OP_START))
-    return alike > _MOST_DAMAGED
+    if alike <= _MOST_DAMAGED:
+        return False
+    return start[2] not in _LONG_VALUE or int.from_bytes(start[3:7], "little") > size
 
 
 class PickleFraming:

@@ -13,7 +13,8 @@ A supplement may stand behind the trailer.  Releases that do not know of it igno
 ``info`` without it::
 
     70 71 46       magic "pqF"
-    ..             1: the head was flushed; the other bits mean nothing
+    ..             bit 0: the head was flushed; bits 1 to 3: how often the head was moved back,
+                   modulo 8; the other bits mean nothing
     .. ..          length of the ranges
     ..             ranges of finished items behind the tail (see ``finished``)
     .. .. .. ..    the CRC-32 of the value and all of this
@@ -55,6 +56,7 @@ _SUPPLEMENT_MAGIC = b"pqF"
 _CHECKSUM = Struct("<L")
 _AROUND = _TRAILER.size + _SUPPLEMENT.size + _CHECKSUM.size  # bytes beside value and ranges
 _FLUSHED = _SUPPLEMENT.pack(_SUPPLEMENT_MAGIC, 1, 0)  # the supplement of most infos
+_MENDED = 7  # how often the head was moved back: three bits
 _LONGEST = 4096  # bytes of a native info that are looked at
 _READS_AT = hasattr(os, "pread")
 RECHECK = 0.010  # s after which a name is looked up again
@@ -132,7 +134,8 @@ class InfoFile:
             reason = "it holds no whole value" if isinstance(error, Short | Damaged) else str(error)
             raise BadInfo(reason) from error
         self._in_place = self._framing.native and len(value) < len(raw)
-        return state
+        flags, _ = self._supplement_of(raw)
+        return state._replace(mended=flags >> 1 & _MENDED) if flags > 1 else state
 
     def encode(
         self, state: State, finished: Finished | None = None, *, flushed: bool = False
@@ -151,12 +154,12 @@ class InfoFile:
         room = SIZE - len(value) - _AROUND
         if finished is not None and finished.ranges:
             ranges = finished.encode(state.ordinal(state.tail), room)
-        elif flushed:
+        elif flushed or state.mended:
             ranges = b""
         else:
             return raw.ljust(SIZE, b"\0")
-        if room >= 0 and (flushed or ranges):
-            raw += _supplement(flushed, ranges, checksum)
+        if room >= 0 and (flushed or ranges or state.mended):
+            raw += _supplement(flushed | state.mended << 1, ranges, checksum)
         return raw.ljust(SIZE, b"\0")
 
     def supplement(self, raw: bytes | None, state: State) -> tuple[bool, list[tuple[int, int]]]:
@@ -165,25 +168,30 @@ class InfoFile:
         Args:
             state: what ``decode`` has returned for ``raw``.
         """
+        flags, ranges = self._supplement_of(raw)
+        ordinals = state.ordinal(state.tail), state.ordinal(state.head)
+        try:
+            return bool(flags & 1), decode_ranges(ranges, *ordinals) if ranges else []
+        except ValueError:  # written by something else
+            return bool(flags & 1), []
+
+    def _supplement_of(self, raw: bytes | None) -> tuple[int, bytes]:
+        """Return flags and ranges as they are stored; none if they are damaged."""
         found = _trailer_of(raw) if raw is not None and self._framing.native else None
         if raw is None or found is None:
-            return False, []
+            return 0, b""
         at = found[0]
         start = at + _TRAILER.size
         if not raw.startswith(_SUPPLEMENT_MAGIC, start) or len(raw) < at + _AROUND:
-            return False, []
+            return 0, b""
         _, flags, length = _SUPPLEMENT.unpack_from(raw, start)
         first, end = start + _SUPPLEMENT.size, start + _SUPPLEMENT.size + length
         if end + _CHECKSUM.size > len(raw):
-            return False, []
+            return 0, b""
         (checksum,) = _CHECKSUM.unpack_from(raw, end)
         if checksum != crc32(raw[start:end], crc32(raw[:at])):
-            return False, []
-        ordinals = state.ordinal(state.tail), state.ordinal(state.head)
-        try:
-            return bool(flags & 1), decode_ranges(raw[first:end], *ordinals)
-        except ValueError:  # written by something else
-            return bool(flags & 1), []
+            return 0, b""
+        return flags, raw[first:end]
 
     def write(self, raw: bytes, *, sync: bool) -> None:
         """Make ``raw`` the content; with ``sync``, safe against power loss on return.
@@ -343,16 +351,16 @@ class InfoFile:
             self._identity = identity
 
 
-def _supplement(flushed: bool, ranges: bytes, checksum: int) -> bytes:
+def _supplement(flags: int, ranges: bytes, checksum: int) -> bytes:
     """Return what stands behind the trailer, in which the bytes of its magic never stand.
 
     Args:
         checksum: of the value.
     """
-    for more in range(0, 256, 2):
+    for more in range(0, 256, 2 * (_MENDED + 1)):
         start = _FLUSHED
-        if ranges or more or not flushed:
-            start = _SUPPLEMENT.pack(_SUPPLEMENT_MAGIC, flushed + more, len(ranges)) + ranges
+        if ranges or flags + more != 1:
+            start = _SUPPLEMENT.pack(_SUPPLEMENT_MAGIC, flags + more, len(ranges)) + ranges
         made = start + _CHECKSUM.pack(crc32(start, checksum))
         if _MAGIC not in made:
             return made

@@ -92,7 +92,7 @@ class Recovery:
             lost -= short.size - finished.total
             text = "%s: chunk %d is shorter than info says; %d of its items are gone"
             warn(text, self._path, state.head.chunk, lost)
-            state = short
+            state = short._replace(mended=(state.mended + 1) % 8)  # other objects begin anew
         self._cut_head(state.head)
         self._remove_strays(state)
         if state != stored and (state.size or stored is not None):

@@ -179,7 +179,7 @@ class ChunkFileStore(Cursored):
         if goes_on:
             self._finish_undoing(now)
         raw, state, lost = self._recovery.mend(self._info, old.chunksize, sync=self._power)
-        same = goes_on and state.chunksize == old.chunksize and state.head >= old.head
+        same = goes_on and not _is_other(state, old)
         if same and state.tail < old.tail:  # info was rebuilt; this object knows what is finished
             state = state.with_ends(old.tail, state.head, state.moved)
             raw = self._info.encode(state, self._cursor.finished)
@@ -286,7 +286,7 @@ class ChunkFileStore(Cursored):
         flushed, finished = self._info.supplement(raw, state)
         old, self.state, self._seen = self.state, state, raw
         self._head, self._flushed = state.head, flushed
-        if state.head < old.head or state.chunksize != old.chunksize:  # it was mended meanwhile
+        if _is_other(state, old):  # it was mended meanwhile
             self._reader.forget()
             self._begin_anew(state, finished)
         else:
@@ -443,7 +443,7 @@ class ChunkFileStore(Cursored):
     def commit(self) -> None:
         if not self._exclusive:
             return
-        _, tail, old, moved = state = self.state
+        _, tail, old, moved, _ = state = self.state
         cursor = self._cursor
         if cursor.finished.ranges:
             self._catch_up()
@@ -626,3 +626,8 @@ def beside(tempdir: str | os.PathLike[str], path: str) -> str:
             "a file there cannot replace one here in one step"
         )
     return absolute(tempdir)
+
+
+def _is_other(new: State, old: State) -> bool:
+    """Return whether the places of ``old`` may be other items' in ``new``."""
+    return new.head < old.head or new.chunksize != old.chunksize or new.mended != old.mended
