@@ -182,7 +182,7 @@ def load(kind: Kind, path: Path, producers: int, consumers: int, count: int) -> 
 
 
 def callers(kind: Kind, path: Path, together: int, count: int) -> Result:
-    """Return puts a second by so many tasks or threads together."""
+    """Return the puts a second of ``together`` tasks or threads together."""
     share = max(count // together, 1)
 
     async def body(queue: Opened) -> float:

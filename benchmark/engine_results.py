@@ -204,7 +204,7 @@ def _opening(rows: list[Row]) -> list[Row]:
 
 
 def _whole(rows: list[Row], items: int) -> list[Row]:
-    """Return the rows of the load that was run with just so many items."""
+    """Return the rows of the load with this number of items."""
     return [
         row
         for row in rows

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 LOADS = [(5, 1), (1, 1), (20, 2)]  # producers, consumers; the first is aiodiskqueue's own
 SIZES = (1_000, 5_000, 20_000)  # items of a load
 CALLERS = (1, 3, 10, 30, 100, 300)
-#: Loads that are compared may take so many times as long, by their items: they must be whole.
+#: How many times as long a compared load may take, by its number of items.
 _PATIENCE = {1_000: 1, 5_000: 30, 20_000: 10}
 COLUMNS = (
     "picture", "group", "kind", "durability", "callers", "load", "x", "items", "rounds",

@@ -110,7 +110,7 @@ class Rows:
 async def verbs(
     queue: Any, which: int, rows: Rows, count: int, name: str, *, batch: int = 1, callers: int = 1
 ) -> None:
-    """Add, get and ack so many items, in batches, or by callers at once."""
+    """Add, get and ack items, in batches, or by several callers at once."""
     items = [f"item {n} " + "x" * 240 for n in range(count)]
     parts = [items[at : at + batch] for at in range(0, count, batch)]
     if batch == 1:

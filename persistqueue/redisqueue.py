@@ -70,7 +70,7 @@ class RedisQueue(QueueBase[T]):
 
     A call whose answer was lost is made again and done once: the server knows the number of
     the last ``put``.  When the server stays away, a put raises ``QueueUnreachable`` with
-    ``stored=None``: nobody knows whether it is stored.
+    ``stored=None``: it is not known whether it is stored.
 
     Args:
         name: the queue's keys begin with it.  For a Cluster: ``"{jobs}"``.

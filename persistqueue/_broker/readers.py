@@ -116,7 +116,7 @@ class Readers:
     def read(self, function: Callable[[Ask], R]) -> R:
         """Call ``function`` with what asks a connection, in one snapshot.
 
-        When the broker is closed meanwhile, its next question raises.
+        When the broker is closed before the loop ends, the next step raises.
 
         Raises:
             Stale: there are tables that the writer must look at first.

@@ -1,4 +1,4 @@
-"""What a command found, as text and as JSON; and a progress bar meanwhile."""
+"""What a command found, as text and as JSON; and its progress bar."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class InFlight:
                 self._all.move_to_end(record, last=False)
 
     def returned(self, count: int) -> None:
-        """Note that so many records are back in their places."""
+        """Note that ``count`` records are back in their places."""
 
     def known(self) -> list[Record]:
         """Return all records in flight, oldest first."""
@@ -315,7 +315,7 @@ class InFlightHeld:
                 self._held[record] = None
 
     def returned(self, count: int) -> None:
-        """Note that so many items are back in the queue."""
+        """Note that ``count`` items are back in the queue."""
 
     def known(self) -> list[Record]:
         """Return the records that blocks and loops hold: all others are settled."""

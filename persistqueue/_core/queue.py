@@ -79,7 +79,7 @@ class QueueBase(Opened, Generic[T]):
         """Wait for one item, then take those that are there, in their order.
 
         Args:
-            max_items: how many at the most, 1 or more.
+            max_items: the greatest number of items, 1 or more.
             timeout: seconds to wait for the first; None for as long as it takes.
 
         Raises:
@@ -105,7 +105,7 @@ class QueueBase(Opened, Generic[T]):
 
         It is finished when the block ends, and back in its place when the block raises.
         After an ``Exception`` this object does not hand it out again for
-        0.1 s, twice as long each time, 5 s at the most; other items come meanwhile, and
+        0.1 s, then twice as long each time, up to 5 s; other items are handed out before that, and
         other objects may take it.  Arguments and errors are those of ``get``.
         """
         return holding(self, self._session, _take_one, block, timeout)

@@ -20,7 +20,7 @@ A supplement may stand behind the trailer.  Releases that do not know of it igno
     .. .. .. ..    the CRC-32 of the value and all of this
 
 It never holds the trailer's magic, which is searched from the right.  One that is damaged counts
-as none: then finished items come again.
+as none: then finished items are redelivered.
 
 ``info`` is overwritten in place.  The first one, the first after persist-queue wrote it,
 and every one of a foreign serializer (whose ``load`` may read to the end of the

@@ -141,7 +141,7 @@ class Recovery:
         count, offset = self.scan(chunks[-1], 0, size)
         head = State(size).after(Position(chunks[-1], 0, 0), offset, count)
         state = State(size, Position(chunks[0], 0, 0), head)
-        rebuilt = "%s: info: %s; rebuilt from the chunks: %d items, finished ones may come again"
+        rebuilt = "%s: info: %s; rebuilt from %d items in the chunks, finished ones among them"
         warn(rebuilt, self._path, why, state.size)
         return state
 

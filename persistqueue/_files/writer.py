@@ -4,7 +4,7 @@ What a transaction wrote is known here until it ends: it is flushed before its c
 cut off again when there is none.  However many chunks that are, two are open: the
 first, which is cut, and the last, which is written to.
 
-Names need a flush as well as bytes, whichever object made them: an object of durability
+Names need a flush as well as bytes, also those that another object made: an object of durability
 "process" may have made the directory, or the chunk in which one of durability "power" goes on.
 
 A flush that failed may have dropped the bytes that it could not write, and a second one
@@ -81,7 +81,7 @@ class ChunkWriter:
             self._above.pop()
 
     def sync_itself(self) -> None:
-        """Make the directory's own name safe, once in a queue's life, whichever object made it."""
+        """Make the directory's own name safe, once in a queue's life."""
         self._sync_directory(os.path.dirname(self._chunks.path))
 
     def _sync_directory(self, path: str) -> None:

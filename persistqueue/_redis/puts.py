@@ -91,7 +91,7 @@ class Puts:
                 time.sleep(_NAP)
 
     def _what_is_known(self) -> tuple[bool, list[int] | None] | None:
-        """Return whether the last put is stored, and what it returns; None if nobody knows.
+        """Return whether the last put is stored, and what it returns; None if that is not known.
 
         Raises:
             NotEnoughReplicas: it is stored, but too few have confirmed it.

@@ -322,12 +322,12 @@ class Table(Layout):
         return f"SELECT _id FROM {self._in_text(self.quoted)} WHERE {self._among(count)}"
 
     def insert_several(self, count: int) -> str:
-        """Return the statement that inserts so many rows at once."""
+        """Return the statement that inserts ``count`` rows at once."""
         head, values = self.insert.split(" VALUES ")
         return f"{head} VALUES {', '.join([values] * count)}"
 
     def mark_these(self, count: int) -> str:
-        """Return the statement that gives rows by so many ids a status and an owner."""
+        """Return the statement that gives ``count`` rows, by id, a status and an owner."""
         return self._mark_these + self._among(count)
 
     def _among(self, count: int) -> str:

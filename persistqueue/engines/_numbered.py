@@ -182,7 +182,7 @@ class NumberedEngine:
             self.disowned = {number for number in self.disowned if number >= done}
 
     def read(self, number: int, count: int) -> Sequence[bytes | None]:
-        """Return so many records from a number on."""
+        """Return up to ``count`` records from a number on."""
         assert self.engine is not None
         records = self._ask(self.engine.read, number - self.tail, count)
         if len(records) != count:
@@ -302,7 +302,7 @@ class ReadAhead:
     large ones one by one.
 
     Args:
-        read: returns so many records from a number on.
+        read: takes a number and a count; returns up to that many records from the number on.
     """
 
     def __init__(self, read: Callable[[int, int], Sequence[bytes | None]]) -> None:

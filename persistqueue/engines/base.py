@@ -92,7 +92,7 @@ class StorageEngine(ABC):
 
     @abstractmethod
     def remove(self, count: int) -> None:
-        """Remove the ``count`` oldest records, all or none; at least so many are stored.
+        """Remove the ``count`` oldest records, all or none; at least ``count`` are stored.
 
         Once this has returned they stay gone if the process dies.
         """
