@@ -143,8 +143,9 @@ def _check_records(place: Place, report: Report, how: Check) -> None:
     report.parts.append(part)
     raw, state = place.state()
     part.oldest, part.oldest_is = _oldest(place, state)
-    readable, damage = 0, []
-    for stretch in place.walk(state):
+    items, readable, damage = 0, 0, []
+    for stretch in place.walk(raw, state):
+        items += stretch.items
         readable += not stretch.reason
         if stretch.reason:
             damage.append(stretch)
@@ -157,11 +158,11 @@ def _check_records(place: Place, report: Report, how: Check) -> None:
     if after is not None and after != raw:
         report.notes.append(_IN_USE)
         damage = [stretch for stretch in damage if stretch.start >= now.tail]
-    part.counts = {"items": state.size, "readable": readable}
+    part.counts = {"items": items, "readable": readable}
     part.size = sum(map(place.chunks.length, place.chunks.chunks()))
     for stretch in damage:
-        lost = state.ordinal(stretch.end) - state.ordinal(stretch.start)
-        report.damage.append(f"{_where(place, stretch)}: {stretch.reason} (takes {lost} items)")
+        what = f"{stretch.reason} (takes {stretch.items} items)"
+        report.damage.append(f"{_where(place, stretch)}: {what}")
     for chunk in place.chunks.chunks():
         start = now.head.offset if chunk == now.head.chunk else 0
         if chunk >= now.head.chunk and place.chunks.solid(chunk, start):

@@ -68,14 +68,20 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
         super().__init__(name, found, serializer, _store(path, serializer) if moves else None)
         self._moves = moves
         self._place = place_of(path, serializer)
-        self._state = self._place.state()[1]
+        self._raw, self._state = self._place.state()
 
     def count(self) -> int:
-        return self._state.size
+        return self._unfinished(self._state.tail, self._state.head)
+
+    def _unfinished(self, start: Position, end: Position) -> int:
+        """Return how many items stand between two places that are not finished."""
+        state, finished = self._state, self._place.finished(self._raw, self._state)
+        low, high = state.ordinal(max(start, state.tail)), state.ordinal(end)
+        return max(high - low - finished.behind(low) + finished.behind(high), 0)
 
     def read(self, most: int, behind: Place | None) -> Batch | None:
         if self._moves:
-            self._state = self._place.state()[1]
+            self._raw, self._state = self._place.state()
         start = Position(*behind["end"]) if behind else self._state.tail
         found = bounded(self._onward(start), most)
         if not found:
@@ -87,29 +93,30 @@ class FileSource(_FileEnd[ChunkFileStore], Source):
             regions[-1][2] = offset
         for region in regions:
             region.append(digest(self._place.chunks.read(*region)))
-        place = {"start": start, "end": found[-1][3], "regions": regions}
+        place = {"start": start, "end": found[-1][3], "items": len(found), "regions": regions}
         return Batch([Carried(item) for item, *_ in found], place)
 
     def _onward(self, at: Position) -> Iterator[tuple[int, tuple[Any, Position, int, Position]]]:
         """Yield items: how long each is, and itself, its place, its end, and the next place."""
-        while at < self._state.head:
-            item, offset = self._place.item(at, self._state.head)
-            after = self._state.after(at, offset)
-            yield offset - at.offset, (item, at, offset, after)
-            at = after
+        for start, after, reason, _ in self._place.walk(self._raw, self._state, at):
+            if reason:
+                raise self._place.recovery.damage(start, reason)
+            item, offset = self._place.item(start, self._state.head)
+            yield offset - start.offset, (item, start, offset, after)
 
     def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
         start, end = Position(*place["start"]), Position(*place["end"])
 
         def act() -> int:
-            state = self._store.state
-            if resumed and state.tail < end and not self._same(place["regions"], state.tail):
+            tail = self._store.state.tail
+            if resumed and tail < end and not self._same(place["regions"], tail):
                 raise PersistQueueError(
                     f"{self.shown}: it is not the queue that was being moved: was it made anew?"
                 )
+            self._raw, self._state = self._place.state()
             self._store.finish_until(end)
-            gone = state.ordinal(min(state.tail, end)) - state.ordinal(start)
-            return max(gone, 0) if state.tail < end or not resumed else 0
+            gone = place["items"] - self._unfinished(start, end)
+            return max(gone, 0) if tail < end or not resumed else 0
 
         gone = self._do(act)
         # Else a loss of power could bring items back that the journal forgets.

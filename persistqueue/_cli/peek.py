@@ -64,8 +64,8 @@ def _show_records(path: str, name: Name, arguments: argparse.Namespace) -> None:
     with closing(place_of(path, name.serializer)) as place:
         if isinstance(place.framing, SignedFraming) and not (place.framing.strict or arguments.raw):
             usable(name.shown, "signed")
-        _, state = place.state()
-        for stretch in islice(place.walk(state), arguments.n):
+        raw, state = place.state()
+        for stretch in islice(place.walk(raw, state), arguments.n):
             if stretch.reason:
                 raise place.recovery.damage(stretch.start, stretch.reason)
             if arguments.raw:

@@ -1,7 +1,8 @@
 """Looks at a file queue without its lock, and rewrites one without its damage.
 
 To look changes nothing, and no writer has to wait.  A writer may be at work meanwhile, so bytes
-that look torn are read again before they are damage.
+that look torn are read again before they are damage.  Finished items behind the tail are stepped
+over, as a ``get`` does, as long as it is certain which ones they are.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._core.block import Damaged
-from .._core.cursor import State
+from .._core.cursor import Position, State
 from .._core.deadline import monotonic
 from .._core.disk import ReadOnlyDisk
+from .._core.finished import Finished
 from .._core.folder import DirectoryLock, Folder
 from .._core.framing import recognise
 from ..exceptions import QueueCorrupt, QueueLocked
@@ -30,7 +32,6 @@ from .writer import ChunkWriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .._core.cursor import Position
     from .._core.disk import Disk
     from .._core.framing import Framing
 
@@ -44,11 +45,16 @@ _PATIENCE = 10.0  # s to wait for the queue's lock
 
 
 class Stretch(NamedTuple):
-    """A whole record, or a stretch of damage if there is a reason."""
+    """A whole record, or a stretch of damage if there is a reason.
+
+    Attributes:
+        items: how many that are not finished stood there: 1 in a whole record.
+    """
 
     start: Position
     end: Position
     reason: str
+    items: int
 
 
 class Place:
@@ -65,6 +71,7 @@ class Place:
         self.info = InfoFile(disk, self.folder, framing, None)
         self.reader = ChunkReader(disk, self.chunks, framing, longest)
         self.recovery = Recovery(disk, self.chunks, framing, longest)
+        self._sums: dict[int, bool] = {}  # by chunk, whether its number of records adds up
 
     def state(self) -> tuple[bytes | None, State]:
         """Return the bytes of ``info`` and their state; no bytes before the first put.
@@ -96,11 +103,37 @@ class Place:
         advice = "opening the queue, or repair, rebuilds it from the chunks"
         return QueueCorrupt(self.path, "info", reason=reason, advice=advice)
 
-    def walk(self, state: State) -> Iterator[Stretch]:
-        """Yield all records and damage between tail and head, in order."""
-        place, head = state.tail, state.head
+    def finished(self, raw: bytes | None, state: State) -> Finished:
+        """Return which items behind the tail are finished, as ``info`` says."""
+        finished = Finished()
+        for first, end in self.info.supplement(raw, state)[1]:
+            finished.add(first, end)
+        return finished
+
+    def walk(
+        self, raw: bytes | None, state: State, start: Position | None = None
+    ) -> Iterator[Stretch]:
+        """Yield all records that are not finished, and damage, between tail and head, in order.
+
+        Behind damage, in its chunk, other items may have the ordinals of the finished ones: there
+        these are yielded, too.
+
+        Args:
+            raw: what ``state`` was decoded from.
+            start: where to begin, if not at the tail.
+        """
+        finished, seen = self.finished(raw, state), -1
+        place, head = start or state.tail, state.head
         while place < head:
-            reason = ""
+            ordinal, after = state.ordinal(place), (place.chunk + 1) * state.chunksize
+            if place.chunk != seen:
+                seen, some = place.chunk, finished.behind(ordinal) > finished.behind(after)
+                if some and not self._adds_up(place, state):
+                    finished.cut(ordinal, after)
+            if (until := finished.end_of(ordinal)) >= after:
+                place = Position(place.chunk + 1, 0, 0)
+                continue
+            reason, items = "", 1
             try:
                 offset = self.reader.boundary(place.chunk, place.offset, limit_of(place, head))
                 end = state.after(place, offset)
@@ -110,12 +143,31 @@ class Place:
                 reason = str(damage)
             if reason:
                 end = self.recovery.resume(place, head, state.chunksize)
-            yield Stretch(place, end, reason)
+                behind = state.ordinal(end)
+                items = behind - ordinal - finished.behind(ordinal) + finished.behind(behind)
+                if end.chunk == place.chunk:
+                    finished.cut(behind, after)
+            if reason or not until:
+                yield Stretch(place, end, reason, items)
             place = end
+
+    def _adds_up(self, place: Position, state: State) -> bool:
+        """Return whether the chunk of a place has as many records as ``info`` says, or damage.
+
+        Without a checksum a changed byte may have made one record of two, or two of one: then no
+        ordinal behind it is certain.
+        """
+        chunk, limit = place.chunk, limit_of(place, state.head)
+        if chunk not in self._sums:
+            most = (state.chunksize if limit is None else state.head.records) - place.records
+            limit = self.chunks.length(chunk) if limit is None else limit
+            count, stop = self.recovery.scan(chunk, place.offset, most)
+            self._sums[chunk] = stop == limit if count == most else stop < limit
+        return self._sums[chunk]
 
     def record(self, stretch: Stretch, head: Position) -> bytes:
         """Return the bytes of a whole record."""
-        start, end, _ = stretch
+        start, end, *_ = stretch
         same = end.chunk == start.chunk  # else it is the last of its chunk, and the reader knows
         limit = limit_of(start, head)
         stop = end.offset if same else self.reader.boundary(start.chunk, start.offset, limit)
@@ -217,8 +269,8 @@ class Salvaged(NamedTuple):
 def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
     """Mend what opening mends, and move the whole records behind the damaged ones.
 
-    Damage is copied to files of its own first; then the whole records are written
-    behind the head, in their order; then one write of ``info`` makes that the queue.  A
+    Damage is copied to files of its own first; then the whole records that are not finished are
+    written behind the head, in their order; then one write of ``info`` makes that the queue.  A
     crash before leaves the queue as it was.
 
     Args:
@@ -233,16 +285,16 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
     try:
         raw, state, lost = place.recovery.mend(place.info, 100, sync=True)
         damage, kept = [], 0
-        for stretch in place.walk(state):
+        for stretch in place.walk(raw, state):
             if stretch.reason:
                 damage.append(stretch)
             kept += not stretch.reason
             progress(state.ordinal(stretch.end) - state.ordinal(state.tail), state.size)
-        for start, end, reason in damage:
+        for start, end, reason, _ in damage:
             place.recovery.set_aside(start, end, reason)
         if damage:
             _rewrite(place, raw, state, kept)
-        return Salvaged(kept, state.size - kept + lost)
+        return Salvaged(kept, sum(stretch.items for stretch in damage) + lost)
     finally:
         lock.close()
         place.close()
@@ -266,7 +318,7 @@ def _rewrite(place: Place, raw: bytes | None, state: State, kept: int) -> None:
     writer = ChunkWriter(place.disk, place.chunks, place.info, power=True, ahead=False)
     head = state.head
     try:
-        for records in _batches(place, state, kept):
+        for records in _batches(place, raw, state, kept):
             head = writer.append(records, state, head)
         writer.sync()
         mended = state.with_ends(state.head, head, state.moved)
@@ -281,11 +333,11 @@ def _rewrite(place: Place, raw: bytes | None, state: State, kept: int) -> None:
         place.chunks.remove(chunk)
 
 
-def _batches(place: Place, state: State, kept: int) -> Iterator[list[bytes]]:
+def _batches(place: Place, raw: bytes | None, state: State, kept: int) -> Iterator[list[bytes]]:
     """Yield the bytes of ``kept`` whole records, about a mebibyte at a time."""
     records: list[bytes] = []
     size = 0
-    for stretch in place.walk(state):
+    for stretch in place.walk(raw, state):
         if stretch.reason:
             continue
         records.append(place.record(stretch, state.head))

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle as standard_pickle
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from persistqueue.serializers import signed
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = b"k" * 32
+FINISHED = {102, 103, 104, 105, 106, 107, 109}  # a whole chunk of four, and both its neighbours
+WAITING = [100, 101, 108]
 NAMES = ("cbor2", "json", "msgpack", "pickle")
 
 
@@ -43,6 +46,11 @@ def checked(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     """Run ``check --json``; returns its exit status and its report."""
     status, text = command(capsys, "check", "--json", *arguments)
     return status, json.loads(text)[0]
+
+
+def counts_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    """Return how many items ``check`` counts in a file queue."""
+    return checked(capsys, *arguments)[1]["parts"][0]["counts"]
 
 
 def serializer_of(name: str) -> Any:
@@ -59,6 +67,15 @@ def fill(path: Path, serializer: Any = serializers.pickle, chunksize: int = 4) -
         q.get()
         q.task_done()
     return items[1:]
+
+
+def fill_with_gaps(path: Path, serializer: Any = serializers.pickle, chunksize: int = 4) -> None:
+    """Make a queue of the items 100 to 109, of which ``FINISHED`` are finished behind another."""
+    with Queue(path, serializer=serializer, chunksize=chunksize, durability="process") as q:
+        q.put_many(range(100, 110))
+        for item in q.get_many(10):
+            if item in FINISHED:
+                q.task_done(item=item)
 
 
 def damage(file: Path, at: int) -> None:
@@ -96,6 +113,26 @@ def test_check_counts_what_is_there_and_changes_nothing(
     assert report["parts"][0]["serializer"].startswith(name)
     assert 0 <= report["parts"][0]["oldest"] < 60
     assert before == everything(path)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "signed"])
+def test_finished_items_are_not_counted_shown_or_copied(
+    path: Path, name: str, keys_module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serializer = serializer_of(name)
+    fill_with_gaps(path, serializer)
+    queue = f"{path}?serializer={keys_module}:right" if name == "signed" else path
+    before = everything(path)
+    assert {"items": 3, "readable": 3} == counts_of(capsys, queue)
+    assert (0, list(map(str, WAITING))) == _lines(command(capsys, "peek", queue))
+    assert (0, ["100", "101"]) == _lines(command(capsys, "peek", queue, "-n", 2))
+    assert 3 == len(_lines(command(capsys, "peek", queue, "--raw"))[1])
+    copy = path.with_name("copy")
+    assert "3 items copied" in command(capsys, "copy", queue, copy)[1]
+    assert "nothing to repair" in command(capsys, "repair", queue)[1]
+    assert before == everything(path)
+    with Queue(copy, serializer=serializer) as q:
+        assert WAITING == q.get_many(99)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "signed"])
@@ -473,6 +510,76 @@ def test_repair_keeps_every_whole_record_and_the_damage(
     damaged = bytearray(original)
     damaged[place] ^= 0xFF
     assert bytes(damaged[place - size + 2 : place + 2]) in aside
+
+
+@pytest.mark.parametrize(
+    ("chunk", "record", "left", "lost"),
+    [
+        ("q00000", 0, [101, 102, 103, 108], 1),
+        ("q00000", 1, [100, 102, 103, 108], 1),
+        ("q00002", 0, [100, 101, 109], 1),
+        ("q00002", 1, [100, 101, 108], 0),  # it was finished
+    ],
+)
+def test_finished_items_come_again_behind_damage_and_there_only(
+    path: Path,
+    chunk: str,
+    record: int,
+    left: list[int],
+    lost: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A repair gives those back that stand behind the damage in its chunk."""
+    fill_with_gaps(path)
+    damage(path / chunk, record * 22 + 20)
+    status, report = checked(capsys, path)
+    assert {"items": len(left) + lost, "readable": len(left)} == report["parts"][0]["counts"]
+    assert (1, True) == (status, f"(takes {lost} items)" in report["damage"]["first"][0])
+    text = command(capsys, "repair", path)[1]
+    assert f"kept {len(left)} items, put aside what {lost} were" in text
+    assert {"items": len(left), "readable": len(left)} == counts_of(capsys, path)
+    with Queue(path) as q:
+        assert left == q.get_many(99)
+
+
+def test_damage_that_only_finished_items_have_changes_nothing(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No ``get`` comes by a chunk, or the rest of one, in which all are finished."""
+    fill_with_gaps(path)
+    for chunk, record in (("q00000", 2), ("q00000", 3), ("q00001", 0), ("q00001", 3)):
+        damage(path / chunk, record * 22 + 20)
+    assert {"items": 3, "readable": 3} == counts_of(capsys, path)
+    assert "nothing to repair" in command(capsys, "repair", path)[1]
+    with Queue(path) as q:
+        assert WAITING == q.get_many(99)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_changed_byte_takes_no_item_beside_its_own(path: Path, name: str, tmp_path: Path) -> None:
+    """Also where it makes one line of two, or two of one, which shifts all that are behind it."""
+    serializer = serializer_of(name)
+    fill_with_gaps(path, serializer, chunksize=100)
+    chunk = (path / "q00000").read_bytes()
+    size, framing = len(chunk) // 10, framing_of(serializer)
+    for at in range(len(chunk)):
+        for mask in (0x3B, 0x01, 0xFF):  # the first makes a digit of a newline, and back
+            here = tmp_path / f"{at} {mask}"
+            shutil.copytree(path, here)
+            changed = bytearray(chunk)
+            changed[at] ^= mask
+            (here / "q00000").write_bytes(changed)
+            repair(Place(UnsyncedDisk(), str(here), framing, None), lambda done, total: None)
+            with Queue(here, serializer=serializer, on_corrupt="skip") as q:
+                left = q.get_many(99) if q.qsize() else []
+            shutil.rmtree(here)
+            first = 100 + at // size
+            gone = {first}
+            if name == "json" and at % size == size - 1:
+                gone.add(first + 1)
+            if name in ("cbor2", "msgpack"):  # no record can be found behind damage
+                gone.update(range(first, 110))
+            assert set(WAITING) - gone <= set(left), (at, mask)
 
 
 @pytest.mark.parametrize("target", ["info", "q00000", "q00001", "q00002"])

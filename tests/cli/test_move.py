@@ -71,7 +71,13 @@ class Place:
 
     def put(self, items: list[Any]) -> None:
         with closing(self.open()) as q:
-            q.put_many(items)
+            if self.kind != "gaps":
+                q.put_many(items)
+                return
+            q.put_many([each for item in items for each in (item, FINISHED)])
+            for item in q.get_many(10_000):
+                if item == FINISHED:
+                    q.task_done(item=item)
 
     def items(self) -> list[Any]:
         """Take everything that is there, in the order in which a consumer would."""
@@ -137,6 +143,7 @@ class Place:
 
 KINDS: dict[str, Callable[[Place], Any]] = {
     "file": Place.file,
+    "gaps": Place.file,  # behind each item one that is finished
     "pickled list": lambda place: place.engine(engines.PickledListEngine),
     "dbm": lambda place: place.engine(engines.DbmEngine),
     "sqlite engine": lambda place: place.engine(engines.SQLiteEngine),
@@ -155,6 +162,7 @@ KINDS: dict[str, Callable[[Place], Any]] = {
 }
 ENGINES = ("pickled list", "dbm", "sqlite engine")
 NEWEST_FIRST = ("filo",)
+FINISHED = "finished out of turn"
 ITEMS = [{"n": n, "text": "ü" * (n % 7)} for n in range(230)]
 
 
@@ -574,11 +582,14 @@ def test_equal_items_of_other_types_are_not_the_same() -> None:
 
 # -- killed ---------------------------------------------------------------------------------
 
-KILLED = [("file", "redis"), ("redis", "sqlite"), ("sqlite", "mysql"), ("mysql", "file")]
+KILLED = [
+    *(("file", "redis"), ("gaps", "file"), ("redis", "sqlite"), ("sqlite", "mysql")),
+    ("mysql", "file"),
+]
 ALL_KILLED = [
     *KILLED,
     *(("file", kind) for kind in KINDS if kind not in ("file", "redis")),
-    *((kind, "file") for kind in KINDS if kind not in ("file", "mysql")),
+    *((kind, "file") for kind in KINDS if kind not in ("file", "gaps", "mysql")),
     *(("redis", "redis"), ("mysql", "mysql"), ("sqlite", "sqlite"), ("priority", "priority")),
 ]
 
@@ -740,6 +751,26 @@ def test_consumers_of_the_source_are_noticed(
         assert [] == src.items()
         if kind != "dbm":
             assert (1, True) == (status, "took 1 of these items" in err), kind
+
+
+def test_a_consumer_that_finishes_out_of_turn_is_noticed(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also behind an item that stays; what was finished before does not count."""
+    src, dst = place("gaps", "src"), place("file", "dst")
+    src.put(list("abcd"))
+    carry = transfer.Transfer._encoded
+
+    def encoded(self: Any, batch: Any) -> Any:
+        with closing(src.open()) as q:
+            for item in q.get_many(4)[1:3]:
+                q.task_done(item=item)
+        return carry(self, batch)
+
+    monkeypatch.setattr(transfer.Transfer, "_encoded", encoded)
+    status, out, err = command("move", src.url, dst.url)
+    assert (1, "4 items moved\n", True) == (status, out, "took 2 of these items" in err)
+    assert ([], list("abcd")) == (src.items(), dst.items())
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
