@@ -7,6 +7,7 @@ process dies.  Then the next broker that looks puts it back in its place.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._core.deadline import monotonic
@@ -182,9 +183,26 @@ class BrokerStore(BrokerQueues):
         table, records = self._head(name, most, Record, since)
         if table is None or not records:
             return []
-        for ids in self._ranges(records, together=since is None):
-            self.conn.execute(table.delete_range, ids)
+        if len(records) == 1:
+            self._delete_one(table, records[0].start)
+        else:  # all or none: an error here is the caller's own, and the batch goes on
+            ranges = self._ranges(records, together=since is None)
+            self.guard(partial(self._delete_ranges, table, ranges, len(records)))
         return records
+
+    def _delete_one(self, table: BrokerTable, number: int) -> None:
+        """Delete a row that was just read; raise if it is not found, or it would come for ever."""
+        if not self.conn.execute(table.delete, (number,)).rowcount:
+            self.ready.unknown(folded(table.queue))
+            raise self._unfindable(table, number)
+
+    def _delete_ranges(
+        self, table: BrokerTable, ranges: Sequence[tuple[int, int]], count: int
+    ) -> None:
+        """Do this with ``count`` rows, inside ``guard``."""
+        deleted = sum(self.conn.execute(table.delete_range, ids).rowcount for ids in ranges)
+        if deleted != count:
+            raise self._unfindable(table, ranges[0][0])
 
     def _ranges(
         self, records: Sequence[Record], *, together: bool = True
@@ -201,32 +219,37 @@ class BrokerStore(BrokerQueues):
             return []
         records = self._records(table, self.conn.rows(table.by_id, (number,)), Record)
         if records:
-            self.conn.execute(table.delete, (number,))
+            self._delete_one(table, number)
             self.ready.unknown(folded(name))
         return records
 
     def hold(self, name: str, most: int, done: Sequence[Held] = ()) -> list[Held]:
-        """Hold items until they are finished or given back.
+        """Hold items until they are finished or given back; called inside ``guard``.
 
         Args:
             done: what its taker is through with, one behind the other: it is finished.
         """
         table, held = self._head(name, most, Held)
-        owner = self._owner.appear() if held else None
+        starts = self._hold_rows(table, held) if table is not None and held else range(0)
         self.finish(done)  # nothing above has raised: it stays finished
-        if table is None or not held:
-            return []
-        last = None
-        for ids in self._ranges(held):
-            last = self.conn.execute(table.hold_range, (table.number, owner, *ids)).lastrowid
-            self.conn.execute(table.delete_range, ids)
-        assert last is not None
-        starts = range(last - len(held) + 1, last + 1)
         for one, start in zip(held, starts, strict=True):
             one.start = start
         self._before[0].extend(starts)  # noted first: an interrupt may come
         self._out.update(zip(starts, held, strict=True))
         return held
+
+    def _hold_rows(self, table: BrokerTable, held: Sequence[Held]) -> range:
+        """Move rows to those that are held; returns their places there."""
+        owner, ranges = self._owner.appear(), self._ranges(held)
+        moved, last = 0, None
+        for ids in ranges:
+            cursor = self.conn.execute(table.hold_range, (table.number, owner, *ids))
+            moved, last = moved + cursor.rowcount, cursor.lastrowid
+        if moved != len(held):
+            raise self._unfindable(table, held[0].start)
+        self._delete_ranges(table, ranges, len(held))
+        assert last is not None
+        return range(last - len(held) + 1, last + 1)
 
     def see(self, name: str, after: int, most: int) -> list[Seen]:
         """Return the items behind an id, and leave them there."""
@@ -294,10 +317,13 @@ class BrokerStore(BrokerQueues):
             rows = [row for number in ids for row in self.conn.rows(table.by_id, (number,))]
         if not rows:
             return []
-        other = self.made(to)
+        return self.guard(partial(self._move_rows, table, self.made(to), rows))
+
+    def _move_rows(self, table: BrokerTable, other: BrokerTable, rows: Sequence[Any]) -> list[int]:
         moved = [self._put_back(other, row) for row in rows]
-        self.conn.many(table.delete, [row[:1] for row in rows])
-        self.ready.unknown(folded(source))
+        if self.conn.many(table.delete, [row[:1] for row in rows]) != len(rows):
+            raise self._unfindable(table, rows[0][0])
+        self.ready.unknown(folded(table.queue))
         return moved
 
     def delete(self, name: str, ids: Sequence[int]) -> int:

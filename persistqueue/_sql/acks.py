@@ -103,8 +103,16 @@ class AckStore(SqlStore):
     # -- verbs ----------------------------------------------------------------------
 
     def _hand_out(self, records: list[Record]) -> None:
-        ids = [record.start for record in records]
-        self._found(self._mark(ids, HELD, self._owner.appear()), records)
+        owner, marked = self._owner.appear(), 0
+        if len(records) == 1:
+            values = (HELD, owner, records[0].start)
+            marked = self.conn.execute(self.table.hand_out, values).rowcount
+        else:
+            for start in range(0, len(records), _MOST_MARKED):
+                ids = [record.start for record in records[start : start + _MOST_MARKED]]
+                statement = self.table.hand_out_these(len(ids))
+                marked += self.conn.execute(statement, (HELD, owner, *ids)).rowcount
+        self._found(marked, records)
         self._more(-len(records), 0)
 
     def take_next(self, number: int) -> list[Record]:
@@ -171,7 +179,7 @@ class AckStore(SqlStore):
         if to_back:
             number = self._put_behind(number, content)
         else:
-            self._mark((number,), status, None)
+            self.conn.execute(self.table.mark, (status, None, number))
         self._more((status < HELD) - (was < HELD), (status < ACKED) - (was < ACKED))
         self._moved(status, 1)
         return [number]
@@ -183,22 +191,11 @@ class AckStore(SqlStore):
         elif status == ACKED:
             self._prune(count)
 
-    def _mark(self, ids: Sequence[int], status: int, owner: str | None) -> int:
-        """Give rows a status and an owner; returns how many there were."""
-        if len(ids) == 1:
-            return self.conn.execute(self.table.mark, (status, owner, *ids)).rowcount
-        marked = 0
-        for start in range(0, len(ids), _MOST_MARKED):
-            chunk = ids[start : start + _MOST_MARKED]
-            values = (status, owner, *chunk)
-            marked += self.conn.execute(self.table.mark_these(len(chunk)), values).rowcount
-        return marked
-
     def _put_behind(self, number: int, content: Sequence[Any]) -> int:
         """Give a row the last place, ready; returns its new id."""
         if self.table.kind.newest_first:
             new: int = self.conn.one(self.table.lowest_id) - 1
-            self._mark((number,), READY, None)
+            self.conn.execute(self.table.mark, (READY, None, number))
             self.conn.execute(self.table.to_the_front, (new, number))
             return new
         self.conn.execute(self.table.delete, (number,))

@@ -31,7 +31,7 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     Raises:
         FormatError: something else has its name, or a newer version wrote the database.
     """
-    if _is_ready(connection, table, path):
+    if not missing(connection, table, path):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -42,16 +42,17 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
     connection.execute("COMMIT")
 
 
-def _is_ready(connection: sqlite3.Connection, table: Layout, path: str) -> bool:
+def missing(connection: sqlite3.Connection, table: Layout, path: str) -> set[str]:
+    """Return the names of what the table lacks; its own name if all of it is to be made."""
     there = _folded_objects(connection)
     refuse_newer(connection, there, path)
     _refuse_no_table(there, table.name, path)
     if folded(table.name) not in there or _old_of(connection, table, there):
-        return False
+        return {table.name}
     found = _checked_columns(connection, table, path)
-    return all(column in found for column in table.added) and all(
-        folded(index) in there for index in table.indexes
-    )
+    return {column for column in table.added if column not in found} | {
+        index for index in table.indexes if folded(index) not in there
+    }
 
 
 def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:

@@ -127,6 +127,7 @@ class Layout:
         columns: those that persist-queue knows, in their order.
         added: those behind them, and their types.
         indexes: their names, and the statements that create them (or a trigger).
+        optional: columns and indexes that reading can do without.
         create: the statement that creates the table.
         old: the name of the table that is to be adopted if it is there, or nothing.
     """
@@ -136,8 +137,12 @@ class Layout:
     columns: tuple[str, ...]
     added: Mapping[str, str] = MappingProxyType({})
     indexes: Mapping[str, str] = MappingProxyType({})
+    optional: tuple[str, ...] = ()
     create: str
     old = ""
+
+    def choose(self, optional: bool) -> None:
+        """Write the statements with what is optional, or without: to read only."""
 
 
 class Table(Layout):
@@ -185,7 +190,13 @@ class Table(Layout):
         adopts = (adopts or kind.prefix in OLD_ASYNC) and not whole_name
         self.old = kind.prefix if adopts else ""
         self.name = name if whole_name else f"{kind.prefix}_{name}"
+        self.optional = (SUM, f"{SUM}:{self.name}") if kind.unique else ()
         self._write()
+
+    def choose(self, optional: bool) -> None:
+        if self.optional and self.sums != optional:
+            self.sums = optional
+            self._write()
 
     def _write(self) -> None:
         """Write every statement."""
@@ -248,7 +259,12 @@ class Table(Layout):
         values = ", ".join([mark] * (content.count(",") + 1))
         self.state = f"SELECT status, owner, {content} FROM {table} WHERE _id = {mark}"
         self.mark = f"UPDATE {table} SET status = {mark}, owner = {mark} WHERE _id = {mark}"
-        self._mark_these = f"UPDATE {table}{self._BY_ID} SET status = {mark}, owner = {mark} WHERE "
+        # The row itself says whether it waits: an index that is damaged may name one that does not.
+        self.hand_out = f"{self.mark} AND status < {HELD}"
+        self._hand_out_these = (
+            f"UPDATE {table}{self._BY_ID} SET status = {mark}, owner = {mark}"
+            f" WHERE status < {HELD} AND "
+        )
         self.finish_mine = (
             f"UPDATE {table} SET status = {mark}, owner = NULL"
             f" WHERE _id = {mark} AND {_HELD} AND {self._ANY_OWNER}"
@@ -326,9 +342,9 @@ class Table(Layout):
         head, values = self.insert.split(" VALUES ")
         return f"{head} VALUES {', '.join([values] * count)}"
 
-    def mark_these(self, count: int) -> str:
-        """Return the statement that gives ``count`` rows, by id, a status and an owner."""
-        return self._mark_these + self._among(count)
+    def hand_out_these(self, count: int) -> str:
+        """Return the statement that hands out ``count`` rows by their ids."""
+        return self._hand_out_these + self._among(count)
 
     def _among(self, count: int) -> str:
         """Return the condition that an id is one of ``count``."""
@@ -360,7 +376,7 @@ class Table(Layout):
             for name, what in names.items()
         }
         if self.kind.unique:  # a program that does not know the checksum changes the data only
-            name = f"{SUM}:{self.name}"
+            name = self.optional[-1]
             indexes[name] = (
                 f"CREATE TRIGGER {identifier(name)} AFTER UPDATE OF data ON {table}"
                 f" WHEN NEW.{SUM} IS OLD.{SUM} AND NEW.data IS NOT OLD.data"

@@ -76,6 +76,81 @@ def test_items_come_in_the_order_in_which_they_were_written(broker: Any) -> None
     assert [] == tasks.read_all()
 
 
+def start_of(path: Path) -> int:
+    """Return where the page with the rows of the queue "q" begins."""
+    find = "SELECT rootpage FROM sqlite_master WHERE name = 'queue_q'"
+    with closing(sqlite3.connect(path)) as connection:
+        page: int = connection.execute(find).fetchone()[0]
+    return (page - 1) * 4096
+
+
+def damage(path: Path, at: int, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= bit
+    path.write_bytes(data)
+
+
+def ids_in(path: Path) -> list[int]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [number for (number,) in connection.execute("SELECT _id FROM queue_q ORDER BY _id")]
+
+
+def process_one(queue: Any, _: Any) -> None:
+    with queue.process(block=False):
+        pass
+
+
+def stream_one(queue: Any, _: Any) -> None:
+    with queue.stream(commit_interval=2) as items:
+        next(iter(items))
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda queue, _: queue.get(block=False),
+        lambda queue, _: queue.read_all(),
+        lambda queue, _: queue.get_many(2),
+        lambda queue, _: queue.read(since=0),
+        process_one,
+        stream_one,
+        lambda queue, _: queue.move_to("other"),
+        lambda _, broker: broker.transact(lambda tx: tx.queue("q").read()),
+    ],
+    ids=["get", "read_all", "get_many", "since", "process", "stream", "move_to", "transact"],
+)
+def test_a_row_that_is_not_found_where_it_was_read(take: Any, opens: Open, tmp_path: Path) -> None:
+    """Nothing of the call happens: the same item would come for ever."""
+    path = tmp_path / "app.db"
+    with opens(path) as broker:
+        broker.queue("q").write_many(range(4))
+    damage(path, start_of(path) + 3, 1)  # how many rows are in the page, which is searched by it
+    left = ids_in(path)
+    with opens(path) as broker:
+        for _ in range(2):
+            with pytest.raises(QueueCorrupt, match="not found where it was read"):
+                take(broker.queue("q"), broker)
+        assert broker.queue("other").empty()
+        assert [0] == [queue.held for queue in broker.list_queues() if queue.name == "q"]
+    assert left == ids_in(path)
+
+
+def test_rows_in_a_wrong_order_are_not_deleted_unread(opens: Open, tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    with opens(path) as broker:
+        broker.queue("q").write_many(range(4))
+    start = start_of(path)
+    second = int.from_bytes(path.read_bytes()[start + 10 : start + 12], "big")
+    damage(path, start + second + 1, 16)  # behind its length: its id
+    left = ids_in(path)
+    assert [1, 18, 3, 4] == left
+    with opens(path) as broker:
+        with pytest.raises(QueueCorrupt, match="not found where it was read"):
+            broker.queue("q").get_many(2)
+        broker.queue("other").write("stored all the same")
+    assert left == ids_in(path)
+
+
 def test_ids_ascend_over_all_queues(broker: Any) -> None:
     a, b = broker.queue("a"), broker.queue("b")
     ids = [a.write(1), b.write(2), *a.write_many([3, 4]), *broker.broadcast(5).values()]

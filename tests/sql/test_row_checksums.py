@@ -206,6 +206,48 @@ def test_data_that_another_program_changes_has_no_checksum(kind: str, path: Path
         assert "newest" == q.get()
 
 
+@pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 35), reason="it drops no column")
+@both
+@pytest.mark.parametrize("kind", UNIQUE)
+def test_a_table_without_checksums_that_cannot_be_written(kind: str, twin: str, path: Path) -> None:
+    """It is read as it is; when it can be written again, it gets them."""
+    with opened(kind, path) as q:
+        q.put_many([ITEM, "other"])
+    table = table_of(path)
+    ask(path, f'DROP TRIGGER "checksum:{table}"')
+    ask(path, f"ALTER TABLE {table} DROP COLUMN checksum")
+    flip_version(path)
+    with opened(twin + kind, path) as q:
+        assert 2 == q.qsize()
+        assert [ITEM, "other"] == [row["data"] for row in q.queue()]
+        assert ITEM == q.peek()
+        for write in (lambda: q.get(block=False), lambda: q.put(1), lambda: q.update(2, 1)):
+            with pytest.raises(QueueCorrupt, match="must not write to it"):
+                write()
+        assert 2 == q.qsize()
+    flip_version(path)
+    with opened(twin + kind, path) as q:
+        q.put("third")
+        assert [ITEM, "other", "third"] == [q.get(block=False) for _ in range(3)]
+
+
+@pytest.mark.parametrize("kind", UNIQUE)
+def test_a_table_that_lacks_more_cannot_be_opened_for_reading(kind: str, path: Path) -> None:
+    """The error says why the table cannot be made."""
+    with opened("SQLiteQueue", path) as q:
+        q.put(ITEM)
+    flip_version(path)
+    with pytest.raises(QueueCorrupt, match="must not write to it"):
+        opened(kind, path).qsize()
+
+
+def flip_version(path: Path) -> None:
+    """Make the header say that a newer SQLite wrote the database, or take that back."""
+    data = bytearray((path / "data.db").read_bytes())
+    data[18] ^= 1
+    (path / "data.db").write_bytes(data)
+
+
 @pytest.mark.parametrize("kind", UNIQUE)
 def test_a_unique_row_given_back_keeps_its_checksum(kind: str, path: Path) -> None:
     """By a block that fails; an ack queue's also where it goes behind the others."""

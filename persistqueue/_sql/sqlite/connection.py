@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._core.store import Stale, Undone
-from ..schema import prepare
+from ..schema import missing, prepare
 from .backup import write_copy
 from .errors import (
     ERRORS,
@@ -58,6 +58,7 @@ class SqliteConnection:
     def __init__(self, database: Database, table: Layout) -> None:
         self.database = database
         self._table = table
+        self._incomplete = False  # it lacks what reading can do without, and cannot be written
         self.failed = ""
         self.exclusive = self.suspended = False
         self.spare: Spare | None = None
@@ -115,24 +116,38 @@ class SqliteConnection:
                 return False
             connection = self.database.connect()
             self.database.settle(connection)
-            prepare(connection, self._table, self.database.path)
+            self._prepare(connection, to_write=False)
             self._connection, self._files = connection, self.database.files
             self._lent = False
             self._version = self._read_version()
             listener.opened()
             self.suspended, self.failed = False, ""
         except BaseException as error:
-            self._connection = None
+            self._connection = ours = None
+            if isinstance(error, SQLITE_ERRORS) and not isinstance(error, TRANSLATED):
+                ours = self.database.translate(error, self._table.name)  # while its files are open
             if connection is not None:
                 self.database.close(connection, self.database.files)
-            if isinstance(error, Stale):  # busy
+            if isinstance(error, Stale) or isinstance(ours, ERRORS.locked):  # busy
                 return False
-            if not isinstance(error, SQLITE_ERRORS) or isinstance(error, TRANSLATED):
+            if ours is None:
                 raise
-            if is_busy(error):
-                return False
-            raise self.database.translate(error, self._table.name) from error
+            raise ours from error
         return True
+
+    def _prepare(self, connection: sqlite3.Connection, *, to_write: bool) -> None:
+        """See that the table is there; to read it, what is optional may be missing."""
+        path = self.database.path
+        try:
+            prepare(connection, self._table, path)
+            self._incomplete = False
+        except SQLITE_ERRORS as error:
+            if to_write or not is_read_only(error):
+                raise
+            if not missing(connection, self._table, path).issubset(self._table.optional):
+                raise
+            self._incomplete = True
+        self._table.choose(optional=not self._incomplete)
 
     def _refuse_another(self) -> None:
         """Raise if another database is there than before a fork; the next call opens that."""
@@ -196,14 +211,14 @@ class SqliteConnection:
             return False
         assert self._connection is not None
         self.exclusive = exclusive
-        if self._lent:  # a program may have written through the connection
-            if self._has_own_writes():
-                listener.overtaken()
-            self._note_writes()
+        if self._lent:
+            self._heed_own_writes(listener)
         if not exclusive:
             self._check(self.database.check)
             return True
         try:
+            if self._incomplete:
+                self._prepare(self._connection, to_write=True)  # it says why not
             self._connection.execute("BEGIN IMMEDIATE")
             version = self._read_version()
         except SQLITE_ERRORS as error:
@@ -218,6 +233,12 @@ class SqliteConnection:
             self._version = version
             listener.overtaken()
         return True
+
+    def _heed_own_writes(self, listener: Listener) -> None:
+        """See whether a program has written through the connection."""
+        if self._has_own_writes():
+            listener.overtaken()
+        self._note_writes()
 
     def _has_own_writes(self) -> bool:
         connection = self._connection
