@@ -105,13 +105,12 @@ class AckStore(SqlStore):
     def _hand_out(self, records: list[Record]) -> None:
         owner, marked = self._owner.appear(), 0
         if len(records) == 1:
-            values = (HELD, owner, records[0].start)
-            marked = self.conn.execute(self.table.hand_out, values).rowcount
+            marked = self.conn.execute(self.table.hand_out, (owner, records[0].start)).rowcount
         else:
             for start in range(0, len(records), _MOST_MARKED):
                 ids = [record.start for record in records[start : start + _MOST_MARKED]]
                 statement = self.table.hand_out_these(len(ids))
-                marked += self.conn.execute(statement, (HELD, owner, *ids)).rowcount
+                marked += self.conn.execute(statement, (owner, *ids)).rowcount
         self._found(marked, records)
         self._more(-len(records), 0)
 

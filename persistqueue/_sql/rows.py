@@ -55,8 +55,9 @@ class Rows:
         shown = {key: row[0], "data": item, "timestamp": row[2]}
         if self._kind.priority:
             shown["priority"] = row[3]
-        elif self._kind.ack and key == "id":
-            shown["status"] = row[3]
+        elif self._kind.ack:
+            taken = {"takes": row[4], "attempts": row[5]}
+            shown |= taken if key == "pqid" else {"status": row[3], **taken, "note": row[6]}
         return shown
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._core.origin import SAMPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 LONGEST = 16 * 1024  # bytes of a row that tell which serializer wrote it
 
@@ -33,6 +33,14 @@ ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
 
 MOVES = "persistqueue_moves"  # a table: see ``Moves``
 SUM = "checksum"  # a column of unique queues: of a row's bytes
+# Columns of the ack queues, behind those: how often a row was handed out, which is never lowered and
+# so tells one hand-out from the next; how many of these count (see ``max_attempts``); why it failed.
+FENCE = {
+    "takes": "INTEGER NOT NULL DEFAULT 0",
+    "attempts": "INTEGER NOT NULL DEFAULT 0",
+    "note": "TEXT",
+}
+_ABSENT = (("takes", "0"), ("attempts", "0"), ("note", "NULL"))  # where a table has not got them
 
 # Tables of persist-queue's async classes, which have no suffix.
 OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
@@ -86,7 +94,9 @@ class Kind(NamedTuple):
     def added(self) -> dict[str, str]:
         """The columns behind those, and their types."""
         added = {"owner": "TEXT"} if self.ack else {}
-        return {**added, SUM: "INTEGER"} if self.unique else added
+        if self.unique:
+            added[SUM] = "INTEGER"
+        return {**added, **FENCE} if self.ack else added
 
     @property
     def in_order_of_id(self) -> bool:
@@ -127,7 +137,7 @@ class Layout:
         columns: those that persist-queue knows, in their order.
         added: those behind them, and their types.
         indexes: their names, and the statements that create them (or a trigger).
-        optional: columns and indexes that reading can do without.
+        optional: columns and triggers that reading can do without.
         create: the statement that creates the table.
         old: the name of the table that is to be adopted if it is there, or nothing.
     """
@@ -141,8 +151,8 @@ class Layout:
     create: str
     old = ""
 
-    def choose(self, optional: bool) -> None:
-        """Write the statements with what is optional, or without: to read only."""
+    def choose(self, lacks: Collection[str]) -> None:
+        """Write the statements without what a table lacks that is optional: to read only."""
 
 
 class Table(Layout):
@@ -153,7 +163,7 @@ class Table(Layout):
         name: the queue's; any text.
         adopts: rows of a table without the queue's name belong here, under any name.
         whole_name: the name is the table's, without what the kind puts before it.
-        sums: rows of a unique queue have a checksum beside them; another program's may not.
+        lacks: optional columns that the table has not: another program made it.
 
     Raises:
         ValueError: no table can have such a name.
@@ -181,21 +191,21 @@ class Table(Layout):
         *,
         adopts: bool = False,
         whole_name: bool = False,
-        sums: bool = True,
+        lacks: Collection[str] = (),
     ) -> None:
         self.kind = kind
-        self.sums = kind.unique and sums
         self.columns, self.added = kind.columns, kind.added
         adopts = adopts and not (kind.ack or kind.priority)  # persist-queue has no such async class
         adopts = (adopts or kind.prefix in OLD_ASYNC) and not whole_name
         self.old = kind.prefix if adopts else ""
         self.name = name if whole_name else f"{kind.prefix}_{name}"
-        self.optional = (SUM, f"{SUM}:{self.name}") if kind.unique else ()
+        self._lacks = frozenset(lacks)
         self._write()
+        self.optional = (*self.added, *self.indexes) if kind.ack or kind.unique else ()
 
-    def choose(self, optional: bool) -> None:
-        if self.optional and self.sums != optional:
-            self.sums = optional
+    def choose(self, lacks: Collection[str]) -> None:
+        if self._lacks != lacks:
+            self._lacks = frozenset(lacks)
             self._write()
 
     def _write(self) -> None:
@@ -204,7 +214,10 @@ class Table(Layout):
         table, mark = self._in_text(self.quoted), self._MARK
         kind, live_rows = self.kind, self._LIVE
         all_columns = ", ".join(kind.columns)
-        self.read = ", ".join((*kind.columns, SUM) if self.sums else kind.columns)
+        self.sums = kind.unique and SUM not in self._lacks
+        fence = [column if column not in self._lacks else absent for column, absent in _ABSENT]
+        checksum = (SUM,) if self.sums else ()
+        self.read = ", ".join((*kind.columns, *(fence if kind.ack else ()), *checksum))
         order = "priority, _id" if kind.priority else "_id DESC" if kind.newest_first else "_id"
         behind = "<" if kind.newest_first else ">"
         live = f" WHERE {live_rows}" if kind.ack else ""
@@ -220,8 +233,10 @@ class Table(Layout):
         self.by_id = f"{select}{live}{also}_id = {mark}"
         self.stamp = f"SELECT timestamp FROM {table} WHERE _id = {mark}"
         self.by_data = f"SELECT 1 FROM {table} WHERE data = {mark}"
-        # The same for rows that are about to be handed out.
-        self.take_first, self.take_after, self.take_by_id = self.first, self.after, self.by_id
+        # The same for rows that are about to be handed out, as they will be then.
+        self.take_first, self.take_after, self.take_by_id = map(
+            self._as_taken, (self.first, self.after, self.by_id)
+        )
         self.ids_after = f"SELECT _id FROM {table} WHERE _id > {mark} ORDER BY _id LIMIT {mark}"
         place = "_id, priority" if kind.priority else "_id"
         self.places = f"SELECT {place} FROM {table} ORDER BY {order} LIMIT {mark}"
@@ -252,6 +267,11 @@ class Table(Layout):
         )
         self._write_acks(table, mark)
 
+    def _as_taken(self, select: str) -> str:
+        """Return a statement that reads rows as one that reads them as if they were handed out."""
+        taken = self.read.replace("takes, attempts", "takes + 1, attempts + 1")
+        return select.replace(self.read, taken, 1)
+
     def _write_acks(self, table: str, mark: str) -> None:
         """Write the statements that only the ack queues have."""
         live_rows = self._LIVE
@@ -260,11 +280,11 @@ class Table(Layout):
         self.state = f"SELECT status, owner, {content} FROM {table} WHERE _id = {mark}"
         self.mark = f"UPDATE {table} SET status = {mark}, owner = {mark} WHERE _id = {mark}"
         # The row itself says whether it waits: an index that is damaged may name one that does not.
-        self.hand_out = f"{self.mark} AND status < {HELD}"
         self._hand_out_these = (
-            f"UPDATE {table}{self._BY_ID} SET status = {mark}, owner = {mark}"
-            f" WHERE status < {HELD} AND "
+            f"UPDATE {table}{self._BY_ID} SET status = {HELD}, owner = {mark},"
+            f" takes = takes + 1, attempts = attempts + 1 WHERE status < {HELD} AND "
         )
+        self.hand_out = f"{self._hand_out_these}_id = {mark}"
         self.finish_mine = (
             f"UPDATE {table} SET status = {mark}, owner = NULL"
             f" WHERE _id = {mark} AND {_HELD} AND {self._ANY_OWNER}"
@@ -361,7 +381,7 @@ class Table(Layout):
     def _indexes(self, table: str) -> dict[str, str]:
         """Return the indexes: what keeps a get as quick at a million rows as at a thousand.
 
-        A trigger of a unique queue is among them.
+        Triggers are among them, for what programs write that do not know the added columns.
         """
         wanted: dict[str, str] = {}
         if self.kind.priority:
@@ -376,11 +396,23 @@ class Table(Layout):
             for name, what in names.items()
         }
         if self.kind.unique:  # a program that does not know the checksum changes the data only
-            name = self.optional[-1]
+            name = f"{SUM}:{self.name}"
             indexes[name] = (
                 f"CREATE TRIGGER {identifier(name)} AFTER UPDATE OF data ON {table}"
                 f" WHEN NEW.{SUM} IS OLD.{SUM} AND NEW.data IS NOT OLD.data"
                 f" BEGIN UPDATE {table} SET {SUM} = NULL WHERE _id = NEW._id; END"
+            )
+        if (
+            self.kind.ack
+        ):  # nor does it know owners: what waits has none, and what failed begins anew
+            name, failed = f"owner:{self.name}", f"OLD.status = {FAILED}"
+            indexes[name] = (
+                f"CREATE TRIGGER {identifier(name)} AFTER UPDATE OF status ON {table}"
+                f" WHEN NEW.status < {HELD} AND (NEW.owner IS NOT NULL OR {failed}"
+                " AND NEW.attempts > 0)"
+                f" BEGIN UPDATE {table} SET owner = NULL,"
+                f" attempts = CASE WHEN {failed} THEN 0 ELSE attempts END,"
+                f" note = CASE WHEN {failed} THEN NULL ELSE note END WHERE _id = NEW._id; END"
             )
         return indexes
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RELEASE = GOLDEN / "persistqueue-2.0"
-DUMPS = {name: (RELEASE / f"{name}.sql").read_text("utf-8") for name in ("bare-rows", "rows")}
+NAMES = ("bare-rows", "unfenced-rows", "rows")
+DUMPS = {name: (RELEASE / f"{name}.sql").read_text("utf-8") for name in NAMES}
 
 each_dump = pytest.mark.parametrize("name", DUMPS)
 

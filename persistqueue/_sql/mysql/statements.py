@@ -14,7 +14,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from ..statements import ACKED, HELD, Moves, Table
+from ..statements import ACKED, FENCE, HELD, Moves, Table
 
 if TYPE_CHECKING:
     from ..statements import Kind
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _ADDED = {
     "owner": "VARCHAR(64) CHARACTER SET ascii",
     "live": "TINYINT AS (CASE WHEN status < 2 THEN 1 END) VIRTUAL",
+    **FENCE,
 }
 _KEYS = {"waiting": "live, _id", "held": "status, owner"}
 
@@ -114,10 +115,10 @@ class MysqlTable(Table):
             hinted = f"FROM {table} FORCE INDEX (waiting)"
             self.first = self.first.replace(f"FROM {table}", hinted)
             self.after = self.after.replace(f"FROM {table}", hinted)
-        locked = " FOR UPDATE SKIP LOCKED"
-        self.take_first = self.first + locked
-        self.take_after = self.after + locked
-        self.take_by_id = self.by_id + locked
+        self.take_first, self.take_after, self.take_by_id = (
+            self._as_taken(select) + " FOR UPDATE SKIP LOCKED"
+            for select in (self.first, self.after, self.by_id)
+        )
         self.state += " FOR UPDATE"
         self.span = ""  # it may be wide, and costs another trip to the server
         # Puts that count first, one at a time.

@@ -140,14 +140,15 @@ class SqliteConnection:
         path = self.database.path
         try:
             prepare(connection, self._table, path)
-            self._incomplete = False
+            lacks: set[str] = set()
         except SQLITE_ERRORS as error:
             if to_write or not is_read_only(error):
                 raise
-            if not missing(connection, self._table, path).issubset(self._table.optional):
+            lacks = missing(connection, self._table, path)
+            if not lacks.issubset(self._table.optional):
                 raise
-            self._incomplete = True
-        self._table.choose(optional=not self._incomplete)
+        self._incomplete = bool(lacks)
+        self._table.choose(lacks)
 
     def _refuse_another(self) -> None:
         """Raise if another database is there than before a fork; the next call opens that."""

@@ -191,7 +191,7 @@ def _recognised(name: str, there: list[str]) -> Found | None:
         prefix = f"{kind.prefix}_"
         old = name == kind.prefix and name in OLD_ASYNC  # of persist-queue's async classes
         if tuple(there[: len(kind.columns)]) == kind.columns and (name.startswith(prefix) or old):
-            table = Table(kind, name, whole_name=True, sums=SUM in there)
+            table = Table(kind, name, whole_name=True, lacks=kind.added.keys() - there)
             return Found(_CLASSES[kind.prefix], name.removeprefix(prefix), table)
     return None
 
