@@ -33,8 +33,8 @@ ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
 
 MOVES = "persistqueue_moves"  # a table: see ``Moves``
 SUM = "checksum"  # a column of unique queues: of a row's bytes
-# Columns of the ack queues, behind those: how often a row was handed out, which is never lowered and
-# so tells one hand-out from the next; how many of these count (see ``max_attempts``); why it failed.
+# Columns of the ack queues: how often a row was handed out (never lowered, so that it tells one
+# hand-out from the next); how many of these count (see ``max_attempts``); why the item failed.
 FENCE = {
     "takes": "INTEGER NOT NULL DEFAULT 0",
     "attempts": "INTEGER NOT NULL DEFAULT 0",
