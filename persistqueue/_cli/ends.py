@@ -1,17 +1,16 @@
 """The two ends of a move or a copy: what every backend has to do for it.
 
-A source is read batch by batch and finishes batches by their *place*.  A place names the very
-items of a batch, so other puts and gets meanwhile change nothing.  A target stores a batch and its
-number in one transaction: after a kill, the number says whether the batch is stored.
+A source is read batch by batch and finishes a batch by its *place*.  A place names the very items
+of a batch, so other puts and gets meanwhile change nothing.  A target stores a batch, all or none.
 """
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from .._core import call
+from .._core.deadline import FOREVER
 from .._core.store import Stale, Undone
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from .._sql.statements import Kind
     from ..serializers import Serializer
     from .places import Name
-
-    Place: TypeAlias = dict[str, Any]  # where a batch stands in a source, in values of JSON
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -45,17 +42,10 @@ class Carried(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Items that go together, and where they stand in the source."""
+    """Items that go together, and where they stand: only their source knows what that means."""
 
     items: list[Carried]
-    place: Place
-
-
-class Mover(NamedTuple):
-    """The number of a move, and of a batch in it."""
-
-    run: str
-    number: int
+    place: Any
 
 
 class End:
@@ -64,22 +54,15 @@ class End:
     Attributes:
         shown: its name, for messages.
         identity: equal for two names of one queue.
-        key: its name in a journal.
-        directory: where a journal may be; None for a server.
         kind: order, priority and uniqueness of the queue.
         serializer: of its items; None for text in Redis.
     """
 
     identity: object = None
-    key = ""
-    directory: str | None = None
     _session: ThreadSession | None = None
 
     def __init__(self, name: Name, kind: Kind, serializer: Serializer | None) -> None:
         self.shown, self.kind, self.serializer = name.shown, kind, serializer
-
-    def forget(self, run: str) -> None:
-        """Remove the notes of a move."""
 
     def close(self) -> None:
         """Close the queue."""
@@ -120,24 +103,16 @@ class Source(End, ABC):
         return {}
 
     @abstractmethod
-    def read(self, most: int, behind: Place | None) -> Batch | None:
+    def read(self, most: int, behind: Batch | None) -> Batch | None:
         """Return the next items, if there are any.
 
         Args:
-            behind: the place of the batch to go on behind; None for the first item.
+            behind: the batch to go on behind; None for the first item.
         """
 
     @abstractmethod
-    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
-        """Remove the items of a batch; to do it twice changes nothing.
-
-        Args:
-            resumed: the batch was read by a process that is gone: see whether the items are
-                still the same.
-
-        Returns:
-            how many of them others had taken.
-        """
+    def finish(self, batch: Batch) -> int:
+        """Remove the items of a batch; returns how many of them others had taken."""
 
 
 class OneQueue(ValueError):
@@ -158,21 +133,14 @@ class Target(End, ABC, Generic[Stored]):
     def decode(self, stored: Stored) -> Any:
         """Return the item that comes out again."""
 
-    def note(self, stored: Sequence[Stored]) -> Place | None:
-        """Return a note for the journal, if ``has`` needs one."""
-        return None
-
-    @abstractmethod
-    def put(self, stored: Sequence[Stored], mover: Mover) -> int:
-        """Store a batch and its number, all or nothing.
+    def put(self, stored: Sequence[Stored]) -> int:
+        """Store a batch, all or nothing.
 
         Returns:
             how many items were not stored, because a unique queue has equal ones.
         """
-
-    @abstractmethod
-    def has(self, mover: Mover, note: Place | None) -> bool:
-        """Return whether a batch was stored."""
+        numbers: Sequence[int | None] | None = self._run(call.append(stored, FOREVER))
+        return sum(not number for number in numbers or ())
 
 
 def in_transaction(session: ThreadSession, act: Callable[[], R]) -> R:
@@ -187,12 +155,6 @@ def in_transaction(session: ThreadSession, act: Callable[[], R]) -> R:
             raise Undone(error) from error
 
     return session.run(call.write(whole))
-
-
-def digest(data: bytes | str) -> str:
-    """Return a digest of an item's stored bytes (or text)."""
-    raw = data if isinstance(data, bytes) else str(data).encode("utf-8", "surrogatepass")
-    return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
 
 
 def bounded(found: Iterable[tuple[int, T]], most: int) -> list[T]:
@@ -210,15 +172,3 @@ def bounded(found: Iterable[tuple[int, T]], most: int) -> list[T]:
         if len(batch) == most:
             break
     return batch
-
-
-def still_there(expected: Sequence[str], found: Sequence[str]) -> int:
-    """Return how many items of a batch stand at the front of a queue.
-
-    Consumers take from the front, so the end of a batch is left.
-    """
-    for gone in range(len(expected)):
-        left = expected[gone:]
-        if list(found[: len(left)]) == list(left):
-            return len(left)
-    return 0

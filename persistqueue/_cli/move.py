@@ -7,21 +7,25 @@ A DST that is not there is made, of the kind of SRC where possible. A URL may en
 taken from PERSISTQUEUE_PASSWORD, of DST from PERSISTQUEUE_TARGET_PASSWORD if that is set.
 
 An item is in DST before it leaves SRC, so at every moment it is in one of them, at least. After an
-interruption (kill -9, too) the same command goes on, and no item is moved twice, even if others
-put into SRC or took from DST meanwhile. Stop the consumers of SRC first. Items that they hold stay
-there, and failed items too: the last line counts them.
+interruption (kill -9, too) the same command goes on; the items of one batch may then be in DST
+twice. Stop the consumers of SRC first. Items that they hold stay there, and failed items too: the
+last line counts them.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._sql.statements import Table
+from ..exceptions import ItemTooLarge, SerializationError
+from ..serializers import pickle
 from .ends import MOST_ITEMS, OneQueue
-from .fileends import EngineSource, EngineTarget, FileSource, FileTarget
+from .fileends import EngineSource, FileSource, engine_target, file_target
 from .places import (
     LOCAL,
     PASSWORD,
@@ -33,23 +37,38 @@ from .places import (
     queue_if_there,
     queues_in,
 )
+from .report import Progress, text_of
 from .sqlends import SqliteSource, sqlite_source, sqlite_target
-from .transfer import Journal, Transfer, journal_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from .ends import Source, Target
+    from .ends import Batch, Source, Target
     from .places import Name
-    from .transfer import Moved
 
 COPY = """copy all items of a queue into another one, of any kind, and leave the first as it is
 
 It works like move, but SRC keeps its items, and nothing is written there. Items that consumers
 hold are copied, too, and wait in DST; failed items are not. A queue in a database is copied as it
-was at one moment. (Until version 2.0 this command emptied SRC: that is move now.)
+was at one moment. After an interruption empty DST, and begin anew. (Until version 2.0 this command
+emptied SRC: that is move now.)
 """
 _BATCH = 500
+_LONGEST_SHOWN = 60  # characters of an item in a message
+
+
+@dataclass
+class Moved:
+    """Items that were moved or copied.
+
+    Attributes:
+        known: of those, how many a unique target had already.
+        taken: of those, how many consumers took from the source meanwhile.
+    """
+
+    count: int = 0
+    known: int = 0
+    taken: int = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,11 +85,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"items in one step (default: {_BATCH}, at most {MOST_ITEMS}, and never more than "
         "8 MiB of them)",
     )  # fmt: skip
-    parser.add_argument(
-        "--journal", metavar="FILE",
-        help="where it is noted how far it is; by default beside the path of SRC (of a copy, of "
-        "DST), or of the other, or in the current directory if both are on servers",
-    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace, *, moves: bool) -> int:
@@ -82,19 +96,67 @@ def run(arguments: argparse.Namespace, *, moves: bool) -> int:
         if target.identity == source.identity:
             raise OneQueue(source, name)
         source.by_age = target.kind.newest_first  # the newest item is to be taken first
-        path = arguments.journal or journal_of(source, target, moves=moves)
-        journal = stack.enter_context(closing(Journal(path)))
-        most = min(arguments.batch, MOST_ITEMS)
-        work = Transfer(source, target, moves=moves, most=most, converts=arguments.convert)
+        moved, most = Moved(), min(arguments.batch, MOST_ITEMS)
         try:
-            work.run(journal)
+            _carry_all(source, target, moved, most, moves=moves, converts=arguments.convert)
         except BaseException:
-            if count := work.moved.count:
-                done = f"{count} items {'moved' if moves else 'copied'} so far"
-                print(f"persistqueue: {done}; the same command goes on", file=sys.stderr)
+            if moved.count:
+                done = f"{moved.count} items {'moved' if moves else 'copied'} so far"
+                then = "the same command goes on" if moves else "empty the target to begin anew"
+                print(f"persistqueue: {done}; {then}", file=sys.stderr)
             raise
         _say_what_changes(source, target)
-        return _say(work.moved, source.staying(), moves=moves)
+        return _say(moved, source.staying(), moves=moves)
+
+
+def _carry_all(
+    source: Source, target: Target[Any], moved: Moved, most: int, *, moves: bool, converts: bool
+) -> None:
+    """Carry all batches over; each is in the target before it leaves the source.
+
+    Args:
+        moved: is told how many.
+        most: items of a batch.
+        moves: empty the source; else it stays as it is.
+        converts: let items change that the target's serializer changes.
+
+    Raises:
+        ValueError: an item would not come out of the target as it went into the source.
+    """
+    # Pickle keeps every item, and a serializer each item that it has made itself.
+    alike = target.serializer is pickle or target.serializer is source.serializer
+    total, batch = source.count(), source.read(most, None)
+    with Progress("moving" if moves else "copying") as progress:
+        while batch is not None:
+            stored = _encoded(batch, target, moved.count, checks=not (converts or alike))
+            moved.known += target.put(stored)
+            if moves:
+                moved.taken += source.finish(batch)
+            moved.count += len(stored)
+            progress(moved.count, total)
+            batch = source.read(most, None if moves else batch)
+
+
+def _encoded(batch: Batch, target: Target[Any], before: int, *, checks: bool) -> list[Any]:
+    """Return a batch as the target stores it.
+
+    Args:
+        before: how many items were carried before it.
+        checks: see whether each item would come out as it is.
+    """
+    stored: list[Any] = []
+    for number, carried in enumerate(batch.items, before + 1):
+        try:
+            stored.append(target.encode(carried))
+        except (SerializationError, ItemTooLarge) as error:
+            raise type(error)(f"{target.shown}: item {number}: {error}") from error
+        if checks and not same(carried.item, out := target.decode(stored[-1])):
+            raise ValueError(
+                f"{target.shown}: item {number} would come out as {_shortened(out)}, not "
+                f"as {_shortened(carried.item)}: ?serializer=pickle keeps it, and with "
+                "--convert it goes over like that"
+            )
+    return stored
 
 
 def _say_what_changes(source: Source, target: Target[Any]) -> None:
@@ -133,6 +195,28 @@ def _say(moved: Moved, staying: dict[str, int], *, moves: bool) -> int:
     return 1 if moved.taken else 0
 
 
+def same(one: Any, other: Any) -> bool:
+    """Return whether two items are equal in every type: no 1 for True, no list for a tuple."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(
+            same(key, twin) and same(one[key], other[key])
+            for key, twin in zip(sorted(one, key=repr), sorted(other, key=repr), strict=True)
+        )
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and math.isnan(one):
+        return math.isnan(other)
+    return bool(one == other)
+
+
+def _shortened(item: object) -> str:
+    """Return an item for a message."""
+    text = text_of(item)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
 # -- the two ends -------------------------------------------------------------------------
 
 
@@ -149,7 +233,7 @@ def open_source(name: Name, *, moves: bool) -> Source:
     if name.scheme in LOCAL:
         found = one_queue(name, queues_in(name.address))
         if found.engine is not None:
-            return EngineSource(name, found, moves=moves)
+            return EngineSource(name, found)
         if found.table is not None:
             return sqlite_source(name, found, moves=moves)
         return FileSource(name, found, moves=moves)
@@ -175,10 +259,10 @@ def open_target(name: Name, source: Source) -> Target[Any]:
             there = queues_in(name.address)
         found = queue_if_there(name, there) or _to_be_made(name, source)
         if found.engine is not None:
-            return EngineTarget(name, found, source)
+            return engine_target(name, found, source)
         if found.table is not None:
             return sqlite_target(name, found, source)
-        return FileTarget(name, found, source)
+        return file_target(name, found, source)
     if name.scheme == "mysql":
         from . import mysqlends
 

@@ -105,7 +105,6 @@ def _locate(end: SqlEnd, server: Server) -> None:
     folds = known["lower_case_table_names"] != "0"
     place = f"{server.database} {end.table.name}"
     end.identity = (tuple(sorted(known.items())), place.lower() if folds else place)
-    end.key = f"{server.path} {end.table.name}"
 
 
 def _seen(name: Name, server: Server, found: Found) -> Serializer | None:

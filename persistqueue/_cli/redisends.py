@@ -1,34 +1,64 @@
-"""Queues on Redis servers as ends of a move."""
+"""Queues on Redis servers as ends of a move, and which queues are there.
+
+A queue without items cannot be told from none: its list is not there.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._core.block import Damaged
+from .._core.deadline import monotonic
+from .._core.inflight import AT_TASK_DONE
+from .._core.threads import ThreadSession
 from .._redis.connection import Link
-from .._redis.moving import FINISH_MOVED, HAS_MOVED, PAGE, PUT_MOVED, names, queues
-from .._redis.scripts import Keys
-from .._redis.settings import (
-    Settings,
-    check,
-    check_serializer,
-    checked_layout,
-    codec_of,
-    native_base,
-)
+from .._redis.recovery import Sweep
+from .._redis.scripts import Keys, script
+from .._redis.settings import Replicas, Settings, checked_layout, codec_of, native_base
+from .._redis.store import RedisStore
 from .._sql.statements import FIFO, UNIQUE
 from ..exceptions import PersistQueueError, QueueCorrupt, ServerRefused
 from ..serializers import json, pickle
-from .ends import BATCH_BYTES, Batch, Carried, End, Mover, Source, Target, digest
+from .ends import BATCH_BYTES, Batch, Carried, End, Source, Target
 from .places import LONGEST, NoQueue, shipped, usable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
-    from .._redis.resp import Command, Word
+    from .._redis.resp import Command
     from ..serializers import Serializer
-    from .ends import Place
     from .places import Name
+
+_SCAN = 1000  # keys in one answer
+_PATIENCE = 2.0  # s to look for the queues of a server
+_NATIVE = native_base("}").partition("}")[0]  # the beginning of each native key
+
+#: KEYS list; ARGV how many items stand before these, how many at the most, bytes at the most, the
+#: digest of the last one before ('' for any).  Answers items, or false if the list was taken from.
+PAGE = script("""
+local skip, most, room = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if ARGV[4] ~= '' then
+    local before = redis.call('lindex', KEYS[1], -skip)
+    if not before or redis.sha1hex(before) ~= ARGV[4] then
+        return false
+    end
+end
+local items = {}
+for i = 1, most do
+    local item = redis.call('lindex', KEYS[1], -skip - i)
+    if not item then
+        break
+    end
+    room = room - #item
+    if i > 1 and room < 0 then
+        break
+    end
+    items[i] = item
+end
+return items
+""")
 
 
 class Meant(NamedTuple):
@@ -44,39 +74,29 @@ class RedisEnd(End):
 
     def __init__(self, name: Name, found: Meant) -> None:
         super().__init__(name, UNIQUE if found.unique else FIFO, found.serializer)
-        settings = Settings(name.address)
-        self._link, self._label = Link(settings), settings.label
+        self._settings = settings = Settings(name.address)
+        self._link = Link(settings)
         base = native_base(name.queue or "") if found.native else name.queue or ""
         self._keys = Keys(base, unique=found.unique)
         self._codec = codec_of(found.serializer, unique=found.unique, longest=LONGEST)
         self.identity = self._server(), settings.db, self._keys.base
-        self.key = f"{self._label} {self._keys.base}"
 
     def _server(self) -> object:
         """Return the identity of the server, which is the same under each of its names."""
         try:
             (info,) = self._ask(("INFO", "server"))
         except ServerRefused:  # this user may not ask
-            return self._label
+            return self._settings.label
         runs = (line for line in info.splitlines() if line.startswith(b"run_id:"))
-        return next(runs, self._label)
+        return next(runs, self._settings.label)
 
     def _ask(self, *commands: Command) -> list[Any]:
         answers = self._link.ask(*commands, again=True)
         self._link.let_go_on()
         return answers
 
-    def _script(
-        self, script: tuple[str, str], keys: Sequence[Word], arguments: Sequence[Word]
-    ) -> Any:
-        (answer,) = self._link.script(script, keys, arguments, again=True)
-        self._link.let_go_on()
-        return answer
-
-    def forget(self, run: str) -> None:
-        self._ask(("UNLINK", self._keys.note(run)))
-
     def close(self) -> None:
+        super().close()
         self._link.drop()
 
 
@@ -104,21 +124,21 @@ class RedisSource(RedisEnd, Source):
         lists = self._held()
         return {"held": sum(self._ask(*(("LLEN", key) for key in lists))) if lists else 0}
 
-    def read(self, most: int, behind: Place | None) -> Batch | None:
+    def read(self, most: int, behind: Batch | None) -> Batch | None:
         lists = self._lists
-        first, skip, last = behind["end"] if behind else (lists[0], 0, "")
-        for key in lists[lists.index(first) :] if first in lists else (None,):
-            values = key and self._script(PAGE, (key,), (skip, most, BATCH_BYTES, last))
+        first, skip, values = behind.place if behind else (lists[0], 0, [])
+        last = hashlib.sha1(values[-1], usedforsecurity=False).hexdigest() if values else ""
+        for key in lists[lists.index(first) :]:
+            (values,) = self._link.script(PAGE, (key,), (skip, most, BATCH_BYTES, last), again=True)
+            self._link.let_go_on()
             if values is None:
                 raise PersistQueueError(
                     f"{self.shown}: consumers took items while it was copied, so the copy is not "
-                    "whole: stop them, empty the target, remove the journal, and begin anew"
+                    "whole: stop them, empty the target, and begin anew"
                 )
             if values:
-                digests = [digest(value) for value in values]
-                end = (key, skip + len(values), digests[-1])
-                place = {"end": end, "digests": digests}
-                return Batch([Carried(self._decoded(value)) for value in values], place)
+                carried = [Carried(self._decoded(value)) for value in values]
+                return Batch(carried, (key, skip + len(values), values))
             skip, last = 0, ""
         return None
 
@@ -128,9 +148,10 @@ class RedisSource(RedisEnd, Source):
         except Damaged as damage:
             raise QueueCorrupt(self.shown, self._keys.base, reason=str(damage)) from damage
 
-    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
-        keys = (self._keys.base, self._keys.note(mover.run), *self._keys.set)
-        gone: int = self._script(FINISH_MOVED, keys, (mover.number, *place["digests"]))
+    def finish(self, batch: Batch) -> int:
+        *_, values = batch.place
+        gone = len(values) - Sweep(self._link, self._keys, Replicas(0, 0)).delete(values, -1)
+        self._link.let_go_on()
         return gone
 
 
@@ -139,23 +160,17 @@ class RedisTarget(RedisEnd, Target[bytes]):
 
     def __init__(self, name: Name, found: Meant) -> None:
         super().__init__(name, found)
-        check(self._link, self._label, self._keys.known)
-        if found.native:
-            check_serializer(self._link, self._label, self._keys, self._codec.name)
+        store = RedisStore(
+            self._settings, self._keys, self._codec, maxsize=0, native=found.native, lease=None,
+            skip_corrupt=False, replicas=Replicas(0, 0),
+        )  # fmt: skip
+        self._session = ThreadSession(store, 0, AT_TASK_DONE)
 
     def encode(self, carried: Carried) -> bytes:
         return self._codec.encode(carried.item)
 
     def decode(self, stored: bytes) -> Any:
         return self._codec.decode(stored)
-
-    def put(self, stored: Sequence[bytes], mover: Mover) -> int:
-        keys = (self._keys.base, self._keys.front, self._keys.note(mover.run), *self._keys.set)
-        new = self._script(PUT_MOVED, keys, (mover.number, *stored))
-        return 0 if new is None else len(stored) - new
-
-    def has(self, mover: Mover, note: Place | None) -> bool:
-        return bool(self._script(HAS_MOVED, (self._keys.note(mover.run),), (mover.number,)))
 
 
 def redis_source(name: Name, *, moves: bool) -> RedisSource:
@@ -188,7 +203,7 @@ def _found(name: Name) -> Meant | None:
         raise ValueError(f"{name.shown}: say the queue's name: ?name=NAME; here are: {_all(name)}")
     meant, wanted = [], name.serializer
     try:
-        there = queues(Settings(name.address), name.queue)
+        there = _queues(Settings(name.address), name.queue)
     except ValueError as error:
         raise ValueError(f"{name.shown}: {error}, and pools are not moved") from error
     for found in there:
@@ -217,4 +232,72 @@ def _short(serializer: object) -> str:
 
 def _all(name: Name) -> str:
     """Return the names of all queues of a server, as far as they are found in a moment."""
-    return ", ".join(sorted(names(Settings(name.address)))) or "none"
+    return ", ".join(sorted(_names(Settings(name.address)))) or "none"
+
+
+# -- which queues are there ---------------------------------------------------------------
+
+
+class _Found(NamedTuple):
+    """A queue.
+
+    Attributes:
+        native: its keys are not shared with aio-py-rq.
+        unique: no two equal items wait.
+        serializer: its name, if it is noted beside native keys.
+    """
+
+    native: bool
+    unique: bool
+    serializer: str | None
+
+
+def _queues(settings: Settings, name: str) -> list[_Found]:
+    """Return the queues of a name: one with shared keys, one with native keys, both or none.
+
+    Raises:
+        ValueError: it is a pool.
+    """
+    found = []
+    with _linked(settings) as link:
+        for native in (False, True):
+            keys = Keys(native_base(name) if native else name)
+            kind, shown, pool, unique, written = link.ask(
+                ("TYPE", keys.base),
+                ("TYPE", keys.front),
+                ("TYPE", f"{keys.base}-pool"),
+                ("EXISTS", keys.unique),
+                ("GET", keys.meta),
+                again=True,
+            )
+            if b"zset" in (kind, pool):
+                raise ValueError("it is a pool")
+            if b"list" in (kind, shown):
+                serializer = written.decode() if native and written else None
+                found.append(_Found(native, bool(unique), serializer))
+    return found
+
+
+def _names(settings: Settings) -> set[str]:
+    """Return the names of the queues of a server that are found within 2 s."""
+    found, cursor, end = set[str](), b"0", monotonic() + _PATIENCE
+    with _linked(settings) as link:
+        while monotonic() < end:
+            scan = ("SCAN", cursor, "COUNT", _SCAN, "TYPE", "list")
+            ((cursor, keys),) = link.ask(scan, again=True)
+            for key in (key.decode(errors="replace") for key in keys):
+                if "-processing-" not in key and not key.endswith(("-front", "-dead")):
+                    native = key.startswith(_NATIVE)
+                    found.add(key.removeprefix(_NATIVE).removesuffix("}") if native else key)
+            if cursor == b"0":
+                break
+    return found
+
+
+@contextmanager
+def _linked(settings: Settings) -> Iterator[Link]:
+    link = Link(settings)
+    try:
+        yield link
+    finally:
+        link.drop()

@@ -23,7 +23,7 @@ from .._sql.sqlite.connection import SqliteConnection
 from .._sql.sqlite.database import Database
 from .._sql.sqlite.errors import SQLITE_ERRORS
 from ..serializers import pickle
-from .ends import Batch, Carried, End, Mover, OneQueue, Source, Target, bounded, digest
+from .ends import Batch, Carried, End, OneQueue, Source, Target, bounded
 from .places import LONGEST, queue_table, usable, written_by
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from .._sql.rowstore import Row
     from .._sql.statements import Kind, Table
     from ..serializers import Serializer
-    from .ends import Place
     from .places import Found, Name
 
     TableStore: TypeAlias = AckStore | DeletingStore
@@ -107,7 +106,7 @@ class SqlSource(SqlEnd, Source):
             "failed": self.rows(self.table.count_over, (sql.FAILED,))[0][0],
         }
 
-    def read(self, most: int, behind: Place | None) -> Batch | None:
+    def read(self, most: int, behind: Batch | None) -> Batch | None:
         page = partial(
             self.table.onward,
             by_age=self.by_age,
@@ -115,44 +114,27 @@ class SqlSource(SqlEnd, Source):
             held_too=self._snapshot is not None,
             beside=self.beside,
         )
-        values = list(behind["end"]) if behind else []
+        values = self._end_of(behind.place[-1]) if behind else []
         sizes = self.rows(page("COALESCE(LENGTH(data), 0), 1"), [*values, most])
         count = len(bounded(sizes, most))
         rows = self.rows(page(self.table.read), [*values, count]) if count else []
-        if not rows:
-            return None
         items = [
             Carried(item, row[2], row[3] if self.kind.priority else None)
             for row, item in self._store.decoded_rows(rows)
         ]
-        last = rows[-1]
-        return Batch(items, {
-            "end": [last[3], last[0]] if self.kind.priority and not self.by_age else [last[0]],
-            "ids": [row[0] for row in rows],
-            "digests": [digest(row[1]) for row in rows],
-        })  # fmt: skip
+        return Batch(items, rows) if rows else None
 
-    def finish(self, place: Place, mover: Mover, *, resumed: bool) -> int:
-        ids: list[int] = place["ids"]
+    def _end_of(self, row: Row) -> list[Any]:
+        """Return the columns by which the rows behind this one are found."""
+        return [row[3], row[0]] if self.kind.priority and not self.by_age else [row[0]]
 
-        def act() -> int:
-            wanted = self._same(ids, place["digests"]) if resumed else ids
-            return len(wanted) - self._store.remove(wanted)
-
-        return self._do(act)
-
-    def _same(self, ids: list[int], digests: list[str]) -> list[int]:
-        """Return those ids under which the items are that were moved."""
-        rows = (self._store.conn.rows(self.table.by_id, (number,)) for number in ids)
-        return [
-            number
-            for number, found, known in zip(ids, rows, digests, strict=True)
-            if found and digest(found[0][1]) == known
-        ]
+    def finish(self, batch: Batch) -> int:
+        ids = [row[0] for row in batch.place]
+        return len(ids) - self._do(partial(self._store.remove, ids))
 
 
 class SqlTarget(SqlEnd, Target["Row"]):
-    """A table that items are put into; beside it stands which batch of a move it has."""
+    """A table that items are put into."""
 
     def encode(self, carried: Carried) -> Row:
         timestamp = carried.timestamp
@@ -165,20 +147,6 @@ class SqlTarget(SqlEnd, Target["Row"]):
 
     def decode(self, stored: Row) -> Any:
         return self._codec.decode(stored[0])  # nothing can be wrong with it yet
-
-    def put(self, stored: Sequence[Row], mover: Mover) -> int:
-        def act() -> int:
-            ids = self._store.append(stored)
-            self._store.mark_moved(*mover)
-            return list(ids).count(None)
-
-        return self._do(act)
-
-    def has(self, mover: Mover, note: Place | None) -> bool:
-        return self._do(partial(self._store.last_moved, mover.run)) >= mover.number
-
-    def forget(self, run: str) -> None:
-        self._do(partial(self._store.forget_move, run))
 
 
 # -- SQLite -------------------------------------------------------------------------------
@@ -208,7 +176,7 @@ def sqlite_source(name: Name, found: Found, *, moves: bool) -> SqliteSource:
     serializer = name.serializer or _seen(name, found) or pickle
     snapshot = None if moves else look.snapshot(found.path)
     source = SqliteSource(name, _store(found, serializer), serializer, snapshot)
-    _locate(source, found.path)
+    source.identity = _identity(found.path, source.table)
     return source
 
 
@@ -223,7 +191,7 @@ def sqlite_target(name: Name, found: Found, source: Source) -> SqlTarget:
     serializer = name.serializer or _seen(name, found) or usable(name.shown, source.default)
     store = _store(found, serializer)
     target = SqlTarget(name, store, serializer)
-    _locate(target, store.conn.database.path)
+    target.identity = _identity(store.conn.database.path, target.table)
     return target
 
 
@@ -235,13 +203,6 @@ def _store(found: Found, serializer: Serializer) -> TableStore:
     if table.kind.ack:
         return AckStore(conn, table, codec, skip_corrupt=False, keep_acked=None, resumes=True)
     return DeletingStore(conn, table, codec, skip_corrupt=False)
-
-
-def _locate(end: SqlEnd, path: str) -> None:
-    """Note where an end's table is."""
-    path = os.path.realpath(path)
-    end.identity, end.key = _identity(path, end.table), f"{path} {folded(end.table.name)}"
-    end.directory = os.path.dirname(path)
 
 
 def _identity(path: str, table: Table) -> object:

@@ -17,8 +17,7 @@ Those that are ours alone:
 ``<name>-put-<object>``         text  the number of an object's last put; expires
 ``<name>-sweeper``              text  who puts back many overdue items; expires
 ``<name>-dead``                 list  values that cannot be decoded, set aside
-``<name>-meta:...``                   the serializer of a queue in the native layout, and how
-                                      far a move has come
+``<name>-meta:format``          text  the serializer of a queue in the native layout
 ==============================  ====  =====================================================
 
 A script is one call for up to ``MOST`` items; the server does nothing else meanwhile.
@@ -89,10 +88,6 @@ class Keys:
             self.due: "zset",
         }
         self.renew()
-
-    def note(self, run: str) -> str:
-        """Return the key of how far a move has come."""
-        return f"{self.base}-meta:move-{run}"
 
     def renew(self) -> None:
         """Give the lists to come names that no other object has."""

@@ -60,7 +60,7 @@ def _serve() -> None:
 
 def _killed_at(step: int, arguments: list[str]) -> int:
     from persistqueue.__main__ import main
-    from persistqueue._cli import move, transfer
+    from persistqueue._cli import move
 
     left = [step]
 
@@ -81,7 +81,7 @@ def _killed_at(step: int, arguments: list[str]) -> int:
     def of(opened: Any) -> Any:
         def open_end(*args: Any, **kwargs: Any) -> Any:
             end = opened(*args, **kwargs)
-            for verb in ("put", "finish", "forget"):
+            for verb in ("put", "finish"):
                 if hasattr(end, verb):
                     setattr(end, verb, stepped(getattr(end, verb)))
             return end
@@ -89,14 +89,6 @@ def _killed_at(step: int, arguments: list[str]) -> int:
         return open_end
 
     move.open_source, move.open_target = of(move.open_source), of(move.open_target)
-    transfer.Journal.write = stepped(transfer.Journal.write)  # type: ignore[method-assign]
-    remove = transfer.Journal.remove
-
-    def counted(journal: transfer.Journal) -> None:
-        count()
-        remove(journal)  # whoever is killed behind this has done everything
-
-    transfer.Journal.remove = counted  # type: ignore[method-assign]
     return main(arguments)
 
 
