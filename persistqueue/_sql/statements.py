@@ -31,7 +31,6 @@ _OVER = f"status >= {ACKED}"
 MOST_COUNTED = 64  # rows that an inexact count looks at
 ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
 
-MOVES = "persistqueue_moves"  # a table: see ``Moves``
 SUM = "checksum"  # a column of unique queues: of a row's bytes
 # Columns of the ack queues: how often a row was handed out (never lowered, so that it tells one
 # hand-out from the next); how many of these count (see ``max_attempts``); why the item failed.
@@ -44,27 +43,6 @@ _ABSENT = (("takes", "0"), ("attempts", "0"), ("note", "NULL"))  # where a table
 
 # Tables of persist-queue's async classes, which have no suffix.
 OLD_ASYNC = frozenset({"queue", "filo_queue", "unique_queue"})
-
-
-class Moves(NamedTuple):
-    """Statements that note which batch of a move into a database was stored last.
-
-    Attributes:
-        create: what makes the table.
-        begin: notes a move that has stored nothing, unless it is noted already.
-        mark: notes the number of a batch.
-        last: reads that number.
-        forget: removes the note.
-        some, drop: find any note, and remove the table; empty where it stays.
-    """
-
-    create: tuple[str, ...]
-    begin: str
-    mark: str
-    last: str
-    forget: str
-    some: str = ""
-    drop: str = ""
 
 
 class Kind(NamedTuple):
@@ -169,15 +147,6 @@ class Table(Layout):
         ValueError: no table can have such a name.
     """
 
-    moves = Moves(
-        create=(f"CREATE TABLE IF NOT EXISTS {MOVES} (id TEXT PRIMARY KEY, number INTEGER)",),
-        begin=f"INSERT OR IGNORE INTO {MOVES} (id, number) VALUES (?, 0)",
-        mark=f"UPDATE {MOVES} SET number = ? WHERE id = ?",
-        last=f"SELECT number FROM {MOVES} WHERE id = ?",
-        forget=f"DELETE FROM {MOVES} WHERE id = ?",
-        some=f"SELECT 1 FROM {MOVES} LIMIT 1",
-        drop=f"DROP TABLE {MOVES}",
-    )
     _MARK = "?"  # where a value is bound
     _OR_IGNORE = "OR IGNORE "
     _BY_ID = ""  # has rows found by their ids, where the server may decide otherwise

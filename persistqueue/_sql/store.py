@@ -264,33 +264,6 @@ class SqlStore(RowStore):
         super()._set_aside(table, row, reason)
         self._more(-1, -1)
 
-    # -- for a move: which of its batches the database has ----------------------------
-
-    def mark_moved(self, run: str, number: int) -> None:
-        """Note, in this transaction, the last batch of a move."""
-        self._begin_move(run)
-        self.conn.execute(self.table.moves.mark, (number, run))
-
-    def last_moved(self, run: str) -> int:
-        """Return the last batch of a move; 0 if there is none."""
-        self._begin_move(run)
-        number: int = self.conn.one(self.table.moves.last, (run,))
-        return number
-
-    def _begin_move(self, run: str) -> None:
-        """See that there is a note; waits for a commit that is still on its way."""
-        for statement in self.table.moves.create:
-            self.conn.execute(statement)
-        self.conn.execute(self.table.moves.begin, (run,))
-
-    def forget_move(self, run: str) -> None:
-        """Remove the note of a move, and the table with the last one."""
-        moves = self.table.moves
-        self._begin_move(run)
-        self.conn.execute(moves.forget, (run,))
-        if moves.drop and not self.conn.rows(moves.some):
-            self.conn.execute(moves.drop)
-
 
 def _record(row: Row, item: Any) -> Record:
     return Record(row[0], row, item)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from ..statements import ACKED, FENCE, HELD, Moves, Table
+from ..statements import ACKED, FENCE, HELD, Table
 
 if TYPE_CHECKING:
     from ..statements import Kind
@@ -89,13 +89,6 @@ class MysqlTable(Table):
         ValueError: no table can have such a name.
     """
 
-    moves = Moves(
-        create=(),
-        begin=f"INSERT IGNORE INTO {SESSIONS} (id, number) VALUES (%s, 0)",
-        mark=f"UPDATE {SESSIONS} SET number = %s WHERE id = %s",
-        last=COMMITTED,
-        forget=LEAVE,
-    )
     _MARK = "%s"
     _OR_IGNORE = ""  # a row that is there already is an error of its own
     _BY_ID = " FORCE INDEX (PRIMARY)"  # else it may wait for all rows that others have locked

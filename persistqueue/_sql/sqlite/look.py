@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..._core.codec import as_text
 from ...exceptions import PersistQueueError
 from ..schema import VERSION_TABLE, columns, objects, refuse_newer
-from ..statements import KINDS, MOVES, OLD_ASYNC, SUM, DictTable, Table
+from ..statements import KINDS, OLD_ASYNC, SUM, DictTable, Table
 from .database import journal_of, uri_of
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def contents(connection: sqlite3.Connection, path: str) -> Contents:
     for name in sorted(there):
         if there[name] == "view":
             found.strange.append(name)
-        elif there[name] != "table" or name.startswith("sqlite_") or name in (VERSION_TABLE, MOVES):
+        elif there[name] != "table" or name.startswith("sqlite_") or name == VERSION_TABLE:
             continue
         elif name.startswith(_ASIDE):
             found.aside.append(name)
