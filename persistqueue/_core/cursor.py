@@ -25,7 +25,6 @@ from .store import Record, Stale, StoreBase
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from ..exceptions import QueueCorrupt
     from .framing import Framing
 
     _List = tuple[Record, "_List", int] | None  # the first, those behind it, how many in all
@@ -47,12 +46,24 @@ START = Position(0, 0, 0)
 _LONGEST_MOVED = 64  # characters: ``info`` has 512 bytes for everything
 
 
+class Missing(NamedTuple):
+    """Items that had been flushed and are gone."""
+
+    items: int  # how many
+    before: int  # the ordinal of the first item behind them
+
+
+NONE_MISSING = Missing(0, 0)
+MENDINGS = 8  # so far they are counted, and then from 0 on
+
+
 class State(NamedTuple):
     """The value of ``info``.  ``size`` is derived: the number of records in between.
 
     Attributes:
         moved: which batch of a move was stored last (see ``_cli.transfer``); mostly none.
         mended: how often the head was moved back, modulo 8: the ordinals behind it are used again.
+        missing: until a get has said so.
     """
 
     chunksize: int
@@ -60,6 +71,7 @@ class State(NamedTuple):
     head: Position = START
     moved: str = ""
     mended: int = 0
+    missing: Missing = NONE_MISSING
 
     @property
     def size(self) -> int:
@@ -79,11 +91,24 @@ class State(NamedTuple):
 
     def with_ends(self, tail: Position, head: Position, moved: str) -> State:
         """Return the state with other ends."""
-        return _new(State, (self[0], tail, head, moved, self[4]))
+        return _new(State, (self[0], tail, head, moved, self[4], self[5]))
+
+    def mend(self) -> State:
+        """Return the state as one of which other objects know nothing: they begin anew."""
+        ordinal = self.ordinal(self.head)
+        missing = self.missing
+        if missing.before > ordinal:
+            missing = Missing(missing.items, ordinal)
+        return self._replace(mended=(self.mended + 1) % MENDINGS, missing=missing)
+
+    def miss(self, count: int) -> State:
+        """Return the state with so many items missing in front of its head."""
+        before = self.missing.before if self.missing.items else self.ordinal(self.head)
+        return self._replace(missing=Missing(self.missing.items + count, before))
 
     def mapping(self) -> dict[str, Any]:
         """Return the value of ``info``, keys in upstream's order."""
-        chunksize, tail, head, moved, _ = self
+        chunksize, tail, head, moved, _, _ = self
         value = {
             "chunksize": chunksize,
             "size": (head[0] - tail[0]) * chunksize + head[1] - tail[1],
@@ -417,8 +442,7 @@ class Cursor:
 class Cursored(StoreBase, ABC):
     """The verbs of a store whose items a cursor counts."""
 
-    # Items are missing in front of a place that were stored: until a take has said so.
-    _lost: tuple[Position, QueueCorrupt] | None = None
+    _missing = NONE_MISSING  # items: until a take has said so
 
     _cursor: Cursor
     _era: int
@@ -436,14 +460,25 @@ class Cursored(StoreBase, ABC):
     def _next(self) -> Record | None:
         """Hand out the next item, skipped ones too; None if there is none."""
 
+    def _say_missing(self, record: Record | None, taken: Sequence[Record] | None) -> None:
+        """Raise, if items are missing in front of a record; that is put back.
+
+        Args:
+            record: the one that was read; None: there is no other.
+            taken: those that were taken in front of it: then this take must not say it.  None: it
+                is a peek, and the next take will say it, too.
+        """
+
     def take(self, most: int) -> list[Record]:
-        if self._lost is not None and self._cursor.place() >= self._lost[0]:
-            (_, error), self._lost = self._lost, None
-            raise error
         taken: list[Record] = []
         skipped: list[Record] = []
         try:
-            while len(taken) < most and (record := self._next()) is not None:
+            while len(taken) < most:
+                record = self._next()
+                if self._missing is not NONE_MISSING:
+                    self._say_missing(record, taken)
+                if record is None:
+                    break
                 (skipped if self.skip and record.start in self.skip else taken).append(record)
         except Exception as error:
             if not taken or isinstance(error, Stale):  # else it comes with the next take
@@ -456,6 +491,8 @@ class Cursored(StoreBase, ABC):
 
     def peek(self) -> Record | None:
         record = self._next()
+        if self._missing is not NONE_MISSING:
+            self._say_missing(record, None)
         if record is not None:
             self._cursor.put_back(record)
         return record

@@ -214,6 +214,15 @@ def _long_code(gap: int, run: int) -> bytes:
     return bytes(chain((_ANY,), _varint(gap), _varint(run)))
 
 
+def numbers_without_letters(*numbers: int) -> bytes:
+    """Return numbers that ``decode_number`` reads, of whose bytes none is below 128 but 0."""
+    digits: list[int] = []
+    for number in numbers:
+        *front, last = _varint(number)
+        digits += [*front, last | 0x80, 0]
+    return bytes(digits)
+
+
 def _varint(number: int) -> list[int]:
     digits = []
     while number > 0x7F:
@@ -236,12 +245,13 @@ def _decode_one(data: bytes, at: int) -> tuple[int, int, int]:
         return gap + 1, _RUNS + 1 + more * 256 + data[at], at + 1
     if byte > _ANY:
         raise ValueError("an unknown byte")
-    gap, at = _decode_varint(data, at)
-    run, at = _decode_varint(data, at)
+    gap, at = decode_number(data, at)
+    run, at = decode_number(data, at)
     return gap, run, at
 
 
-def _decode_varint(data: bytes, at: int) -> tuple[int, int]:
+def decode_number(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of seven bits a byte, and where the next one begins."""
     number = shift = 0
     while at < len(data):
         number |= (data[at] & 0x7F) << shift

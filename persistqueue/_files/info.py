@@ -9,18 +9,7 @@ tells a torn write from a whole one::
     .. .. .. ..    length of the value in front (little-endian)
     .. .. .. ..    its CRC-32
 
-A supplement may stand behind the trailer.  Releases that do not know of it ignore it, and write
-``info`` without it::
-
-    70 71 46       magic "pqF"
-    ..             bit 0: the head was flushed; bits 1 to 3: how often the head was moved back,
-                   modulo 8; the other bits mean nothing
-    .. ..          length of the ranges
-    ..             ranges of finished items behind the tail (see ``finished``)
-    .. .. .. ..    the CRC-32 of the value and all of this
-
-It never holds the trailer's magic, which is searched from the right.  One that is damaged counts
-as none: then finished items are redelivered.
+A supplement may stand behind the trailer (see ``supplement``).
 
 ``info`` is overwritten in place.  The first one, the first after persist-queue wrote it,
 and every one of a foreign serializer (whose ``load`` may read to the end of the
@@ -36,27 +25,23 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from .._core.block import Damaged, Short
-from .._core.cursor import State, parse
+from .._core.cursor import NONE_MISSING, Missing, State, parse
 from .._core.finished import AVOIDED as _MAGIC
 from .._core.finished import decode as decode_ranges
 from .._core.framing import plain_pickle, recognise
 from ..exceptions import FormatError, QueueFailed, SerializationError
+from . import supplement
 
 if TYPE_CHECKING:
     from .._core.disk import Disk, File
     from .._core.finished import Finished
     from .._core.folder import Folder
     from .._core.framing import Framing
+    from .supplement import Supplement
 
 SIZE = 512
 VERSION = 1
 _TRAILER = Struct("<3sBLL")
-_SUPPLEMENT = Struct("<3sBH")
-_SUPPLEMENT_MAGIC = b"pqF"
-_CHECKSUM = Struct("<L")
-_AROUND = _TRAILER.size + _SUPPLEMENT.size + _CHECKSUM.size  # bytes beside value and ranges
-_FLUSHED = _SUPPLEMENT.pack(_SUPPLEMENT_MAGIC, 1, 0)  # the supplement of most infos
-_MENDED = 7  # how often the head was moved back: three bits
 _LONGEST = 4096  # bytes of a native info that are looked at
 _READS_AT = hasattr(os, "pread")
 RECHECK = 0.010  # s after which a name is looked up again
@@ -134,8 +119,13 @@ class InfoFile:
             reason = "it holds no whole value" if isinstance(error, Short | Damaged) else str(error)
             raise BadInfo(reason) from error
         self._in_place = self._framing.native and len(value) < len(raw)
-        flags, _ = self._supplement_of(raw)
-        return state._replace(mended=flags >> 1 & _MENDED) if flags > 1 else state
+        found = self._supplement(raw)
+        missing = found.missing
+        if missing is not NONE_MISSING:
+            missing = Missing(missing.items, state.ordinal(state.tail) + missing.before)
+        elif not found.mended:
+            return state
+        return state._replace(mended=found.mended, missing=missing)
 
     def encode(
         self, state: State, finished: Finished | None = None, *, flushed: bool = False
@@ -151,15 +141,9 @@ class InfoFile:
             return value
         checksum = crc32(value)
         raw = value + _TRAILER.pack(_MAGIC, VERSION, len(value), checksum)
-        room = SIZE - len(value) - _AROUND
-        if finished is not None and finished.ranges:
-            ranges = finished.encode(state.ordinal(state.tail), room)
-        elif flushed or state.mended:
-            ranges = b""
-        else:
-            return raw.ljust(SIZE, b"\0")
-        if room >= 0 and (flushed or ranges or state.mended):
-            raw += _supplement(flushed | state.mended << 1, ranges, checksum)
+        known = state.mended or state.missing is not NONE_MISSING
+        if flushed or known or (finished is not None and finished.ranges):
+            raw += supplement.write(state, finished, SIZE - len(raw), checksum, flushed=flushed)
         return raw.ljust(SIZE, b"\0")
 
     def supplement(self, raw: bytes | None, state: State) -> tuple[bool, list[tuple[int, int]]]:
@@ -168,30 +152,19 @@ class InfoFile:
         Args:
             state: what ``decode`` has returned for ``raw``.
         """
-        flags, ranges = self._supplement_of(raw)
+        found = supplement.NONE if raw is None else self._supplement(raw)
         ordinals = state.ordinal(state.tail), state.ordinal(state.head)
         try:
-            return bool(flags & 1), decode_ranges(ranges, *ordinals) if ranges else []
+            return found.flushed, decode_ranges(found.ranges, *ordinals) if found.ranges else []
         except ValueError:  # written by something else
-            return bool(flags & 1), []
+            return found.flushed, []
 
-    def _supplement_of(self, raw: bytes | None) -> tuple[int, bytes]:
-        """Return flags and ranges as they are stored; none if they are damaged."""
-        found = _trailer_of(raw) if raw is not None and self._framing.native else None
-        if raw is None or found is None:
-            return 0, b""
+    def _supplement(self, raw: bytes) -> Supplement:
+        found = _trailer_of(raw) if self._framing.native else None
+        if found is None:
+            return supplement.NONE
         at = found[0]
-        start = at + _TRAILER.size
-        if not raw.startswith(_SUPPLEMENT_MAGIC, start) or len(raw) < at + _AROUND:
-            return 0, b""
-        _, flags, length = _SUPPLEMENT.unpack_from(raw, start)
-        first, end = start + _SUPPLEMENT.size, start + _SUPPLEMENT.size + length
-        if end + _CHECKSUM.size > len(raw):
-            return 0, b""
-        (checksum,) = _CHECKSUM.unpack_from(raw, end)
-        if checksum != crc32(raw[start:end], crc32(raw[:at])):
-            return 0, b""
-        return flags, raw[first:end]
+        return supplement.read(raw, at + _TRAILER.size, crc32(raw[:at]))
 
     def write(self, raw: bytes, *, sync: bool) -> None:
         """Make ``raw`` the content; with ``sync``, safe against power loss on return.
@@ -349,22 +322,6 @@ class InfoFile:
         if identity is not None:
             self._file = self._disk.open(self.path, folder=self._folder)
             self._identity = identity
-
-
-def _supplement(flags: int, ranges: bytes, checksum: int) -> bytes:
-    """Return what stands behind the trailer, in which the bytes of its magic never stand.
-
-    Args:
-        checksum: of the value.
-    """
-    for more in range(0, 256, 2 * (_MENDED + 1)):
-        start = _FLUSHED
-        if ranges or flags + more != 1:
-            start = _SUPPLEMENT.pack(_SUPPLEMENT_MAGIC, flags + more, len(ranges)) + ranges
-        made = start + _CHECKSUM.pack(crc32(start, checksum))
-        if _MAGIC not in made:
-            return made
-    return b""
 
 
 def _trailer_of(raw: bytes) -> tuple[int, int, bool] | None:

@@ -8,7 +8,7 @@ holds the directory's lock.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .._core.block import Damaged
 from .._core.cursor import Position, State
@@ -31,20 +31,6 @@ _PIECE = 1 << 20  # bytes that are searched at a time
 _OVERLAP = 16  # bytes; the mark of a record's beginning is shorter
 
 
-class Mended(NamedTuple):
-    """What opening found, and has mended.
-
-    Attributes:
-        raw: the bytes of ``info``; None: there is none.
-        state: what it holds.
-        lost: how many items are missing in front of the head that were safe against power loss.
-    """
-
-    raw: bytes | None
-    state: State
-    lost: int
-
-
 class Recovery:
     """Scans and mends one directory of chunk files.
 
@@ -61,14 +47,17 @@ class Recovery:
         self._path = chunks.path
         self._framing = framing
 
-    def mend(self, info: InfoFile, chunksize: int, *, sync: bool) -> Mended:
+    def mend(self, info: InfoFile, chunksize: int, *, sync: bool) -> tuple[bytes | None, State]:
         """Make the directory fit for use, and write ``info`` if anything changed.
 
         Args:
             chunksize: for a queue that does not say.
             sync: ``info`` shall be safe against power loss.
+
+        Returns:
+            the bytes of ``info``, None if there is none; and the state that it holds.
         """
-        raw, stored, lost = info.read(monotonic()), None, 0
+        raw, stored = info.read(monotonic()), None
         flushed, finished = False, Finished()
         if raw is None:
             state = self._without_info(chunksize)
@@ -92,13 +81,15 @@ class Recovery:
             lost -= short.size - finished.total
             text = "%s: chunk %d is shorter than info says; %d of its items are gone"
             warn(text, self._path, state.head.chunk, lost)
-            state = short._replace(mended=(state.mended + 1) % 8)  # other objects begin anew
+            state = short.mend()
+            if flushed:
+                state = state.miss(lost)
         self._cut_head(state.head)
         self._remove_strays(state)
         if state != stored and (state.size or stored is not None):
-            raw = info.encode(state, finished)
+            raw = info.encode(state, finished, flushed=flushed)
             info.write(raw, sync=sync)
-        return Mended(raw, state, lost if flushed else 0)
+        return raw, state
 
     # -- info ---------------------------------------------------------------------
 
@@ -255,13 +246,13 @@ class Recovery:
         name, offset, index = chunk_name(start.chunk), start.offset, start.records
         return QueueCorrupt(self._path, name, offset, index, reason, advice)
 
-    def lost(self, head: Position, count: int) -> QueueCorrupt:
-        """Return the error that says how many items are missing in front of the head."""
+    def missing(self, count: int, place: Position) -> QueueCorrupt:
+        """Return the error that says how many items are missing in front of a place."""
         items = "1 item is" if count == 1 else f"{count} items are"
         reason = f"the chunk is shorter than info says: {items} missing, which had been flushed"
         advice = "it is said once, and the queue goes on without them"
-        name = chunk_name(head.chunk)
-        return QueueCorrupt(self._path, name, head.offset, head.records, reason, advice)
+        name = chunk_name(place.chunk)
+        return QueueCorrupt(self._path, name, place.offset, place.records, reason, advice)
 
     def place(self, start: Position) -> str:
         """Return where a record is, in words."""

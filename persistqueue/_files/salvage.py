@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._core.block import Damaged
-from .._core.cursor import Position, State
+from .._core.cursor import NONE_MISSING, Position, State
 from .._core.deadline import monotonic
 from .._core.disk import ReadOnlyDisk
 from .._core.finished import Finished
@@ -283,8 +283,9 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
     """
     lock = _locked(place.folder)
     try:
-        raw, state, lost = place.recovery.mend(place.info, 100, sync=True)
-        damage, kept = [], 0
+        raw, state = place.recovery.mend(place.info, 100, sync=True)
+        missing, damage, kept = state.missing.items, [], 0
+        state = state._replace(missing=NONE_MISSING)  # the caller is told, and need no get be
         for stretch in place.walk(raw, state):
             if stretch.reason:
                 damage.append(stretch)
@@ -294,7 +295,11 @@ def repair(place: Place, progress: Callable[[int, int], None]) -> Salvaged:
             place.recovery.set_aside(start, end, reason)
         if damage:
             _rewrite(place, raw, state, kept)
-        return Salvaged(kept, sum(stretch.items for stretch in damage) + lost)
+        elif missing:
+            flushed, _ = place.info.supplement(raw, state)
+            raw = place.info.encode(state, place.finished(raw, state), flushed=flushed)
+            place.info.write(raw, sync=True)
+        return Salvaged(kept, sum(stretch.items for stretch in damage) + missing)
     finally:
         lock.close()
         place.close()

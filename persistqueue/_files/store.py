@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .._core.arguments import absolute
 from .._core.block import Damaged, reason_of
-from .._core.cursor import Cursor, Cursored, Position, State
+from .._core.cursor import NONE_MISSING, Cursor, Cursored, Position, State
 from .._core.deadline import monotonic
 from .._core.disk import Disk, File, SyncError
 from .._core.folder import EXCHANGED, DirectoryLock, Folder
@@ -118,6 +118,7 @@ class ChunkFileStore(Cursored):
         # The transaction under way.
         self._exclusive = False  # whether it holds the lock
         self._head = self.state.head
+        self._synced = False  # whether the state's head was flushed in it
         self._moved: str | None = None  # what info is to say of a move, if that changes
         self._intended: bytes | None = None  # what info holds once it is stored
         self._unflushed = False  # whether that must be flushed yet
@@ -178,7 +179,7 @@ class ChunkFileStore(Cursored):
         goes_on = self._placed and known
         if goes_on:
             self._finish_undoing(now)
-        raw, state, lost = self._recovery.mend(self._info, old.chunksize, sync=self._power)
+        raw, state = self._recovery.mend(self._info, old.chunksize, sync=self._power)
         same = goes_on and not _is_other(state, old)
         if same and state.tail < old.tail:  # info was rebuilt; this object knows what is finished
             state = state.with_ends(old.tail, state.head, state.moved)
@@ -193,8 +194,7 @@ class ChunkFileStore(Cursored):
             self._begin_anew(state, finished)
         self._placed = True
         self._seen, self.state = raw, state
-        if lost:
-            self._note_lost(lost)
+        self._hear(old)
         self._reader.close()
         with contextlib.suppress(FileNotFoundError):  # a hole in the middle: take says so
             self._reader.load(state.tail.chunk)
@@ -206,11 +206,28 @@ class ChunkFileStore(Cursored):
         is_there = self._chunks.is_there
         self._cursor = Cursor(state, self._autosave, is_there, self._cursor, finished)
 
-    def _note_lost(self, count: int) -> None:
-        """Count items that are missing in front of the head, and have a take say so, once."""
-        self.skipped += count
-        if not self._skip_corrupt:
-            self._lost = self.state.head, self._recovery.lost(self.state.head, count)
+    def _hear(self, old: State) -> None:
+        """Count items that are missing, unless they are known; a get will say so."""
+        self._missing = self.state.missing
+        self.skipped += max(self._missing.items - old.missing.items, 0)
+
+    def _say_missing(self, record: Record | None, taken: Sequence[Record] | None) -> None:
+        place: Position = self._cursor.place() if record is None else record.start
+        count, before = self._missing
+        if self.state.ordinal(place) < before or (self._skip_corrupt and taken is None):
+            return
+        error = self._recovery.missing(count, place)
+        says = taken is not None and (self._skip_corrupt or not taken)
+        if says and not self._exclusive:
+            raise Stale
+        if says:
+            self._missing = NONE_MISSING  # so says info with this commit
+        if self._skip_corrupt:
+            warn("%s", error)
+            return
+        if record is not None:
+            self._cursor.put_back(record)
+        raise error
 
     def _finish_undoing(self, now: float) -> None:
         """Undo what failed, ``info`` first, unless others went on from it."""
@@ -267,9 +284,10 @@ class ChunkFileStore(Cursored):
 
     def _reset(self) -> None:
         """Forget the last transaction."""
-        self._exclusive = self._stored = False
+        self._exclusive = self._stored = self._synced = False
         self._head = self.state.head
         self._intended = self._moved = None
+        self._missing = self.state.missing
         self._cursor.begin()
 
     def _refresh(self, raw: bytes | None) -> None:
@@ -286,6 +304,7 @@ class ChunkFileStore(Cursored):
         flushed, finished = self._info.supplement(raw, state)
         old, self.state, self._seen = self.state, state, raw
         self._head, self._flushed = state.head, flushed
+        self._hear(old)
         if _is_other(state, old):  # it was mended meanwhile
             self._reader.forget()
             self._begin_anew(state, finished)
@@ -443,15 +462,17 @@ class ChunkFileStore(Cursored):
     def commit(self) -> None:
         if not self._exclusive:
             return
-        _, tail, old, moved, _ = state = self.state
+        _, tail, old, moved, _, missing = state = self.state
         cursor = self._cursor
         if cursor.finished.ranges:
             self._catch_up()
         done, head = cursor.done(), self._head
         if self._moved is not None:
             moved = self._moved
-        finished = cursor.finished.changes and self._framing.native
-        if head is not old or done != tail or moved is not state.moved or finished:
+        changed = self._synced or (cursor.finished.changes and self._framing.native)
+        if self._missing is not missing:
+            state, changed = state._replace(missing=self._missing), True
+        if head is not old or done != tail or moved is not state.moved or changed:
             self._store(state.with_ends(done, head, moved))
         self._end()
 
@@ -586,6 +607,8 @@ class ChunkFileStore(Cursored):
             self._distrust(error)
             raise
         self._vouch()
+        # So says info with this commit, without another flush; a foreign one cannot.
+        self._synced = self._framing.native and self._seen is not None
         self._flushed = True
 
     def close(self) -> None:

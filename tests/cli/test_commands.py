@@ -603,6 +603,25 @@ def test_repair_makes_a_queue_fit_whatever_happened(
     assert len(left) >= (9 if target == "info" else 5)
 
 
+def test_items_that_a_producer_found_missing(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Check says so until a get has; repair says so, and then no get need."""
+    with Queue(path) as q:
+        q.put_many("abc")
+    os.truncate(path / "q00000", 3)
+    with Queue(path) as q:
+        q.put("d")
+    assert main(["check", str(path)]) == 1
+    assert "3 items are missing" in capsys.readouterr().out
+    assert main(["repair", str(path)]) == 0
+    assert "kept 1 items, put aside what 3 were" in capsys.readouterr().out
+    assert main(["check", str(path)]) == 0
+    with Queue(path) as q:
+        assert q.get(timeout=0) == "d"
+        assert q.skipped == 0
+
+
 def test_repair_of_what_is_whole_does_nothing(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

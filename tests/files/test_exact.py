@@ -20,7 +20,9 @@ from golden_cases import GOLDEN, SERIALIZERS, write_supplement
 from waiting import Interrupt
 
 from persistqueue import Queue, QueueCorrupt, serializers
-from persistqueue._files import info
+from persistqueue._core.cursor import Missing, Position, State
+from persistqueue._core.finished import Finished, decode_number, numbers_without_letters
+from persistqueue._files import supplement
 
 Open = Callable[..., Any]
 
@@ -286,7 +288,7 @@ def test_new_items_behind_a_lost_head_are_not_finished(path: Path, durability: s
         lay_out({**files, "q00002": files["q00002"][:length]}, path)
         with unsynced(path, on_corrupt="skip") as q:
             q.put_many([n] for n in range(100, 110))
-        there = numbers_in(path)
+        there = numbers_in(path, on_corrupt="skip")
         assert [1, 6] == [n for n in there if n < 8]
         assert list(range(100, 110)) == there[-10:]
 
@@ -449,12 +451,23 @@ def test_the_magic_of_the_trailer_stands_nowhere_else(
     checksum: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not in a checksum either: then other bits are written that mean nothing."""
-    real = info.crc32
+    real = supplement.crc32
     answers = iter([checksum])
-    monkeypatch.setattr(info, "crc32", lambda *args: next(answers, real(*args)))
-    made = info._supplement(1, b"\1\2", 7)
+    monkeypatch.setattr(supplement, "crc32", lambda *args: next(answers, real(*args)))
+    made = supplement.write(State(100), None, 400, 7, flushed=True)
     assert b"pqI" not in made
-    assert made[3] == 17  # the head was flushed, and never moved back
+    assert made[3] == 33  # the head was flushed, and never moved back
+
+
+def test_what_is_missing_in_bytes() -> None:
+    """How many, and in front of which record behind the tail, stands in front of the ranges."""
+    state = State(100, Position(0, 40, 7), Position(2, 0, 0), missing=Missing(3, 140))
+    finished = Finished()
+    finished.add(41, 43)
+    made = supplement.write(state, finished, 400, 7, flushed=True)
+    assert b"pqF\x11\x05\x00\x83\x00\xe4\x00\x3d" == made[:-4]
+    found = supplement.read(b"value" + made, 5, 7)
+    assert (True, 0, Missing(3, 100), b"\x3d") == found
 
 
 def test_a_checksum_that_holds_the_magic_of_the_trailer(path: Path) -> None:
@@ -518,6 +531,155 @@ def test_skipping_counts_them(
     assert "3 of its items are gone" in caplog.text
 
 
+def shortened(open_queue: Open, path: Path, count: int = 3) -> None:
+    """Lay out a queue of items that were flushed, of which all are gone."""
+    with open_queue(path) as q:
+        q.put_many([n] for n in range(count))
+    os.truncate(path / "q00000", 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"autosave": True}, {"durability": "process"}])
+def test_a_get_of_another_object_is_told(
+    open_queue: Open, path: Path, options: dict[str, Any]
+) -> None:
+    """A producer that mends the queue never gets: the fact stays stored until a get has said it."""
+    shortened(open_queue, path)
+    for n in range(2):
+        with open_queue(path, **options) as producer:
+            assert 3 == producer.skipped
+            producer.put([100 + n])
+    with open_queue(path, **options) as q, open_queue(path, **options) as other:
+        with pytest.raises(QueueCorrupt, match=r"q00000.* 3 items are missing"):
+            q.get(timeout=0)
+        assert 3 == q.skipped
+        assert [100] == q.get(timeout=0)
+        assert options.get("autosave", False) is (other.get(timeout=0) == [101])
+    with open_queue(path, **options) as q:
+        assert 0 == q.skipped
+        items_in(q)
+
+
+def test_an_open_consumer_is_told(open_queue: Open, path: Path) -> None:
+    """It had the queue open when another object mended it, and waits."""
+    shortened(open_queue, path)
+    short = (path / "q00000").read_bytes()
+    with open_queue(path) as consumer:
+        with pytest.raises(QueueCorrupt):
+            consumer.get(timeout=0)
+        consumer.put_many("abc")
+        os.truncate(path / "q00000", len(short))
+        with open_queue(path) as producer:
+            producer.put("d")
+        with pytest.raises(QueueCorrupt, match="3 items are missing"):
+            consumer.get(timeout=20)
+        assert 6 == consumer.skipped
+        assert "d" == consumer.get(timeout=20)
+
+
+def test_two_losses_are_said_together(open_queue: Open, path: Path) -> None:
+    """Items that were put behind the first one are lost, too: one error says the number of all."""
+    shortened(open_queue, path)
+    with open_queue(path) as producer:
+        producer.put_many("ab")
+    size = len((path / "q00000").read_bytes().rstrip(b"\0")) // 2
+    os.truncate(path / "q00000", size + 3)
+    with open_queue(path) as q:
+        assert 4 == q.skipped
+        with pytest.raises(QueueCorrupt, match="4 items are missing"):
+            q.get(timeout=0)
+        assert "a" == q.get(timeout=0)
+        assert q.empty()
+
+
+def test_a_peek_is_told_and_a_get_as_well(open_queue: Open, path: Path) -> None:
+    """A peek changes nothing, so the get that follows is told, too."""
+    shortened(open_queue, path)
+    with open_queue(path) as q:
+        q.put("next")
+        for _ in range(2):
+            with pytest.raises(QueueCorrupt, match="3 items are missing"):
+                q.peek()
+        with pytest.raises(QueueCorrupt, match="3 items are missing"):
+            q.get(timeout=0)
+        assert "next" == q.peek() == q.get(timeout=0)
+
+
+def test_what_is_missing_is_said_when_its_turn_comes(open_queue: Open, path: Path) -> None:
+    """It stands beside the finished items, and what is in front of it is served."""
+    with open_queue(path) as q:
+        q.put_many([n] for n in range(9))
+        for item in q.get_many(9)[2:4]:
+            q.task_done(item=item)
+    size = len((path / "q00000").read_bytes().rstrip(b"\0")) // 9
+    os.truncate(path / "q00000", 6 * size + 5)
+    for _ in range(3):
+        with open_queue(path, durability="process") as q:
+            q.put([100])
+            assert [[0], [1], [4]] == q.get_many(3)
+            assert 3 == q.skipped
+    with open_queue(path) as q:
+        assert [[0], [1], [4], [5]] == items_in(q)
+        with pytest.raises(QueueCorrupt, match="3 items are missing"):
+            q.get(timeout=0)
+        assert [[100], [100], [100]] == items_in(q)
+        assert q.empty()
+    with open_queue(path) as q:
+        assert 0 == q.skipped
+
+
+def test_what_is_missing_behind_finished_items(open_queue: Open, path: Path) -> None:
+    """The get that steps over finished items does not step over this, also where it skips damage."""
+    with open_queue(path) as q:
+        q.put_many([n] for n in range(9))
+        for item in q.get_many(9)[4:6]:
+            q.task_done(item=item)
+    size = len((path / "q00000").read_bytes().rstrip(b"\0")) // 9
+    os.truncate(path / "q00000", 6 * size + 5)
+    with open_queue(path) as q:
+        q.put([100])
+    shutil.copytree(path, path.with_name("copy"))
+    with open_queue(path) as q:
+        assert [[0], [1], [2], [3]] == items_in(q)
+        with pytest.raises(QueueCorrupt, match="3 items are missing"):
+            q.get(timeout=0)
+        assert [[100]] == items_in(q)
+    with open_queue(path.with_name("copy"), on_corrupt="skip") as q:
+        assert [[0], [1], [2], [3], [100]] == items_in(q)
+        assert 3 == q.skipped
+    with open_queue(path.with_name("copy")) as q:
+        assert 0 == q.skipped
+
+
+def test_a_get_that_cannot_be_stored_says_it_again(
+    open_queue: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fact is gone from the disk when that could be written, and not before."""
+    shortened(open_queue, path)
+    with open_queue(path) as q:
+        q.put("next")
+        with monkeypatch.context() as patch:
+
+            def fail(*args: Any, **options: Any) -> None:
+                raise OSError(5, "no")
+
+            patch.setattr(q._store._info, "write", fail)
+            with pytest.raises((OSError, QueueCorrupt)):
+                q.get(timeout=0)
+    with open_queue(path) as q:
+        with pytest.raises(QueueCorrupt, match="3 items are missing"):
+            q.get(timeout=0)
+        assert "next" == q.get(timeout=0)
+
+
+@pytest.mark.parametrize("count", [0x70, 0x7100, 0x49, 10**15])
+def test_numbers_without_letters(count: int) -> None:
+    """What is missing is stored so that the trailer's magic cannot stand there."""
+    stored = numbers_without_letters(count, 0x71)
+    assert not any(0 < byte < 128 for byte in stored)
+    first, at = decode_number(stored, 0)
+    assert (count, 0x71) == (first, decode_number(stored, at)[0])
+
+
 def test_finished_items_are_not_missed(open_queue: Open, path: Path) -> None:
     """Of the items that are gone those count that were not finished."""
     with open_queue(path) as q:
@@ -550,6 +712,37 @@ def test_what_was_not_flushed_is_served_as_far_as_it_is_there(
         assert there == [[n] for n in range(len(there))]
         assert q.empty()
     assert "of its items are gone" in caplog.text
+
+
+@pytest.mark.parametrize("behind", ["nothing", "a put_many", "an open object"])
+def test_sync_and_close_store_that_the_head_was_flushed(
+    open_queue: Open, path: Path, behind: str
+) -> None:
+    """No other commit need follow: a chunk that is short later is damage, not a loss of power."""
+    with open_queue(path, durability="process") as q:
+        q.put_many([n] for n in range(5))
+        if behind == "a put_many":
+            q.get()
+            q.task_done()
+        if behind == "an open object":
+            with open_queue(path, durability="process") as other:
+                other.put([5])
+        q.sync()
+        before = (path / "info").stat().st_mtime_ns
+        q.sync()
+        assert before == (path / "info").stat().st_mtime_ns, "a second one writes nothing"
+    os.truncate(path / "q00000", 3)
+    with open_queue(path) as q, pytest.raises(QueueCorrupt, match="items are missing"):
+        q.get(timeout=0)
+
+
+def test_a_sync_of_an_empty_queue_writes_no_info(open_queue: Open, path: Path) -> None:
+    """A queue has its first ``info`` with its first put."""
+    with open_queue(path, durability="process") as q:
+        q.qsize()
+        q.sync()
+        assert not (path / "info").exists()
+        q.put("a")
 
 
 def test_what_is_flushed_later_counts_as_flushed(path: Path) -> None:
