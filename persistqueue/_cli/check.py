@@ -165,8 +165,8 @@ def _check_records(place: Place, report: Report, how: Check) -> None:
         report.damage.append(f"{_where(place, stretch)}: {what}")
     if now.missing.items:
         report.damage.append(
-            f"{now.missing.items} items are missing that had been flushed: a chunk was shorter than "
-            "info said when the queue was opened; the get that comes to that place will say so"
+            f"{now.missing.items} items are missing that had been flushed, as was found when the "
+            "queue was opened; the get that comes to that place will say so"
         )
     for chunk in place.chunks.chunks():
         start = now.head.offset if chunk == now.head.chunk else 0

@@ -373,12 +373,15 @@ class Cursor:
             self.read = self._done = end
             self._advance()
 
-    def skip(self, start: Position, end: Position) -> None:
-        """Settle the damaged bytes between two places."""
+    def skip(self, start: Position, end: Position, *, certain: bool) -> None:
+        """Settle the damaged bytes between two places.
+
+        Args:
+            certain: it is no guess how many records the damage took.  Else other items may have
+                the ordinals of the finished ones behind it, in this chunk.
+        """
         self.read = end
-        if end.chunk == start.chunk:
-            # How many records the damage took may be a guess: then other items have the ordinals
-            # of the finished ones behind it, in this chunk.
+        if not certain:
             self.finished.cut(self._ordinal(end), (end.chunk + 1) * self._chunksize)
         if not self._autosave:
             self._finish(start, end)

@@ -6,7 +6,8 @@ a chunk.  Reading never runs past the block: ``Short`` says how much is needed.
 The four shipped serializers are *native*: their records can be delimited without
 running any item's code, so ``info`` may be overwritten in place and rebuilt from
 the chunks.  Any other serializer is *foreign*: its ``load`` alone knows where a
-record ends and may read as much as it likes.
+record ends and may read as much as it likes.  A framing is *checked* if its records have
+checksums: then no changed byte makes two records of one, or one of two.
 
 Pickled records carry a checksum.  In front of each stands a pickle no-op of 17
 bytes that every unpickler skips::
@@ -101,7 +102,7 @@ class PickleFraming:
     """Checksummed pickles; upstream's bare ones are read as well."""
 
     name = "pickle"
-    native = True
+    native = checked = True
 
     def encode(self, item: Any) -> bytes:
         try:
@@ -190,7 +191,7 @@ class PlainFraming:
         candidate: returns where the next record may begin, or -1.
     """
 
-    native = True
+    native, checked = True, False
 
     def __init__(
         self,
@@ -278,7 +279,7 @@ def _next_line(data: bytes, at: int) -> int:
 class ForeignFraming:
     """A user's serializer: only its own ``load`` knows where a record ends."""
 
-    native = False
+    native = checked = False
 
     def __init__(self, name: str, serializer: Serializer) -> None:
         self.name = name

@@ -27,7 +27,7 @@ class SignedFraming:
     """
 
     name = "signed"
-    native = True
+    native = checked = True
 
     def __init__(self, serializer: Signed | None, *, strict: bool = False) -> None:
         self._signed = serializer

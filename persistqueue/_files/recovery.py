@@ -273,17 +273,21 @@ class Recovery:
         count, offset = self.scan(start.chunk, start.offset, 1)
         return state.after(start, offset) if count else None
 
-    def resume(self, start: Position, head: Position, chunksize: int) -> Position:
+    def resume(self, start: Position, head: Position, chunksize: int) -> tuple[Position, bool]:
         """Return the first place behind a damaged record at which reading can go on.
 
         Whole records must follow such a place.  When they reach the end of the chunk,
         their number tells how many the damage took; before another damage it is taken
         for one, and the count is put right behind the last damage of the chunk.
+
+        Returns:
+            the place; and whether it is certain which records stand behind it, in its chunk: all
+            that should, each with a checksum.
         """
         # Missing, not one that cannot be looked at just now.
         if start.chunk != head.chunk and self._chunks.is_missing(start.chunk):
             there = (chunk for chunk in self._chunks.chunks() if start.chunk < chunk < head.chunk)
-            return Position(min(there, default=head.chunk), 0, 0)
+            return Position(min(there, default=head.chunk), 0, 0), True
         in_head = start.chunk == head.chunk
         total = head.records if in_head else chunksize
         length = self._chunks.length(start.chunk)
@@ -293,8 +297,9 @@ class Recovery:
             left, stop = self.scan(start.chunk, offset, most)
             if left:
                 before = total - left if stop >= limit else start.records + 1
-                return Position(start.chunk, before, offset)
-        return head if in_head else Position(start.chunk + 1, 0, 0)
+                certain = self._framing.checked and left == most and stop >= limit
+                return Position(start.chunk, before, offset), certain
+        return head if in_head else Position(start.chunk + 1, 0, 0), True
 
     def _candidates(self, start: Position, limit: int) -> Iterator[int]:
         """Yield the offsets behind ``start`` at which a record may begin, piece by piece."""

@@ -115,8 +115,8 @@ class Place:
     ) -> Iterator[Stretch]:
         """Yield all records that are not finished, and damage, between tail and head, in order.
 
-        Behind damage, in its chunk, other items may have the ordinals of the finished ones: there
-        these are yielded, too.
+        Behind damage of several records, in its chunk, other items may have the ordinals of the
+        finished ones: there these are yielded, too.
 
         Args:
             raw: what ``state`` was decoded from.
@@ -142,10 +142,10 @@ class Place:
             except Damaged as damage:
                 reason = str(damage)
             if reason:
-                end = self.recovery.resume(place, head, state.chunksize)
+                end, certain = self.recovery.resume(place, head, state.chunksize)
                 behind = state.ordinal(end)
                 items = behind - ordinal - finished.behind(ordinal) + finished.behind(behind)
-                if end.chunk == place.chunk:
+                if not certain:
                     finished.cut(behind, after)
             if reason or not until:
                 yield Stretch(place, end, reason, items)

@@ -108,6 +108,7 @@ class ChunkFileStore(Cursored):
         self._known: Collection[tuple[int, int]] = ()  # finished ranges that ``info`` held last
         self._lock: DirectoryLock | None = None
         self._opened = False
+        self._stuck: Position | None = None  # a tail from which no end of finished items is found
         self._has_company = False  # another object consumes, too; it has been said
         self._path_checked = float("-inf")  # when the path was last looked up
         self._looks = 0  # how often ``changed`` was called
@@ -171,6 +172,7 @@ class ChunkFileStore(Cursored):
 
     def _recover(self) -> None:
         """Read the directory, and have it mended."""
+        self._stuck = None
         now, old = monotonic(), self.state
         self._writer.sync_above()
         self._info.look_up()
@@ -407,17 +409,22 @@ class ChunkFileStore(Cursored):
         if not self._exclusive:
             raise Stale
         self._check_path(monotonic())
+        end, certain = self._resume(start)
+        until = self._cursor.end_of(start)
+        if until and certain and self.state.ordinal(end) <= until:  # not needed any more
+            self._cursor.step_over(end)
+            return
         if not self._skip_corrupt:
             raise self._recovery.damage(start, reason)
-        self._step_over(start, self._resume(start), reason)
+        self._step_over(start, end, reason, certain=certain)
 
-    def _resume(self, start: Position) -> Position:
+    def _resume(self, start: Position) -> tuple[Position, bool]:
         return self._recovery.resume(start, self._head, self.state.chunksize)
 
-    def _step_over(self, start: Position, end: Position, reason: str) -> None:
+    def _step_over(self, start: Position, end: Position, reason: str, *, certain: bool) -> None:
         self._recovery.set_aside(start, end, reason)
         self.skipped += self.state.ordinal(end) - self.state.ordinal(start)
-        self._cursor.skip(start, end)
+        self._cursor.skip(start, end, certain=certain)
 
     def set_aside(self, *, unseen: bool = False) -> bool:
         """Set the next item aside if it cannot be loaded; returns whether it was.
@@ -446,15 +453,16 @@ class ChunkFileStore(Cursored):
         except (SerializationError, ItemTooLarge, SystemExit) as error:
             reason = reason_of(error)
         end = None if damaged else self._recovery.end_of(start, self.state)
+        certain = True
         if end is None:
-            end = self._resume(start)
+            end, certain = self._resume(start)
             several = self.state.ordinal(end) - self.state.ordinal(start) > 1
             if several and not (damaged or self._framing.native):
                 raise SerializationError(
                     f"{self._recovery.place(start)}: {reason}. It cannot be set aside: where it "
                     f"ends, only the load of {self._framing.name} could tell"
                 )
-        self._step_over(start, end, reason)
+        self._step_over(start, end, reason, certain=certain)
         return True
 
     # -- ending a transaction -------------------------------------------------------
@@ -479,13 +487,16 @@ class ChunkFileStore(Cursored):
     def _catch_up(self) -> None:
         """Find out where finished items end that reading does not come by any more."""
         cursor, state = self._cursor, self.state
-        while (start := cursor.catch_up()) is not None:
+        while (start := cursor.catch_up()) is not None and start != self._stuck:
+            first = start
             end = cursor.finished.end_of(state.ordinal(start))
             try:
                 while state.ordinal(start) < end:
                     *_, start = self._places(start, end)
-            except (OSError, Damaged, ItemTooLarge, SerializationError):
-                return  # the tail stays in front of them, and they are finished all the same
+            except (OSError, Damaged, ItemTooLarge, SerializationError) as error:
+                # The tail stays in front of them, and they are finished all the same.
+                self._stuck = None if isinstance(error, OSError) else first
+                return
             cursor.found(start)
 
     def _end(self) -> None:

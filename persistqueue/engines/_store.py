@@ -153,7 +153,7 @@ class EngineStore(Cursored):
         """Return the number of the next record to read that is not disowned."""
         cursor, disowned = self._cursor, self._engine.disowned
         while disowned and cursor.read.records in disowned:
-            cursor.skip(cursor.read, _place(cursor.read.records + 1))
+            cursor.skip(cursor.read, _place(cursor.read.records + 1), certain=True)
         return cursor.read.records
 
     def settle(self, records: Sequence[Record]) -> None:
@@ -284,7 +284,7 @@ class EngineStore(Cursored):
             kept = f"kept as {name}"
         warn("%s: a record cannot be decoded (%s); %s", self._engine.where, reason, kept)
         self.skipped += 1
-        self._cursor.skip(start, end)
+        self._cursor.skip(start, end, certain=True)
 
     def _damage(self, number: int, reason: str) -> QueueCorrupt:
         return QueueCorrupt(

@@ -374,6 +374,74 @@ def test_damage_in_front_of_finished_items_swallows_no_others(path: Path, damage
     assert {0, 1, 2, 4, 6, 7, 9, 10} - {damaged, damaged + 1} <= there
 
 
+def damaged_in_front(path: Path, done: list[int], at: int, **options: Any) -> None:
+    """Lay out a queue of 40 items, of which some are finished and one is damaged."""
+    with Queue[Any](path, durability="process", **options) as q:
+        q.put_many([n] for n in range(40))
+        for item in q.get_many(40):
+            if item[0] in done:
+                q.task_done(item=item)
+    data = bytearray((path / "q00000").read_bytes())
+    size = len(data) // (40 if q.info["head"][0] == 0 else q.info["chunksize"])
+    data[at * size + 20] ^= 0x55
+    (path / "q00000").write_bytes(data)
+
+
+@pytest.mark.parametrize("chunksize", [10, 40, 100])
+@pytest.mark.parametrize("skip", [False, True])
+def test_one_damaged_record_brings_no_finished_item_back(
+    open_queue: Open, path: Path, skip: bool, chunksize: int
+) -> None:
+    """It is set aside in one life of the queue, and later ones take no notice."""
+    done = [2, 3, *range(6, 30)]
+    damaged_in_front(path, done, 5, chunksize=chunksize)
+    left = [n for n in range(40) if n not in (5, *done)]
+    for life in range(3):
+        with open_queue(path, on_corrupt="skip" if skip or not life else "raise") as q:
+            items = items_in(q)
+            assert [[n] for n in left] == items
+            assert q.skipped == (life == 0)
+            if life == 0:  # what is finished now stays so
+                q.task_done(item=next(item for item in items if item == [31]))
+                left.remove(31)
+    assert 1 == len(list(path.glob("*.corrupt-*")))
+
+
+def test_damage_that_only_a_finished_item_has(open_queue: Open, path: Path) -> None:
+    """Nothing is raised, and nothing is set aside: the item is not needed any more."""
+    done = [2, 3, *range(6, 30)]
+    damaged_in_front(path, done, 8)
+    with open_queue(path) as q:
+        assert [[n] for n in range(40) if n not in done] == items_in(q)
+        q.task_done(40 - len(done))
+        assert (0, 0) == (q.skipped, q.unfinished_tasks)
+    assert [] == list(path.glob("*.corrupt-*"))
+
+
+def test_a_place_that_cannot_be_passed_is_tried_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit behind it costs the same, however many finished items stand in front of it."""
+    with unsynced(path, chunksize=2000) as q, unsynced(path, chunksize=2000) as other:
+        q.put_many([n, "x" * 100] for n in range(1100))
+        mine, its = q.get_many(1100), other.get_many(1100)
+        for item in its[1:1050]:
+            other.task_done(item=item)
+        data = bytearray((path / "q00000").read_bytes())
+        at = data.index(b"pqR1", len(data) // 2)
+        data[at + 13] ^= 0x55
+        (path / "q00000").write_bytes(data)
+        q.task_done(item=mine[0])  # the tail cannot go further: it is not known how far
+        calls: list[object] = []
+        framing = type(q._store._framing)
+        real = framing.boundary
+        monkeypatch.setattr(framing, "boundary", lambda *a: calls.append(a) or real(*a))
+        for n in range(1060, 1070):
+            q.task_done(item=mine[n])
+        assert [] == calls
+    assert {*range(1050, 1060), *range(1070, 1100)} <= set(numbers_in(path))
+
+
 def test_a_torn_write(path: Path) -> None:
     """An ``info`` of which any number of bytes was written is whole, or rebuilt: nothing is lost."""
     states = []
