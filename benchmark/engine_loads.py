@@ -1,4 +1,4 @@
-"""What ``measure_engines`` has a queue do: loads, a growing backlog, opening, many callers.
+"""What ``measure_engines`` has a queue do: loads, a growing backlog, many callers.
 
 Each is written once, as coroutines.  For a queue of threads these never wait for an event loop:
 a verb returns when it is done, and each part runs in a thread of its own.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import queue as standard
-import statistics
 import threading
 import time
 from itertools import count as counter
@@ -52,13 +51,6 @@ class Backlog(NamedTuple):
     values: list[float]  # microseconds for an operation
 
 
-class Opening(NamedTuple):
-    """Milliseconds until a queue was open, and until it had said its size."""
-
-    opened: float
-    sized: float
-
-
 # -- tasks or threads -----------------------------------------------------------------
 
 
@@ -67,32 +59,26 @@ class Opened(NamedTuple):
 
     Attributes:
         together: runs coroutines at once, as tasks or threads, and awaits them all.
-        began: when its opening began.
     """
 
     put: Any
     get: Any
     put_many: Any
-    qsize: Any
     together: Callable[..., Awaitable[Any]]
-    began: float
 
 
 def _run(kind: Kind, path: Path, body: Callable[[Opened], Coroutine[Any, Any, R]]) -> R:
     """Run a body over the open queue."""
     if kind.tasks:
         return asyncio.run(_in_loop(kind, path, body))
-    began = time.perf_counter()
     with kind.opened(path) as queue:
-        verbs = map(_as_coroutine, (queue.put, queue.get, queue.put_many, queue.qsize))
-        return _ended(body(Opened(*verbs, _in_threads, began)))
+        verbs = map(_as_coroutine, (queue.put, queue.get, queue.put_many))
+        return _ended(body(Opened(*verbs, _in_threads)))
 
 
 async def _in_loop(kind: Kind, path: Path, body: Callable[[Opened], Coroutine[Any, Any, R]]) -> R:
-    began = time.perf_counter()
     async with kind.opened(path) as queue:
-        verbs = queue.put, queue.get, queue.put_many, queue.qsize
-        return await body(Opened(*verbs, asyncio.gather, began))
+        return await body(Opened(queue.put, queue.get, queue.put_many, asyncio.gather))
 
 
 def _as_coroutine(verb: Callable[..., Any] | None) -> Any:
@@ -194,7 +180,7 @@ def callers(kind: Kind, path: Path, together: int, count: int) -> Result:
     return Result(share * together / seconds, share * together, seconds)
 
 
-# -- a growing backlog, and opening it ------------------------------------------------
+# -- a growing backlog ----------------------------------------------------------------
 
 
 def backlog(
@@ -248,29 +234,3 @@ def _noted(found: list[Backlog], steps: int, spent: float) -> bool:
     values = [*last.values, spent / (2 * steps) * 1e6]
     found[-1] = Backlog(last.waiting, min(2 * steps, last.operations or 2 * steps), values)
     return steps == STEPS
-
-
-def opening(kind: Kind, path: Path, waiting: int, rounds: int) -> list[Opening]:
-    """Open a queue in which so many items wait.
-
-    Raises:
-        LostError: it says another number.
-    """
-
-    async def body(queue: Opened) -> tuple[int | None, Opening]:
-        opened = time.perf_counter() - queue.began
-        size = await queue.qsize() if queue.qsize else None
-        return size, Opening(1e3 * opened, 1e3 * (time.perf_counter() - queue.began))
-
-    found = []
-    for _ in range(rounds):
-        size, times = _run(kind, path, body)
-        if size not in (waiting, None):
-            raise LostError(f"{kind.name}: {waiting} items waited, {size} are there")
-        found.append(times)
-    return found
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median, as it is written down."""
-    return round(statistics.median(values), 2)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +28,8 @@ FILL = 20_000  # items in one put_many
 class Measured:
     """The verbs of a queue that are measured: functions, or coroutine functions for tasks."""
 
-    def __init__(self, put: Any, get: Any, put_many: Any = None, qsize: Any = None) -> None:
-        self.put, self.get, self.put_many, self.qsize = put, get, put_many, qsize
+    def __init__(self, put: Any, get: Any, put_many: Any = None) -> None:
+        self.put, self.get, self.put_many = put, get, put_many
 
 
 class Kind(NamedTuple):
@@ -60,7 +61,7 @@ async def _async(path: Path, make: Callable[[Path], Any], finish: str = "") -> A
             return item
 
         get = get_and_finish if finish else queue.get
-        yield Measured(queue.put, get, queue.put_many, queue.qsize)
+        yield Measured(queue.put, get, queue.put_many)
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def _sync(path: Path, make: Callable[[Path], Any], finish: str = "") -> Iterator
             return item
 
         get = get_and_finish if finish else queue.get
-        yield Measured(queue.put, get, queue.put_many, queue.qsize)
+        yield Measured(queue.put, get, queue.put_many)
 
 
 def _kind(
@@ -203,3 +204,29 @@ def ours(stack: ExitStack) -> list[Kind]:
         else:
             found += kinds(stack)
     return found
+
+
+@asynccontextmanager
+async def _aiodiskqueue(path: Path, name: str) -> AsyncIterator[Measured]:
+    import aiodiskqueue  # noqa: PLC0415 - only when it is asked for
+
+    engine = getattr(aiodiskqueue.engines, name)
+    queue = await aiodiskqueue.Queue.create(path, cls_storage_engine=engine)
+    yield Measured(queue.put, queue.get)
+
+
+def peers() -> list[Kind]:
+    """Return aiodiskqueue's engines, if it is installed."""
+    if find_spec("aiodiskqueue") is None:
+        print("no aiodiskqueue: it is not installed", file=sys.stderr)
+        return []
+    dbm = next(name for name in ("sqlite3", "gnu", "ndbm", "dumb") if find_spec(f"dbm.{name}"))
+    return [
+        Kind("peers", f"aiodiskqueue {shown}", durability, True, partial(_aiodiskqueue, name=name))
+        for name, shown, durability in (
+            ("DbmEngine", f"DbmEngine ({dbm})", "power" if dbm == "sqlite3" else "process"),
+            ("PickledList", "PickledList", "process"),
+            ("PickleSequence", "PickleSequence", "process"),
+            ("SqliteEngine", "SqliteEngine", "power"),
+        )
+    ]

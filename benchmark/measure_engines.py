@@ -1,4 +1,4 @@
-"""Measures every engine and queue class: loads, a growing backlog, opening, many callers.
+"""Measures every engine and queue class: loads, a growing backlog, many callers.
 
 Run it from anywhere: ``python benchmark/measure_engines.py [--peers] [--out DIR]``.
 
@@ -8,9 +8,9 @@ threads.  Every item that was put must come out, once; else the run fails.  Kind
 interleaved, round by round, and medians reported: other programs on the machine slow all of
 them alike.  The numbers are written as CSV, the pictures as PNG and SVG.
 
-Slow kinds are measured with fewer items: the column ``items`` says how many were run, and
-nothing is extrapolated.  The first round runs everything; further ones run what there is time
-for (``rounds``).
+Slow kinds are not run with more items than there is time for: the column ``items`` says how many
+were run, and nothing is extrapolated.  The first round runs everything; further ones run what
+there is time for (``rounds``).
 """
 
 from __future__ import annotations
@@ -25,27 +25,25 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count as counter
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file: the package is beside it
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmark import engine_loads
-from benchmark.engine_loads import LostError, Result, median
-from benchmark.engine_peers import peers
-from benchmark.engine_queues import Kind, ours
-from benchmark.engine_results import draw, ratios
+from benchmark.engine_loads import LostError
+from benchmark.engine_pictures import draw
+from benchmark.engine_queues import Kind, ours, peers
 from benchmark.progress import Progress
 from benchmark.report import machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 LOADS = [(5, 1), (1, 1), (20, 2)]  # producers, consumers; the first is aiodiskqueue's own
 SIZES = (1_000, 5_000, 20_000)  # items of a load
 CALLERS = (1, 3, 10, 30, 100, 300)
-#: How many times as long a compared load may take, by its number of items.
-_PATIENCE = {1_000: 1, 5_000: 30, 20_000: 10}
 COLUMNS = (
     "picture", "group", "kind", "durability", "callers", "load", "x", "items", "rounds",
     "unit", "median", "least", "most",
@@ -58,40 +56,24 @@ class Case:
 
     Attributes:
         x: items or callers that were asked for.
-        items: how many are put, once that is settled.
+        items: how many are put.
     """
 
     picture: str
     kind: Kind
     x: int
+    items: int
     load: tuple[int, int] = (0, 0)
-    items: int = 0
     seconds: float = 0.0
     values: list[float] = field(default_factory=list)
 
-    def run(self, path: Path) -> Result:
+    def run(self, path: Path) -> None:
         if self.picture == "load":
             result = engine_loads.load(self.kind, path, *self.load, self.items)
         else:
             result = engine_loads.callers(self.kind, path, self.x, self.items)
         self.items, self.seconds = result.items, result.seconds
         self.values.append(result.value)
-        return result
-
-
-def _compared(kind: Kind, load: tuple[int, int]) -> bool:
-    """Return whether a ratio is made of a load; a pickled list has none."""
-    ours = kind.group == "engines" and "PickledList" not in kind.name
-    return load == LOADS[0] and (ours or kind.name.startswith("aiodiskqueue"))
-
-
-def _within(allowed: float, items: int, seconds: float) -> int:
-    """Return how many items there is time for, when so many took so long.
-
-    As many as at the same rate; but no more than would take three times as long if each
-    item cost more, the more there are.
-    """
-    return int(items * min(allowed / seconds, (3 * allowed / seconds) ** 0.5))
 
 
 class Run:
@@ -126,41 +108,30 @@ class Run:
         case.run(path)
         self.cleared(case.kind, path)
 
-    def load(self, kind: Kind, load: tuple[int, int], sizes: Sequence[int]) -> Iterator[Case]:
-        """Run a load with more and more items, as far as time allows."""
-        seconds, before = 0.0, 0
+    def load(self, kind: Kind, load: tuple[int, int], sizes: Sequence[int]) -> None:
+        """Run a load with more and more items, as long as there is time."""
         for size in sizes:
-            allowed = self.seconds * (_PATIENCE.get(size, 1) if _compared(kind, load) else 1)
-            items = min(size, _within(allowed, before, seconds)) if before else size
-            if items > 1.2 * before:  # else it is what was measured already
-                case = Case("load", kind, size, load, items)
-                self.once(case)
-                seconds, before = case.seconds, items
-                self.cases.append(case)
-            yield Case("load", kind, size, load)
+            last = self.cases[-1] if size != sizes[0] else None
+            if last and last.seconds * size / last.items > 10 * self.seconds:
+                break
+            self.cases.append(Case("load", kind, size, size, load))
+            self.once(self.cases[-1])
 
     def callers(self, kind: Kind, together: int, count: int) -> None:
-        case = Case("callers", kind, together, items=count)
-        self.once(case)
-        self.cases.append(case)
+        self.cases.append(Case("callers", kind, together, count))
+        self.once(self.cases[-1])
 
     def backlog(self, kind: Kind, backlogs: Sequence[int], rounds: int) -> None:
-        """Fill a queue up, measure what an operation costs meanwhile, and open it again."""
+        """Fill a queue up, and measure what an operation costs meanwhile."""
         path = self.place()
         found = engine_loads.backlog(kind, path, backlogs, rounds, 3 * self.seconds)
         for waiting, operations, values in found:
             self.note("backlog", kind, "put, get", waiting, operations, "us", values)
-        if kind.durability != "none":
-            waiting = found[-1].waiting
-            times = engine_loads.opening(kind, path, waiting, rounds)
-            for load, values in zip(("open", "open, qsize"), zip(*times, strict=True), strict=True):
-                self.note("opening", kind, load, waiting, waiting, "ms", values)
         self.cleared(kind, path)
 
     def further(self, case: Case) -> None:
         """Run a case once more, if there is time."""
-        quick = case.seconds < max(_PATIENCE.values()) * self.seconds
-        if quick and time.monotonic() + case.seconds < self.until:
+        if time.monotonic() + case.seconds < self.until:
             self.once(case)
 
     def note(
@@ -170,7 +141,7 @@ class Run:
         shown = (
             picture, kind.group, kind.name, kind.durability,
             "tasks" if kind.tasks else "threads", load, x, items, len(values), unit,
-            median(values), round(min(values), 2), round(max(values), 2),
+            *(round(number, 2) for number in (median(values), min(values), max(values))),
         )  # fmt: skip
         self.rows.append(dict(zip(COLUMNS, shown, strict=True)))
 
@@ -192,32 +163,26 @@ def measure(run: Run, kinds: list[Kind], options: argparse.Namespace) -> list[di
     together = [n for n in CALLERS if n <= options.callers] if "callers" in wanted else []
     backlogs = [10**n for n in range(2, 7) if 10**n <= options.backlog]
     loads = LOADS if "load" in wanted else []
-    whole = len(kinds) * (
-        options.rounds * (len(loads) * len(sizes) + len(together)) + ("backlog" in wanted)
-    )
-    with Progress(whole) as progress:
+    with Progress(len(kinds)) as progress:
         for kind in kinds:
             for load in loads:
-                for case in run.load(kind, load, sizes):
-                    progress.step(f"{kind.name} {case.load} {case.x}")
+                run.load(kind, load, sizes)
             for number in together:
                 run.callers(kind, number, 3 * options.callers)
-                progress.step(f"{kind.name} {number} callers")
             if "backlog" in wanted and backlogs:
                 run.backlog(kind, backlogs, options.rounds)
-                progress.step(f"{kind.name} backlog")
+            progress.step(kind.name)
+    with Progress((options.rounds - 1) * len(run.cases)) as progress:
         for _ in range(options.rounds - 1):
             for case in run.cases:
                 run.further(case)
                 progress.step(f"{case.kind.name} {case.picture} {case.x}")
-        while progress.done < progress.total:  # cases that were left out
-            progress.step("done")
     return run.finished()
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--peers", action="store_true", help="other libraries, if installed")
+    parser.add_argument("--peers", action="store_true", help="aiodiskqueue, if installed")
     parser.add_argument("--kind", default="", help="only kinds that have this in their name")
     parser.add_argument("--group", choices=["engines", "classes", "peers"])
     parser.add_argument("--only", choices=["load", "backlog", "callers"])
@@ -250,14 +215,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"items were lost: {lost}", file=sys.stderr)
             return 1
         place = f"{machine(folder)}; medians of up to {options.rounds}"
-    found = ratios(rows)
     with (options.out / "engines.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows([*rows, *found])
-    for row in found:
-        who = f"{row['kind']} ({row['durability']})"
-        print(f"{row['median']:>10,} {row['unit']}  {row['load']}: {who}")
+        writer.writerows(rows)
     for picture in draw(rows, place, options.out):
         print(picture)
     return 0

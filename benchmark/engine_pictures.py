@@ -1,4 +1,4 @@
-"""What ``measure_engines`` makes of its rows: ratios, and pictures (these need matplotlib)."""
+"""The pictures that ``measure_engines`` makes of its rows (they need matplotlib)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ _COLOURS = (
 _LINES = {"power": "-", "process": "--", "none": ":"}
 _BARS = {"power": "#1f77b4", "process": "#7fb8de", "none": "#c8c8c8"}
 _SHOWN = 5_000  # items of the loads that are drawn as bars
-_FEW, _MANY, _COMPARED = 1_000, 20_000, 5_000  # items of a load
-_LOAD = "5/1"
 Row = dict[str, Any]
 
 
@@ -152,72 +150,3 @@ def _short(count: int) -> str:
     if count < 10_000:
         return f"{count:,}"
     return f"{count // 1000}k" if count < 1_000_000 else f"{count // 1_000_000}M"
-
-
-# -- ratios ---------------------------------------------------------------------------
-
-
-def ratios(rows: list[Row]) -> list[Row]:
-    """Return rows made of others; none of loads that were not run whole."""
-    return [*_flat(rows), *_against(rows), *_opening(rows)]
-
-
-def _flat(rows: list[Row]) -> list[Row]:
-    """Return how many times as much an item costs in a load of 20,000 as in one of 1,000."""
-    found = []
-    for many in _whole(rows, _MANY):
-        for few in _whole(rows, _FEW):
-            if _same(many, few) and many["group"] == "engines":
-                value = round(few["median"] / many["median"], 2)
-                found.append(_made(many, f"cost of an item, {_MANY:,} to {_FEW:,}", value))
-    return found
-
-
-def _against(rows: list[Row]) -> list[Row]:
-    """Return how many times as fast as aiodiskqueue's best engine each engine is.
-
-    That engine may have run fewer items: an item's cost only grows with their number.
-    """
-    theirs = [
-        row
-        for row in rows
-        if row["picture"] == "load"
-        and (row["load"], row["x"]) == (_LOAD, _COMPARED)
-        and row["kind"].startswith("aiodiskqueue")
-    ]
-    if not theirs:
-        return []
-    best = max(theirs, key=lambda row: row["median"])
-    return [
-        _made(row, f"times {best['kind']}", round(row["median"] / best["median"], 2))
-        for row in _whole(rows, _COMPARED)
-        if row["group"] == "engines"
-    ]
-
-
-def _opening(rows: list[Row]) -> list[Row]:
-    return [
-        {**row, "picture": "ratio", "load": f"{row['load']}, {row['x']:,} items wait"}
-        for row in rows
-        if row["picture"] == "opening"
-    ]
-
-
-def _whole(rows: list[Row], items: int) -> list[Row]:
-    """Return the rows of the load with this number of items."""
-    return [
-        row
-        for row in rows
-        if row["picture"] == "load" and row["load"] == _LOAD and row["items"] == items == row["x"]
-    ]
-
-
-def _same(one: Row, other: Row) -> bool:
-    return all(one[name] == other[name] for name in ("kind", "durability"))
-
-
-def _made(row: Row, what: str, value: float) -> Row:
-    return {
-        **row, "picture": "ratio", "load": what, "unit": "times", "median": value,
-        "least": value, "most": value,
-    }  # fmt: skip
