@@ -40,7 +40,7 @@ async def _timed(callers: int, one: Callable[[int], Awaitable[None]]) -> float:
 
 
 def tasks_put(
-    path: str, count: int, durability: str, callers: int, kind: str = "AsyncQueue"
+    path: str, count: int, durability: str, callers: int, kind: str = "AsyncQueue", **options: Any
 ) -> float:
     """Put about ``count`` items in all, one by one, from several tasks at once."""
     share = max(1, count // callers)
@@ -51,7 +51,26 @@ def tasks_put(
             for item in batch:
                 await queue.put(item)
 
-        async with aopened(path, durability, kind) as queue:
+        async with aopened(path, durability, kind, **options) as queue:
+            return await _timed(callers, one) / (share * callers)
+
+    return asyncio.run(measure())
+
+
+def tasks_ack(
+    path: str, count: int, durability: str, callers: int, kind: str, **options: Any
+) -> float:
+    """Ack about ``count`` items in all, one by one, from several tasks at once."""
+    share = max(1, count // callers)
+
+    async def measure() -> float:
+        async def one(number: int) -> None:
+            for item in taken[number::callers]:
+                await queue.ack(item)
+
+        async with aopened(path, durability, kind, **options) as queue:
+            await queue.put_many(items(share * callers))
+            taken = await queue.get_many(share * callers)
             return await _timed(callers, one) / (share * callers)
 
     return asyncio.run(measure())
@@ -166,5 +185,5 @@ def idle(path: str, queues: int, seconds: float) -> float:
 
 TASKS: dict[str, Callable[..., float]] = {
     task.__name__: task
-    for task in (tasks_put, tasks_get, sql_tasks_get, async_put_many, loop_gap, idle)
+    for task in (tasks_put, tasks_get, tasks_ack, sql_tasks_get, async_put_many, loop_gap, idle)
 }

@@ -3,8 +3,7 @@
     python benchmark/broker_peers.py [--rounds N] [--waiting N] [--queues N] [--directory DIR]
 
 SimpleBroker is installed into benchmark/.cache.  The first table has the medians of the rounds,
-in items a second, and the median of their ratios.  The second says what a call costs beside many
-items and many queues: microseconds, taken in turns in one run.
+in items a second.  The second says what a call costs beside many items and many queues.
 """
 
 from __future__ import annotations
@@ -16,18 +15,23 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from statistics import median
+from contextlib import ExitStack
+from functools import partial
+from itertools import count as counter
 from typing import TYPE_CHECKING, Any
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # a checkout
 
-from benchmark.progress import Progress  # noqa: E402
-from benchmark.side import installed_beside  # noqa: E402
-from persistqueue import AsyncBroker, Broker  # noqa: E402
+from benchmark.progress import Progress
+from benchmark.report import beside, console, in_turns
+from benchmark.side import installed_beside
+from persistqueue import AsyncBroker, Broker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
+    Call: TypeAlias = Callable[[], Awaitable[Any]]
 
 BODY = "x" * 256
 SINGLE, SHARED, STREAMED = 300, 3000, 10_000  # items of one sample
@@ -35,8 +39,6 @@ INTERVAL = 50
 THREADS = 4  # of SimpleBroker's async wrapper
 FEW = 1000  # items that wait in a queue of the usual length
 BULK = 50_000  # of them written at once
-COLUMNS = "{:34} {:>10} {:>13} {:>7}"
-GROWTH = "{:34} {:>10} {:>9}"
 
 
 def rate(count: int, function: Callable[[], Any]) -> float:
@@ -45,7 +47,7 @@ def rate(count: int, function: Callable[[], Any]) -> float:
     return count / (time.perf_counter() - began)
 
 
-async def in_tasks(count: int, callers: int, call: Callable[[], Awaitable[Any]]) -> float:
+async def in_tasks(count: int, callers: int, call: Call) -> float:
     turns = iter(range(count))
 
     async def one() -> None:
@@ -55,6 +57,16 @@ async def in_tasks(count: int, callers: int, call: Callable[[], Awaitable[Any]])
     began = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(callers)))
     return count / (time.perf_counter() - began)
+
+
+async def both(shared: int, write: Call, read: Call) -> dict[str, float]:
+    """Measure writing and reading by one task, and by twenty (``shared`` items)."""
+    found = {}
+    for callers, count in ((1, SINGLE), (20, shared)):
+        name = f"{callers} task{'s' * (callers > 1)}"
+        found[f"async write, {name}"] = await in_tasks(count, callers, write)
+        found[f"async read, {name}"] = await in_tasks(count, callers, read)
+    return found
 
 
 def ours(path: str) -> dict[str, float]:
@@ -67,12 +79,7 @@ def ours(path: str) -> dict[str, float]:
     async def tasks() -> None:
         async with AsyncBroker(path) as broker:
             queue = broker.queue("tasks")
-            for callers, count in ((1, SINGLE), (20, SHARED)):
-                name = f"{callers} task{'s' * (callers > 1)}"
-                found[f"async write, {name}"] = await in_tasks(
-                    count, callers, lambda: queue.write(BODY)
-                )
-                found[f"async read, {name}"] = await in_tasks(count, callers, queue.read)
+            found.update(await both(SHARED, lambda: queue.write(BODY), queue.read))
             await queue.write_many([BODY] * STREAMED)
             began = time.perf_counter()
             async for _ in queue.stream(commit_interval=INTERVAL):
@@ -94,14 +101,8 @@ def theirs(path: str) -> dict[str, float]:
     async def tasks() -> None:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(THREADS) as pool:
-            for callers, count in ((1, SINGLE), (20, SINGLE)):
-                name = f"{callers} task{'s' * (callers > 1)}"
-                found[f"async write, {name}"] = await in_tasks(
-                    count, callers, lambda: loop.run_in_executor(pool, queue.write, BODY)
-                )
-                found[f"async read, {name}"] = await in_tasks(
-                    count, callers, lambda: loop.run_in_executor(pool, queue.read)
-                )
+            write = partial(loop.run_in_executor, pool, queue.write, BODY)
+            found.update(await both(SINGLE, write, partial(loop.run_in_executor, pool, queue.read)))
 
     asyncio.run(tasks())
     queue.insert_messages([(BODY, number) for number in range(1, STREAMED + 1)])
@@ -113,21 +114,15 @@ def theirs(path: str) -> dict[str, float]:
 
 def compare(rounds: int, folder: str) -> None:
     """Print the first table."""
-    sides = {"here": ours, "SimpleBroker": theirs}
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in sides}
+    numbers = counter()
+
+    def new() -> str:
+        return os.path.join(folder, f"{next(numbers)}.db")
+
+    sides = {"here": lambda: ours(new()), "SimpleBroker": lambda: theirs(new())}
     with Progress(2 * rounds) as progress:
-        for number in range(rounds):
-            for name in sorted(sides, reverse=bool(number % 2)):
-                path = os.path.join(folder, f"{name}{number}.db")
-                for what, figure in sides[name](path).items():
-                    found[name].setdefault(what, []).append(figure)
-                progress.step(name)
-    print(COLUMNS.format("items a second", *sides, "ratio"))
-    for what in found["here"]:
-        here, there = (found[name][what] for name in sides)
-        ratio = median(one / other for one, other in zip(here, there, strict=True))
-        cells = f"{median(here):.0f}", f"{median(there):.0f}", f"{ratio:.1f}"
-        print(COLUMNS.format(what, *cells))
+        found = in_turns(sides, rounds, progress)
+    print(console(beside("items a second", found, more=True)))
 
 
 def grow(rounds: int, waiting: int, queues: int, folder: str) -> None:
@@ -135,27 +130,15 @@ def grow(rounds: int, waiting: int, queues: int, folder: str) -> None:
     usual = f"{FEW:,} items wait"
     places = {usual: (FEW, 0), f"{waiting:,} items wait": (waiting, 0)}
     places[f"{queues:,} queues beside"] = (FEW, queues)
-    brokers = {name: Broker(os.path.join(folder, f"{name}.db")) for name in places}
-    try:
-        with Progress(len(places) * (rounds + 1)) as progress:
-            for name, (items, others) in places.items():
-                filled(brokers[name], items, others)
-                progress.step(f"filled: {name}")
-            found: dict[str, dict[str, list[float]]] = {name: {} for name in places}
-            for number in range(rounds):
-                for name in sorted(places, reverse=bool(number % 2)):
-                    for what, seconds in costs(brokers[name]).items():
-                        found[name].setdefault(what, []).append(seconds * 1e6)
-                    progress.step(name)
-    finally:
-        for broker in brokers.values():
-            broker.close()
-    print(GROWTH.format("\nmicroseconds a call", "median", "ratio"))
-    for name in places:
-        for what, samples in found[name].items():
-            ratio = median(samples) / median(found[usual][what])
-            cells = f"{median(samples):.0f}", f"{ratio:.2f}"
-            print(GROWTH.format(f"{what}, {name}", *cells))
+    with ExitStack() as stack, Progress(len(places) * (rounds + 1)) as progress:
+        sides = {}
+        for name, (items, others) in places.items():
+            broker = stack.enter_context(Broker(os.path.join(folder, f"{name}.db")))
+            filled(broker, items, others)
+            sides[name] = partial(costs, broker)
+            progress.step(f"filled: {name}")
+        found = in_turns(sides, rounds, progress)
+    print(console(beside("us a call", found, more=False)))
 
 
 def filled(broker: Broker, items: int, others: int) -> None:
@@ -166,13 +149,13 @@ def filled(broker: Broker, items: int, others: int) -> None:
 
 
 def costs(broker: Broker) -> dict[str, float]:
-    """Return what a call costs, in seconds."""
+    """Return what a call costs, in microseconds."""
     queue = broker.queue("tasks")
     return {
-        "write": 1 / rate(SINGLE, lambda: [queue.write(BODY) for _ in range(SINGLE)]),
-        "read": 1 / rate(SINGLE, lambda: [queue.read() for _ in range(SINGLE)]),
-        "size": 1 / rate(SINGLE, lambda: [queue.size() for _ in range(SINGLE)]),
-        "list_queues": 1 / rate(10, lambda: [broker.list_queues() for _ in range(10)]),
+        "write": 1e6 / rate(SINGLE, lambda: [queue.write(BODY) for _ in range(SINGLE)]),
+        "read": 1e6 / rate(SINGLE, lambda: [queue.read() for _ in range(SINGLE)]),
+        "size": 1e6 / rate(SINGLE, lambda: [queue.size() for _ in range(SINGLE)]),
+        "list_queues": 1e6 / rate(10, lambda: [broker.list_queues() for _ in range(10)]),
     }
 
 

@@ -1,8 +1,7 @@
-"""Costs of a fresh process: memory, import time, modules, the time to end."""
+"""Costs of a fresh process: memory, and the time of an import."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -36,38 +35,6 @@ with Queue(path, durability="process") as queue:
         queue.task_done()
 """
 
-_MODULES = """
-import sys
-before = set(sys.modules)
-import persistqueue
-persistqueue.Queue
-import json
-known = sys.stdlib_module_names | {"persistqueue"}
-new = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(json.dumps(sorted((new - known) | (new & {"asyncio"}))))
-"""
-
-_BARE_END = """
-import asyncio, time
-async def main():
-    print(time.time())
-asyncio.run(main())
-"""
-
-# The queue is not closed: neither by the program, nor by the garbage collector at the end of main.
-_FORGETFUL_END = """
-import asyncio, sys, time
-from persistqueue import AsyncQueue
-queue = AsyncQueue(sys.argv[1])
-async def main():
-    await queue.put("a")
-    await queue.get()
-    waiting = asyncio.create_task(queue.get())
-    await asyncio.sleep(0.05)
-    print(time.time())
-asyncio.run(main())
-"""
-
 _IMPORT = "import persistqueue; persistqueue.Queue"
 
 #: Whether a process can be asked for the peak of its memory.
@@ -77,9 +44,8 @@ TELLS_MEMORY = sys.platform != "win32"
 class Footprint:
     """Starts processes that show what using the package costs.
 
-    They run without ``site``, because modules that this machine's start-up files import would
-    not be counted; those that need aiofiles run with it.  Bytecode is kept in ``directory``,
-    and is there before the first measurement.
+    They run without ``site``, whose modules would be counted, too.  Bytecode is kept in
+    ``directory``, and is there before the first measurement.
 
     Args:
         directory: for the bytecode.
@@ -108,39 +74,19 @@ class Footprint:
         """Return the milliseconds that a process takes to do nothing."""
         return self._lifetime("")
 
-    def foreign_modules(self) -> list[str]:
-        """Return modules that importing ``Queue`` must not import, but does.
-
-        These are asyncio, and all modules outside the standard library.
-        """
-        names: list[str] = json.loads(self._run(_MODULES))
-        return names
-
-    def end_bare(self) -> float:
-        """Return the milliseconds that an asyncio program takes to end, once all is done."""
-        return self._end(_BARE_END)
-
-    def end_forgetful(self, path: str) -> float:
-        """Return them for a program that waits in a get and does not close its queue."""
-        return self._end(_FORGETFUL_END, path)
-
-    def _end(self, program: str, *arguments: str) -> float:
-        done = self._run(program, *arguments, options=())
-        return (time.time() - float(done)) * 1000
-
     def _lifetime(self, program: str) -> float:
         start = time.perf_counter()
         self._run(program)
         return (time.perf_counter() - start) * 1000
 
-    def _run(self, program: str, *arguments: str, options: tuple[str, ...] = ("-S",)) -> str:
+    def _run(self, program: str, *arguments: str) -> str:
         """Return what a program prints.
 
         Raises:
             BenchmarkError: it failed, for instance since the system has no such figures.
         """
         done = subprocess.run(
-            [sys.executable, *options, "-c", program, *arguments],
+            [sys.executable, "-S", "-c", program, *arguments],
             env=self._environment,
             capture_output=True,
             text=True,

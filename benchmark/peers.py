@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from benchmark.progress import Progress
 
-COLUMNS = ("What", "Here", "Against", "", "Ratio", "Wanted", "Hoped", "Verdict")
+COLUMNS = ("What", "Here", "Against", "", "Ratio", "Wanted", "Verdict")
 BESIDE = f"{PEER} {PEER_VERSION}"
 THREADS = 16
 CALLERS = 100  # tasks, or queues
@@ -39,12 +39,10 @@ class Goal:
         kind: "faster" (other / here, at least), "times" (here / other, at most) or
             "above" (here - other, at most).
         wanted: the bound.
-        hoped: a bound worth trying for.
     """
 
     kind: str
     wanted: float
-    hoped: float | None = None
 
     def figure(self, here: float, other: float) -> float:
         """Return the number that is compared with the bound."""
@@ -61,37 +59,37 @@ TASKS_PUT = {"kind": "AsyncSQLiteQueue"}
 SQL_THREADS = {"kind": "SQLiteQueue", "threads": THREADS, "multithreading": True}
 #: Against persist-queue: name, task, durability, goal, further arguments of the task.
 FILE_ROWS: tuple[tuple[str, str, str, Goal, dict[str, Any]], ...] = (
-    ("put, process", "put", "process", Goal("faster", 15, 30), {}),
-    ("put, power", "put", "power", Goal("faster", 0.75, 1.5), {}),
-    ("get + task_done, process", "get", "process", Goal("faster", 15, 25), {}),
-    ("get + task_done, power", "get", "power", Goal("faster", 15, 25), {}),
+    ("put, process", "put", "process", Goal("faster", 15), {}),
+    ("put, power", "put", "power", Goal("faster", 0.75), {}),
+    ("get + task_done, process", "get", "process", Goal("faster", 15), {}),
+    ("get + task_done, power", "get", "power", Goal("faster", 15), {}),
     (
-        f"{THREADS} threads put, power", "threads_put", "power", Goal("faster", 3, 6),
+        f"{THREADS} threads put, power", "threads_put", "power", Goal("faster", 3),
         {"threads": THREADS},
     ),
 )  # fmt: skip
 SQL_ROWS: tuple[tuple[str, str, str, Goal, dict[str, Any]], ...] = (
-    ("SQLite put, power", "put", "power", Goal("faster", 0.9, 1.2), {"kind": "SQLiteQueue"}),
-    ("SQLite get, power", "get", "power", Goal("faster", 0.9, 1.2), {"kind": "SQLiteQueue"}),
+    ("SQLite put, power", "put", "power", Goal("faster", 0.9), {"kind": "SQLiteQueue"}),
+    ("SQLite get, power", "get", "power", Goal("faster", 0.9), {"kind": "SQLiteQueue"}),
     (
-        f"SQLite {THREADS} threads put, power", "threads_put", "power", Goal("faster", 3, 8),
+        f"SQLite {THREADS} threads put, power", "threads_put", "power", Goal("faster", 3),
         SQL_THREADS,
     ),
 )  # fmt: skip
 #: The same with tasks; the number of callers is in front of the goal.
 ASYNC_ROWS: tuple[tuple[str, str, str, int, Goal, dict[str, Any]], ...] = (
-    ("async put", "tasks_put", "process", 1, Goal("faster", 6, 12), {}),
-    ("async put", "tasks_put", "power", 1, Goal("faster", 2, 4), {}),
-    ("async put", "tasks_put", "process", CALLERS, Goal("faster", 70, 120), {}),
-    ("async put", "tasks_put", "power", CALLERS, Goal("faster", 50, 80), {}),
-    ("async get + task_done", "tasks_get", "process", 1, Goal("faster", 7, 12), {}),
-    ("async get + task_done", "tasks_get", "process", CALLERS, Goal("faster", 40, 80), {}),
+    ("async put", "tasks_put", "process", 1, Goal("faster", 6), {}),
+    ("async put", "tasks_put", "power", 1, Goal("faster", 2), {}),
+    ("async put", "tasks_put", "process", CALLERS, Goal("faster", 70), {}),
+    ("async put", "tasks_put", "power", CALLERS, Goal("faster", 50), {}),
+    ("async get + task_done", "tasks_get", "process", 1, Goal("faster", 7), {}),
+    ("async get + task_done", "tasks_get", "process", CALLERS, Goal("faster", 40), {}),
 )
 ASYNC_SQL_ROWS: tuple[tuple[str, str, str, int, Goal, dict[str, Any]], ...] = (
-    ("async SQLite put", "tasks_put", "power", 1, Goal("faster", 2, 3.5), TASKS_PUT),
-    ("async SQLite get", "sql_tasks_get", "power", 1, Goal("faster", 2, 3.5), {}),
-    ("async SQLite put", "tasks_put", "power", CALLERS, Goal("faster", 60, 100), TASKS_PUT),
-    ("async SQLite get", "sql_tasks_get", "power", CALLERS, Goal("faster", 60, 100), {}),
+    ("async SQLite put", "tasks_put", "power", 1, Goal("faster", 2), TASKS_PUT),
+    ("async SQLite get", "sql_tasks_get", "power", 1, Goal("faster", 2), {}),
+    ("async SQLite put", "tasks_put", "power", CALLERS, Goal("faster", 60), TASKS_PUT),
+    ("async SQLite get", "sql_tasks_get", "power", CALLERS, Goal("faster", 60), {}),
 )
 
 
@@ -203,7 +201,7 @@ class Arena:
         count = self._sizes.bulk
         arguments = {"count": count, "durability": "process", "chunksize": CHUNKSIZE}
         return Contest(
-            f"put_many of {count:,}, process", "pickled to a plain file", Goal("times", 3, 2), "us",
+            f"put_many of {count:,}, process", "pickled to a plain file", Goal("times", 3), "us",
             lambda: self.sample(self._here, "put_many", **arguments),
             lambda: self.sample(self._here, "plain_file", count=count),
         )  # fmt: skip
@@ -228,11 +226,7 @@ class Arena:
             "import of Queue", "bare Python", Goal("above", 30), "ms",
             fresh.start_with_import, fresh.start_bare,
         )  # fmt: skip
-        modules = Contest(
-            "imports of asyncio or non-stdlib", "none", Goal("above", 0), "modules",
-            lambda: len(fresh.foreign_modules()), lambda: 0,
-        )  # fmt: skip
-        return [*([memory] if TELLS_MEMORY else []), start, modules]
+        return [*([memory] if TELLS_MEMORY else []), start]
 
     def _async_bulk(self) -> Contest:
         count = self._sizes.bulk
@@ -244,8 +238,8 @@ class Arena:
         )  # fmt: skip
 
     def _loop(self) -> list[Contest]:
-        """Return rows: AsyncQueue's cost for the event loop, the processor, a program's end."""
-        fresh, count = Footprint(self._directory, self._here.root), self._sizes.count
+        """Return rows: AsyncQueue's cost for the event loop, and for the processor."""
+        count = self._sizes.count
         gap = Contest(
             f"async longest gap, {CALLERS} callers, power", "none", Goal("above", 20), "ms",
             lambda: self.sample(
@@ -258,12 +252,7 @@ class Arena:
             lambda: self.sample(self._here, "idle", queues=CALLERS, seconds=IDLE) / 1e4,
             lambda: 0.0,
         )  # fmt: skip
-        end = Contest(
-            "async exit without close", "without a queue", Goal("above", 300), "ms",
-            lambda: fresh.end_forgetful(os.path.join(self._directory, "forgotten")),
-            fresh.end_bare,
-        )  # fmt: skip
-        return [gap, idle, end]
+        return [gap, idle]
 
     def _sql_bulk(self) -> Contest:
         count = self._sizes.bulk
@@ -291,7 +280,7 @@ class Arena:
     def _wake(self) -> Contest:
         count = max(1, min(self._sizes.count // 20, WAKES))
         return Contest(
-            "SQLite put to get in another process", "none", Goal("above", 20, 5), "ms",
+            "SQLite put to get in another process", "none", Goal("above", 20), "ms",
             lambda: self.sample(self._here, "wake", count=count, durability="power") / 1e3,
             lambda: 0.0,
         )  # fmt: skip
@@ -347,7 +336,7 @@ def tabulate(contests: Sequence[Contest]) -> Report:
             {
                 "what": contest.name, "unit": contest.unit, "here": here, "other": other,
                 "against": contest.against, "goal": contest.goal.kind, "figure": figure,
-                "wanted": contest.goal.wanted, "hoped": contest.goal.hoped, "verdict": verdict,
+                "wanted": contest.goal.wanted, "verdict": verdict,
             }
         )  # fmt: skip
     return report
@@ -365,7 +354,6 @@ def _cells(contest: Contest, here: float, other: float, figure: float, verdict: 
         contest.against,
         f"{sign}{short(figure)}{suffix}",
         f"{least} {goal.wanted:g}{suffix}",
-        "" if goal.hoped is None else f"{goal.hoped:g}{suffix}",
         verdict,
     ]
 

@@ -7,12 +7,12 @@ import gc
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmark.progress import Progress
     from benchmark.report import Report
@@ -26,93 +26,57 @@ class Entry:
 
     Attributes:
         name: of the row.
-        open: returns a new queue, given a path that does not exist and a durability.
-        finish: finishes all items that were taken, given their list, with as few calls as it goes.
-        finish_one: finishes one that was taken.
-        waits: whether its methods are coroutines.
-        needs: a module that must be installed.
+        kind: the name of the class.
+        options: of the class.
     """
 
     name: str
-    open: Callable[[str, str], Any]
-    finish: Callable[[Any, list[Any]], Any] = lambda queue, items: queue.task_done(len(items))
-    finish_one: Callable[[Any, Any], Any] = lambda queue, item: queue.task_done()  # noqa: ARG005
-    waits: bool = False
-    needs: str = "persistqueue"
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def waits(self) -> bool:
+        """Whether its methods are coroutines."""
+        return self.kind.startswith("Async")
+
+    @property
+    def needs(self) -> str:
+        """A module that must be installed."""
+        if not self.waits:
+            return "persistqueue"
+        return "aiofiles" if self.kind == "AsyncQueue" else "aiosqlite"
 
     @property
     def available(self) -> bool:
-        """Return whether the module that it needs is installed."""
+        """Whether the module that it needs is installed."""
         return find_spec(self.needs) is not None
 
+    def open(self, path: str, durability: str) -> Any:
+        """Return a new queue, at a path that does not exist."""
+        import persistqueue  # noqa: PLC0415 - a worker's package is not always this one
 
-def _file_queue(path: str, durability: str) -> Any:
-    from persistqueue import Queue  # noqa: PLC0415 - each row imports what it needs
+        return getattr(persistqueue, self.kind)(path, durability=durability, **self.options)
 
-    return Queue(path, durability=durability)
-
-
-def _async_file_queue(path: str, durability: str) -> Any:
-    from persistqueue import AsyncQueue  # noqa: PLC0415 - each row imports what it needs
-
-    return AsyncQueue(path, durability=durability)
-
-
-def _sql(name: str, **options: Any) -> Callable[[str, str], Any]:
-    """Return what opens a queue of the class with this name."""
-
-    def opens(path: str, durability: str) -> Any:
-        import persistqueue  # noqa: PLC0415 - each row imports what it needs
-
-        return getattr(persistqueue, name)(path, durability=durability, **options)
-
-    return opens
+    def finishing(self, taken: list[Any]) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return the calls that finish items which were taken, as few as it goes."""
+        if "Ack" in self.kind:
+            return [("ack", (item,)) for item in taken]
+        # Of a SQLite class it is for all that was taken, or for nothing.
+        return [("task_done", (len(taken),) if self.kind in ("Queue", "AsyncQueue") else ())]
 
 
-def _sql_entry(name: str, title: str = "", **options: Any) -> Entry:
-    """Return the row of an SQLite class; ``task_done()`` is for all that was taken, or nothing."""
-    waits = name.startswith("Async")
-    return Entry(
-        title or name,
-        _sql(name, **options),
-        finish=lambda queue, _: queue.task_done(),
-        waits=waits,
-        needs="aiosqlite" if waits else "sqlite3",
-    )
+def _entries() -> Iterator[Entry]:
+    yield Entry("File Queue", "Queue")
+    yield Entry("AsyncFileQueue", "AsyncQueue")
+    for prefix in ("", "Async"):
+        name = f"{prefix}SQLiteQueue"
+        yield Entry(name, name)
+        yield Entry(f"{name} (auto_commit=False)", name, {"auto_commit": False})
+        for kind in ("FILOSQLiteQueue", "UniqueQ", "PriorityQueue", "SQLiteAckQueue"):
+            yield Entry(prefix + kind, prefix + kind)
 
 
-def _ack_each(queue: Any, items: list[Any]) -> None:
-    for item in items:
-        queue.ack(item)
-
-
-async def _async_ack_each(queue: Any, items: list[Any]) -> None:
-    for item in items:
-        await queue.ack(item)
-
-
-def _acked(entry: Entry) -> Entry:
-    """Return the row of an ack queue, where each item is acked, at once or at the end."""
-    finish = _async_ack_each if entry.waits else _ack_each
-    return replace(entry, finish=finish, finish_one=lambda queue, item: queue.ack(item))
-
-
-ENTRIES = (
-    Entry("File Queue", _file_queue),
-    Entry("AsyncFileQueue", _async_file_queue, waits=True, needs="aiofiles"),
-    _sql_entry("SQLiteQueue"),
-    _sql_entry("SQLiteQueue", "SQLiteQueue (auto_commit=False)", auto_commit=False),
-    _sql_entry("FILOSQLiteQueue"),
-    _sql_entry("UniqueQ"),
-    _sql_entry("PriorityQueue"),
-    _acked(_sql_entry("SQLiteAckQueue")),
-    _sql_entry("AsyncSQLiteQueue"),
-    _sql_entry("AsyncSQLiteQueue", "AsyncSQLiteQueue (auto_commit=False)", auto_commit=False),
-    _sql_entry("AsyncFILOSQLiteQueue"),
-    _sql_entry("AsyncUniqueQ"),
-    _sql_entry("AsyncPriorityQueue"),
-    _acked(_sql_entry("AsyncSQLiteAckQueue")),
-)
+ENTRIES = tuple(_entries())
 
 
 def measure(
@@ -159,15 +123,10 @@ def _with_threads(entry: Entry, column: str, count: int, path: str, durability: 
     queue = entry.open(path, durability)
     for number in range(count):
         queue.put(f"bench{number}")
-    if column != "Write":
-        many = column == "Write/Read(many task_done)"
-        taken = []
-        for _ in range(count):
-            taken.append(queue.get())
-            if many:
-                entry.finish_one(queue, taken[-1])
-        if not many:
-            entry.finish(queue, taken)
+    for part in _parts(column, count):
+        taken = [queue.get() for _ in range(part)]
+        for verb, arguments in entry.finishing(taken):
+            getattr(queue, verb)(*arguments)
     queue.close()
 
 
@@ -175,22 +134,16 @@ async def _with_tasks(entry: Entry, column: str, count: int, path: str, durabili
     queue = entry.open(path, durability)
     for number in range(count):
         await queue.put(f"bench{number}")
-    if column != "Write":
-        many = column == "Write/Read(many task_done)"
-        taken = []
-        for _ in range(count):
-            taken.append(await queue.get())
-            if many:
-                await _outcome(entry.finish_one(queue, taken[-1]))
-        if not many:
-            await _outcome(entry.finish(queue, taken))
-    await _outcome(queue.close())
+    for part in _parts(column, count):
+        taken = [await queue.get() for _ in range(part)]
+        for verb, arguments in entry.finishing(taken):
+            await getattr(queue, verb)(*arguments)
+    await queue.close()
 
 
-async def _outcome(result: Awaitable[None] | None) -> None:
-    """Await what a coroutine function returned; a plain function is done already."""
-    if result is not None:
-        await result
+def _parts(column: str, count: int) -> Sequence[int]:
+    """Return how many items are taken each time before these are finished."""
+    return {COLUMNS[0]: [], COLUMNS[1]: [count]}.get(column, [1] * count)
 
 
 TASKS: dict[str, Callable[..., float]] = {"cell": cell}

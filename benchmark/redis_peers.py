@@ -19,16 +19,16 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # a checkout
 
-import redis.asyncio  # noqa: E402
+import redis.asyncio
 
-from benchmark.side import installed_beside  # noqa: E402
-from persistqueue import AsyncRedisPool, AsyncRedisQueue, AsyncRedisUniqueQueue  # noqa: E402
+from benchmark.progress import Progress
+from benchmark.report import Report, beside, console, in_turns
+from benchmark.side import installed_beside
+from persistqueue import AsyncRedisPool, AsyncRedisQueue, AsyncRedisUniqueQueue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -84,110 +84,99 @@ def with_their_names(kind: Any) -> Any:
     return type(kind.__name__, (kind,), verbs)
 
 
-async def timed(work: Awaitable[Any]) -> float:
-    """Return the seconds that an awaitable takes."""
+async def timed(verb: Callable[[Any], Awaitable[Any]], items: list[Any], callers: int = 1) -> float:
+    """Return the seconds that a call for each item takes, so many at the same time."""
     before = time.perf_counter()
-    await work
+    for item in items if callers == 1 else ():
+        await verb(item)
+    for at in range(0, len(items) if callers > 1 else 0, callers):
+        await asyncio.gather(*map(verb, items[at : at + callers]))
     return time.perf_counter() - before
 
 
-class Rows:
-    """What is measured: name -> samples of ours and of theirs, in us per item."""
-
-    def __init__(self) -> None:
-        self.samples: dict[str, tuple[list[float], list[float]]] = {}
-
-    def add(self, name: str, which: int, seconds: float, items: int) -> None:
-        self.samples.setdefault(name, ([], []))[which].append(seconds / items * 1e6)
-
-    def print(self) -> None:
-        print(f"{'':34}{'ours us':>10}{'theirs us':>11}{'faster':>9}")
-        for name, (ours, theirs) in self.samples.items():
-            here, there = median(ours), median(theirs)
-            print(f"{name:34}{here:10.1f}{there:11.1f}{there / here:8.2f}x")
-
-
 async def verbs(
-    queue: Any, which: int, rows: Rows, count: int, name: str, *, batch: int = 1, callers: int = 1
-) -> None:
-    """Add, get and ack items, in batches, or by several callers at once."""
+    queue: Any, count: int, name: str, *, batch: int = 1, callers: int = 1
+) -> dict[str, float]:
+    """Add, get and ack items, in batches, or by several callers at once; us per item."""
     items = [f"item {n} " + "x" * 240 for n in range(count)]
     parts = [items[at : at + batch] for at in range(0, count, batch)]
+    calls = {
+        "add": (queue.add_items, parts),
+        "get": (queue.get_items, [batch] * len(parts)),
+        "ack": (queue.ack_items, parts),
+    }
     if batch == 1:
-        calls = ("add", queue.add_item, items), ("get", queue.get_items, [1] * count)
-        ack = "ack", queue.ack_item, items
-    else:
-        calls = ("add", queue.add_items, parts), ("get", queue.get_items, [batch] * len(parts))
-        ack = "ack", queue.ack_items, parts
-    for verb, call, arguments in (*calls, ack):
-        seconds = await timed(_each(call, arguments, callers))
-        rows.add(name.format(verb), which, seconds, count)
+        calls |= {"add": (queue.add_item, items), "ack": (queue.ack_item, items)}
+    return {
+        name.format(verb): await timed(call, arguments, callers) / count * 1e6
+        for verb, (call, arguments) in calls.items()
+    }
 
 
-async def _each(verb: Callable[[Any], Awaitable[Any]], items: list[Any], callers: int = 1) -> None:
-    if callers == 1:
-        for item in items:
-            await verb(item)
-        return
-    for at in range(0, len(items), callers):
-        await asyncio.gather(*map(verb, items[at : at + callers]))
-
-
-async def newest(queue: Any, which: int, rows: Rows) -> None:
+async def newest(queue: Any) -> dict[str, float]:
     """Ack the newest of few that are in flight, and of very many."""
+    found = {}
     for in_flight in (100, IN_FLIGHT):
         items = [f"{n:06d}" for n in range(in_flight)]
         await queue.add_items(items)
         await queue.get_items(in_flight)
         await queue.ack_item(items[in_flight // 2])  # the first call prepares its script
-        seconds = await timed(_each(queue.ack_item, items[:-51:-1]))
-        rows.add(f"ack the newest of {in_flight:,}", which, seconds, 50)
+        seconds = await timed(queue.ack_item, items[:-51:-1])
+        found[f"ack the newest of {in_flight:,}"] = seconds / 50 * 1e6
         if in_flight == 100:
             await queue.ack_items(items[:50])
     await queue.drop_all_items()
+    return found
 
 
-async def pools(pool: Any, which: int, rows: Rows, count: int) -> None:
+async def pools(pool: Any, count: int) -> dict[str, float]:
     """A pool's verbs, each with all items."""
     items = [f"item {n}" for n in range(count)]
-    rows.add("Pool add_items", which, await timed(pool.add_items(items)), count)
-    rows.add("Pool get_all_items", which, await timed(pool.get_all_items()), count)
-    rows.add("Pool ack_items", which, await timed(pool.ack_items(items)), count)
+    verbs = {
+        "Pool add_items": pool.add_items,
+        "Pool get_items": lambda items: pool.get_items(len(items)),
+        "Pool ack_items": pool.ack_items,
+    }
+    return {name: await timed(verb, [items]) / count * 1e6 for name, verb in verbs.items()}
 
 
-async def compare(url: str, rounds: int, count: int) -> Rows:
+async def side(queue: Any, unique: Any, pool: Any, client: Any, count: int) -> dict[str, float]:
+    """Return all rows of one side."""
+    found = {
+        **await verbs(queue, count, "Queue {}"),
+        **await verbs(unique, count, "UniqueQueue {}"),
+        **await verbs(queue, 10 * count, f"{CALLERS} callers {{}}", callers=CALLERS),
+    }
+    for one, kind, many in ((queue, "Queue", 20), (unique, "UniqueQueue", 10)):
+        name = f"{kind} {{}}, batches of {BATCH}"
+        found |= await verbs(one, many * count, name, batch=BATCH)
+    found |= {**await pools(pool, count), **await newest(queue)}
+    await client.flushdb()
+    return found
+
+
+def compare(url: str, rounds: int, count: int) -> Report:
     """Measure both sides in turns."""
-    aiopyrq, rows = peer(), Rows()
-    client = redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=60)
-    async with (
-        with_their_names(AsyncRedisQueue)("Queue", url) as queue,
-        with_their_names(AsyncRedisUniqueQueue)("UniqueQueue", url) as unique,
-        AsyncRedisPool("Pool", url) as pool,
-    ):
-        sides = (
-            (queue, unique, pool),
-            (
-                aiopyrq.Queue("q", client),
-                aiopyrq.UniqueQueue("u", client),
-                aiopyrq.Pool("p", client),
-            ),
-        )
-        for turn in range(rounds):
-            for which in (0, 1) if turn % 2 else (1, 0):
-                queue_, unique_, pool_ = sides[which]
-                await verbs(queue_, which, rows, count, "Queue {}")
-                await verbs(unique_, which, rows, count, "UniqueQueue {}")
-                who = f"{CALLERS} callers {{}}"
-                await verbs(queue_, which, rows, 10 * count, who, callers=CALLERS)
-                for one, kind, many in ((queue_, "Queue", 20), (unique_, "UniqueQueue", 10)):
-                    name = f"{kind} {{}}, batches of {BATCH}"
-                    await verbs(one, which, rows, many * count, name, batch=BATCH)
-                await pools(pool_, which, rows, count)
-                await newest(queue_, which, rows)
-                await client.flushdb()
-            print(f"round {turn + 1} of {rounds}", file=sys.stderr)
-    await client.aclose()
-    return rows
+    aiopyrq = peer()
+
+    async def here() -> dict[str, float]:
+        async with (
+            redis.asyncio.Redis.from_url(url) as client,
+            with_their_names(AsyncRedisQueue)("Queue", url) as queue,
+            with_their_names(AsyncRedisUniqueQueue)("UniqueQueue", url) as unique,
+            AsyncRedisPool("Pool", url) as pool,
+        ):
+            return await side(queue, unique, pool, client, count)
+
+    async def there() -> dict[str, float]:
+        more = {"decode_responses": True, "socket_timeout": 60}
+        async with redis.asyncio.Redis.from_url(url, **more) as client:
+            kinds = aiopyrq.Queue, aiopyrq.UniqueQueue, aiopyrq.Pool
+            return await side(*(kind(kind.__name__, client) for kind in kinds), client, count)
+
+    sides = {"here": lambda: asyncio.run(here()), PEER: lambda: asyncio.run(there())}
+    with Progress(2 * rounds) as bar:
+        return beside("us per item", in_turns(sides, rounds, bar), more=False)
 
 
 def main() -> None:
@@ -197,7 +186,7 @@ def main() -> None:
     parser.add_argument("--durability", choices=sorted(DURABILITIES), default="none")
     chosen = parser.parse_args()
     with server(chosen.durability) as url:
-        asyncio.run(compare(url, chosen.rounds, chosen.count)).print()
+        print(console(compare(url, chosen.rounds, chosen.count)))
 
 
 if __name__ == "__main__":

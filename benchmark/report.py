@@ -7,10 +7,13 @@ import math
 import os
 import platform
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from benchmark.progress import Progress
 
 
 NOTABLE = 1.05  # a ratio beyond it, or below its inverse, is marked
@@ -69,6 +72,43 @@ def compared(before: float, after: float) -> tuple[str, str]:
     ratio = after / before if before else (math.inf if after else 1.0)
     word = "slower" if ratio > NOTABLE else "faster" if ratio < 1 / NOTABLE else ""
     return f"{ratio:.2f}", word
+
+
+def in_turns(
+    sides: Mapping[str, Callable[[], Mapping[str, float]]], rounds: int, bar: Progress
+) -> dict[str, dict[str, float]]:
+    """Return the medians of what each side finds: figure -> side -> median.
+
+    Each round asks every side once, every second one in the opposite order.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for number in range(rounds):
+        for name in list(sides)[:: -1 if number % 2 else 1]:
+            for what, figure in sides[name]().items():
+                found.setdefault(what, {}).setdefault(name, []).append(figure)
+            bar.step(name)
+    return {
+        what: {name: median(samples[name]) for name in sides if name in samples}
+        for what, samples in found.items()
+    }
+
+
+def beside(unit: str, found: Mapping[str, Mapping[str, float]], *, more: bool) -> Report:
+    """Return the table of figures of two sides or more, and how much better the first side is.
+
+    Args:
+        more: more is better.
+    """
+    names = list(dict.fromkeys(name for figures in found.values() for name in figures))
+    report = Report({}, (unit, *names, *("times" for _ in names[1:])))
+    for what, figures in found.items():
+        first = figures[names[0]]
+        cells = [f"{figures[name]:,.1f}" if name in figures else "" for name in names]
+        others = (figures.get(name, math.nan) for name in names[1:])
+        times = (first / one if more else one / first for one in others)
+        cells += ["" if math.isnan(one) else f"{one:.2f}" for one in times]
+        report.rows.append([what, *cells])
+    return report
 
 
 def _widths(report: Report) -> list[int]:

@@ -34,8 +34,19 @@ def items(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def construct(kind: str, path: str, durability: str, **options: Any) -> Any:
-    """Return a new object of a class; upstream's know nothing of ``durability``."""
+def construct(
+    kind: str, path: str, durability: str, where: dict[str, Any] | None = None, **options: Any
+) -> Any:
+    """Return a new object of a class; upstream's know nothing of ``durability``.
+
+    Args:
+        where: a MySQL server; then the last part of ``path`` is the queue's name.
+    """
+    if where is not None:
+        from persistqueue import mysqlqueue  # noqa: PLC0415 - only where PyMySQL is
+
+        home: Any = mysqlqueue if hasattr(mysqlqueue, kind) else persistqueue
+        return getattr(home, kind)(**where, name=os.path.basename(path), **options)
     queue_type = getattr(persistqueue, kind)
     if "durability" in inspect.signature(queue_type).parameters:
         options["durability"] = durability
@@ -60,19 +71,19 @@ def clean_start() -> float:
     return time.perf_counter()
 
 
-def put(path: str, count: int, durability: str, kind: str = "Queue") -> float:
+def put(path: str, count: int, durability: str, kind: str = "Queue", **options: Any) -> float:
     """Put ``count`` items, one by one."""
     batch = items(count)
-    with opened(path, durability, kind) as queue:
+    with opened(path, durability, kind, **options) as queue:
         start = clean_start()
         for item in batch:
             queue.put(item)
         return (time.perf_counter() - start) / count
 
 
-def get(path: str, count: int, durability: str, kind: str = "Queue") -> float:
+def get(path: str, count: int, durability: str, kind: str = "Queue", **options: Any) -> float:
     """Take and finish ``count`` items, one by one."""
-    with opened(path, durability, kind) as queue:
+    with opened(path, durability, kind, **options) as queue:
         for item in items(count):
             queue.put(item)
         start = clean_start()
@@ -80,6 +91,17 @@ def get(path: str, count: int, durability: str, kind: str = "Queue") -> float:
             queue.get()
             if kind == "Queue":  # a get of an SQLite queue finishes its item
                 queue.task_done()
+        return (time.perf_counter() - start) / count
+
+
+def ack(path: str, count: int, durability: str, kind: str, **options: Any) -> float:
+    """Ack ``count`` items, one by one."""
+    with opened(path, durability, kind, **options) as queue:
+        queue.put_many(items(count))
+        taken = queue.get_many(count)
+        start = clean_start()
+        for item in taken:
+            queue.ack(item)
         return (time.perf_counter() - start) / count
 
 
@@ -143,21 +165,23 @@ def executemany(path: str, count: int) -> float:
         return (time.perf_counter() - start) / count
 
 
-def fill(path: str, count: int, kind: str = "Queue", acked: int = 0) -> float:
+def fill(path: str, count: int, kind: str = "Queue", acked: int = 0, **options: Any) -> float:
     """Put ``count`` items, for others to measure with, behind ``acked`` ones that are acked."""
     if acked:
         with opened(path, "process", kind) as queue:
             queue.put_many(items(acked))
         with closing(sqlite3.connect(os.path.join(path, "data.db"))) as database, database:
             database.execute("UPDATE ack_queue_default SET status = 5")  # one by one is slow
-    with opened(path, "process", kind) as queue:
+    with opened(path, "process", kind, **options) as queue:
         step = max(1, min(_FILLING, count // _PRIORITIES))
         for number, first in enumerate(range(0, count, step)):
             queue.put_many(items(min(step, count - first)), **_priority(kind, number))
     return 0.0
 
 
-def exchange(path: str, count: int, timed: str, kind: str = "Queue", acked: int = 0) -> float:
+def exchange(
+    path: str, count: int, timed: str, kind: str = "Queue", acked: int = 0, **options: Any
+) -> float:
     """Put ``count`` items and take as many: as many wait as before.
 
     Args:
@@ -165,7 +189,7 @@ def exchange(path: str, count: int, timed: str, kind: str = "Queue", acked: int 
         acked: how many acked items were there.
     """
     batch = items(count)
-    with opened(path, "process", kind) as queue:
+    with opened(path, "process", kind, **options) as queue:
         start = clean_start()
         for number, item in enumerate(batch):
             queue.put(item, **_priority(kind, number))
@@ -221,6 +245,6 @@ def wake(path: str, count: int, durability: str) -> float:
 TASKS: dict[str, Callable[..., float]] = {
     task.__name__: task
     for task in (
-        put, get, threads_put, put_many, plain_file, executemany, fill, exchange, wake,
+        put, get, ack, threads_put, put_many, plain_file, executemany, fill, exchange, wake,
     )
 }  # fmt: skip

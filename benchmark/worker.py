@@ -14,11 +14,10 @@ from typing import Any
 import persistqueue
 
 import async_tasks  # a script imports from its own folder
-import mysql_tasks
 import queues
 import sync_tasks
 
-TASKS = {**sync_tasks.TASKS, **async_tasks.TASKS, **mysql_tasks.TASKS, **queues.TASKS}
+TASKS = {**sync_tasks.TASKS, **async_tasks.TASKS, **queues.TASKS}
 
 
 def answer(line: str) -> dict[str, Any]:
