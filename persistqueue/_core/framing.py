@@ -7,7 +7,8 @@ The four shipped serializers are *native*: their records can be delimited withou
 running any item's code, so ``info`` may be overwritten in place and rebuilt from
 the chunks.  Any other serializer is *foreign*: its ``load`` alone knows where a
 record ends and may read as much as it likes.  A framing is *checked* if its records have
-checksums: then no changed byte makes two records of one, or one of two.
+checksums: then no changed byte makes two records of one, or one of two.  A line has neither that
+nor a length: one newline more or less may do it.
 
 Pickled records carry a checksum.  In front of each stands a pickle no-op of 17
 bytes that every unpickler skips::
@@ -103,6 +104,7 @@ class PickleFraming:
 
     name = "pickle"
     native = checked = True
+    lines = False
 
     def encode(self, item: Any) -> bytes:
         try:
@@ -205,6 +207,7 @@ class PlainFraming:
         self._dumps: Callable[[Any], bytes] = module.dumps
         self._loads: Callable[[bytes], Any] = module.loads
         self._wrap, self._find, self.candidate = wrap, find, candidate
+        self.lines = wrap is _wrap_line
 
     def encode(self, item: Any) -> bytes:
         try:
@@ -279,7 +282,7 @@ def _next_line(data: bytes, at: int) -> int:
 class ForeignFraming:
     """A user's serializer: only its own ``load`` knows where a record ends."""
 
-    native = checked = False
+    native = checked = lines = False
 
     def __init__(self, name: str, serializer: Serializer) -> None:
         self.name = name

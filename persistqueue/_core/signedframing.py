@@ -28,6 +28,7 @@ class SignedFraming:
 
     name = "signed"
     native = checked = True
+    lines = False
 
     def __init__(self, serializer: Signed | None, *, strict: bool = False) -> None:
         self._signed = serializer

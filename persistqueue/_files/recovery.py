@@ -73,6 +73,8 @@ class Recovery:
                     finished.add(first, end)
         state = self._missing_front(state)
         finished.clip(state.ordinal(state.tail), state.ordinal(state.head))
+        if self._drop_doubtful(finished, state):
+            state = state.mend()  # other objects know these ranges, too
         short = self._short_head(state)
         if short is not state:
             lost = state.size - finished.total
@@ -82,7 +84,7 @@ class Recovery:
             text = "%s: chunk %d is shorter than info says; %d of its items are gone"
             warn(text, self._path, state.head.chunk, lost)
             state = short.mend()
-            if flushed:
+            if flushed and lost:
                 state = state.miss(lost)
         self._cut_head(state.head)
         self._remove_strays(state)
@@ -189,6 +191,42 @@ class Recovery:
             reader.close()
         return count, offset
 
+    def _drop_doubtful(self, finished: Finished, state: State) -> bool:
+        """Forget what is finished in chunks of which it is not certain which records these are.
+
+        Returns:
+            whether there was such a chunk.
+        """
+        size, dropped = state.chunksize, False
+        if not self._framing.lines:
+            return False
+        ends = {
+            ordinal // size for first, end, *_ in finished.ranges for ordinal in (first, end - 1)
+        }
+        for chunk in sorted(ends):
+            start, after = max(state.tail, Position(chunk, 0, 0)), (chunk + 1) * size
+            if finished.end_of(state.ordinal(start)) < after and not self._adds_up(start, state):
+                text = "%s: chunk %d has not as many records as it should: finished ones come again"
+                warn(text, self._path, chunk)
+                finished.cut(chunk * size, after)
+                dropped = True
+        return dropped
+
+    def _adds_up(self, start: Position, state: State) -> bool:
+        """Return whether as many lines stand behind a place, in its chunk, as ``info`` says.
+
+        A changed byte may have made one of two, or two of one.  Then no ordinal behind it is
+        certain.
+        """
+        chunk, records, offset = start
+        in_head = chunk == state.head.chunk
+        limit = state.head.offset if in_head else self._chunks.length(chunk)
+        lines, last = (state.head.records if in_head else state.chunksize) - records, b"\n"
+        for at in range(offset, limit, _PIECE):
+            last = self._chunks.read(chunk, at, min(at + _PIECE, limit))
+            lines -= last.count(b"\n")
+        return not lines and last.endswith(b"\n")
+
     def _missing_front(self, state: State) -> State:
         """Start at the first chunk present when those in front of it are gone."""
         tail, head = state.tail, state.head
@@ -211,7 +249,17 @@ class Recovery:
             fresh = Position(head.chunk + 1, 0, 0)
             return state._replace(tail=fresh, head=fresh)
         count, offset = self.scan(head.chunk, start.offset, head.records - start.records)
-        return state._replace(head=Position(head.chunk, start.records + count, offset))
+        there, end = (
+            Position(head.chunk, start.records + count, offset),
+            head._replace(offset=length),
+        )
+        while there.offset < length:  # bytes may be missing in the middle
+            behind, _ = self.resume(there, end, state.chunksize)
+            if behind == end:
+                break
+            count, offset = self.scan(head.chunk, behind.offset, head.records - behind.records)
+            there = Position(head.chunk, behind.records + count, offset)
+        return state._replace(head=there)
 
     def _cut_head(self, head: Position) -> None:
         """Cut what stands behind the head: a put that never finished."""

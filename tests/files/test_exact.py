@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -372,6 +372,61 @@ def test_damage_in_front_of_finished_items_swallows_no_others(path: Path, damage
     with unsynced(path, on_corrupt="skip") as q:
         there = {item[0] for item in items_in(q)}
     assert {0, 1, 2, 4, 6, 7, 9, 10} - {damaged, damaged + 1} <= there
+
+
+LINES: list[Any] = [1000, "a", 1002, {"b": [1]}, 1004, 1005, [1006], 1007, 1008, 1009]
+LINES += [n if n % 3 else {"n": n} for n in range(1010, 1026)]
+
+
+def mutants_of_lines(chunk: bytes) -> Iterator[tuple[bytes, set[int]]]:
+    """Yield a chunk with one newline more or less, and the lines that this damages."""
+    ends = [at for at, byte in enumerate(chunk) if byte == 10]
+    for at in range(len(chunk)):
+        line, byte = sum(end < at for end in ends), chunk[at : at + 1]
+        front, behind = chunk[:at], chunk[at + 1 :]
+        own = {line, line + 1} if byte == b"\n" else {line}
+        # Of one more, the last line of a chunk may have no room: it is counted, or behind the head.
+        yield front + b"\n" + byte + behind, {line, len(ends) - 1}
+        yield front + b"\n" + behind, own if byte == b"\n" else {line, len(ends) - 1}
+        if byte == b"\n":
+            for instead in (b"", b"1", b" ", b","):
+                yield front + instead + behind, own
+
+
+@pytest.mark.parametrize("lives", [1, 3])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_newline_more_or_less_takes_no_item_beside_its_own(
+    path: Path, tmp_path: Path, number: int, lives: int
+) -> None:
+    """Lines behind it have other ordinals then: no range of finished ones is meant for these."""
+    options: dict[str, Any] = {"serializer": serializers.json, "durability": "process"}
+    done = {1, 2, 5, 8, 9, 12, 13, 17, 20, 22, 24}
+    with Queue[Any](path, chunksize=10, **options) as q:
+        q.put_many(LINES)
+        items = q.get_many(99)
+        for n in done:
+            q.task_done(item=items[n])
+    unfinished = set(range(len(LINES))) - done
+    files = {file.name: file.read_bytes() for file in path.iterdir()}
+    name, first, tried = f"q{number:05}", 10 * number, set[bytes]()
+    chance = random.Random(number)
+    for chunk, damaged in mutants_of_lines(files[name]):
+        if chunk in tried or chunk == files[name]:
+            continue
+        tried.add(chunk)
+        here = tmp_path / "mutant"
+        shutil.rmtree(here, ignore_errors=True)
+        lay_out({**files, name: chunk}, here)
+        left: list[Any] = []
+        for _ in range(lives):  # what is finished in one is known in the next
+            with unsynced(here, on_corrupt="skip", **options) as q:
+                items = items_in(q)
+                left += items
+                for item in items if lives > 1 else ():
+                    if chance.random() < 0.5:
+                        q.task_done(item=item)
+        gone = {n for n in unfinished if LINES[n] not in left}
+        assert gone <= {first + n for n in damaged}, (chunk, sorted(gone))
 
 
 def damaged_in_front(path: Path, done: list[int], at: int, **options: Any) -> None:
@@ -746,6 +801,49 @@ def test_numbers_without_letters(count: int) -> None:
     assert not any(0 < byte < 128 for byte in stored)
     first, at = decode_number(stored, 0)
     assert (count, 0x71) == (first, decode_number(stored, at)[0])
+
+
+def test_only_finished_items_are_missing(open_queue: Open, path: Path) -> None:
+    """Then nothing is said, and nothing is counted."""
+    with open_queue(path) as q:
+        q.put_many([n] for n in range(9))
+        for item in q.get_many(9)[7:]:
+            q.task_done(item=item)
+    size = len((path / "q00000").read_bytes().rstrip(b"\0")) // 9
+    os.truncate(path / "q00000", 7 * size + 5)
+    with open_queue(path) as q:
+        q.put([100])
+        assert [*([n] for n in range(7)), [100]] == items_in(q)
+        assert 0 == q.skipped
+        assert q.empty()
+
+
+@pytest.mark.parametrize("name", ["pickle", "json"])
+@pytest.mark.parametrize("torn", [False, True])
+def test_bytes_are_missing_in_the_middle_of_the_last_chunk(
+    path: Path, name: str, torn: bool
+) -> None:
+    """Whole records behind them are served: it is damage there, and not the end of the queue.
+
+    Args:
+        torn: the end of the chunk is gone as well.
+    """
+    options: dict[str, Any] = {"serializer": getattr(serializers, name)}
+    with Queue[Any](path, **options) as q:
+        q.put_many([1000 + n] for n in range(9))
+        for item in q.get_many(9)[4:6]:
+            q.task_done(item=item)
+    data = (path / "q00000").read_bytes().rstrip(b"\0")
+    size = len(data) // 9
+    for at in range(2 * size + 1, 3 * size - 1):
+        lay_out({"info": (path / "info").read_bytes()}, path.with_name("copy"))
+        there = data[: 8 * size + 3 if torn else None]
+        (path.with_name("copy") / "q00000").write_bytes(there[:at] + there[at + 1 :])
+        with unsynced(path.with_name("copy"), on_corrupt="skip", **options) as q:
+            left = {item[0] - 1000 for item in items_in(q)}
+            assert {0, 1, 3, 6, 7, *([] if torn else [8])} <= left
+            assert q.skipped >= (2 not in left and name == "pickle") + torn
+        shutil.rmtree(path.with_name("copy"))
 
 
 def test_finished_items_are_not_missed(open_queue: Open, path: Path) -> None:
