@@ -34,6 +34,17 @@ from persistqueue import (
 )
 
 
+class Errands:
+    """What a thread hands to its task, which ends when the thread has ended."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.line = asyncio.Queue[Any]()
+
+    def __del__(self) -> None:
+        self._loop.call_soon_threadsafe(self.line.put_nowait, None)
+
+
 class LoopThread:
     """An event loop that runs until the process ends."""
 
@@ -46,10 +57,10 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run ``coroutine`` in the task of the calling thread, and return its result."""
         if not hasattr(self._mine, "errands"):
-            self._mine.errands = asyncio.Queue[Any]()
-            asyncio.run_coroutine_threadsafe(self._serve(self._mine.errands), self.loop)
+            self._mine.errands = Errands(self.loop)
+            asyncio.run_coroutine_threadsafe(self._serve(self._mine.errands.line), self.loop)
         outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self.loop.call_soon_threadsafe(self._mine.errands.put_nowait, (coroutine, outcome))
+        self.loop.call_soon_threadsafe(self._mine.errands.line.put_nowait, (coroutine, outcome))
         return outcome.result()
 
     def _end(self) -> None:
@@ -61,14 +72,14 @@ class LoopThread:
 
         asyncio.run_coroutine_threadsafe(cancel(), self.loop).result(1)
 
-    async def _serve(self, errands: asyncio.Queue[Any]) -> None:
-        while True:
-            coroutine, outcome = await errands.get()
+    async def _serve(self, line: asyncio.Queue[Any]) -> None:
+        while (errand := await line.get()) is not None:
+            coroutine, outcome = errand
             try:
                 outcome.set_result(await coroutine)
             except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
                 outcome.set_exception(error)
-            del coroutine, outcome
+            del coroutine, outcome, errand
 
 
 _thread: LoopThread | None = None
