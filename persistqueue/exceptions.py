@@ -41,7 +41,7 @@ import queue as _queue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._core.async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
+    from ._core.queue_tasks import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 
 __all__ = [
     "AsyncEmpty",
@@ -212,6 +212,6 @@ class ItemTooLarge(PersistQueueError):
 def __getattr__(name: str) -> Any:
     if name not in ("AsyncEmpty", "AsyncFull", "AsyncQueueShutDown"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ._core import async_errors as _async_errors
+    from ._core import queue_tasks  # which imports asyncio
 
-    return getattr(_async_errors, name)
+    return getattr(queue_tasks, name)

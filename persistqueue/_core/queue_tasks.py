@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import sleep
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
@@ -21,6 +22,28 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 TURN = 0.002  # s for which a caller may have the loop for itself
+
+
+# -- errors that are asyncio's, too -------------------------------------------------------
+
+# asyncio.QueueShutDown exists from Python 3.13 on.
+_ShutDown: type[Exception] = getattr(asyncio, "QueueShutDown", exceptions.QueueShutDown)
+_shut_down_bases = tuple(dict.fromkeys((exceptions.QueueShutDown, _ShutDown)))
+
+
+class AsyncEmpty(exceptions.Empty, asyncio.QueueEmpty):
+    """No item was there, or none came within the timeout."""
+
+
+class AsyncFull(exceptions.Full, asyncio.QueueFull):
+    """There was no room, or none was made within the timeout."""
+
+
+class AsyncQueueShutDown(*_shut_down_bases):  # type: ignore[misc]
+    """``shutdown()`` was called on this object; what is stored stays stored."""
+
+
+# -- loops --------------------------------------------------------------------------------
 
 
 @overload

@@ -21,7 +21,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import PersistQueueError, QueueClosed
-from .async_errors import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 from .call import (
     ANSWERED,
     APPEND,
@@ -40,6 +39,7 @@ from .call import (
 from .deadline import NOW, Deadline
 from .groupcommit import GroupCommit
 from .log import warn
+from .queue_tasks import AsyncEmpty, AsyncFull, AsyncQueueShutDown
 from .session import Session, outcome_of
 from .watcher import watch
 from .worker import running_loop

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from ..compat.dbm import DbmEngine as DbmEngine
     from ..compat.pickledlist import PickledListEngine as PickledListEngine
     from .base import ChunkFileEngine as ChunkFileEngine
+    from .base import MemoryEngine as MemoryEngine
     from .base import StorageEngine as StorageEngine
-    from .memory import MemoryEngine as MemoryEngine
     from .sqlite import SQLiteEngine as SQLiteEngine
 
 _HOMES = {
     "ChunkFileEngine": ".base",
     "DbmEngine": "..compat.dbm",
-    "MemoryEngine": ".memory",
+    "MemoryEngine": ".base",
     "PickledListEngine": "..compat.pickledlist",
     "SQLiteEngine": ".sqlite",
     "StorageEngine": ".base",

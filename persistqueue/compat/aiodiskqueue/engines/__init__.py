@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from ....engines.sqlite import SQLiteEngine as SqliteEngine
 from ...dbm import DbmEngine
-from .base import FifoStorageEngine
-from .simple import PickledList, PickleSequence
+from .base import FifoStorageEngine, PickledList, PickleSequence
 
 PickledListEngine = PickledList  # the name in aiodiskqueue's README
 
