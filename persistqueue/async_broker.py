@@ -18,6 +18,7 @@ from ._core.arguments import absolute
 from ._core.async_queue import AsyncOpened
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
+from ._core.leases import LEASE
 from ._core.store import Stale
 from ._core.tasks import TaskSession
 from ._core.worker import ThreadWorker, in_executor
@@ -75,6 +76,9 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         max_item_bytes: longest encoded item; instead of ``config``'s.
         on_corrupt: ``"raise"`` ``QueueCorrupt`` at an item that cannot be decoded, or
             ``"skip"`` it: set it aside in a table of its own and go on.
+        lease: seconds after which others get what streams and ``process`` blocks of this object
+            hold, if its process gives no sign of life (it was stopped); None for never.  A thread
+            gives the signs, so a block may take as long as it likes.  Death is noticed at once.
 
     Raises:
         FormatError: the file is no database, or holds something else.
@@ -94,6 +98,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
         durability: str | None = None,
         max_item_bytes: int | None = None,
         on_corrupt: str = "raise",
+        lease: float | None = LEASE,
     ) -> None:
         self._set_up(
             path,
@@ -106,6 +111,7 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             },
             serializer=serializer,
             on_corrupt=on_corrupt,
+            lease=lease,
         )
         self._worker = SqliteWorker()  # async only
         self._reading = ThreadWorker(in_executor, self._pool_size)  # async only

@@ -12,6 +12,7 @@ from ._core.arguments import MAX_ITEM_BYTES, ON_CORRUPT, T, one_of, whole
 from ._core.codec import RowCodec
 from ._core.deadline import checked_timeout
 from ._core.inflight import AT_ACK, AT_ROW_DONE, AT_TAKE
+from ._core.leases import LEASE
 from ._core.tasks import TaskSession
 from ._core.worker import ThreadWorker, in_executor
 from ._sql.ackcalls import AckCalls
@@ -256,6 +257,7 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
             skip_corrupt=self._skips,
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
+            lease=LEASE,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._session = TaskSession(

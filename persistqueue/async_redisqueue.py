@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ._core import call
 from ._core.arguments import MAX_ITEM_BYTES, NO_ITEM, ON_CORRUPT, T, check_room, one_of, whole
 from ._core.async_queue import AsyncQueueBase
-from ._core.deadline import Deadline
+from ._core.deadline import Deadline, checked_lease
 from ._core.inflight import AckMode, InFlightAcks, InFlightLeased
+from ._core.leases import LEASE
 from ._core.log import warn
 from ._core.queue_tasks import each
 from ._core.tasks import TaskSession
@@ -20,7 +21,6 @@ from ._redis.settings import (
     Replicas,
     Settings,
     checked_layout,
-    checked_lease,
     checked_name,
     codec_of,
     native_base,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncRedisQueue", "AsyncRedisUniqueQueue", "Empty", "Full"]
 
-LEASE = 60.0  # s
 AIO_PY_RQ_LEASE = 7200.0  # s; what its collectors count from
 _LOST = (
     "task_done(): its lease was over, or it was put back: it is another consumer's, or "

@@ -18,6 +18,7 @@ from ._core import call
 from ._core.arguments import absolute
 from ._core.deadline import FOREVER
 from ._core.inflight import UNLESS_HELD
+from ._core.leases import LEASE
 from ._core.queue import Opened
 from ._core.store import Stale
 from ._core.threads import ThreadSession
@@ -72,6 +73,9 @@ class Broker(BrokerFace, Opened):
         max_item_bytes: longest encoded item; instead of ``config``'s.
         on_corrupt: ``"raise"`` ``QueueCorrupt`` at an item that cannot be decoded, or
             ``"skip"`` it: set it aside in a table of its own and go on.
+        lease: seconds after which others get what streams and ``process`` blocks of this object
+            hold, if its process gives no sign of life (it was stopped); None for never.  A thread
+            gives the signs, so a block may take as long as it likes.  Death is noticed at once.
 
     Raises:
         FormatError: the file is no database, or holds something else.
@@ -91,6 +95,7 @@ class Broker(BrokerFace, Opened):
         durability: str | None = None,
         max_item_bytes: int | None = None,
         on_corrupt: str = "raise",
+        lease: float | None = LEASE,
     ) -> None:
         self._set_up(
             path,
@@ -103,6 +108,7 @@ class Broker(BrokerFace, Opened):
             },
             serializer=serializer,
             on_corrupt=on_corrupt,
+            lease=lease,
         )
         # The session of a broker takes by functions of the store, which name the queue.
         store = cast("Store", self._store)

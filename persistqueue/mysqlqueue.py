@@ -12,6 +12,7 @@ from ._core.codec import RowCodec
 from ._core.deadline import checked_timeout
 from ._core.hooks import Lazy
 from ._core.inflight import AT_ACK, AT_ROW_DONE, AT_TAKE
+from ._core.leases import LEASE
 from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
@@ -243,6 +244,7 @@ class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
             skip_corrupt=self._skips,
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
+            lease=LEASE,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._session = ThreadSession(self._store, self.maxsize, AT_ACK, self.timeout)

@@ -7,7 +7,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T, whole
+from ._core.deadline import checked_lease
 from ._core.inflight import AT_ACK
+from ._core.leases import LEASE
 from ._core.threads import ThreadSession
 from ._sql.ackcalls import AckCalls
 from ._sql.ackqueue import AckBase
@@ -54,10 +56,14 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
     Other arguments: see ``SQLiteQueue``.
 
     Args:
-        auto_resume: make ready, when it is opened, the items that dead workers held.  An
+        auto_resume: make ready the items of workers that are gone: when it is opened, and from
+            then on within a tenth of a second while this object takes or waits for items.  An
             object that is alive, in this process or another, keeps what it holds.
         keep_acked: how many acked items stay stored, about; None for all of them, until
             ``clear_acked_data``.
+        lease: seconds after which other workers get what this object holds, if its process
+            gives no sign of life (it was stopped); None for never.  A thread gives the signs,
+            so a handler may take as long as it likes.  Death is noticed at once.
 
     Raises:
         Everything that ``SQLiteQueue`` raises.
@@ -78,12 +84,14 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
         db_file_name: str | None = None,
         *,
         keep_acked: int | None = None,
+        lease: float | None = LEASE,
         **options: Unpack[SqliteOptions],
     ) -> None:
         if not auto_commit:
             warnings.warn("an ack queue always has auto_commit=True", stacklevel=2)
         self.auto_resume = bool(auto_resume)
         self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
+        self.lease = checked_lease(lease)
         super().__init__(
             path,
             name,
@@ -104,6 +112,7 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
             skip_corrupt=self._skips,
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
+            lease=self.lease,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._session = ThreadSession(self._store, self.maxsize, AT_ACK, self.timeout)

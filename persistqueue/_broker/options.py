@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from .._core import call
 from .._core.arguments import ON_CORRUPT, T, absolute, one_of, uncopied, whole
 from .._core.block import Damaged
-from .._core.deadline import FOREVER, NOW
+from .._core.deadline import FOREVER, NOW, checked_lease
 from .._sql.schema import folded
 from .._sql.sqlite.database import MEMORY
 from .._sql.sqlite.errors import SqliteRowCodec
@@ -76,6 +76,7 @@ class BrokerFace:
         settings: dict[str, Any],
         serializer: Any,
         on_corrupt: str,
+        lease: float | None,
     ) -> None:
         """Check the arguments and make the store; nothing is opened."""
         given = {name: value for name, value in settings.items() if value is not None}
@@ -92,7 +93,10 @@ class BrokerFace:
         )
         upkeep = (config.vacuum_interval, config.vacuum_threshold) if config.auto_vacuum else None
         skips = one_of("on_corrupt", on_corrupt, ON_CORRUPT) == "skip"
-        self._store = BrokerStore(database, self._codec, skip_corrupt=skips, upkeep=upkeep)
+        self.lease = checked_lease(lease)
+        self._store = BrokerStore(
+            database, self._codec, skip_corrupt=skips, upkeep=upkeep, lease=self.lease
+        )
         self._memory = database.memory
         self._pool_size = whole("pool_size", pool_size, 1)
         self._readers = Readers(database, self._store, self._pool_size)

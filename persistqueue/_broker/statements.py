@@ -85,6 +85,13 @@ TO_THE_FRONT = (
 
 # Held items.
 OWNERS = f"SELECT DISTINCT owner FROM {HELD} WHERE owner IS NOT ?"
+# Those again, each found by one look at the index.
+_NEXT_ONE = f"SELECT MIN(owner) FROM {HELD}"
+HOLDERS = (
+    f"WITH RECURSIVE some (owner) AS ({_NEXT_ONE} UNION ALL"
+    f" SELECT ({_NEXT_ONE} WHERE owner > some.owner) FROM some WHERE some.owner IS NOT NULL)"
+    " SELECT owner FROM some WHERE owner IS NOT NULL"
+)
 HELD_BY = f"SELECT hold FROM {HELD} WHERE owner IS ? ORDER BY hold"
 HELD_ROW = f"SELECT queue, _id, data, timestamp FROM {HELD} WHERE hold = ? AND owner IS ?"
 HELD_COUNTS = (

@@ -11,7 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._core.deadline import monotonic
+from .._core.leases import LEASE
+from .._core.log import warn
 from .._core.store import Record
+from .._sql.rowstore import SILENT
 from .._sql.schema import folded
 from .._sql.sqlite.owners import FileOwner
 from . import statements as sql
@@ -22,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .._core.codec import RowCodec
+    from .._sql.rowstore import Row
     from .._sql.sqlite.database import Database
     from .statements import BrokerTable
 
-_LOOK_AGAIN = 0.5  # s between two looks at who is dead
 _NOWHERE = -1  # in place of the place of a held item that is not there any more
 _MOST_GIVEN_BACK = 250  # pages in one go: about a millisecond
 
@@ -63,6 +66,7 @@ class BrokerStore(BrokerQueues):
         skip_corrupt: set aside what cannot be decoded, instead of raising.
         upkeep: after how many writes it is seen whether space can be given back, and the
             percentage of unused space from which on it is; None for never.
+        lease: seconds without a sign of life after which an owner is gone; None for never.
     """
 
     def __init__(
@@ -72,16 +76,16 @@ class BrokerStore(BrokerQueues):
         *,
         skip_corrupt: bool,
         upkeep: tuple[int, float] | None = None,
+        lease: float | None = LEASE,
     ) -> None:
         super().__init__(database, codec, skip_corrupt=skip_corrupt)
         self._upkeep = upkeep
         self._written = 0  # rows, since space was last looked after
-        self._owner = FileOwner(database, sql.HELD, "vacuum(force=True)")
         self._out: dict[int, Held] = {}  # held and not finished, by place
+        self._owner = FileOwner(database, sql.HELD, "vacuum(force=True)", self._out, lease)
         # What this transaction added there, and removed.
         self._before: tuple[list[int], list[Held]] = ([], [])
-        self._others_hold = False
-        self._next_look = 0.0
+        self._bereft: list[str] = []  # dead owners from which this transaction took all rows
 
     # -- transactions ---------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class BrokerStore(BrokerQueues):
         for number in added:
             self._out.pop(number, None)
         self._out.update((held.start, held) for held in removed)
-        self._before = ([], [])
+        self._before, self._bereft = ([], []), []
 
     def _before_commit(self) -> None:
         super()._before_commit()
@@ -133,7 +137,18 @@ class BrokerStore(BrokerQueues):
         return 0, 0
 
     def changed(self, getting: bool) -> bool:
-        return super().changed(getting) or (self._others_hold and monotonic() >= self._next_look)
+        if super().changed(getting):
+            return True
+        return monotonic() >= self.due(getting) and bool(
+            self._owner.gone(lambda: self._others(self.conn.glimpse(sql.HOLDERS)))
+        )
+
+    def due(self, getting: bool) -> float:  # noqa: ARG002 - gets alone wait
+        return self._owner.due()
+
+    def overtaken(self) -> None:
+        super().overtaken()
+        self._owner.overtaken()
 
     def unsaved(self) -> bool:
         return bool(self._out)
@@ -145,6 +160,9 @@ class BrokerStore(BrokerQueues):
     def commit(self) -> None:
         super().commit()
         self._before = ([], [])
+        if self._bereft:
+            self._owner.remove(self._bereft)
+            self._bereft = []
 
     def flush(self) -> None:
         """Give back all held items: no call can finish them any more."""
@@ -158,7 +176,8 @@ class BrokerStore(BrokerQueues):
     def forget(self) -> None:
         super().forget()
         self._owner.forget()
-        self._out, self._before = {}, ([], [])
+        self._out.clear()
+        self._before, self._bereft = ([], []), []
 
     # -- verbs ----------------------------------------------------------------------
 
@@ -236,6 +255,7 @@ class BrokerStore(BrokerQueues):
             one.start = start
         self._before[0].extend(starts)  # noted first: an interrupt may come
         self._out.update(zip(starts, held, strict=True))
+        self._owner.stay()
         return held
 
     def _hold_rows(self, table: BrokerTable, held: Sequence[Held]) -> range:
@@ -356,14 +376,27 @@ class BrokerStore(BrokerQueues):
         Args:
             living_too: what other owners hold that are alive as well.
         """
-        recovered, self._others_hold = 0, False
+        recovered = 0
         for (owner,) in self.conn.rows(sql.OWNERS, (self._owner.name,)):
             if owner is not None and (living_too or self._owner.is_dead(owner)):
                 recovered += self._recover(owner)
-            else:
-                self._others_hold = True
-        self._next_look = monotonic() + _LOOK_AGAIN
         return recovered
+
+    def _others(self, rows: Sequence[Row] | None) -> list[str] | None:
+        """Return the names in these rows, without this object's."""
+        return None if rows is None else [name for (name,) in rows if name != self._owner.name]
+
+    def _take_over(self) -> None:
+        """Give back what owners hold that are gone, if it is time to look at them."""
+        if self.conn.exclusive and monotonic() >= self._owner.due():
+            gone = self._owner.gone(lambda: self._others(self.conn.rows(sql.HOLDERS)))
+            for name, dead in gone.items():
+                count = self.guard(partial(self._recover, name))
+                self._owner.took_from(name)
+                if dead:
+                    self._bereft.append(name)
+                else:
+                    warn(SILENT, self.conn.database.path, name, count)
 
     def _recover(self, owner: str | None) -> int:
         found = self.conn.rows(sql.HELD_BY, (owner,))
@@ -399,16 +432,10 @@ class BrokerStore(BrokerQueues):
     def _head(
         self, name: str, most: int, kind: type[R], since: float | None = None
     ) -> tuple[BrokerTable | None, list[R]]:
-        """Return the next items of a queue, decoded; where there are none, see who is dead."""
+        """Return the next items of a queue, decoded; now and then, first see who is gone."""
+        self._take_over()
         table = self.find(name)
-        records = [] if table is None else self._next_of(table, most, kind, since)
-        if records:
-            return table, records
-        if monotonic() < self._next_look:
-            self._others_hold = True  # perhaps: a call that waits looks again then
-        elif self.guard(self.recover):
-            return self._head(name, most, kind, since)
-        return table, []
+        return table, [] if table is None else self._next_of(table, most, kind, since)
 
     def _next_of(
         self, table: BrokerTable, most: int, kind: type[R], since: float | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from .._core.leases import LEASE
 from .._core.origin import SAMPLE
 from .._sql.mysql.connection import MysqlConnection
 from .._sql.mysql.schema import queues
@@ -90,7 +91,9 @@ def _store(
     table = _table(found)
     conn, codec = MysqlConnection(server, table), codec_of(table.kind, serializer)
     if table.kind.ack:
-        return MysqlAckStore(conn, table, codec, skip_corrupt=False, keep_acked=None, resumes=True)
+        return MysqlAckStore(
+            conn, table, codec, skip_corrupt=False, keep_acked=None, resumes=True, lease=LEASE
+        )
     return MysqlDeletingStore(conn, table, codec, skip_corrupt=False)
 
 

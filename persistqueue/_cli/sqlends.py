@@ -13,6 +13,7 @@ from .._broker.statements import QUEUES
 from .._core import call
 from .._core.codec import RowCodec
 from .._core.inflight import AT_TAKE
+from .._core.leases import LEASE
 from .._core.threads import ThreadSession
 from .._sql import statements as sql
 from .._sql.acks import AckStore
@@ -201,7 +202,9 @@ def _store(found: Found, serializer: Serializer) -> TableStore:
     database = Database(path, makes_directory=directory, power=True, patience=PATIENCE)
     conn, codec = SqliteConnection(database, table), codec_of(table.kind, serializer)
     if table.kind.ack:
-        return AckStore(conn, table, codec, skip_corrupt=False, keep_acked=None, resumes=True)
+        return AckStore(
+            conn, table, codec, skip_corrupt=False, keep_acked=None, resumes=True, lease=LEASE
+        )
     return DeletingStore(conn, table, codec, skip_corrupt=False)
 
 

@@ -81,3 +81,11 @@ def checked_timeout(timeout: float, name: str = "timeout") -> float:
 
 FOREVER = Deadline()
 NOW = Deadline(block=False)
+
+
+def checked_lease(lease: float | None) -> float | None:
+    """Return a lease in seconds; None for never."""
+    seconds = None if lease is None else checked_timeout(lease, "lease")
+    if seconds == 0:
+        raise ValueError("'lease' must be a positive number of seconds, or None")
+    return seconds

@@ -88,38 +88,19 @@ class Disk:
             raise OSError(errno.EINVAL, "not a regular file", path)
         return File(path, fd)
 
-    if sys.platform != "win32":
-
-        def read(self, file: File, size: int, offset: int) -> bytes:
-            """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
-            data = os.pread(file.fd, size, offset)
-            if len(data) < size and data:
-                while more := os.pread(file.fd, size - len(data), offset + len(data)):
-                    data += more
-            return data
-
-        def write(self, file: File, data: bytes, offset: int) -> None:
-            """Write all of ``data`` at ``offset``."""
-            done = os.pwrite(file.fd, data, offset)
-            while done < len(data):
-                done += os.pwrite(file.fd, data[done:], offset + done)
-
-    else:  # Windows; calls are serialised, so no other one moves the file position
-
-        def read(self, file: File, size: int, offset: int) -> bytes:
-            """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
-            os.lseek(file.fd, offset, os.SEEK_SET)
-            data = os.read(file.fd, size)
-            while len(data) < size and (more := os.read(file.fd, size - len(data))):
+    def read(self, file: File, size: int, offset: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``; fewer only at the end."""
+        data = read_at(file.fd, size, offset)
+        if len(data) < size and data:
+            while more := read_at(file.fd, size - len(data), offset + len(data)):
                 data += more
-            return data
+        return data
 
-        def write(self, file: File, data: bytes, offset: int) -> None:
-            """Write all of ``data`` at ``offset``."""
-            os.lseek(file.fd, offset, os.SEEK_SET)
-            done = os.write(file.fd, data)
-            while done < len(data):
-                done += os.write(file.fd, data[done:])
+    def write(self, file: File, data: bytes, offset: int) -> None:
+        """Write all of ``data`` at ``offset``."""
+        done = write_at(file.fd, data, offset)
+        while done < len(data):
+            done += write_at(file.fd, data[done:], offset + done)
 
     def allocate(self, file: File, size: int) -> bool:
         """Reserve zeros up to ``size``: a sync after a write into them is cheaper.
@@ -269,7 +250,17 @@ class Window(io.RawIOBase):
         return self._at - self._start
 
 
-if sys.platform == "win32":
+if sys.platform == "win32":  # calls are serialised: no other one moves the file's position
+
+    def read_at(fd: int, size: int, offset: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``."""
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, size)
+
+    def write_at(fd: int, data: bytes, offset: int) -> int:
+        """Write at ``offset``; returns how many bytes were written."""
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, data)
 
     def try_lock(fd: int) -> bool:
         """Lock an open file unless another descriptor holds its lock."""
@@ -289,6 +280,7 @@ if sys.platform == "win32":
             msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 
 else:
+    read_at, write_at = os.pread, os.pwrite
     _LOCK, _FREE = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 
     def try_lock(fd: int) -> bool:

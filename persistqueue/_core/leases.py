@@ -1,9 +1,10 @@
-"""Renews the leases of items that this process holds on servers: each sixth of a lease.
+"""Renews the leases of items that this process holds: each sixth of a lease.
 
-One daemon thread for the whole process, over connections of its own, one a server: so a handler
-that blocks its event loop, or the queue's thread, loses nothing.  Items that were taken since the
-last turn are left to the next one: a quick consumer costs nothing.  While no item is held there
-is no connection, and the thread sleeps.
+Two daemon threads for the whole process: one for items on servers, over connections of its own,
+one a server; one for items in databases beside files (``_sql/sqlite/owners``), which no server
+holds up.  So a handler that blocks its event loop, or the queue's thread, loses nothing.  Items
+that were taken since the last turn are left to the next one: a quick consumer costs nothing.
+While no item is held there is no connection, and the threads sleep.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .deadline import monotonic
 from .forks import follow
 from .log import warn
 
+LEASE = 60.0  # s, unless a program says otherwise
 SHARE = 6  # turns in a lease
 PATIENCE = 2.0  # s to wait for one server, while others wait for their turn
 _LONGEST_SLEEP = 3600.0  # s; the system does not take any number
@@ -31,6 +33,18 @@ class Line(Protocol):
 
     def forget(self) -> None:
         """Close the descriptor of a parent process, which does not notice."""
+
+
+class NoLine:
+    """In place of a connection, for what is written to a file."""
+
+    def drop(self) -> None:
+        """Do nothing."""
+
+    forget = drop
+
+
+NO_LINE = NoLine()
 
 
 class Holder(Protocol):
@@ -77,9 +91,14 @@ class _Entry:
 
 
 class Keeper:
-    """Has a turn for each object that holds anything, until it holds nothing."""
+    """Has a turn for each object that holds anything, until it holds nothing.
 
-    def __init__(self) -> None:
+    Args:
+        name: of its thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._begin()
 
     def _begin(self) -> None:
@@ -93,7 +112,7 @@ class Keeper:
         """Renew the leases of an object from now on; callable on any thread."""
         with self._mutex:
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="persistqueue-leases", daemon=True)
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 thread.start()  # may raise, and then the next one tries again
                 self._thread = thread
             holder.kept = True
@@ -155,15 +174,25 @@ class Keeper:
         self._begin()
 
 
-_keeper = Keeper()
+_of_servers, _of_files = Keeper("persistqueue-leases"), Keeper("persistqueue-beats")
 
 
 def keep(holder: Holder) -> None:
-    """Renew the leases of an object, until it holds nothing."""
+    """Renew the leases of an object on a server, until it holds nothing."""
+    _add(_of_servers, holder)
+
+
+def beat(holder: Holder) -> None:
+    """Have an object give signs of life in a file, until it holds nothing."""
+    _add(_of_files, holder)
+
+
+def _add(keeper: Keeper, holder: Holder) -> None:
     try:
-        _keeper.add(holder)
+        keeper.add(holder)
     except RuntimeError as error:  # no more threads: the next one that takes something tries again
         warn("the leases of held items are not renewed: %s", error)
 
 
-follow(_keeper)
+follow(_of_servers)
+follow(_of_files)

@@ -142,6 +142,10 @@ class Session(ABC):
         """Return how the watcher may see that no other object has committed."""
         return None if self.back_off.busy else self._store.probe()
 
+    def due(self) -> float:
+        """Return when the watcher is to look at the store at the latest."""
+        return self._store.due(self._waiters.getting)
+
     def _changed(self) -> bool:
         """Return whether parked calls may try again."""
         return self.back_off.is_over() or self._store.changed(self._waiters.getting)

@@ -8,6 +8,7 @@ at a time and never waits.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..exceptions import QueueClosed, QueueFailed, QueueLocked
@@ -102,6 +103,9 @@ class StoreBase:
 
     def probe(self) -> tuple[int, bytes] | int | None:
         return None
+
+    def due(self, getting: bool) -> float:  # noqa: ARG002 - whichever call waits
+        return inf
 
     def _unskipped(self, rows: Sequence[Any], most: int, queue: str | None = None) -> Sequence[Any]:
         """Return up to ``most`` of these rows, without those that are skipped.
@@ -243,6 +247,15 @@ class Store(Protocol):
         Returns:
             a descriptor and the bytes at its start until then; or that of a socket which
             can be read then; or None: ``changed`` has to be called.
+        """
+
+    def due(self, getting: bool) -> float:
+        """Return when ``changed`` has to be called though others have not committed.
+
+        On the monotonic clock; callable at any time.
+
+        Args:
+            getting: a get is among those that wait.
         """
 
     def sync(self) -> None:

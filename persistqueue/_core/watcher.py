@@ -11,7 +11,6 @@ can be read.
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 import sys
@@ -21,17 +20,18 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from .deadline import monotonic
+from .disk import read_at
 from .forks import follow
 from .log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SHORTEST, _LONGEST = 0.001, 0.025  # s between two looks at one store
+_SHORTEST, LONGEST = 0.001, 0.025  # s between two looks at one store
 
 
 if sys.platform != "win32":
-    _read = os.pread
+    _read = read_at
 
     def _readable(sockets: Iterable[int], seconds: float) -> list[int]:
         """Wait until a socket can be read; returns which can."""
@@ -55,6 +55,12 @@ class Watched(Protocol):
 
     def look(self) -> bool:
         """Wake waiting calls if the store changed.  False: none waits any more."""
+
+    def due(self) -> float:
+        """Return when it is to be looked at, though nothing has happened; on the monotonic clock.
+
+        A look comes up to ``LONGEST`` seconds later.
+        """
 
     def probe(self) -> tuple[int, bytes] | int | None:
         """Return a descriptor, and the bytes at its start, which the next commit changes.
@@ -176,16 +182,16 @@ class Watcher:
         now = monotonic()
         with self._mutex:
             entries = list(self._entries.items())
-        soonest = now + _LONGEST
+        soonest = now + LONGEST
         for session, entry in entries:
             interval = entry.interval
             # Those that are due soon go along: one wake-up for all, not one for each.
             if entry.due <= now + interval / 2:
                 entry.rung = entry.rung and not entry.due
                 entry.due = now + interval
-                if interval < _LONGEST:
-                    entry.interval = min(interval * 2, _LONGEST)
-                if not entry.is_quiet():
+                if interval < LONGEST:
+                    entry.interval = min(interval * 2, LONGEST)
+                if not entry.is_quiet() or session.due() <= now:
                     self._look(session)
                     entry.probe = session.probe()
                     entry.told = entry.told or isinstance(entry.probe, int)

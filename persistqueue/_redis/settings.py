@@ -14,7 +14,6 @@ import redis.asyncio
 import redis.sentinel
 
 from .._core.arguments import one_of, whole
-from .._core.deadline import checked_timeout
 from .._core.log import warn
 from ..exceptions import FormatError, NotEnoughReplicas
 from ..serializers import json
@@ -186,14 +185,6 @@ def checked_name(name: Any) -> str:
 def native_base(name: str) -> str:
     """Return the beginning of the keys that are not shared with aio-py-rq."""
     return f"persistqueue:{{{name}}}"
-
-
-def checked_lease(lease: float | None) -> float | None:
-    """Return the lease in seconds; None for never."""
-    seconds = None if lease is None else checked_timeout(lease, "lease")
-    if seconds == 0:
-        raise ValueError("'lease' must be a positive number of seconds, or None")
-    return seconds
 
 
 def checked_layout(layout: str | None, serializer: Any) -> str:

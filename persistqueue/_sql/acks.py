@@ -7,18 +7,25 @@ dead workers held.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._core.deadline import monotonic
+from .._core.log import warn
+from .rowstore import SILENT
 from .statements import ACKED, FAILED, HELD, NEW, READY
 from .store import MOST, SqlStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .._core.codec import RowCodec
     from .._core.store import Record
     from .connection import SqlConnection
+    from .rowstore import Row
     from .statements import Table
+
+R = TypeVar("R")
 
 # From which status a row that is named by its id may become another: any consumer may hold it,
 # or none.  One that is named by what get() returned has to be held by this object.
@@ -36,7 +43,8 @@ class AckStore(SqlStore):
 
     Args:
         keep_acked: how many acked rows are kept, about; None for all.
-        resumes: opening makes ready the rows of dead owners.
+        resumes: the rows of owners that are gone are made ready, from opening on.
+        lease: seconds without a sign of life after which an owner is gone; None for never.
     """
 
     def __init__(
@@ -48,13 +56,18 @@ class AckStore(SqlStore):
         skip_corrupt: bool,
         keep_acked: int | None,
         resumes: bool,
+        lease: float | None,
     ) -> None:
         super().__init__(conn, table, codec, skip_corrupt=skip_corrupt)
         self._resumes = resumes
         self._keep_acked = keep_acked
         # Rows acked since old ones were deleted; before this object came: enough.
         self._unpruned = keep_acked or 0
-        self._owner = self.conn.new_owner()
+        self._held: set[int] = set()  # ids of rows that this object holds, as far as it knows
+        # Ids that this transaction added there, and removed.
+        self._before: tuple[list[int], list[int]] = ([], [])
+        self._bereft: list[str] = []  # dead owners from which this transaction took all rows
+        self._owner = self.conn.new_owner(self._held, lease)
 
     def opened(self) -> None:
         if self._resumes and not self.conn.suspended:
@@ -69,6 +82,52 @@ class AckStore(SqlStore):
         super().close()
         self._owner.disappear(holds=holds)
 
+    # -- memory follows the database --------------------------------------------------
+
+    def begin(self, exclusive: bool) -> bool:
+        if not super().begin(exclusive):
+            return False
+        self._before = ([], [])
+        return True
+
+    def commit(self) -> None:
+        super().commit()
+        if self._bereft:
+            self._owner.remove(self._bereft)
+            self._bereft = []
+
+    def overtaken(self) -> None:
+        super().overtaken()
+        self._owner.overtaken()
+
+    def undone(self) -> None:
+        super().undone()
+        added, removed = self._before
+        self._held.difference_update(added)
+        self._held.update(removed)
+        self._before, self._bereft = ([], []), []
+
+    def guard(self, function: Callable[[], R]) -> R:
+        place = len(self._before[1])
+        try:
+            return super().guard(function)
+        except BaseException:
+            self._held.update(self._before[1][place:])  # it is held still
+            raise
+
+    def _hold(self, ids: Sequence[int]) -> None:
+        """Note that this object holds rows; at the end, so that no error follows."""
+        self._before[0].extend(ids)
+        self._held.update(ids)
+        self._owner.stay()
+
+    def _let_go(self, ids: Sequence[int]) -> None:
+        """Note that this object does not hold rows."""
+        self._before[1].extend(self._held.intersection(ids))
+        self._held.difference_update(ids)
+
+    # -- the end --------------------------------------------------------------------
+
     def _still_holds(self) -> bool:
         try:
             return self._owner.name is not None and (
@@ -79,6 +138,8 @@ class AckStore(SqlStore):
 
     def forget(self) -> None:
         super().forget()
+        self._held.clear()
+        self._before = ([], [])
         self._owner.forget()
 
     # -- counting -------------------------------------------------------------------
@@ -113,9 +174,19 @@ class AckStore(SqlStore):
                 marked += self.conn.execute(statement, (owner, *ids)).rowcount
         self._found(marked, records)
         self._more(-len(records), 0)
+        self._hold([record.start for record in records])
+
+    def take(self, most: int) -> list[Record]:
+        self._take_over()
+        return super().take(most)
+
+    def take_id(self, number: int) -> list[Record]:
+        self._take_over()
+        return super().take_id(number)
 
     def take_next(self, number: int) -> list[Record]:
         """Hand out the row behind this id in the queue's order; behind the last, the first."""
+        self._take_over()
         records = self._first_of(
             lambda: (
                 self.conn.rows(self.table.take_after, (number, 1))
@@ -154,6 +225,7 @@ class AckStore(SqlStore):
             for record in records
             if self.conn.execute(statement, (status, record.start, mine)).rowcount
         ]
+        self._let_go([record.start for record in records])
         self._more(len(moved) if status < HELD else 0, -len(moved) if status >= ACKED else 0)
         self._moved(status, len(moved))
         return moved
@@ -175,6 +247,7 @@ class AckStore(SqlStore):
         if not rows or rows[0][0] not in allowed or (mine and rows[0][1] != self._owner.name):
             return []
         was, _, *content = rows[0]
+        self._let_go((number,))
         if to_back:
             number = self._put_behind(number, content)
         else:
@@ -226,6 +299,36 @@ class AckStore(SqlStore):
 
     # -- owners ---------------------------------------------------------------------
 
+    def due(self, getting: bool) -> float:
+        return self._owner.due() if getting and self._resumes else inf
+
+    def changed(self, getting: bool) -> bool:
+        if super().changed(getting):
+            return True
+        return monotonic() >= self.due(getting) and bool(
+            self._owner.gone(lambda: self._others(self.conn.glimpse(self.table.holders)))
+        )
+
+    def _others(self, rows: Sequence[Row] | None) -> list[str] | None:
+        """Return the names in these rows, without this object's."""
+        return None if rows is None else [name for (name,) in rows if name != self._owner.name]
+
+    def _take_over(self) -> None:
+        """Make ready the rows of owners that are gone, if it is time to look at them."""
+        if not self._resumes or monotonic() < self._owner.due():
+            return
+        gone = self._owner.gone(lambda: self._others(self.conn.rows(self.table.holders)))
+        for name, dead in gone.items():
+            count = self.conn.execute(self.table.resume, (name,)).rowcount
+            self._owner.took_from(name)
+            self._more(count, 0)
+            if dead:
+                self._bereft.append(name)
+            else:
+                warn(SILENT, self._where(self.table), name, count)
+        if gone:
+            self._came_back()
+
     def resume(self, *, mine_too: bool, living_too: bool = False) -> int:
         """Make ready the rows of dead owners, and rows without an owner; returns how many.
 
@@ -238,6 +341,8 @@ class AckStore(SqlStore):
             mine = owner is not None and owner == self._owner.name
             if mine_too if mine else owner is None or living_too or self._owner.is_dead(owner):
                 resumed += self.conn.execute(self.table.resume, (owner,)).rowcount
+                if mine:
+                    self._let_go(tuple(self._held))
         self._more(resumed, 0)
         self._came_back()
         return resumed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence, Sized
 
     from .._core.store import Errors
     from .statements import Table
@@ -56,11 +56,33 @@ class Owner(Protocol):
     def appear(self) -> str | None:
         """Take a name, and count as alive from now on."""
 
+    def stay(self) -> None:
+        """Go on with signs of life: something was handed out."""
+
     def is_dead(self, name: str) -> bool:
         """Return whether the owner of that name is gone."""
 
+    def overtaken(self) -> None:
+        """Note that others have committed: they may hold more, or less."""
+
+    def due(self) -> float:
+        """Return when to look next at the others that hold rows; on the monotonic clock."""
+
+    def gone(self, read: Callable[[], Sequence[str] | None]) -> dict[str, bool]:
+        """Return which of the others are gone, and of each whether it is dead, not only silent.
+
+        Args:
+            read: returns the names of those that hold rows; None if that cannot be read now.
+        """
+
+    def took_from(self, name: str) -> None:
+        """Note that the rows of an owner that is gone were given back."""
+
     def sweep(self, holders: Container[str | None]) -> None:
         """Remove what dead owners left that are not among the holders of rows."""
+
+    def remove(self, names: list[str]) -> None:
+        """Remove what dead owners left whose rows were given back, and that is stored."""
 
     def disappear(self, *, holds: bool) -> None:
         """Let go of the name; ``holds`` says whether rows may still carry it."""
@@ -163,5 +185,13 @@ class SqlConnection(Protocol):
     def at_once(self, function: Callable[[], R]) -> R:
         """Call ``function``, whose statements read what was there at one moment."""
 
-    def new_owner(self) -> Owner:
-        """Return a name for what a store hands out."""
+    def glimpse(self, statement: str, values: Sequence[Any] = ()) -> list[Any] | None:
+        """Return rows beside the store's work, on any thread; None if they cannot be read now."""
+
+    def new_owner(self, held: Sized, lease: float | None) -> Owner:
+        """Return a name for what a store hands out.
+
+        Args:
+            held: what it has handed out and not finished.
+            lease: seconds without a sign of life after which it counts as gone; None for never.
+        """

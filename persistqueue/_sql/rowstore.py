@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from .connection import SqlConnection
     from .statements import DictTable, Table
 
+#: Logged when it is: a path, an owner, how many items.
+SILENT = (
+    "%s: the owner %s has given no sign of life for the time of its lease: the %d items that it "
+    "holds are given to others"
+)
 R = TypeVar("R")
 Row = tuple[Any, ...]  # _id, data, timestamp, then priority or status, then the checksum
 

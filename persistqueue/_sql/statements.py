@@ -268,6 +268,14 @@ class Table(Layout):
         self.count_live = f"SELECT COUNT(*) FROM {table} WHERE {live_rows} AND status = {mark}"
         self.count_over = f"SELECT COUNT(*) FROM {table} WHERE {_OVER} AND status = {mark}"
         self.owners = f"SELECT DISTINCT owner FROM {table} WHERE {_HELD}"
+        # The owners again, without those that have none.  It reads a row of each, where
+        # DISTINCT reads all rows that are held.
+        next_one = f"SELECT MIN(owner) FROM {table} WHERE {_HELD}"
+        self.holders = (
+            f"WITH RECURSIVE some (owner) AS ({next_one} UNION ALL"
+            f" SELECT ({next_one} AND owner > some.owner) FROM some WHERE some.owner IS NOT NULL)"
+            " SELECT owner FROM some WHERE owner IS NOT NULL"
+        )
         self.resume = (
             f"UPDATE {table} SET status = {READY}, owner = NULL WHERE {_HELD} AND {self._ANY_OWNER}"
         )

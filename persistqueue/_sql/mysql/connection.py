@@ -27,9 +27,11 @@ from __future__ import annotations
 
 import time
 import uuid
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._core.deadline import monotonic
+from ..._core.leases import LEASE
 from ..._core.log import warn
 from ..._core.store import Errors, Stale, Undone
 from ...exceptions import ItemTooLarge, QueueLocked, QueueUnreachable
@@ -47,7 +49,7 @@ from .server import (
 from .statements import COMMIT, COMMITTED, LEAVE, LIFE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence, Sized
 
     from ..connection import Cursor, Listener
     from ..statements import Table
@@ -55,7 +57,6 @@ if TYPE_CHECKING:
     from .statements import MysqlTable
 
 R = TypeVar("R")
-LEASE = 60.0  # s for which a session without a connection holds what it has
 _LONGEST_STATEMENT = 2**20  # bytes of items that are inserted together
 _MOST_ROWS = 500  # rows in one statement, or in one trip to the server
 _LOSSES = 3  # times in a row that a connection may be lost before a call fails
@@ -483,7 +484,10 @@ class MysqlConnection:
     def at_once(self, function: Callable[[], R]) -> R:
         return function()
 
-    def new_owner(self) -> SessionOwner:
+    def glimpse(self, statement: str, values: Sequence[Any] = ()) -> None:
+        """Return nothing: another thread may be using the connection."""
+
+    def new_owner(self, held: Sized, lease: float | None) -> SessionOwner:  # noqa: ARG002
         return SessionOwner(self)
 
     def _meaning(self, error: Exception) -> Exception:
@@ -527,6 +531,24 @@ class SessionOwner:
             return False
         ((free, was_there),) = self._conn.rows(LIFE, (name, name, LEASE))
         return bool(free) and not was_there
+
+    def stay(self) -> None:
+        """Do nothing: the store gives signs of life."""
+
+    def overtaken(self) -> None:
+        """Do nothing: the store looks by its clock."""
+
+    def due(self) -> float:
+        return inf
+
+    def gone(self, read: Callable[[], Sequence[str] | None]) -> dict[str, bool]:  # noqa: ARG002
+        return {}
+
+    def took_from(self, name: str) -> None:
+        """Do nothing: the lock is asked each time."""
+
+    def remove(self, names: list[str]) -> None:
+        """Do nothing: each connection that is opened removes old sessions."""
 
     def sweep(self, holders: Container[str | None]) -> None:
         """Do nothing: each connection that is opened removes old sessions."""

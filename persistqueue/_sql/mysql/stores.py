@@ -15,11 +15,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ..._core.deadline import monotonic
-from ..._core.leases import PATIENCE, SHARE, keep
+from ..._core.leases import LEASE, PATIENCE, SHARE, keep
 from ..acks import AckStore
 from ..finishing import DeletingStore, ReservingStore
 from ..store import SqlStore
-from .connection import LEASE, MysqlConnection
 from .server import Line
 from .statements import ONE_AT_A_TIME, SIGN
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..._core.store import Record
     from ..rowstore import Row
+    from .connection import MysqlConnection
     from .statements import MysqlTable
 
 _FRONT_PAUSE = 1.0  # s between two looks in front

@@ -26,7 +26,7 @@ from .owners import FileOwner
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence, Sized
 
     from ..connection import Listener
     from ..statements import Layout, Table
@@ -366,6 +366,18 @@ class SqliteConnection:
             self._glanced = glance
         return False
 
+    def glimpse(self, statement: str, values: Sequence[Any] = ()) -> list[Any] | None:
+        if self._busy or not self._mutex.acquire(blocking=False):
+            return None
+        try:
+            if self._busy or self._connection is None:
+                return None
+            return self._connection.execute(statement, values).fetchall()
+        except SQLITE_ERRORS:  # a batch says what it is
+            return None
+        finally:
+            self._mutex.release()
+
     def probe(self) -> tuple[int, bytes] | None:
         return self._glanced  # for a hundred idle queues the version itself is too dear
 
@@ -463,8 +475,9 @@ class SqliteConnection:
         self._connection.execute("COMMIT")
         self.exclusive = False
 
-    def new_owner(self) -> FileOwner:
-        return FileOwner(self.database, self._table.name, "resume_unack_tasks(force=True)")
+    def new_owner(self, held: Sized, lease: float | None) -> FileOwner:
+        advice = "resume_unack_tasks(force=True)"
+        return FileOwner(self.database, self._table.name, advice, held, lease)
 
     # -- beside the transaction, on any thread --------------------------------------
 
