@@ -255,7 +255,8 @@ class BrokerStore(BrokerQueues):
             one.start = start
         self._before[0].extend(starts)  # noted first: an interrupt may come
         self._out.update(zip(starts, held, strict=True))
-        self._owner.stay()
+        if held:
+            self._owner.stay()
         return held
 
     def _hold_rows(self, table: BrokerTable, held: Sequence[Held]) -> range:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from interpreter import start
 from sqlite_objects import open_any
-from waiting import Call
+from waiting import Call, until
 
 from persistqueue import (
     AckStatus,
@@ -470,7 +470,7 @@ ack_ways = pytest.mark.parametrize(
 @ack_ways
 def test_the_file_of_a_living_worker_goes(kind: str, path: Path, caplog: Any) -> None:
     """A worker whose file is removed keeps what it holds, and makes the file anew."""
-    a = open_any(kind, path)
+    a = open_any(kind, path, lease=1.5)
     a.put_many("abc")
     held = a.get()
     (file,) = owners_in(path)
@@ -482,7 +482,7 @@ def test_the_file_of_a_living_worker_goes(kind: str, path: Path, caplog: Any) ->
         b.close()
     assert 2 == sum("may be alive" in message for message in caplog.messages)  # once an object
     second = a.get()
-    assert [file] == owners_in(path)
+    until(lambda: [file] == owners_in(path))  # with the next sign of life
     b = open_any(kind, path)
     assert (1, 2) == (b.qsize(), b._queue.unack_count())
     for item in (held, second):
@@ -539,7 +539,7 @@ def test_an_owner_of_another_user_is_alive(path: Path, monkeypatch: pytest.Monke
         raise PermissionError
 
     with SQLiteQueue(path) as q:
-        owner = FileOwner(q._store.conn.database, "table", "")
+        owner = FileOwner(q._store.conn.database, "table", "", (), 60)
         with monkeypatch.context() as patches:
             patches.setattr("persistqueue._sql.sqlite.owners.os.open", refuse)
             assert not owner.is_dead("0" * 32)
