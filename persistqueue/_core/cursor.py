@@ -43,7 +43,6 @@ class Position(NamedTuple):
 
 MOST_RECORDS = 2**63 - 1  # the largest chunk size; people pass sys.maxsize for "one chunk"
 START = Position(0, 0, 0)
-_LONGEST_MOVED = 64  # characters: ``info`` has 512 bytes for everything
 
 
 class Missing(NamedTuple):
@@ -61,7 +60,6 @@ class State(NamedTuple):
     """The value of ``info``.  ``size`` is derived: the number of records in between.
 
     Attributes:
-        moved: which batch of a move was stored last (see ``_cli.transfer``); mostly none.
         mended: how often the head was moved back, modulo 8: the ordinals behind it are used again.
         missing: until a get has said so.
     """
@@ -69,7 +67,6 @@ class State(NamedTuple):
     chunksize: int
     tail: Position = START
     head: Position = START
-    moved: str = ""
     mended: int = 0
     missing: Missing = NONE_MISSING
 
@@ -89,9 +86,9 @@ class State(NamedTuple):
             return _new(Position, (position[0], count, offset))
         return Position(position[0] + 1, 0, 0)
 
-    def with_ends(self, tail: Position, head: Position, moved: str) -> State:
+    def with_ends(self, tail: Position, head: Position) -> State:
         """Return the state with other ends."""
-        return _new(State, (self[0], tail, head, moved, self[4], self[5]))
+        return _new(State, (self[0], tail, head, self[3], self[4]))
 
     def mend(self) -> State:
         """Return the state as one of which other objects know nothing: they begin anew."""
@@ -108,16 +105,13 @@ class State(NamedTuple):
 
     def mapping(self) -> dict[str, Any]:
         """Return the value of ``info``, keys in upstream's order."""
-        chunksize, tail, head, moved, _, _ = self
-        value = {
+        chunksize, tail, head, *_ = self
+        return {
             "chunksize": chunksize,
             "size": (head[0] - tail[0]) * chunksize + head[1] - tail[1],
             "tail": list(tail),
             "head": list(head),
         }
-        if moved:
-            value["moved"] = moved
-        return value
 
 
 def parse(value: Any) -> State:
@@ -133,10 +127,7 @@ def parse(value: Any) -> State:
         raise ValueError(f"'chunksize' is {_say(chunksize)}")
     size = value.get("size")
     tail, head = (_position(value, key, chunksize) for key in ("tail", "head"))
-    moved = value.get("moved", "")
-    if type(moved) is not str or len(moved) > _LONGEST_MOVED:
-        raise ValueError(f"'moved' is of type {type(moved).__name__}, or too long")
-    state = State(chunksize, tail, head, moved)
+    state = State(chunksize, tail, head)
     if state.tail > state.head or type(size) is not int or state.size != size:
         raise ValueError(f"'size' is {_say(size)}, but head and tail are {state.size} items apart")
     if size > MOST_RECORDS:

@@ -326,7 +326,7 @@ def _rewrite(place: Place, raw: bytes | None, state: State, kept: int) -> None:
         for records in _batches(place, raw, state, kept):
             head = writer.append(records, state, head)
         writer.sync()
-        mended = state.with_ends(state.head, head, state.moved)
+        mended = state.with_ends(state.head, head)
         place.info.write(place.info.encode(mended, flushed=True), sync=True)
     except BaseException:
         if place.info.restore(raw, sync=True):  # else both are there, and either is whole

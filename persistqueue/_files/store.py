@@ -120,7 +120,6 @@ class ChunkFileStore(Cursored):
         self._exclusive = False  # whether it holds the lock
         self._head = self.state.head
         self._synced = False  # whether the state's head was flushed in it
-        self._moved: str | None = None  # what info is to say of a move, if that changes
         self._intended: bytes | None = None  # what info holds once it is stored
         self._unflushed = False  # whether that must be flushed yet
         self._stored = False  # whether it has come to its end
@@ -184,7 +183,7 @@ class ChunkFileStore(Cursored):
         raw, state = self._recovery.mend(self._info, old.chunksize, sync=self._power)
         same = goes_on and not _is_other(state, old)
         if same and state.tail < old.tail:  # info was rebuilt; this object knows what is finished
-            state = state.with_ends(old.tail, state.head, state.moved)
+            state = state.with_ends(old.tail, state.head)
             raw = self._info.encode(state, self._cursor.finished)
             self._info.write(raw, sync=self._power)
         self._writer.open(raw, state)
@@ -288,7 +287,7 @@ class ChunkFileStore(Cursored):
         """Forget the last transaction."""
         self._exclusive = self._stored = self._synced = False
         self._head = self.state.head
-        self._intended = self._moved = None
+        self._intended = None
         self._missing = self.state.missing
         self._cursor.begin()
 
@@ -337,10 +336,6 @@ class ChunkFileStore(Cursored):
         raw = self._info.encode(self.state)
         self._info.write(raw, sync=self._power)
         self._seen = raw
-
-    def mark_moved(self, moved: str) -> None:
-        """Have ``info`` say, with this commit, which batch of a move is stored."""
-        self._moved = moved
 
     def counts(self, exact: bool = True) -> tuple[int, int]:  # noqa: ARG002 - counting is free here
         return self._cursor.counts(self._head)
@@ -470,18 +465,16 @@ class ChunkFileStore(Cursored):
     def commit(self) -> None:
         if not self._exclusive:
             return
-        _, tail, old, moved, _, missing = state = self.state
+        _, tail, old, _, missing = state = self.state
         cursor = self._cursor
         if cursor.finished.ranges:
             self._catch_up()
         done, head = cursor.done(), self._head
-        if self._moved is not None:
-            moved = self._moved
         changed = self._synced or (cursor.finished.changes and self._framing.native)
         if self._missing is not missing:
             state, changed = state._replace(missing=self._missing), True
-        if head is not old or done != tail or moved is not state.moved or changed:
-            self._store(state.with_ends(done, head, moved))
+        if head is not old or done != tail or changed:
+            self._store(state.with_ends(done, head))
         self._end()
 
     def _catch_up(self) -> None:

@@ -102,7 +102,7 @@ def test_undo_is_exact(seed: int) -> None:
             out, settled, counts, done = before
             assert (counts, done) == (cursor.counts(state.head), cursor.done())
         else:
-            state = state.with_ends(cursor.done(), state.head, "")
+            state = state.with_ends(cursor.done(), state.head)
             cursor.landed(state)
         oldest = next(number for number in range(61) if number not in settled)
         assert place(oldest) == cursor.done()
