@@ -166,7 +166,7 @@ class PickleFraming:
         if end > have:
             block.need(at, _NO_OP_SIZE + length)
         payload = data[start:end]
-        if crc32(payload) != checksum:
+        if crc32(payload) != checksum or not length:  # zeros fit a checksum of zero
             raise Damaged(BAD_SUM)
         return payload, end
 

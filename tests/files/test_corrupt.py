@@ -243,6 +243,20 @@ def test_put_beside_damage(path: Path, target: str) -> None:
     assert "more" == served[-1]
 
 
+def test_zeros_behind_the_beginning_of_a_record(path: Path) -> None:
+    """No pickle, and a checksum of zero, is damage, however well they fit each other."""
+    files = build_once("pickle")
+    data, starts = files[MIDDLE], starts_of(files[MIDDLE], "pickle")
+    for kept in range(1, starts[-1] - starts[-2]):
+        place = starts[-2] + kept  # the zeros reach to the end
+        lay_out({**files, MIDDLE: data[:place].ljust(len(data), b"\0")}, path)
+        _, error = serve(path, "pickle")
+        assert isinstance(error, QueueCorrupt), kept
+        served, error = serve(path, "pickle", on_corrupt="skip")
+        assert error is None
+        assert ITEMS[-1] == served[-1]
+
+
 @pytest.mark.parametrize("name", ["pickle", "json"])
 def test_two_damaged_records(path: Path, name: str) -> None:
     """Two damaged records of a chunk are reported one after the other, where they are."""

@@ -18,7 +18,7 @@ from cases import CASES, Case, on_sqlite, tortured
 from crashdisk import UnsyncedDisk, async_on_disk, erased, files_of, lay_out
 from own_serializers import serializer_of
 
-from persistqueue import Empty, PersistQueueError, Queue, QueueCorrupt
+from persistqueue import Empty, FormatError, PersistQueueError, Queue, QueueCorrupt
 from persistqueue._core.framing import marked
 from persistqueue.serializers import pickle
 
@@ -180,6 +180,67 @@ def test_mutants_of_a_file_queue(
     figures(**tally.counts)
     bad = tally.bad if name == "pickle" else [line for line in tally.bad if line[:5] != "wrong"]
     assert [] == bad
+
+
+FINISHED = {1, 3, 4, 7, 8, 10}  # of a dozen, in chunks of five
+DOZEN = [{"number": number, "text": chr(97 + number) * 9} for number in range(12)]
+
+
+def own_items(file: str, before: bytes, after: bytes) -> set[int]:
+    """Return the numbers of the items of which a mutant has changed a byte."""
+    if file == "info":
+        return set()
+    first, size = 5 * int(file[1:]), len(before) // (2 if file == "q00002" else 5)
+    changed = [at for at, byte in enumerate(before) if after[at : at + 1] != bytes((byte,))]
+    ends = {at // size + 1 for at in changed if before[at] == 10}  # two lines of json may be one
+    return {first + number for number in {at // size for at in changed} | ends}
+
+
+@pytest.mark.parametrize(
+    ("twin", "stride"),
+    [
+        pytest.param(False, 307, id="few"),
+        pytest.param(False, 1, id="Queue", marks=pytest.mark.torture),
+        pytest.param(True, 7, id="AsyncQueue", marks=pytest.mark.torture),
+    ],
+)
+@pytest.mark.parametrize("durability", ["power", "process"])
+@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
+@pytest.mark.parametrize("name", ["pickle", "json"])
+def test_mutants_take_no_item_beside_their_own(
+    name: str, on_corrupt: str, durability: str, twin: bool, stride: int, memory: Path, figures: Any
+) -> None:
+    """Items were finished behind unfinished ones: of these each comes that is not damaged itself."""
+    kind, path, count = opener(twin), memory / "queue", 0
+    options = {"serializer": serializer_of(name), "durability": durability}
+    with opener(twin=False)(path, chunksize=5, **options) as q:
+        q.put_many(DOZEN)
+        items = q.get_many(12)
+        for number in FINISHED:
+            q.task_done(item=items[number])
+    files = files_of(path)
+    for mutant in mutants(files, stride):
+        (file,) = (one for one in files if mutant.get(one) != files[one])
+        lay_out(mutant, path)
+        try:
+            q = kind(path, on_corrupt=on_corrupt, **options)
+        except FormatError:  # a newer version; nothing was touched
+            assert file == "info"
+            continue
+        taken: list[Any] = []
+        with q:
+            while q.qsize():
+                try:
+                    taken.append(q.get(timeout=0))
+                except QueueCorrupt:
+                    q.set_aside()
+                except Empty:
+                    break
+        count += 1
+        own = own_items(file, files[file], mutant.get(file, b""))
+        missing = {n for n, item in enumerate(DOZEN) if item not in taken} - FINISHED
+        assert missing <= own, (file, mutant.get(file))
+    figures(mutants=count)
 
 
 # -- SQLite ---------------------------------------------------------------------------
