@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from . import serializers as serializers
     from .async_broker import AsyncBroker as AsyncBroker
     from .async_brokerqueue import AsyncBrokerQueue as AsyncBrokerQueue
+    from .async_jobqueue import AsyncJob as AsyncJob
+    from .async_jobqueue import AsyncJobQueue as AsyncJobQueue
     from .async_mysqlqueue import AsyncMySQLAckQueue as AsyncMySQLAckQueue
     from .async_mysqlqueue import AsyncMySQLQueue as AsyncMySQLQueue
     from .async_pdict import AsyncPDict as AsyncPDict
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from .exceptions import FormatError as FormatError
     from .exceptions import Full as Full
     from .exceptions import ItemTooLarge as ItemTooLarge
+    from .exceptions import JobLost as JobLost
     from .exceptions import NoSuchQueue as NoSuchQueue
     from .exceptions import NotEnoughReplicas as NotEnoughReplicas
     from .exceptions import PersistQueueError as PersistQueueError
@@ -55,6 +58,14 @@ if TYPE_CHECKING:
     from .exceptions import SerializationError as SerializationError
     from .exceptions import ServerOutOfMemory as ServerOutOfMemory
     from .exceptions import ServerRefused as ServerRefused
+    from .jobqueue import Job as Job
+    from .jobqueue import JobQueue as JobQueue
+    from .jobs import Dead as Dead
+    from .jobs import DeadJob as DeadJob
+    from .jobs import JobStats as JobStats
+    from .jobs import Put as Put
+    from .jobs import Retry as Retry
+    from .jobs import Snooze as Snooze
     from .mysqlqueue import MySQLAckQueue as MySQLAckQueue
     from .mysqlqueue import MySQLQueue as MySQLQueue
     from .pdict import PDict as PDict
@@ -81,6 +92,7 @@ __version__ = "2.0.0.dev0"
 _NAMES = {
     "async_broker": "AsyncBroker",
     "async_brokerqueue": "AsyncBrokerQueue",
+    "async_jobqueue": "AsyncJob AsyncJobQueue",
     "async_mysqlqueue": "AsyncMySQLAckQueue AsyncMySQLQueue",
     "async_pdict": "AsyncPDict",
     "async_priorityqueue": "AsyncPriorityQueue",
@@ -96,10 +108,12 @@ _NAMES = {
     "brokerqueue": "BrokerQueue",
     "exceptions": (
         "AsyncEmpty AsyncFull AsyncQueueShutDown Empty EngineError FormatError Full "
-        "ItemTooLarge NoSuchQueue NotEnoughReplicas PersistQueueError QueueClosed "
+        "ItemTooLarge JobLost NoSuchQueue NotEnoughReplicas PersistQueueError QueueClosed "
         "QueueCorrupt QueueFailed QueueLocked QueueShutDown QueueUnreachable "
         "SerializationError ServerOutOfMemory ServerRefused"
     ),
+    "jobqueue": "Job JobQueue",
+    "jobs": "Dead DeadJob JobStats Put Retry Snooze",
     "mysqlqueue": "MySQLAckQueue MySQLQueue",
     "pdict": "PDict",
     "priorityqueue": "PriorityQueue",

@@ -169,7 +169,8 @@ class AsyncBrokerQueue(BrokerQueueFace[T]):
 
         In asyncio, the item is back in its place when the block is cancelled, too.
         """
-        return holding(self, self._session, self._hold_one, block, timeout)
+        work = Work(self._hold_one)
+        return holding(self, self._session, work, block, timeout)
 
     def _hold_one(self, deadline: Deadline) -> call.Call[list[Record]]:
         return call.take(1, deadline, True, self._holding(1), self._key)

@@ -17,6 +17,7 @@
     │   └── ServerOutOfMemory        it has no memory left for what was to be stored
     ├── NotEnoughReplicas            stored, but too few replicas have said so in time
     ├── QueueCorrupt                 stored bytes are damaged; nothing was deleted
+    ├── JobLost                      a job is not this consumer's any more
     ├── NoSuchQueue (LookupError)    a broker has no queue of that name
     ├── FormatError                  another serializer's or a newer version's files
     ├── EngineError                  a storage engine broke its contract or failed
@@ -52,6 +53,7 @@ __all__ = [
     "FormatError",
     "Full",
     "ItemTooLarge",
+    "JobLost",
     "NoSuchQueue",
     "NotEnoughReplicas",
     "PersistQueueError",
@@ -184,6 +186,10 @@ class QueueCorrupt(PersistQueueError):
         if self.index is not None:
             where += f", record {self.index}"
         return f"{where}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+
+
+class JobLost(PersistQueueError):
+    """A job is not this consumer's any more: it was taken over, or has ended; nothing changed."""
 
 
 class NoSuchQueue(PersistQueueError, LookupError):

@@ -23,6 +23,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "persistqueue"
 FACES = (  # each "async_x.py" becomes "x.py" beside it
     "async_broker.py",
     "async_brokerqueue.py",
+    "async_jobqueue.py",
     "async_mysqlqueue.py",
     "async_pdict.py",
     "async_priorityqueue.py",
@@ -59,7 +60,7 @@ WORDS = (
     # What is written by hand for both: how calls wait, and what queues have in common.
     (r"TaskSession", "ThreadSession"),
     (r"\b_core\.tasks\b", "_core.threads"),
-    (r"\bqueue_tasks\b", "queue_threads"),
+    (r"\b(queue|work)_tasks\b", r"\1_threads"),
     (r"(?<=from \.)tasks\b", "threads"),
     (r", worker=[\w.]+(\([\w.]*\))?(?=\s*\))", ""),
     (r"self\._(?:worker|reading)\.run\(((?:[^()]|\([^()]*\))+)\)", r"\1()"),

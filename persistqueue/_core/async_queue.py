@@ -11,6 +11,7 @@ from .arguments import T, uncopied, whole
 from .deadline import Deadline
 from .hooks import notice_class
 from .queue_tasks import holding, loop
+from .work import WORK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Mapping
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .tasks import TaskSession
-
-_take_one = partial(call.take, 1, holds=True)
 
 
 class AsyncOpened:
@@ -133,7 +132,7 @@ class AsyncQueueBase(AsyncOpened, Generic[T]):
 
         In asyncio, the item is back in its place when the block is cancelled, too.
         """
-        return holding(self, self._session, _take_one, block, timeout)
+        return holding(self, self._session, WORK, block, timeout)
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Take items until the queue is shut down or closed, waiting for more.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .call import R
     from .store import Record
     from .tasks import TaskSession
+    from .work import Work
 
 S = TypeVar("S")
 TURN = 0.002  # s for which a caller may have the loop for itself
@@ -78,35 +79,43 @@ async def each(
 
 @asynccontextmanager
 async def holding(
-    queue: object,
-    session: TaskSession,
-    take: Callable[[Deadline], call.Call[list[Record]]],
-    block: bool,
-    timeout: float | None,
+    queue: object, session: TaskSession, work: Work, block: bool, timeout: float | None
 ) -> AsyncIterator[Any]:
-    """Hold the item that ``take`` takes for the length of a block."""
+    """Hold an item for the length of a block."""
     deadline = Deadline.of(block, timeout)
     records: list[Record] = []
     working = False
     try:
-        records = await session.run(take(deadline))
+        records = await session.run(work.take(deadline))
         working = True
-        yield records[0].item
+        yield work.shown(records[0])
         working = False
         await session.run(call.settle(records))
     except GeneratorExit:
         session.give_back_soon(records)
         raise
-    except BaseException as error:
-        await _give_back(queue, session, records, working and isinstance(error, Exception))
+    except Exception as error:
+        failure = work.failed(records, error) if working and work.failed is not None else None
+        await _give_back(queue, session, records, working, failure)
+        if not isinstance(error, work.signals):
+            raise
+    except BaseException:
+        await _give_back(queue, session, records)
         raise
 
 
 async def _give_back(
-    queue: object, session: TaskSession, records: list[Record], failed: bool = False
+    queue: object,
+    session: TaskSession,
+    records: list[Record],
+    failed: bool = False,
+    failure: call.Call[Any] | None = None,
 ) -> None:
+    """Give records back, or make the call that stores why working on them failed."""
     try:
-        if records:
+        if failure is not None:
+            await session.run(failure)
+        elif records:
             await session.give_back(records, failed)
     except Exception:  # noqa: BLE001 - the error that led here must not be hidden
         warn("%s: an item could not be given back", repr(queue), traceback=True)

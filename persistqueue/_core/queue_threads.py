@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .call import R
     from .store import Record
     from .threads import ThreadSession
+    from .work import Work
 
 S = TypeVar("S")
 _ENDS = (exceptions.QueueShutDown, exceptions.QueueClosed)
@@ -28,27 +29,34 @@ def each(function: Callable[[S], R], items: Iterable[S]) -> list[R]:
 
 @contextmanager
 def holding(
-    queue: object,
-    session: ThreadSession,
-    take: Callable[[Deadline], call.Call[list[Record]]],
-    block: bool,
-    timeout: float | None,
+    queue: object, session: ThreadSession, work: Work, block: bool, timeout: float | None
 ) -> Iterator[Any]:
-    """Hold the item that ``take`` takes for the length of a block."""
+    """Hold an item for the length of a block."""
     deadline = Deadline.of(block, timeout)
     records: list[Record] = []
     working = False
     try:  # one for all of it: Ctrl-C may come between any two lines
-        records = session.run(take(deadline))
+        records = session.run(work.take(deadline))
         working = True
-        yield records[0].item
+        yield work.shown(records[0])
         working = False
         session.run(call.settle(records))
     except BaseException as error:
-        if records:  # at once: a second interrupt finds it there
-            session.strays.append((records, working and isinstance(error, Exception)))
+        failed = working and isinstance(error, Exception)
+        if failed and work.failed is not None:
+            _store_failure(queue, session, work.failed(records, error))
+        elif records:  # at once: a second interrupt finds it there
+            session.strays.append((records, failed))
             _give_back(queue, session, error)
-        raise
+        if not isinstance(error, work.signals):
+            raise
+
+
+def _store_failure(queue: object, session: ThreadSession, failure: call.Call[Any]) -> None:
+    try:
+        session.run(failure)
+    except Exception:  # noqa: BLE001 - the error that led here must not be hidden
+        warn("%s: an item could not be given back", repr(queue), traceback=True)
 
 
 def _give_back(queue: object, session: ThreadSession, why: BaseException) -> None:

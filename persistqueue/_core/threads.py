@@ -280,6 +280,15 @@ class ThreadSession(Session):
                 self._withdraw(call)
                 call.result = NO_ROOM if call.verb == APPEND else NOTHING_THERE
 
+    def expire(self, call: AnyCall) -> None:
+        """End the wait of another thread's call: it finds nothing; if it is flying, it may."""
+        with self._mutex:
+            call.waits = False
+            if call.where == PARKED:
+                self._withdraw(call)
+                call.result = NOTHING_THERE
+                self._wake(call)
+
     def _withdraw(self, call: AnyCall) -> None:
         """Take a call out of those that wait; the next one gets its item.  The mutex is held."""
         self._waiters.withdraw(call)

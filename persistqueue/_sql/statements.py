@@ -26,7 +26,7 @@ LONGEST = 16 * 1024  # bytes of a row that tell which serializer wrote it
 # What `status` says in the ack queues.
 NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9
 _HELD = f"status = {HELD}"
-_OVER = f"status >= {ACKED}"
+OVER = f"status >= {ACKED}"
 
 MOST_COUNTED = 64  # rows that an inexact count looks at
 ID_RANGE = range(-(2**63), 2**63)  # of SQLite's integers
@@ -54,6 +54,7 @@ class Kind(NamedTuple):
         unique: no two rows hold the same bytes.
         priority: rows have one; the lowest goes first, among equals the oldest.
         ack: rows stay, and have a status.
+        jobs: rows have what a job queue knows of them.
     """
 
     prefix: str
@@ -61,6 +62,7 @@ class Kind(NamedTuple):
     unique: bool = False
     priority: bool = False
     ack: bool = False
+    jobs: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -266,7 +268,7 @@ class Table(Layout):
         self.count_both = f"SELECT ({self.count}), ({self.count_held})"
         self.both_some = f"SELECT ({self.count_some}), ({self.held_some})"
         self.count_live = f"SELECT COUNT(*) FROM {table} WHERE {live_rows} AND status = {mark}"
-        self.count_over = f"SELECT COUNT(*) FROM {table} WHERE {_OVER} AND status = {mark}"
+        self.count_over = f"SELECT COUNT(*) FROM {table} WHERE {OVER} AND status = {mark}"
         self.owners = f"SELECT DISTINCT owner FROM {table} WHERE {_HELD}"
         # The owners again, without those that have none.  It reads a row of each, where
         # DISTINCT reads all rows that are held.
@@ -366,7 +368,7 @@ class Table(Layout):
         if self.kind.ack:
             wanted["live"] = f"(_id, status) WHERE {self._LIVE}"
             wanted["held"] = f"(owner) WHERE {_HELD}"
-            wanted["over"] = f"(status, _id) WHERE {_OVER}"
+            wanted["over"] = f"(status, _id) WHERE {OVER}"
         names = {f"index_{what}:{self.name}": what for what in wanted}
         indexes = {
             name: f"CREATE INDEX {identifier(name)} ON {table} {wanted[what]}"
@@ -411,7 +413,7 @@ class Table(Layout):
 
     def _clear(self, table: str, mark: str) -> dict[bool, str]:
         """Return the statements that delete old acked rows: without failed ones, and with."""
-        which = {False: f"{_OVER} AND status = {ACKED}", True: _OVER}
+        which = {False: f"{OVER} AND status = {ACKED}", True: OVER}
         return {
             failed_too: (
                 f"DELETE FROM {table} WHERE _id IN (SELECT _id FROM {table}"

@@ -48,6 +48,7 @@ class SqliteOptions(TypedDict, total=False):
 class AsyncSQLiteBase(AsyncSQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``AsyncSQLiteQueue``'s."""
 
+    _MAKES_FILE = False  # of a path that is not there, also for threads
     _worker: SqliteWorker  # async only
     # threads only: _place: Database
     _connection: SqliteConnection
@@ -86,7 +87,7 @@ class AsyncSQLiteBase(AsyncSQLBase[T]):
         self.path = MEMORY if self.memory_sql else absolute(path)
         self.db_file_name = db_file_name or "data.db"
         makes_directory = False  # async only
-        # threads only: makes_directory = True
+        # threads only: makes_directory = not self._MAKES_FILE
         kind = self._KIND._replace(prefix=self._TABLE_NAME)
         table = Table(kind, str(name), adopts=not makes_directory)
         database = Database(

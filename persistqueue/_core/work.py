@@ -1,0 +1,47 @@
+"""What blocks and workers, for threads and for asyncio, decide alike."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..exceptions import QueueFailed, QueueLocked, QueueUnreachable
+from .call import take
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .call import Call
+    from .deadline import Deadline
+    from .store import Record
+
+GRACE = 30.0  # s that handlers may go on after the worker was told to stop
+PAUSE = 1.0  # s before a worker tries again what failed
+PASSING = (QueueLocked, QueueFailed, QueueUnreachable, OSError)  # errors that pass
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Work(NamedTuple):
+    """How a ``process`` block or a worker takes an item, and what becomes of it.
+
+    Attributes:
+        take: makes the call that takes one item.
+        shown: what the block or the handler is given for a record.
+        failed: makes the call that stores why working on it failed; None: it is given back.
+        signals: exceptions that say what shall become of the item, and are no errors.
+    """
+
+    take: Callable[[Deadline], Call[list[Record]]] = partial(take, 1, holds=True)
+    shown: Callable[[Record], Any] = attrgetter("item")
+    failed: Callable[[list[Record], BaseException], Call[Any]] | None = None
+    signals: tuple[type[Exception], ...] = ()
+
+
+WORK = Work()
+
+
+def overtime(timeout: float, error: BaseException) -> BaseException:
+    """Return what is said of a handler that took too long; its own error if it has a text."""
+    return error if str(error) else TimeoutError(f"the handler did not end within {timeout:g} s")

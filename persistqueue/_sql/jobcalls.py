@@ -1,0 +1,125 @@
+"""The calls of a job queue: rows of what is put, and what becomes of a job that failed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._core import call
+from .._core.arguments import whole
+from .._core.work import WORK
+from ..jobs import (
+    Dead,
+    Put,
+    Retry,
+    Snooze,
+    checked_key,
+    moment_of,
+    note_of,
+    packed,
+    seconds_of,
+    shortened,
+)
+from .ackcalls import AckCalls
+from .jobstatements import ATTEMPTS, DELAYED
+from .rows import checked_priority
+from .statements import NEW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .._core.call import Call
+    from .._core.store import Record
+    from .._core.work import Work
+    from .jobs import Ending, JobStore
+    from .rows import Rows
+
+
+class JobCalls(AckCalls):
+    """Makes the calls of one job queue."""
+
+    _store: JobStore
+
+    def __init__(self, store: JobStore, place: str, retry: Retry, rows: Rows) -> None:
+        super().__init__(store, place)
+        self._retry = retry
+        self._rows = rows
+
+    # -- put ------------------------------------------------------------------------
+
+    def row(self, put: Put[Any]) -> tuple[object, ...]:
+        """Return the row of a job that is put now.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong.
+            SerializationError, ItemTooLarge: the item or the headers cannot be stored.
+        """
+        now = self._store.clock()
+        due = moment_of(now, put.delay, put.at)
+        expires = None if put.ttl is None else (due or now) + seconds_of("ttl", put.ttl)
+        most = None if put.max_attempts is None else whole("max_attempts", put.max_attempts, 1)
+        data, _ = self._rows.of(put.item)
+        return (
+            data,
+            now,
+            NEW if due is None else DELAYED,
+            checked_priority(put.priority),
+            due,
+            expires,
+            most,
+            checked_key(put.key),
+            packed(put.headers),
+        )
+
+    # -- the end of an attempt ----------------------------------------------------------
+
+    def end(self, records: Sequence[Record], ending: Callable[[Record], Ending]) -> Call[int]:
+        """Let jobs end in one way: gives how many this object still held."""
+
+        def act(still: Sequence[Record]) -> int:
+            return sum(self._store.end([record], ending(record)) for record in still)
+
+        return call.finish(act, lambda book, _: book.still(records))
+
+    def done(self, records: Sequence[Record]) -> Call[int]:
+        """Finish jobs, with one statement."""
+        act = partial(self._store.end, ending=self._store.done())
+        return call.finish(act, lambda book, _: book.still(records))
+
+    def failed(self, records: Sequence[Record], error: BaseException) -> Call[int]:
+        """Store that a handler raised: the job is tried again later, or is dead."""
+        note = note_of(error)
+        if isinstance(error, Snooze):
+            return self.end(records, lambda _: self._store.later(error.seconds, "", spent=False))
+        if isinstance(error, Dead):
+            return self.end(records, lambda _: self._store.dead(note))
+        return self.end(records, lambda record: self._again(record, None, note))
+
+    def retry(self, records: Sequence[Record], delay: float | None, reason: str) -> Call[int]:
+        """Try jobs again, after a delay in seconds or what the queue's ``Retry`` says."""
+        seconds = None if delay is None else seconds_of("delay", delay)
+        note = shortened(reason)
+        return self.end(records, lambda record: self._again(record, seconds, note))
+
+    def dead(self, records: Sequence[Record], reason: str) -> Call[int]:
+        """Do not try jobs again."""
+        note = shortened(reason)
+        return self.end(records, lambda _: self._store.dead(note))
+
+    def _again(self, record: Record, delay: float | None, note: str) -> Ending:
+        attempt = record.end[ATTEMPTS] + 1
+        most = self._store.most_of(record.end)
+        if most is not None and attempt >= most:
+            return self._store.dead(note)
+        return self._store.later(self._retry.delay(attempt) if delay is None else delay, note)
+
+    # -- a worker -------------------------------------------------------------------
+
+    def work(self, shown: Callable[[Record], Any] | None = None) -> Work:
+        """Return how a block or a worker holds a job.
+
+        Args:
+            shown: what it is given for a record, in place of the item.
+        """
+        how = WORK._replace(failed=self.failed, signals=(Snooze, Dead))
+        return how if shown is None else how._replace(shown=shown)
