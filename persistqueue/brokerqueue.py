@@ -168,7 +168,8 @@ class BrokerQueue(BrokerQueueFace[T]):
         0.1 s, then twice as long each time, up to 5 s; other items are handed out before that, and
         other objects may take it.  Arguments and errors are those of ``get``.
         """
-        return holding(self, self._session, self._hold_one, block, timeout)
+        work = Work(self._hold_one)
+        return holding(self, self._session, work, block, timeout)
 
     def _hold_one(self, deadline: Deadline) -> call.Call[list[Record]]:
         return call.take(1, deadline, True, self._holding(1), self._key)

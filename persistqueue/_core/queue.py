@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from . import call
@@ -12,6 +11,7 @@ from .arguments import T, uncopied, whole
 from .deadline import Deadline
 from .hooks import notice_class
 from .queue_threads import holding, loop
+from .work import WORK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .threads import ThreadSession
-
-_take_one = partial(call.take, 1, holds=True)
 
 
 class Opened:
@@ -108,7 +106,7 @@ class QueueBase(Opened, Generic[T]):
         0.1 s, then twice as long each time, up to 5 s; other items are handed out before that, and
         other objects may take it.  Arguments and errors are those of ``get``.
         """
-        return holding(self, self._session, _take_one, block, timeout)
+        return holding(self, self._session, WORK, block, timeout)
 
     def __iter__(self) -> Iterator[T]:
         """Take items until the queue is shut down or closed, waiting for more.

@@ -23,7 +23,7 @@ from ..jobs import (
 from .ackcalls import AckCalls
 from .jobstatements import ATTEMPTS, DELAYED
 from .rows import checked_priority
-from .statements import NEW
+from .statements import ACKED, NEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .._core.work import Work
     from .jobs import Ending, JobStore
     from .rows import Rows
+    from .rowstore import Row
 
 
 class JobCalls(AckCalls):
@@ -82,9 +83,17 @@ class JobCalls(AckCalls):
         return call.finish(act, lambda book, _: book.still(records))
 
     def done(self, records: Sequence[Record]) -> Call[int]:
-        """Finish jobs, with one statement."""
-        act = partial(self._store.end, ending=self._store.done())
+        """Finish jobs."""
+        return self.end(records, lambda _: self._store.done())
+
+    def done_each(self, records: Sequence[Record]) -> Call[list[int]]:
+        """Finish jobs: gives the ids of those that this object still held."""
+        act = partial(self._store.finish, status=ACKED)
         return call.finish(act, lambda book, _: book.still(records))
+
+    def most_of(self, row: Row) -> int | None:
+        """Return how often a job may be handed out; None for no limit."""
+        return self._store.most_of(row)
 
     def failed(self, records: Sequence[Record], error: BaseException) -> Call[int]:
         """Store that a handler raised: the job is tried again later, or is dead."""
@@ -107,8 +116,7 @@ class JobCalls(AckCalls):
         return self.end(records, lambda _: self._store.dead(note))
 
     def _again(self, record: Record, delay: float | None, note: str) -> Ending:
-        attempt = record.end[ATTEMPTS] + 1
-        most = self._store.most_of(record.end)
+        attempt, most = record.end[ATTEMPTS], self.most_of(record.end)
         if most is not None and attempt >= most:
             return self._store.dead(note)
         return self._store.later(self._retry.delay(attempt) if delay is None else delay, note)

@@ -241,7 +241,7 @@ class JobStore(AckStore):
         """Let jobs that this object holds end in one way; returns how many it still held."""
         owner = self._owner.name
         rows = [
-            (*ending.values, record.start, owner, record.end[TAKES] + 1) for record in records
+            (*ending.values, record.start, owner, record.end[TAKES]) for record in records
         ]
         if len(rows) == 1:
             ended = self.conn.execute(ending.statement, rows[0]).rowcount

@@ -43,6 +43,7 @@ class SqliteOptions(TypedDict, total=False):
 class SQLiteBase(SQLBase[T]):
     """A queue in a table of an SQLite database; the arguments are ``SQLiteQueue``'s."""
 
+    _MAKES_FILE = False  # of a path that is not there, also for threads
     _place: Database
     _connection: SqliteConnection
 
@@ -76,7 +77,7 @@ class SQLiteBase(SQLBase[T]):
         self.memory_sql = os.fspath(path) == MEMORY
         self.path = MEMORY if self.memory_sql else absolute(path)
         self.db_file_name = db_file_name or "data.db"
-        makes_directory = True
+        makes_directory = not self._MAKES_FILE
         kind = self._KIND._replace(prefix=self._TABLE_NAME)
         table = Table(kind, str(name), adopts=not makes_directory)
         database = Database(
