@@ -13,6 +13,7 @@ from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
 from ._core.queue_tasks import each, holding
+from ._core.work import Work
 from .exceptions import AsyncEmpty, QueueClosed
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""``AsyncJobQueue``: jobs that are retried, delayed, unique by a key, and never lost; for asyncio."""
+"""``AsyncJobQueue``: jobs that are retried, delayed, and never lost; for asyncio."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ._core.arguments import T, whole
 from ._core.inflight import AT_ACK
 from ._core.tasks import TaskSession
 from ._core.work_tasks import AsyncWorker
+from ._sql.async_job import AsyncDeadJobs, AsyncJob
 from ._sql.async_jobqueue import AsyncJobBase
-from ._sql.async_jobs import AsyncDeadJobs, AsyncJob
 from ._sql.jobcalls import JobCalls
 from ._sql.jobs import JobStore
 from ._sql.jobstatements import JobTable

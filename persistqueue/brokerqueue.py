@@ -14,6 +14,7 @@ from ._core import call
 from ._core.arguments import T, whole
 from ._core.deadline import FOREVER, NOW, Deadline
 from ._core.queue_threads import each, holding
+from ._core.work import Work
 from .exceptions import Empty, QueueClosed
 
 if TYPE_CHECKING:

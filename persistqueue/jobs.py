@@ -24,7 +24,7 @@ _LONGEST_NOTE = 4096  # bytes of text that say why a job failed
 _AGES = 100 * 365.25 * 86400  # s; a longer delay is a mistake
 
 
-class Snooze(Exception):  # noqa: N818 - a handler raises it, and nothing went wrong
+class Snooze(Exception):
     """Raised in a handler: run the job again later; it costs no attempt.
 
     Args:
@@ -36,7 +36,7 @@ class Snooze(Exception):  # noqa: N818 - a handler raises it, and nothing went w
         self.seconds = seconds_of("seconds", seconds)
 
 
-class Dead(Exception):  # noqa: N818 - as above
+class Dead(Exception):
     """Raised in a handler: the job is dead; it is not tried again.
 
     Args:

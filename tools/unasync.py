@@ -34,8 +34,8 @@ FACES = (  # each "async_x.py" becomes "x.py" beside it
     "async_sqlqueue.py",
     "_core/async_queue.py",
     "_sql/async_ackqueue.py",
+    "_sql/async_job.py",
     "_sql/async_jobqueue.py",
-    "_sql/async_jobs.py",
     "_sql/async_queue.py",
     "_sql/sqlite/async_queue.py",
 )

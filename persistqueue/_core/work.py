@@ -8,7 +8,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..exceptions import QueueFailed, QueueLocked, QueueUnreachable
-from .call import take
+from .call import settle
+from .call import take as _take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +34,21 @@ class Work(NamedTuple):
         signals: exceptions that say what shall become of the item, and are no errors.
     """
 
-    take: Callable[[Deadline], Call[list[Record]]] = partial(take, 1, holds=True)
+    take: Callable[[Deadline], Call[list[Record]]] = partial(_take, 1, holds=True)
     shown: Callable[[Record], Any] = attrgetter("item")
     failed: Callable[[list[Record], BaseException], Call[Any]] | None = None
     signals: tuple[type[Exception], ...] = ()
 
 
 WORK = Work()
+
+
+def ended(work: Work, records: list[Record], failure: BaseException | None) -> Call[Any]:
+    """Return the call that finishes an item, or stores that working on it failed."""
+    if failure is None:
+        return settle(records)
+    assert work.failed is not None, "a worker's queue knows what becomes of a job that failed"
+    return work.failed(records, failure)
 
 
 def overtime(timeout: float, error: BaseException) -> BaseException:

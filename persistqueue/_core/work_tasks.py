@@ -10,11 +10,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import QueueClosed, QueueShutDown
-from . import call
 from .arguments import whole
 from .deadline import FOREVER, checked_timeout
 from .log import warn
-from .work import PASSING, PAUSE, SIGNALS, overtime
+from .work import PASSING, PAUSE, SIGNALS, ended, overtime
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -95,26 +94,24 @@ class AsyncWorker:
             task.cancel()
         try:
             if self._busy and not self._hurrying.is_set():
-                ends = [*self._busy, hurry := asyncio.ensure_future(self._hurrying.wait())]
-                await self._first_end(ends, hurry)
+                await self._last_end()
         finally:
             self._hurrying.set()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _first_end(
-        self, ends: list[asyncio.Future[Any]], hurry: asyncio.Future[Any]
-    ) -> None:
+    async def _last_end(self) -> None:
         """Wait until no handler runs, ``grace`` is over, or ``hurry`` was called."""
+        hurry = asyncio.ensure_future(self._hurrying.wait())
         clock = asyncio.get_running_loop().time
         end = clock() + self._grace
-        while self._busy and not hurry.done() and clock() < end:
-            waiting = [*self._busy, hurry]
-            await asyncio.wait(
-                waiting, timeout=end - clock(), return_when=asyncio.FIRST_COMPLETED
-            )
-        hurry.cancel()
+        try:
+            while self._busy and not hurry.done() and (left := end - clock()) > 0:
+                ends = {*self._busy, hurry}
+                await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
 
     def hurry(self) -> None:
         """Do not wait for the handlers that run any longer."""
@@ -178,9 +175,7 @@ class AsyncWorker:
         """Finish a job, or store that it failed; a full disk is waited for."""
         while True:
             try:
-                await self._session.run(
-                    call.settle(records) if failure is None else self._work.failed(records, failure)
-                )
+                await self._session.run(ended(self._work, records, failure))
             except QueueClosed:
                 return
             except PASSING as error:

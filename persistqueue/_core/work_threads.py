@@ -10,11 +10,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import Empty, QueueClosed, QueueShutDown
-from . import call
 from .arguments import whole
 from .deadline import FOREVER, checked_timeout, monotonic
 from .log import warn
-from .work import PASSING, PAUSE, SIGNALS, overtime
+from .work import PASSING, PAUSE, SIGNALS, ended, overtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,9 +187,7 @@ class Worker:
         """Finish a job, or store that it failed; a full disk is waited for."""
         while True:
             try:
-                self._session.run(
-                    call.settle(records) if failure is None else self._work.failed(records, failure)
-                )
+                self._session.run(ended(self._work, records, failure))
             except QueueClosed:
                 return
             except PASSING as error:

@@ -13,7 +13,7 @@ from .._core.work import GRACE
 from .._core.work_tasks import AsyncWorker, run
 from ..jobs import Put, moment_of
 from .async_ackqueue import AsyncAckBase
-from .async_jobs import AsyncDeadJobs, AsyncJob
+from .async_job import AsyncDeadJobs, AsyncJob
 from .rows import row_id
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class AsyncJobBase(AsyncAckBase[T]):
             if jobs and len(jobs) == len(items):
                 records = [job.record for job in jobs]
                 held = await self._session.run(self._calls.done_each(records))
-                return [number if number in held else None for number in map(_id_of, records)]
+                return [job.id if job.id in held else None for job in jobs]
         return await super().ack_many(items, ids=ids)
 
     # -- work -----------------------------------------------------------------------
@@ -199,11 +199,11 @@ class AsyncJobBase(AsyncAckBase[T]):
             grace: seconds.
             whole_job: call it with the ``AsyncJob`` in place of the item.
         """
-        work = self._calls.work(partial(AsyncJob, self._session, self._calls)) if whole_job else self._calls.work()
+        shown = partial(AsyncJob, self._session, self._calls) if whole_job else None
         return AsyncWorker(
             self,
             self._session,
-            work,
+            self._calls.work(shown),
             handler,
             concurrency=concurrency,
             timeout=timeout,
@@ -237,7 +237,7 @@ class AsyncJobBase(AsyncAckBase[T]):
 
     # -- jobs that wait ---------------------------------------------------------------
 
-    async def cancel(self, id: RowId) -> bool:  # noqa: A002 - persist-queue's name for it
+    async def cancel(self, id: RowId) -> bool:
         """Delete a job that is ready or delayed.
 
         Returns:
@@ -247,7 +247,7 @@ class AsyncJobBase(AsyncAckBase[T]):
 
     async def reschedule(
         self,
-        id: RowId,  # noqa: A002
+        id: RowId,
         *,
         delay: float | None = None,
         at: datetime | float | None = None,
@@ -263,8 +263,3 @@ class AsyncJobBase(AsyncAckBase[T]):
     async def stats(self) -> JobStats:
         """Count the jobs of each state."""
         return await self._session.run(call.look(self._store.stats))
-
-
-def _id_of(record: Record) -> int:
-    number: int = record.start
-    return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .._core import call
 from .._core.arguments import NO_ITEM, T, check_room, whole
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .rows import RowId
     from .statements import Kind
     from .store import SqlStore
+
+
+S = TypeVar("S")
 
 
 class AsyncSQLBase(AsyncQueueBase[T]):
@@ -101,8 +104,8 @@ class AsyncSQLBase(AsyncQueueBase[T]):
 
     async def _put_rows(
         self,
-        encode: Callable[[T], tuple[object, ...]],
-        items: Iterable[T],
+        encode: Callable[[S], tuple[object, ...]],
+        items: Iterable[S],
         block: bool,
         timeout: float | None,
     ) -> list[int | None]:

@@ -16,7 +16,7 @@ from .._core.log import warn
 from .._core.store import Stale
 from ..jobs import DeadJob, JobStats, unpacked
 from .acks import AckStore
-from .jobstatements import ATTEMPTS, DELAYED, EXPIRES, HEADERS, KEY, MOST, TAKES, key_of
+from .jobstatements import ATTEMPTS, DELAYED, EXPIRES, HEADERS, KEY, MOST, NOTE, TAKES, key_of
 from .statements import ACKED, FAILED, ID_RANGE, READY
 
 if TYPE_CHECKING:
@@ -200,10 +200,9 @@ class JobStore(AckStore):
         for row in rows:
             if row[EXPIRES] is not None and row[EXPIRES] <= now:
                 self._bury_waiting(row[0], _EXPIRED)
-            elif (most := self.most_of(row)) is not None and row[ATTEMPTS] >= most:
-                self._bury_waiting(
-                    row[0], f"handed out {row[ATTEMPTS]} times, and never finished: its worker died"
-                )
+            elif (most := self.most_of(row)) is not None and row[ATTEMPTS] > most:  # as taken
+                times = row[ATTEMPTS] - 1
+                self._bury_waiting(row[0], f"handed out {times} times and never finished")
             else:
                 fit.append(row)
         return super()._records(fit)
@@ -219,16 +218,6 @@ class JobStore(AckStore):
         self._died(self.conn.execute(self.table.bury_waiting, (note, number)).rowcount)
         self._known = False
 
-    def _hand_out(self, records: list[Record]) -> None:
-        owner = self._owner.appear()
-        rows = [(owner, record.start) for record in records]
-        if len(rows) == 1:
-            marked = self.conn.execute(self.table.hand_out, rows[0]).rowcount
-        else:
-            marked = self.conn.many(self.table.hand_out, rows)
-        self._found(marked, records)
-        self._more(-len(records), 0)
-
     def untake(self, records: Sequence[Record]) -> None:
         self.end(records, Ending(self.table.unspent, waits=True))
 
@@ -240,9 +229,7 @@ class JobStore(AckStore):
     def end(self, records: Sequence[Record], ending: Ending) -> int:
         """Let jobs that this object holds end in one way; returns how many it still held."""
         owner = self._owner.name
-        rows = [
-            (*ending.values, record.start, owner, record.end[TAKES]) for record in records
-        ]
+        rows = [(*ending.values, record.start, owner, record.end[TAKES]) for record in records]
         if len(rows) == 1:
             ended = self.conn.execute(ending.statement, rows[0]).rowcount
         else:
@@ -326,7 +313,7 @@ class JobStore(AckStore):
                 item,
                 row[ATTEMPTS],
                 row[2],
-                row[-1] or "",
+                row[NOTE] or "",
                 row[KEY],
                 unpacked(row[HEADERS]),
             )

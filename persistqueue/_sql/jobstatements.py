@@ -13,9 +13,8 @@ DEAD = FAILED  # persist-queue's name for it: ack_failed
 _DEAD = f"{OVER} AND status = {DEAD}"  # as the index has it
 WAITING = f"status IN ({NEW}, {READY}, {DELAYED})"  # neither held nor over
 
-# Columns of a job's row behind those of persist-queue, as they are read.
-TAKES, ATTEMPTS, DUE, EXPIRES, MOST, KEY, HEADERS = range(4, 11)
-READ = ("takes", "attempts", "due", "expires", "most", "key", "headers")
+# Places in a row that is read.
+TAKES, ATTEMPTS, NOTE, PRIORITY, DUE, EXPIRES, MOST, KEY, HEADERS = range(4, 13)
 #: What a put stores.
 STORED = ("data", "timestamp", "status", "priority", "due", "expires", "most", "key", "headers")
 _KEY_AT = STORED.index("key")
@@ -39,10 +38,6 @@ class JobTable(Table):
         self.insert_keyed = (
             f"INSERT INTO {table} ({names}) SELECT {marks} WHERE NOT EXISTS"
             f" (SELECT 1 FROM {table} WHERE key = {mark} AND {unfinished})"
-        )
-        self.hand_out = (
-            f"UPDATE {table} SET status = {HELD}, owner = {mark}, takes = takes + 1,"
-            f" attempts = attempts + 1 WHERE _id = {mark} AND {self._LIVE}"
         )
         # What becomes of a row that this object holds: its id, owner and number of takes.
         self.done = f"DELETE FROM {table} WHERE {held}"
@@ -95,7 +90,7 @@ class JobTable(Table):
     def _write_dead(self, table: str, mark: str, unfinished: str) -> None:
         """Write the statements about dead jobs."""
         self.dead = (
-            f"SELECT {self.read}, note FROM {table} WHERE {_DEAD} AND _id > {mark}"
+            f"SELECT {self.read} FROM {table} WHERE {_DEAD} AND _id > {mark}"
             f" ORDER BY _id LIMIT {mark}"
         )
         self.dead_ids = f"SELECT _id FROM {table} WHERE {_DEAD} ORDER BY _id"

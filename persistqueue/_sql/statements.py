@@ -39,6 +39,16 @@ FENCE = {
     "attempts": "INTEGER NOT NULL DEFAULT 0",
     "note": "TEXT",
 }
+# Columns of the job queues, behind those: the order; when a row is ready, and until when; how often
+# it is handed out, at the most; what no other unfinished row has; texts beside the item.
+JOB = {
+    "priority": "INTEGER NOT NULL DEFAULT 0",
+    "due": "FLOAT",
+    "expires": "FLOAT",
+    "most": "INTEGER",
+    "key": "TEXT",
+    "headers": "BLOB",
+}
 _ABSENT = (("takes", "0"), ("attempts", "0"), ("note", "NULL"))  # where a table has not got them
 
 # Tables of persist-queue's async classes, which have no suffix.
@@ -76,12 +86,14 @@ class Kind(NamedTuple):
         added = {"owner": "TEXT"} if self.ack else {}
         if self.unique:
             added[SUM] = "INTEGER"
-        return {**added, **FENCE} if self.ack else added
+        if self.ack:
+            added |= FENCE
+        return added | JOB if self.jobs else added
 
     @property
     def in_order_of_id(self) -> bool:
         """Whether a new row always comes behind all others."""
-        return not (self.newest_first or self.priority)
+        return not (self.newest_first or self.priority or self.jobs)
 
 
 FIFO = Kind("queue")
@@ -91,6 +103,7 @@ PRIORITY = Kind("priority_queue", priority=True)
 ACK_FIFO = Kind("ack_queue", ack=True)
 ACK_FILO = Kind("ack_filo_queue", newest_first=True, ack=True)
 ACK_UNIQUE = Kind("ack_unique_queue", unique=True, ack=True)
+JOBS = ACK_FIFO._replace(jobs=True)  # the same table
 KINDS = (FIFO, FILO, UNIQUE, PRIORITY, ACK_FIFO, ACK_FILO, ACK_UNIQUE)
 
 
@@ -187,9 +200,10 @@ class Table(Layout):
         all_columns = ", ".join(kind.columns)
         self.sums = kind.unique and SUM not in self._lacks
         fence = [column if column not in self._lacks else absent for column, absent in _ABSENT]
-        checksum = (SUM,) if self.sums else ()
-        self.read = ", ".join((*kind.columns, *(fence if kind.ack else ()), *checksum))
-        order = "priority, _id" if kind.priority else "_id DESC" if kind.newest_first else "_id"
+        more = (*(fence if kind.ack else ()), *(JOB if kind.jobs else ()))
+        self.read = ", ".join((*kind.columns, *more, *((SUM,) if self.sums else ())))
+        order = "_id DESC" if kind.newest_first else "_id"
+        order = "priority, _id" if kind.priority or kind.jobs else order
         behind = "<" if kind.newest_first else ">"
         live = f" WHERE {live_rows}" if kind.ack else ""
         also = " AND " if live else " WHERE "
@@ -381,9 +395,7 @@ class Table(Layout):
                 f" WHEN NEW.{SUM} IS OLD.{SUM} AND NEW.data IS NOT OLD.data"
                 f" BEGIN UPDATE {table} SET {SUM} = NULL WHERE _id = NEW._id; END"
             )
-        if (
-            self.kind.ack
-        ):  # nor does it know owners: what waits has none, and what failed begins anew
+        if self.kind.ack:  # nor owners: what waits has none, and what failed begins anew
             name, failed = f"owner:{self.name}", f"OLD.status = {FAILED}"
             indexes[name] = (
                 f"CREATE TRIGGER {identifier(name)} AFTER UPDATE OF status ON {table}"
