@@ -1,4 +1,4 @@
-"""For tests: what every storage engine must pass, and how many calls wait in a queue.
+"""For tests: what every storage engine must pass, how many calls wait, a clock set forward.
 
 ``EngineContract`` is a mixin for the author of an engine:
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from ._core.session import Session
     from ._core.waiters import WaitingCalls
+    from ._sql.jobs import JobStore
     from .async_queue import AsyncQueue
 
 _TIME = 60  # s that a child or an event loop may take
@@ -68,6 +69,32 @@ def waiting_calls(queue: HasCalls) -> WaitingCalls:
     ``waiting_calls(queue).gets`` is 1.  Nothing is read or written.
     """
     return queue._session.waiting_calls()  # noqa: SLF001 - all that a test needs of it
+
+
+class HasClock(Protocol):
+    """A job queue of this package, for threads or for asyncio."""
+
+    @property
+    def _store(self) -> JobStore: ...
+
+
+def set_clock_forward(queue: HasClock, seconds: float) -> None:
+    """Set the clock of one queue object forward: delayed jobs are due, others expire.
+
+    A test waits for nothing:
+
+    ::
+
+        queue.put("reminder", delay=86400)
+        set_clock_forward(queue, 86400)
+        assert queue.get() == "reminder"
+
+    Args:
+        seconds: are added to what the clock is ahead already.
+    """
+    store = queue._store  # noqa: SLF001 - as above
+    before = store.clock
+    store.clock = lambda: before() + seconds
 
 
 class EngineContract:
