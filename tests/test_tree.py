@@ -11,7 +11,7 @@ from interpreter import run
 import persistqueue
 
 ROOT = Path(persistqueue.__file__).parent
-GROUND = {"_core", "exceptions", "serializers", "brokerconfig"}  # these import no backend
+GROUND = {"_core", "exceptions", "serializers", "brokerconfig", "jobs"}  # these import no backend
 RESTS_ON = {  # each folder, and what it may import beside the ground and itself
     "_core": set(),
     "serializers": set(),

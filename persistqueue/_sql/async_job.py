@@ -85,7 +85,8 @@ class AsyncJob(Generic[T]):
         await self._end(self._calls.dead([self.record], reason))
 
     async def _end(self, ending: call.Call[int]) -> None:
-        if not await self._session.run(ending):
+        ended: int = await self._session.run(ending)
+        if not ended:
             raise JobLost(f"the job {self.id} is not this consumer's any more, or has ended")
 
     def __repr__(self) -> str:

@@ -86,7 +86,8 @@ class Job(Generic[T]):
         self._end(self._calls.dead([self.record], reason))
 
     def _end(self, ending: call.Call[int]) -> None:
-        if not self._session.run(ending):
+        ended: int = self._session.run(ending)
+        if not ended:
             raise JobLost(f"the job {self.id} is not this consumer's any more, or has ended")
 
     def __repr__(self) -> str:
