@@ -527,8 +527,8 @@ class Runs:
 
     async def _wait(self) -> None:
         try:
-            while not self._open.is_set():
-                await asyncio.sleep(0.005)  # noqa: ASYNC110 - another thread opens it
+            while not self._open.is_set():  # noqa: ASYNC110 - another thread opens it
+                await asyncio.sleep(0.005)
         finally:
             self.running -= 1
 
