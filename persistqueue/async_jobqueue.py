@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T, whole
+from ._core.deadline import checked_lease
 from ._core.inflight import AT_ACK
+from ._core.leases import LEASE
 from ._core.tasks import TaskSession
 from ._core.work_tasks import AsyncWorker
 from ._sql.async_job import AsyncDeadJobs, AsyncJob
@@ -67,6 +69,7 @@ class AsyncJobQueue(AsyncJobBase[T], AsyncSQLiteBase[T]):
         name: of the queue; a database holds any number.
         serializer: as of every queue; a model's own ``dumps`` and ``loads`` give typed jobs.
         retry: when a job that failed is tried again, and how often.
+        lease: as of ``AsyncSQLiteAckQueue``.
         keep_dead: how many dead jobs are kept, about; None for all of them.
 
     Raises:
@@ -85,6 +88,7 @@ class AsyncJobQueue(AsyncJobBase[T], AsyncSQLiteBase[T]):
         serializer: Any = pickle,
         *,
         retry: Retry | None = None,
+        lease: float | None = LEASE,
         keep_dead: int | None = 10_000,
         # threads only: timeout: float = 10.0,
         # threads only: db_file_name: str | None = None,
@@ -93,6 +97,7 @@ class AsyncJobQueue(AsyncJobBase[T], AsyncSQLiteBase[T]):
         self.retry = Retry() if retry is None else retry
         if not isinstance(self.retry, Retry):
             raise TypeError(f"'retry' must be a Retry, not {type(retry).__name__}")
+        self.lease = checked_lease(lease)
         self.keep_dead = None if keep_dead is None else whole("keep_dead", keep_dead, 0)
         super().__init__(path, name, serializer, **options)  # async only
         # threads only: super().__init__(
@@ -112,6 +117,7 @@ class AsyncJobQueue(AsyncJobBase[T], AsyncSQLiteBase[T]):
             table,
             self._rows.codec,
             skip_corrupt=self._skips,
+            lease=self.lease,
             most=self.retry.max_attempts,
             keep_dead=self.keep_dead,
         )

@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._core.arguments import T, whole
+from ._core.deadline import checked_lease
 from ._core.inflight import AT_ACK
+from ._core.leases import LEASE
 from ._core.threads import ThreadSession
 from ._core.work_threads import Worker
 from ._sql.job import DeadJobs, Job
@@ -68,6 +70,7 @@ class JobQueue(JobBase[T], SQLiteBase[T]):
         name: of the queue; a database holds any number.
         serializer: as of every queue; a model's own ``dumps`` and ``loads`` give typed jobs.
         retry: when a job that failed is tried again, and how often.
+        lease: as of ``SQLiteAckQueue``.
         keep_dead: how many dead jobs are kept, about; None for all of them.
 
     Raises:
@@ -86,6 +89,7 @@ class JobQueue(JobBase[T], SQLiteBase[T]):
         serializer: Any = pickle,
         *,
         retry: Retry | None = None,
+        lease: float | None = LEASE,
         keep_dead: int | None = 10_000,
         timeout: float = 10.0,
         db_file_name: str | None = None,
@@ -94,6 +98,7 @@ class JobQueue(JobBase[T], SQLiteBase[T]):
         self.retry = Retry() if retry is None else retry
         if not isinstance(self.retry, Retry):
             raise TypeError(f"'retry' must be a Retry, not {type(retry).__name__}")
+        self.lease = checked_lease(lease)
         self.keep_dead = None if keep_dead is None else whole("keep_dead", keep_dead, 0)
         super().__init__(
             path,
@@ -112,6 +117,7 @@ class JobQueue(JobBase[T], SQLiteBase[T]):
             table,
             self._rows.codec,
             skip_corrupt=self._skips,
+            lease=self.lease,
             most=self.retry.max_attempts,
             keep_dead=self.keep_dead,
         )

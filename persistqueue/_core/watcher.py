@@ -59,7 +59,7 @@ class Watched(Protocol):
     def due(self) -> float:
         """Return when it is to be looked at, though nothing has happened; on the monotonic clock.
 
-        A look comes up to ``LONGEST`` seconds later.
+        What the watcher does not know of yet is looked at up to ``LONGEST`` seconds later.
         """
 
     def probe(self) -> tuple[int, bytes] | int | None:
@@ -188,7 +188,7 @@ class Watcher:
             # Those that are due soon go along: one wake-up for all, not one for each.
             if entry.due <= now + interval / 2:
                 entry.rung = entry.rung and not entry.due
-                entry.due = now + interval
+                entry.due = min(now + interval, max(session.due(), now + _SHORTEST))
                 if interval < LONGEST:
                     entry.interval = min(interval * 2, LONGEST)
                 if not entry.is_quiet() or session.due() <= now:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._core.deadline import monotonic
 from .._core.log import warn
 from .._core.store import Stale
 from ..jobs import DeadJob, JobStats, unpacked
@@ -72,11 +73,18 @@ class JobStore(AckStore):
         codec: RowCodec,
         *,
         skip_corrupt: bool,
+        lease: float | None,
         most: int | None,
         keep_dead: int | None,
     ) -> None:
         super().__init__(
-            conn, table, codec, skip_corrupt=skip_corrupt, keep_acked=None, resumes=True
+            conn,
+            table,
+            codec,
+            skip_corrupt=skip_corrupt,
+            keep_acked=None,
+            resumes=True,
+            lease=lease,
         )
         self.clock: Callable[[], float] = time.time
         self._most = most
@@ -95,13 +103,17 @@ class JobStore(AckStore):
 
     # -- time -----------------------------------------------------------------------
 
-    def due(self) -> float:
+    def due(self, getting: bool) -> float:
+        soonest = super().due(getting)
+        return min(soonest, monotonic() + self._ahead()) if getting else soonest
+
+    def _ahead(self) -> float:
         """Return in how many seconds there is something to do, as far as is known."""
         moment = self._moment
         return _NEVER if moment is None else moment - self.clock()
 
     def changed(self, getting: bool) -> bool:
-        return self.due() <= 0 or super().changed(getting)
+        return self._ahead() <= 0 or super().changed(getting)
 
     def commit(self) -> None:
         if self._moment is None:
@@ -137,7 +149,7 @@ class JobStore(AckStore):
     # -- counting -------------------------------------------------------------------
 
     def counts(self, exact: bool = True) -> tuple[int, int]:
-        if exact and self.due() <= 0:
+        if exact and self._ahead() <= 0:
             self._known = False
         return super().counts(exact)
 
@@ -239,6 +251,7 @@ class JobStore(AckStore):
                 "%s: %d of %d jobs were taken over by another worker meanwhile; nothing changed "
                 "for them", self._where(self.table), len(rows) - ended, len(rows),
             )  # fmt: skip
+        self._let_go([record.start for record in records])
         self._more(ended if ending.waits else 0, -ended if ending.over else 0)
         if ending.due is not None:
             self._sooner(ending.due)
@@ -277,6 +290,12 @@ class JobStore(AckStore):
         if moved and status == ACKED:
             self.conn.execute(self.table.delete, (number,))
         return moved
+
+    def _put_behind(self, number: int, content: Sequence[Any]) -> int:  # noqa: ARG002 - all of it
+        behind = self.conn.execute(self.table.copy_behind, (number,)).lastrowid
+        assert behind is not None
+        self.conn.execute(self.table.delete, (number,))
+        return behind
 
     def _died(self, count: int) -> None:
         """Delete old dead jobs, when there are a tenth more than are to be kept."""

@@ -6,7 +6,7 @@ A row's status is an ack queue's, and one more: ``DELAYED``.  What is left in ``
 
 from __future__ import annotations
 
-from .statements import ACKED, FAILED, HELD, NEW, OVER, READY, Table, identifier
+from .statements import ACKED, FAILED, FENCE, HELD, JOB, NEW, OVER, READY, Table, identifier
 
 DELAYED = 3
 DEAD = FAILED  # persist-queue's name for it: ack_failed
@@ -46,6 +46,11 @@ class JobTable(Table):
         self.later = f"UPDATE {table} {later} WHERE {held}"
         self.snooze = f"UPDATE {table} {later}, attempts = attempts - 1 WHERE {held}"
         self.bury = f"UPDATE {table} {dead} WHERE {held}"
+        kept = f"data, timestamp, {', '.join(JOB)}, {', '.join(FENCE)}"
+        self.copy_behind = (
+            f"INSERT INTO {table} (status, {kept}) SELECT {READY}, {kept} FROM {table}"
+            f" WHERE _id = {mark}"
+        )
         # Of a row that waits.
         self.bury_waiting = f"UPDATE {table} {dead} WHERE _id = {mark} AND {WAITING}"
         self.cancel = f"DELETE FROM {table} WHERE _id = {mark} AND {WAITING}"
