@@ -1,4 +1,4 @@
-"""``python -m persistqueue``: look at queues, mend them, see their next items, move them."""
+"""``python -m persistqueue``: look at queues, mend them, move them, work on their jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ._cli import check, move, peek, repair
+from ._cli import check, move, peek, repair, work
 from ._cli.places import NoQueue
 from .exceptions import PersistQueueError
 
@@ -20,6 +20,7 @@ COMMANDS = {  # by name: help, what adds its arguments, what runs it and returns
     "repair": (repair.__doc__, repair.add_arguments, repair.run),
     "peek": (peek.__doc__, peek.add_arguments, peek.run),
     "move": (move.__doc__, move.add_arguments, partial(move.run, moves=True)),
+    "work": (work.__doc__, work.add_arguments, work.run),
     "copy": (move.COPY, move.add_arguments, partial(move.run, moves=False)),
 }
 
