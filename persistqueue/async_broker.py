@@ -24,6 +24,7 @@ from ._core.tasks import TaskSession
 from ._core.worker import ThreadWorker, in_executor
 from ._sql.sqlite.worker import SqliteWorker
 from .async_brokerqueue import AsyncBrokerQueue, AsyncStream
+from .async_jobqueue import AsyncJobQueue
 from .brokerconfig import BrokerConfig
 from .serializers import pickle
 
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from typing import IO
 
+    from typing_extensions import Unpack
+
     from ._broker.readers import Ask
     from ._core.store import Store
+    from .jobs import JobQueueOptions
 
 __all__ = [
     "AsyncBroker",
@@ -128,6 +132,32 @@ class AsyncBroker(BrokerFace, AsyncOpened):
             name: any text.  Names that differ in the case of A to Z only are one queue.
         """
         return AsyncBrokerQueue(self, name)
+
+    def jobs(self, name: str, **options: Unpack[JobQueueOptions]) -> AsyncJobQueue[Any]:
+        """Return a job queue in the same database: an object of its own, which has to be closed.
+
+        ``tx.jobs(name)`` puts jobs inside ``transact``.
+
+        Args:
+            name: of the job queue; queues of the broker do not share its names.
+            options: by keyword, as of ``AsyncJobQueue``; serializer, timeout, durability and
+                ``max_item_bytes`` are the broker's.
+
+        Raises:
+            ValueError: the broker's database is in memory, so that no other object sees it.
+            Everything that ``AsyncJobQueue`` raises.
+        """
+        if self._memory:
+            raise ValueError("a database in memory is one object's: give the broker a path")
+        return AsyncJobQueue(
+            self.path,
+            name,
+            self._serializer,
+            timeout=self.config.timeout,
+            durability=self.config.durability,
+            max_item_bytes=self.config.max_item_bytes,
+            **options,
+        )
 
     async def list_queues(self, pattern: str | None = None) -> list[QueueInfo]:
         """Return the queues in order of their names, with their counts.

@@ -121,7 +121,8 @@ class AsyncJobQueue(AsyncJobBase[T], AsyncSQLiteBase[T]):
             most=self.retry.max_attempts,
             keep_dead=self.keep_dead,
         )
-        self._calls = JobCalls(self._store, f"{self.path}, {self.name}", self.retry, self._rows)
+        place, codec = f"{self.path}, {self.name}", self._rows.codec
+        self._calls = JobCalls(self._store, place, self.retry, codec)
         self._session = TaskSession(
             self._store, self.maxsize, AT_ACK, self.timeout, worker=self._worker
         )

@@ -24,6 +24,7 @@ from ._core.store import Stale
 from ._core.threads import ThreadSession
 from .brokerconfig import BrokerConfig
 from .brokerqueue import BrokerQueue, Stream
+from .jobqueue import JobQueue
 from .serializers import pickle
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import IO
 
+    from typing_extensions import Unpack
+
     from ._broker.readers import Ask
     from ._core.store import Store
+    from .jobs import JobQueueOptions
 
 __all__ = [
     "Broker",
@@ -123,6 +127,32 @@ class Broker(BrokerFace, Opened):
             name: any text.  Names that differ in the case of A to Z only are one queue.
         """
         return BrokerQueue(self, name)
+
+    def jobs(self, name: str, **options: Unpack[JobQueueOptions]) -> JobQueue[Any]:
+        """Return a job queue in the same database: an object of its own, which has to be closed.
+
+        ``tx.jobs(name)`` puts jobs inside ``transact``.
+
+        Args:
+            name: of the job queue; queues of the broker do not share its names.
+            options: by keyword, as of ``JobQueue``; serializer, timeout, durability and
+                ``max_item_bytes`` are the broker's.
+
+        Raises:
+            ValueError: the broker's database is in memory, so that no other object sees it.
+            Everything that ``JobQueue`` raises.
+        """
+        if self._memory:
+            raise ValueError("a database in memory is one object's: give the broker a path")
+        return JobQueue(
+            self.path,
+            name,
+            self._serializer,
+            timeout=self.config.timeout,
+            durability=self.config.durability,
+            max_item_bytes=self.config.max_item_bytes,
+            **options,
+        )
 
     def list_queues(self, pattern: str | None = None) -> list[QueueInfo]:
         """Return the queues in order of their names, with their counts.

@@ -121,5 +121,6 @@ class JobQueue(JobBase[T], SQLiteBase[T]):
             most=self.retry.max_attempts,
             keep_dead=self.keep_dead,
         )
-        self._calls = JobCalls(self._store, f"{self.path}, {self.name}", self.retry, self._rows)
+        place, codec = f"{self.path}, {self.name}", self._rows.codec
+        self._calls = JobCalls(self._store, place, self.retry, codec)
         self._session = ThreadSession(self._store, self.maxsize, AT_ACK, self.timeout)

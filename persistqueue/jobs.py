@@ -10,7 +10,7 @@ import math
 import random
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypedDict
 
 from ._core.arguments import T, whole
 from .exceptions import SerializationError
@@ -107,6 +107,27 @@ class Put(Generic[T]):
     max_attempts: int | None = None
     key: str | None = None
     headers: Mapping[str, str] | None = None
+
+
+class JobOptions(TypedDict, total=False):
+    """What ``put`` of a job queue takes by keyword; see ``AsyncJobQueue.put``."""
+
+    delay: float | None
+    at: datetime | float | None
+    priority: int
+    ttl: float | None
+    max_attempts: int | None
+    key: str | None
+    headers: Mapping[str, str] | None
+
+
+class JobQueueOptions(TypedDict, total=False):
+    """Arguments by keyword of a job queue alone; see ``AsyncJobQueue``."""
+
+    retry: Retry | None
+    lease: float | None
+    keep_dead: int | None
+    maxsize: int
 
 
 class JobStats(NamedTuple):

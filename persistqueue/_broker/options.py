@@ -84,6 +84,7 @@ class BrokerFace:
             raise TypeError(f"config must be a BrokerConfig, not {type(config).__name__}")
         self.config = config = replace(config or BrokerConfig(), **given)
         self.path = MEMORY if os.fspath(path) == MEMORY else absolute(path)
+        self._serializer = serializer
         self._codec = SqliteRowCodec(serializer, ordered=False, longest=config.max_item_bytes)
         database = self._databases(
             self.path,

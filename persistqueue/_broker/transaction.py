@@ -9,16 +9,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._core.arguments import whole
+from .._sql.jobcalls import row_of
+from .._sql.jobs import insert_job
+from .._sql.jobstatements import JobTable
+from .._sql.schema import complete, missing
+from .._sql.statements import JOBS
 from ..exceptions import PersistQueueError
+from ..jobs import Put
 from .statements import message_ids, queue_name, which_to_move
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from .._core.codec import RowCodec
+    from ..jobs import JobOptions
     from .store import BrokerStore
 
 # What would begin or end the transaction, or open another database.
@@ -56,6 +63,11 @@ class Transaction:
         """Return a queue, which exists from its first item on."""
         self._usable()
         return TransactionQueue(self, name)
+
+    def jobs(self, name: str) -> TransactionJobs:
+        """Return a job queue of the same database, to put jobs: an outbox."""
+        self._usable()
+        return TransactionJobs(self, name)
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run an SQL statement on the broker's database.
@@ -135,6 +147,36 @@ class TransactionQueue:
     def size(self) -> int:
         """Return how many items wait."""
         return self._tx._usable().waiting(self.name)
+
+
+class TransactionJobs:
+    """One job queue, inside a transaction: a job is there if and when the transaction is."""
+
+    def __init__(self, tx: Transaction, name: str) -> None:
+        self._tx = tx
+        self.name = name
+        self._table = JobTable(JOBS, name)
+
+    def put(self, item: Any, **how: Unpack[JobOptions]) -> int | None:
+        """Store a job, and return its id; None if an unfinished job has the key.
+
+        Arguments and errors: see ``AsyncJobQueue.put``.
+        """
+        return self.put_many([Put(item, **how)])[0]
+
+    def put_many(self, items: Iterable[Any]) -> list[int | None]:
+        """Store jobs, each an item or a ``Put``, and return their ids."""
+        store, now = self._tx._usable(), time.time()
+        puts = [item if isinstance(item, Put) else Put(item) for item in items]
+        rows = [row_of(self._tx._codec, put, now) for put in puts]
+        path = store.conn.database.path
+        if missing(store.conn.usable(), self._table, path):
+            store.rows_of_others(partial(self._make, path))
+        return [insert_job(store.conn, self._table, row) for row in rows]
+
+    def _make(self, path: str, connection: sqlite3.Connection) -> list[Any]:
+        complete(connection, self._table, path)
+        return []
 
 
 def _run_guest(

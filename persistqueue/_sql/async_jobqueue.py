@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from ..jobs import JobStats
+    from typing_extensions import Unpack
+
+    from ..jobs import JobOptions, JobStats
     from .jobcalls import JobCalls
     from .jobs import JobStore
     from .rows import RowId
@@ -79,7 +81,7 @@ class AsyncJobBase(AsyncAckBase[T]):
         job = Put(item, delay, at, priority, ttl, max_attempts, key, headers)
         return await self._put(self._calls.row(job), block, timeout)
 
-    async def put_nowait(self, item: T, **how: Any) -> int | None:
+    async def put_nowait(self, item: T, **how: Unpack[JobOptions]) -> int | None:
         """Store a job if there is room now: ``put(item, block=False, **how)``."""
         return await self.put(item, False, **how)
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._core.call import Call
+    from .._core.codec import RowCodec
     from .._core.store import Record
     from .._core.work import Work
     from .jobs import Ending, JobStore
-    from .rows import Rows
     from .rowstore import Row
 
 
@@ -41,36 +41,14 @@ class JobCalls(AckCalls):
 
     _store: JobStore
 
-    def __init__(self, store: JobStore, place: str, retry: Retry, rows: Rows) -> None:
+    def __init__(self, store: JobStore, place: str, retry: Retry, codec: RowCodec) -> None:
         super().__init__(store, place)
         self._retry = retry
-        self._rows = rows
-
-    # -- put ------------------------------------------------------------------------
+        self._codec = codec
 
     def row(self, put: Put[Any]) -> tuple[object, ...]:
-        """Return the row of a job that is put now.
-
-        Raises:
-            TypeError, ValueError: an argument is wrong.
-            SerializationError, ItemTooLarge: the item or the headers cannot be stored.
-        """
-        now = self._store.clock()
-        due = moment_of(now, put.delay, put.at)
-        expires = None if put.ttl is None else (due or now) + seconds_of("ttl", put.ttl)
-        most = None if put.max_attempts is None else whole("max_attempts", put.max_attempts, 1)
-        data, _ = self._rows.of(put.item)
-        return (
-            data,
-            now,
-            NEW if due is None else DELAYED,
-            checked_priority(put.priority),
-            due,
-            expires,
-            most,
-            checked_key(put.key),
-            packed(put.headers),
-        )
+        """Return the row of a job that is put now; see ``row_of``."""
+        return row_of(self._codec, put, self._store.clock())
 
     # -- the end of an attempt ----------------------------------------------------------
 
@@ -131,3 +109,26 @@ class JobCalls(AckCalls):
         """
         how = WORK._replace(failed=self.failed, signals=(Snooze, Dead))
         return how if shown is None else how._replace(shown=shown)
+
+
+def row_of(codec: RowCodec, put: Put[Any], now: float) -> tuple[object, ...]:
+    """Return the row of a job that is put now.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+        SerializationError, ItemTooLarge: the item or the headers cannot be stored.
+    """
+    due = moment_of(now, put.delay, put.at)
+    expires = None if put.ttl is None else (due or now) + seconds_of("ttl", put.ttl)
+    most = None if put.max_attempts is None else whole("max_attempts", put.max_attempts, 1)
+    return (
+        codec.encode(put.item),
+        now,
+        NEW if due is None else DELAYED,
+        checked_priority(put.priority),
+        due,
+        expires,
+        most,
+        checked_key(put.key),
+        packed(put.headers),
+    )

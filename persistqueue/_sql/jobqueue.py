@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from ..jobs import JobStats
+    from typing_extensions import Unpack
+
+    from ..jobs import JobOptions, JobStats
     from .jobcalls import JobCalls
     from .jobs import JobStore
     from .rows import RowId
@@ -80,7 +82,7 @@ class JobBase(AckBase[T]):
         job = Put(item, delay, at, priority, ttl, max_attempts, key, headers)
         return self._put(self._calls.row(job), block, timeout)
 
-    def put_nowait(self, item: T, **how: Any) -> int | None:
+    def put_nowait(self, item: T, **how: Unpack[JobOptions]) -> int | None:
         """Store a job if there is room now: ``put(item, block=False, **how)``."""
         return self.put(item, False, **how)
 

@@ -176,7 +176,7 @@ class JobStore(AckStore):
     def append(self, records: Sequence[Any]) -> Sequence[int | None]:
         """Insert jobs and return their ids; None for a job whose key is in use."""
         if len(records) == 1 or any(key_of(row) is not None for row in records):
-            ids: Sequence[int | None] = [self._insert(row) for row in records]
+            ids: Sequence[int | None] = [insert_job(self.conn, self.table, row) for row in records]
         else:
             ids = self.conn.insert_many(self.table, records)
         for row, number in zip(records, ids, strict=True):
@@ -186,13 +186,6 @@ class JobStore(AckStore):
                 if due is not None or expires is not None:
                     self._sooner(due if status == DELAYED else None, expires)
         return ids
-
-    def _insert(self, row: Row) -> int | None:
-        key = key_of(row)
-        if key is None:
-            return self.conn.execute(self.table.insert, row).lastrowid
-        cursor = self.conn.execute(self.table.insert_keyed, (*row, key))
-        return cursor.lastrowid if cursor.rowcount > 0 else None
 
     def take(self, most: int) -> list[Record]:
         self._pass_time()
@@ -352,3 +345,12 @@ class JobStore(AckStore):
     def purge(self, older: float) -> int:
         """Delete the dead jobs that were put ``older`` seconds ago or more; returns how many."""
         return max(self.conn.execute(self.table.purge, (self.clock() - older,)).rowcount, 0)
+
+
+def insert_job(conn: SqlConnection, table: JobTable, row: Row) -> int | None:
+    """Insert a job and return its id; None if an unfinished job has its key."""
+    key = key_of(row)
+    if key is None:
+        return conn.execute(table.insert, row).lastrowid
+    cursor = conn.execute(table.insert_keyed, (*row, key))
+    return cursor.lastrowid if cursor.rowcount > 0 else None

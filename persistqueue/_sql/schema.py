@@ -35,7 +35,7 @@ def prepare(connection: sqlite3.Connection, table: Layout, path: str) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _complete(connection, table, path)
+        complete(connection, table, path)
     except BaseException:
         connection.rollback()  # which does nothing where SQLite has done it
         raise
@@ -55,7 +55,8 @@ def missing(connection: sqlite3.Connection, table: Layout, path: str) -> set[str
     }
 
 
-def _complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
+def complete(connection: sqlite3.Connection, table: Layout, path: str) -> None:
+    """See in a transaction that the table is there, with all its columns and indexes."""
     there = _folded_objects(connection)
     _refuse_no_table(there, table.name, path)
     old = _old_of(connection, table, there)
