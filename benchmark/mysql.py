@@ -78,7 +78,7 @@ def waiting(here: Side, count: int, rounds: int, many: int) -> None:
     def of(rows: int) -> Callable[[], dict[str, float]]:
         path = f"rows{rows}"
         here.measure("fill", path, count=rows, **queue)
-        return lambda: {"get": here.measure("exchange", path, count=count, timed="get", **queue)}
+        return lambda: {"get": here.measure("exchange", path, count=count, **queue)}
 
     show("us", {f"{rows:,} rows": of(rows) for rows in (FEW, many)}, rounds)
     server.stop()

@@ -27,7 +27,6 @@ BESIDE = f"{PEER} {PEER_VERSION}"
 THREADS = 16
 CALLERS = 100  # tasks, or queues
 IDLE = 2.0  # s for which idle queues are watched
-WAKES = 12  # puts in one sample that another process waits for
 CHUNKSIZE = 10_000  # of the queue that takes put_many
 
 
@@ -117,8 +116,8 @@ class Sizes:
 
     count: int  # operations in one sample
     rounds: int
-    bulk: int  # items in put_many, and rows in an SQLite queue that has many
-    waiting: int  # items in the long queue; the short one has ``count``
+    bulk: int  # items in put_many
+    waiting: int  # items in the long queue
 
 
 class Arena:
@@ -138,29 +137,17 @@ class Arena:
         self._other = other
         self._sizes = sizes
         self._directory = directory
-        self._short = os.path.join(directory, "short")
         self._long = os.path.join(directory, "long")
 
     def prepare(self) -> None:
-        """Fill the queues that have items waiting."""
-        self._here.measure("fill", self._short, count=self._sizes.count)
+        """Fill the queue that has items waiting."""
         self._here.measure("fill", self._long, count=self._sizes.waiting)
-        count, bulk = self._sizes.count, self._sizes.bulk
-        for kind, acked in (("PriorityQueue", 0), ("SQLiteAckQueue", bulk)):
-            self._here.measure("fill", self._of(kind, "few"), count=count, kind=kind)
-            many = self._of(kind, "many")
-            self._here.measure("fill", many, count=bulk, kind=kind, acked=acked)
-
-    def _of(self, kind: str, which: str) -> str:
-        return os.path.join(self._directory, f"{kind}-{which}")
 
     def contests(self) -> list[Contest]:
         """Return the rows, in the order of the report."""
         return [
             *(self._peer(*row) for row in FILE_ROWS),
             self._bulk(),
-            self._waiting("put"),
-            self._waiting("get"),
             *self._footprint(),
             *(self._tasks(*row) for row in ASYNC_ROWS),
             self._async_bulk(),
@@ -168,9 +155,6 @@ class Arena:
             *(self._peer(*row) for row in SQL_ROWS),
             *(self._tasks(*row, theirs=0.2) for row in ASYNC_SQL_ROWS),  # it syncs several times
             self._sql_bulk(),
-            self._sql_many("PriorityQueue", acked=False),
-            self._sql_many("SQLiteAckQueue", acked=True),
-            self._wake(),
         ]
 
     def _peer(
@@ -204,15 +188,6 @@ class Arena:
             f"put_many of {count:,}, process", "pickled to a plain file", Goal("times", 3), "us",
             lambda: self.sample(self._here, "put_many", **arguments),
             lambda: self.sample(self._here, "plain_file", count=count),
-        )  # fmt: skip
-
-    def _waiting(self, verb: str) -> Contest:
-        count, waiting = self._sizes.count, self._sizes.waiting
-        arguments = {"count": count, "timed": verb}
-        return Contest(
-            f"{verb} with {waiting:,} waiting", f"with {count:,}", Goal("times", 1.25), "us",
-            lambda: self._here.measure("exchange", self._long, **arguments),
-            lambda: self._here.measure("exchange", self._short, **arguments),
         )  # fmt: skip
 
     def _footprint(self) -> list[Contest]:
@@ -262,27 +237,6 @@ class Arena:
             Goal("times", 1.5), "us",
             lambda: self.sample(self._here, "put_many", **arguments),
             lambda: self.sample(self._here, "executemany", count=count),
-        )  # fmt: skip
-
-    def _sql_many(self, kind: str, *, acked: bool) -> Contest:
-        """Return a row of gets from a queue with many rows, against one with few."""
-        count, bulk = self._sizes.count, self._sizes.bulk
-        arguments = {"count": count, "kind": kind, "timed": "get"}
-        return Contest(
-            f"{kind} get with {bulk:,} waiting" + (f", {bulk:,} acked" if acked else ""),
-            f"with {count:,}" + (", none acked" if acked else ""), Goal("times", 1.25), "us",
-            lambda: self._here.measure(
-                "exchange", self._of(kind, "many"), acked=bulk if acked else 0, **arguments
-            ),
-            lambda: self._here.measure("exchange", self._of(kind, "few"), **arguments),
-        )  # fmt: skip
-
-    def _wake(self) -> Contest:
-        count = max(1, min(self._sizes.count // 20, WAKES))
-        return Contest(
-            "SQLite put to get in another process", "none", Goal("above", 20), "ms",
-            lambda: self.sample(self._here, "wake", count=count, durability="power") / 1e3,
-            lambda: 0.0,
         )  # fmt: skip
 
     def sample(self, side: Side | FreshSide, task: str, **arguments: Any) -> float:

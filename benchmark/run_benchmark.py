@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rounds", type=_positive, default=7, help="samples per side, with --peers")
     add(
         "--bulk", type=_positive, default=100_000,
-        help="items in put_many, rows in SQLite queues with many, with --peers",
+        help="items in put_many, with --peers",
     )  # fmt: skip
     add("--waiting", type=_positive, default=1_000_000, help="items waiting, with --peers")
     return command

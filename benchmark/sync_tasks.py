@@ -7,13 +7,10 @@ import inspect
 import os
 import pickle
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import persistqueue
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FILLING = 10_000  # items in one put_many while a queue is filled
-_PRIORITIES = 100  # different ones in a priority queue
-_SETTLED, _SPREAD = 0.15, 0.1  # s after which a waiter looks seldom; several times its period then
 
 
 def items(count: int) -> list[dict[str, Any]]:
@@ -165,86 +160,27 @@ def executemany(path: str, count: int) -> float:
         return (time.perf_counter() - start) / count
 
 
-def fill(path: str, count: int, kind: str = "Queue", acked: int = 0, **options: Any) -> float:
-    """Put ``count`` items, for others to measure with, behind ``acked`` ones that are acked."""
-    if acked:
-        with opened(path, "process", kind) as queue:
-            queue.put_many(items(acked))
-        with closing(sqlite3.connect(os.path.join(path, "data.db"))) as database, database:
-            database.execute("UPDATE ack_queue_default SET status = 5")  # one by one is slow
+def fill(path: str, count: int, kind: str = "Queue", **options: Any) -> float:
+    """Put ``count`` items, for others to measure with."""
     with opened(path, "process", kind, **options) as queue:
-        step = max(1, min(_FILLING, count // _PRIORITIES))
-        for number, first in enumerate(range(0, count, step)):
-            queue.put_many(items(min(step, count - first)), **_priority(kind, number))
+        for first in range(0, count, _FILLING):
+            queue.put_many(items(min(_FILLING, count - first)))
     return 0.0
 
 
-def exchange(
-    path: str, count: int, timed: str, kind: str = "Queue", acked: int = 0, **options: Any
-) -> float:
-    """Put ``count`` items and take as many: as many wait as before.
-
-    Args:
-        timed: "put" or "get".
-        acked: how many acked items were there.
-    """
-    batch = items(count)
+def exchange(path: str, count: int, kind: str, **options: Any) -> float:
+    """Put ``count`` items, then take as many; only that is timed, and as many wait as before."""
     with opened(path, "process", kind, **options) as queue:
+        queue.put_many(items(count))
         start = clean_start()
-        for number, item in enumerate(batch):
-            queue.put(item, **_priority(kind, number))
-        put_in = time.perf_counter() - start
-        start = clean_start()
-        taken = []
         for _ in range(count):
-            taken.append(queue.get())
-            if kind == "Queue":
-                queue.task_done()
-        got_in = time.perf_counter() - start
-        if kind == "SQLiteAckQueue":
-            for item in taken:
-                queue.ack(item)
-            queue.clear_acked_data(0, keep_latest=acked)
-    return {"put": put_in, "get": got_in}[timed] / count
-
-
-def _priority(kind: str, number: int) -> dict[str, int]:
-    return {"priority": number % _PRIORITIES} if kind == "PriorityQueue" else {}
-
-
-# Prints how long ago each item was put, which is when the clock showed what the item is:
-# the clock is the same in all processes.
-_WAITER = """
-import sys, time
-from persistqueue import SQLiteQueue
-path, durability, count = sys.argv[1:]
-with SQLiteQueue(path, durability=durability) as queue:
-    print("waiting", flush=True)
-    for _ in range(int(count)):
-        put = queue.get(timeout=60)
-        print(time.perf_counter() - put, flush=True)
-"""
-
-
-def wake(path: str, count: int, durability: str) -> float:
-    """Return the median time from a put here until another process, which waits, has the item."""
-    with opened(path, durability, "SQLiteQueue") as queue:
-        command = [sys.executable, "-c", _WAITER, path, durability, str(count)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiter:
-            assert waiter.stdout is not None
-            waiter.stdout.readline()
-            delays = []
-            for number in range(count):
-                # Until it looks as seldom as it ever does, and each time in another moment between.
-                time.sleep(_SETTLED + _SPREAD * number / count)
-                queue.put(time.perf_counter())
-                delays.append(float(waiter.stdout.readline()))
-    return median(delays)
+            queue.get()
+        return (time.perf_counter() - start) / count
 
 
 TASKS: dict[str, Callable[..., float]] = {
     task.__name__: task
     for task in (
-        put, get, ack, threads_put, put_many, plain_file, executemany, fill, exchange, wake,
+        put, get, ack, threads_put, put_many, plain_file, executemany, fill, exchange,
     )
 }  # fmt: skip
