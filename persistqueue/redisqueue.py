@@ -20,9 +20,9 @@ from ._redis.settings import (
     LOCAL,
     Replicas,
     Settings,
-    checked_layout,
     checked_name,
     codec_of,
+    is_native,
     native_base,
 )
 from ._redis.store import RedisStore
@@ -77,8 +77,6 @@ class RedisQueue(QueueBase[T]):
             Its settings are used for a connection of this object's own.
         maxsize: items that may wait before ``put`` does; 0 or less for no bound.
         serializer: None for text; else as of ``SQLiteQueue``.
-        layout: ``"shared"`` with aio-py-rq, ``"native"`` for keys of our own; None for what
-            the serializer needs.
         lease: seconds after which others get what this consumer took, unless the lease is
             renewed, as it is while its process lives; None: only by ``re_enqueue_timeout_items``.
         synced_slaves_enabled: wait for replicas after each write.
@@ -106,7 +104,6 @@ class RedisQueue(QueueBase[T]):
         maxsize: int = 0,
         serializer: Any = None,
         *,
-        layout: str | None = None,
         lease: float | None = LEASE,
         synced_slaves_enabled: bool = False,
         synced_slaves_count: int = 0,
@@ -118,9 +115,8 @@ class RedisQueue(QueueBase[T]):
         self.maxsize = whole("maxsize", maxsize)
         self.serializer = serializer
         self.lease = checked_lease(lease)
-        self.layout = checked_layout(layout, serializer)
         longest = whole("max_item_bytes", max_item_bytes, 1)
-        settings, native = Settings(redis), self.layout == "native"
+        settings, native = Settings(redis), is_native(serializer)
         self.path = f"{settings.label}/{name}"
         codec = codec_of(serializer, unique=self._UNIQUE, longest=longest)
         self._encode = codec.encode
@@ -341,17 +337,6 @@ class RedisQueue(QueueBase[T]):
             call.look(partial(self._store.newest, whole("count", count, 1)))
         )
         return items
-
-    def recover(self, consumer: str) -> int:
-        """Put back the items of a consumer that is gone.
-
-        Args:
-            consumer: its attribute of this name.
-
-        Returns:
-            the number of batches.
-        """
-        return self._do(self._store.sweep.recover, consumer)
 
     # -- by value, and of all consumers ---------------------------------------------
 

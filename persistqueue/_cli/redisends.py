@@ -16,7 +16,7 @@ from .._core.threads import ThreadSession
 from .._redis.connection import Link
 from .._redis.recovery import Sweep
 from .._redis.scripts import Keys, script
-from .._redis.settings import Replicas, Settings, checked_layout, codec_of, native_base
+from .._redis.settings import Replicas, Settings, codec_of, is_native, native_base
 from .._redis.store import RedisStore
 from .._sql.statements import FIFO, UNIQUE
 from ..exceptions import PersistQueueError, QueueCorrupt, ServerRefused
@@ -193,7 +193,7 @@ def redis_target(name: Name, source: Source) -> RedisTarget:
     found = _found(name)
     if found is None:
         serializer = name.serializer or (json if source.serializer is json else None)
-        found = Meant(_is_native(serializer), serializer, source.kind.unique)
+        found = Meant(is_native(serializer), serializer, source.kind.unique)
     return RedisTarget(name, found)
 
 
@@ -210,7 +210,7 @@ def _found(name: Name) -> Meant | None:
         serializer = wanted
         if found.serializer and not wanted:
             serializer = usable(name.shown, shipped(_short(found.serializer)))
-        if wanted is None or found.native == _is_native(wanted):
+        if wanted is None or found.native == is_native(wanted):
             meant.append(Meant(found.native, serializer, found.unique))
     if len(meant) > 1:
         raise ValueError(
@@ -218,10 +218,6 @@ def _found(name: Name) -> Meant | None:
             f"text, with ?serializer={_short(meant[1].serializer)} the other"
         )
     return meant[0] if meant else None
-
-
-def _is_native(serializer: Serializer | None) -> bool:
-    return checked_layout(None, serializer) == "native"
 
 
 def _short(serializer: object) -> str:

@@ -22,9 +22,9 @@ from .settings import (
     Replicas,
     Settings,
     check,
-    checked_layout,
     checked_name,
     codec_of,
+    is_native,
     native_base,
 )
 from .values import cannot_load
@@ -120,8 +120,7 @@ class PoolFace(Generic[T]):
         self._replicas = Replicas.of(
             settings, synced_slaves_enabled, synced_slaves_count, synced_slaves_timeout
         )
-        shared = checked_layout(None, serializer) == "shared"
-        self._key = name if shared else f"{native_base(name)}-pool"
+        self._key = f"{native_base(name)}-pool" if is_native(serializer) else name
         self.path = f"{settings.label}/{name}"
         self._label = settings.label
         self._link = Link(settings)

@@ -86,12 +86,6 @@ class Sweep:
             self._link.script(DROP, (keys.timeouts, keys.due, *names), stamps, again=True)
         return [name for name, _ in lists]
 
-    def recover(self, consumer: str) -> int:
-        """Put back the items of one consumer; returns how many lists it has."""
-        prefix = consumer.encode()
-        lists = [(name, b"") for name, _ in self.lists(None) if name.startswith(prefix)]
-        return len(self.reclaim(lists if prefix else []))
-
     def lists(self, older: float | None) -> list[Stamped]:
         """Return the lists of all consumers, and when each was taken, the newest first.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import redis.asyncio
 import redis.sentinel
 
-from .._core.arguments import one_of, whole
+from .._core.arguments import whole
 from .._core.log import warn
 from ..exceptions import FormatError, NotEnoughReplicas
 from ..serializers import json
@@ -187,21 +187,9 @@ def native_base(name: str) -> str:
     return f"persistqueue:{{{name}}}"
 
 
-def checked_layout(layout: str | None, serializer: Any) -> str:
-    """Return whose keys are used: aio-py-rq's for text, our own for anything else.
-
-    Raises:
-        ValueError: binary values on shared keys would stop aio-py-rq's consumers.
-    """
-    is_text = serializer in (None, json, _json)
-    if layout is None:
-        return "shared" if is_text else "native"
-    if one_of("layout", layout, ("shared", "native")) == "shared" and not is_text:
-        raise ValueError(
-            "layout='shared' takes text (serializer=None) or serializers.json: aio-py-rq's "
-            "consumers cannot read anything else, and would stop at it"
-        )
-    return layout
+def is_native(serializer: Any) -> bool:
+    """Return whether keys of our own are used: anything but text would stop aio-py-rq's workers."""
+    return serializer not in (None, json, _json)
 
 
 def codec_of(serializer: Any, *, unique: bool, longest: int) -> ValueCodec:

@@ -112,16 +112,14 @@ def test_binary_serializers_have_keys_of_their_own(
         assert 0 == client.exists(str(tmp_path))
         assert 1 == client.llen(f"persistqueue:{{{tmp_path}}}")
         assert (1, 2) == q.get()
-    with pytest.raises(ValueError, match="shared"):
-        open_queue(serializer=serializers.pickle, layout="shared")
 
 
 def test_another_serializers_queue_is_refused(open_queue: Open) -> None:
     """Native keys remember their serializer; the error names both."""
     with open_queue(serializer=serializers.pickle) as q:
         q.put("a")
-    with pytest.raises(FormatError, match=r"serializers\.pickle.*serializers\.json"):
-        open_queue(serializer=serializers.json, layout="native")
+    with pytest.raises(FormatError, match=r"serializers\.pickle.*serializers\.msgpack"):
+        open_queue(serializer=serializers.msgpack)
 
 
 def test_a_value_that_cannot_be_decoded_stays(
@@ -210,7 +208,6 @@ def test_wrong_arguments_say_what_is_wrong(
         ({"lease": 0}, "lease"),
         ({"lease": float("nan")}, "lease"),
         ({"lease": "60"}, "'lease' must be a number of seconds, not str"),
-        ({"layout": "own"}, "layout"),
         ({"synced_slaves_enabled": True}, "synced_slaves_count"),
         ({"synced_slaves_count": -1}, "synced_slaves_count"),
         ({"on_corrupt": "ignore"}, "on_corrupt"),
