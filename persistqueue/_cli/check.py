@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from .places import Known, Name
 
 _STATUS = {HELD: "handed out", ACKED: "acked", FAILED: "failed"}
-_WAL_RESET_MENDED = (3, 51, 3)
 _IN_USE = "another process uses it: this is how it was a moment ago"
 
 
@@ -228,11 +227,6 @@ def _check_once(path: str, how: Check) -> tuple[Report, list[BadRow]]:
     for name in (path + suffix for suffix in look.SUFFIXES):
         if os.path.exists(name):
             report.files[os.path.basename(name)] = os.path.getsize(name)
-    if look.SQLITE_VERSION < _WAL_RESET_MENDED:
-        report.notes.append(
-            f"this Python has SQLite {version}: before 3.51.3 it has a rare fault "
-            "in its write-ahead log when several processes write at once"
-        )
     bad: list[BadRow] = []
     try:
         with look.opened(path) as connection:

@@ -50,8 +50,7 @@ COPY = """copy all items of a queue into another one, of any kind, and leave the
 
 It works like move, but SRC keeps its items, and nothing is written there. Items that consumers
 hold are copied, too, and wait in DST; failed items are not. A queue in a database is copied as it
-was at one moment. After an interruption empty DST, and begin anew. (Until version 2.0 this command
-emptied SRC: that is move now.)
+was at one moment. After an interruption empty DST, and begin anew.
 """
 _BATCH = 500
 _LONGEST_SHOWN = 60  # characters of an item in a message
@@ -181,7 +180,7 @@ def _say(moved: Moved, staying: dict[str, int], *, moves: bool) -> int:
     if not moves:
         line += f", {stay['held']} of them held" if "held" in stay else ""
         line += f"; {stay['failed']} failed ones are not" if "failed" in stay else ""
-        line += "; the source keeps them all (to empty it: python -m persistqueue move)"
+        line += "; the source keeps them all"
     elif stay:
         stays = " and ".join(f"{count} {word}" for word, count in stay.items())
         line += f"; {stays} stay where they are"

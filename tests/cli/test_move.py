@@ -209,12 +209,11 @@ def test_items_move_in_their_order(source: str, target: str, place: Callable[...
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_leaves_the_source_as_it_is(kind: str, place: Callable[..., Place]) -> None:
-    """The copy has everything; an old script reads what to call in place of it."""
+    """The copy has everything."""
     src, dst = place(kind, "src"), place("file", "dst")
     src.put(ITEMS)
     status, out, _ = command("copy", src.url, dst.url, "--batch", 100)
     assert (0, True) == (status, out.startswith("230 items copied"))
-    assert "python -m persistqueue move" in out
     assert as_taken(kind, ITEMS) == dst.items() == src.items()
 
 
