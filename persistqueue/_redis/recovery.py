@@ -46,9 +46,7 @@ class Sweep:
         end, done = monotonic() + _SLICE, list[bytes]()
         keys = self._keys
         while True:
-            ((wait, *lists),) = self._link.script(
-                OVERDUE, (keys.due, keys.sweeper), (LISTS, keys.consumer), again=True
-            )
+            ((wait, *lists),) = self._link.script(OVERDUE, (keys.due,), (LISTS,), again=True)
             if lists:
                 done += self.reclaim([(name, b"due") for name in lists])
             if len(lists) < LISTS:

@@ -15,7 +15,6 @@ Those that are ours alone:
 ``<name>-front``                list  waiting items that a waiting get was shown: they are next
 ``<name>-due``                  zset  a list of taken items -> when its lease is over
 ``<name>-put-<object>``         text  the number of an object's last put; expires
-``<name>-sweeper``              text  who puts back many overdue items; expires
 ``<name>-dead``                 list  values that cannot be decoded, set aside
 ``<name>-meta:format``          text  the serializer of a queue in the native layout
 ==============================  ====  =====================================================
@@ -76,7 +75,6 @@ class Keys:
         self.front = f"{base}-front"
         self.timeouts = f"{base}-timeouts"
         self.due = f"{base}-due"
-        self.sweeper = f"{base}-sweeper"
         self.dead = f"{base}-dead"
         self.meta = f"{base}-meta:format"
         self.unique = f"{base}-unique"
@@ -320,9 +318,8 @@ end
 return held
 """)
 
-#: KEYS due sweeper; ARGV how many, who.  Answers in how many seconds the first lease is over
-#: ('' if there is none), and up to so many lists whose leases are over, the last one first.
-#: Where there are that many, one sweeper at a time gets them.
+#: KEYS due; ARGV how many.  Answers in how many seconds the first lease is over ('' if there is
+#: none), and up to so many lists whose leases are over, the last one first.
 OVERDUE = script("""
 local first = redis.call('zrange', KEYS[1], 0, 0, 'WITHSCORES')
 if #first == 0 then
@@ -333,14 +330,7 @@ now = now[1] + now[2] / 1e6
 if tonumber(first[2]) > now then
     return {tostring(first[2] - now)}
 end
-local sweeper = redis.call('get', KEYS[2])
-if sweeper and sweeper ~= ARGV[2] then
-    return {'0.25'}
-end
 local lists = redis.call('zrevrangebyscore', KEYS[1], now, '-inf', 'LIMIT', 0, ARGV[1])
-if #lists == tonumber(ARGV[1]) then
-    redis.pcall('set', KEYS[2], ARGV[2], 'PX', 1000)
-end
 return {'0', unpack(lists)}
 """)
 

@@ -385,21 +385,6 @@ def test_much_that_is_overdue_comes_in_slices(
         assert 0 == client.exists(f"{tmp_path}-due", f"{tmp_path}-timeouts")
 
 
-def test_one_sweeper_at_a_time(redis_server: Server, client: Any, tmp_path: Path) -> None:
-    """Where much is overdue, the others take at once what there is."""
-    with RedisQueue(str(tmp_path), redis_server.url) as dead:
-        dead.put_many(map(str, range(60)))
-        for _ in range(60):
-            dead.get()
-        end_leases(client, tmp_path)
-        client.set(f"{tmp_path}-sweeper", "somebody", px=500)
-        with RedisQueue(str(tmp_path), redis_server.url) as q:
-            assert [] == q.get_items(1)
-            assert 60 == client.zcard(f"{tmp_path}-due")
-            assert q.get(timeout=9)  # that one has died, it seems
-        dead._store.held.clear()
-
-
 @pytest.mark.parametrize("collector", ["ours", "theirs"])
 def test_lists_that_are_gone_leave_no_due_time(
     collector: str, redis_server: Server, client: Any, tmp_path: Path
