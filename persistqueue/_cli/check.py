@@ -27,7 +27,7 @@ from .._sql.sqlite import look
 from .._sql.statements import ACKED, FAILED, HELD, identifier
 from ..exceptions import PersistQueueError
 from ..serializers._signed import BadSignature, Signed, unseal
-from .places import LONGEST, PATH, parsed, place_of, places_to_see, tables, written_by
+from .places import LONGEST, PATH, parsed, place_of, places_to_see, short_name, tables, written_by
 from .report import Part, Progress, Report
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .places import Known, Name
 
 _STATUS = {HELD: "handed out", ACKED: "acked", FAILED: "failed"}
+_UNCHECKED = "signed (the signatures were not checked: give the object with its key)"
 _IN_USE = "another process uses it: this is how it was a moment ago"
 
 
@@ -138,7 +139,7 @@ def check_directory(path: str, how: Check) -> Report:
 def _check_records(place: Place, report: Report, how: Check) -> None:
     framing = place.framing
     unchecked = isinstance(framing, SignedFraming) and not framing.strict
-    part = Part("items", "Queue, AsyncQueue", _name_of("signed") if unchecked else framing.name)
+    part = Part("items", "Queue, AsyncQueue", _UNCHECKED if unchecked else framing.name)
     report.parts.append(part)
     raw, state = place.state()
     part.oldest, part.oldest_is = _oldest(place, state)
@@ -271,7 +272,8 @@ def _check_rows(
     serializer = how.name.serializer or written_by(connection, table)
     if serializer is None and total:
         report.damage.append(f"{table.name}: nothing here can be read: say ?serializer=")
-    part.serializer = _name_of(serializer) if serializer else ""
+    elif serializer is not None:
+        part.serializer = _UNCHECKED if serializer == "signed" else short_name(serializer)
     check = _row_check(serializer, load=how.load) if serializer else None
     waiting = "keys" if not table.kind else "waiting" if table.kind.ack else "items"
     counts, oldest = part.counts, inf
@@ -293,14 +295,6 @@ def _check_rows(
     if oldest < inf:
         part.oldest, part.oldest_is = time.time() - oldest, "when it was put"
     return bad
-
-
-def _name_of(serializer: Known) -> str:
-    """Return a serializer's name for people."""
-    if serializer == "signed":
-        return "signed (the signatures were not checked: give the object with its key)"
-    name: str = getattr(serializer, "__name__", type(serializer).__qualname__)
-    return name.removeprefix("persistqueue.serializers.")
 
 
 def _row_check(serializer: Known, *, load: bool) -> Callable[[Any, Any], object]:

@@ -170,6 +170,13 @@ def shipped(name: str | None) -> Known | None:
     return "signed" if name == "signed" else None if name is None else _imported(name, name)
 
 
+def short_name(serializer: object) -> str:
+    """Return how a user names a serializer, or the one of this full name."""
+    name = getattr(serializer, "__name__", type(serializer).__qualname__)
+    name = serializer if isinstance(serializer, str) else name
+    return str(name).removeprefix("persistqueue.serializers.")
+
+
 def writer_of(rows: Sequence[Any]) -> Known | None:
     """Return the shipped serializer that most of these rows fit, or None."""
     return shipped(recognise(rows)[0])

@@ -22,7 +22,7 @@ from .._sql.statements import FIFO, UNIQUE
 from ..exceptions import PersistQueueError, QueueCorrupt, ServerRefused
 from ..serializers import json, pickle
 from .ends import BATCH_BYTES, Batch, Carried, End, Source, Target
-from .places import LONGEST, NoQueue, shipped, usable
+from .places import LONGEST, NoQueue, shipped, short_name, usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,9 +62,8 @@ return items
 
 
 class Meant(NamedTuple):
-    """A queue on a server, and its serializer; None for text."""
+    """A queue on a server, and its serializer, which also says whose keys it has; None for text."""
 
-    native: bool
     serializer: Serializer | None
     unique: bool
 
@@ -76,8 +75,7 @@ class RedisEnd(End):
         super().__init__(name, UNIQUE if found.unique else FIFO, found.serializer)
         self._settings = settings = Settings(name.address)
         self._link = Link(settings)
-        base = native_base(name.queue or "") if found.native else name.queue or ""
-        self._keys = Keys(base, unique=found.unique)
+        self._keys = _keys_of(name, is_native(found.serializer), unique=found.unique)
         self._codec = codec_of(found.serializer, unique=found.unique, longest=LONGEST)
         self.identity = self._server(), settings.db, self._keys.base
 
@@ -161,7 +159,8 @@ class RedisTarget(RedisEnd, Target[bytes]):
     def __init__(self, name: Name, found: Meant) -> None:
         super().__init__(name, found)
         store = RedisStore(
-            self._settings, self._keys, self._codec, maxsize=0, native=found.native, lease=None,
+            self._settings, self._keys, self._codec, maxsize=0, native=is_native(found.serializer),
+            lease=None,
             skip_corrupt=False, replicas=Replicas(0, 0),
         )  # fmt: skip
         self._session = ThreadSession(store, 0, AT_TASK_DONE)
@@ -193,7 +192,7 @@ def redis_target(name: Name, source: Source) -> RedisTarget:
     found = _found(name)
     if found is None:
         serializer = name.serializer or (json if source.serializer is json else None)
-        found = Meant(is_native(serializer), serializer, source.kind.unique)
+        found = Meant(serializer, source.kind.unique)
     return RedisTarget(name, found)
 
 
@@ -201,63 +200,10 @@ def _found(name: Name) -> Meant | None:
     """Return the queue that a URL means: with shared keys, or with native keys."""
     if name.queue is None:
         raise ValueError(f"{name.shown}: say the queue's name: ?name=NAME; here are: {_all(name)}")
-    meant, wanted = [], name.serializer
-    try:
-        there = _queues(Settings(name.address), name.queue)
-    except ValueError as error:
-        raise ValueError(f"{name.shown}: {error}, and pools are not moved") from error
-    for found in there:
-        serializer = wanted
-        if found.serializer and not wanted:
-            serializer = usable(name.shown, shipped(_short(found.serializer)))
-        if wanted is None or found.native == is_native(wanted):
-            meant.append(Meant(found.native, serializer, found.unique))
-    if len(meant) > 1:
-        raise ValueError(
-            f"{name.shown}: two queues have this name: with ?serializer=json it is that of "
-            f"text, with ?serializer={_short(meant[1].serializer)} the other"
-        )
-    return meant[0] if meant else None
-
-
-def _short(serializer: object) -> str:
-    """Return how a user names a serializer."""
-    name = str(getattr(serializer, "__name__", serializer))
-    return name.removeprefix("persistqueue.serializers.")
-
-
-def _all(name: Name) -> str:
-    """Return the names of all queues of a server, as far as they are found in a moment."""
-    return ", ".join(sorted(_names(Settings(name.address)))) or "none"
-
-
-# -- which queues are there ---------------------------------------------------------------
-
-
-class _Found(NamedTuple):
-    """A queue.
-
-    Attributes:
-        native: its keys are not shared with aio-py-rq.
-        unique: no two equal items wait.
-        serializer: its name, if it is noted beside native keys.
-    """
-
-    native: bool
-    unique: bool
-    serializer: str | None
-
-
-def _queues(settings: Settings, name: str) -> list[_Found]:
-    """Return the queues of a name: one with shared keys, one with native keys, both or none.
-
-    Raises:
-        ValueError: it is a pool.
-    """
-    found = []
-    with _linked(settings) as link:
-        for native in (False, True):
-            keys = Keys(native_base(name) if native else name)
+    found, wanted = [], name.serializer
+    with _linked(name) as link:
+        for native in (False, True) if wanted is None else (is_native(wanted),):
+            keys = _keys_of(name, native)
             kind, shown, pool, unique, written = link.ask(
                 ("TYPE", keys.base),
                 ("TYPE", keys.front),
@@ -267,17 +213,30 @@ def _queues(settings: Settings, name: str) -> list[_Found]:
                 again=True,
             )
             if b"zset" in (kind, pool):
-                raise ValueError("it is a pool")
+                raise ValueError(f"{name.shown}: it is a pool, and pools are not moved")
             if b"list" in (kind, shown):
-                serializer = written.decode() if native and written else None
-                found.append(_Found(native, bool(unique), serializer))
-    return found
+                serializer = wanted
+                if native and wanted is None:
+                    wrote = short_name(written.decode()) if written else None
+                    serializer = usable(name.shown, shipped(wrote))
+                found.append(Meant(serializer, bool(unique)))
+    if len(found) > 1:
+        raise ValueError(
+            f"{name.shown}: two queues have this name: with ?serializer=json it is that of "
+            f"text, with ?serializer={short_name(found[1].serializer)} the other"
+        )
+    return found[0] if found else None
 
 
-def _names(settings: Settings) -> set[str]:
+def _keys_of(name: Name, native: bool, *, unique: bool = False) -> Keys:
+    queue = name.queue or ""
+    return Keys(native_base(queue) if native else queue, unique=unique)
+
+
+def _all(name: Name) -> str:
     """Return the names of the queues of a server that are found within 2 s."""
     found, cursor, end = set[str](), b"0", monotonic() + _PATIENCE
-    with _linked(settings) as link:
+    with _linked(name) as link:
         while monotonic() < end:
             scan = ("SCAN", cursor, "COUNT", _SCAN, "TYPE", "list")
             ((cursor, keys),) = link.ask(scan, again=True)
@@ -287,12 +246,12 @@ def _names(settings: Settings) -> set[str]:
                     found.add(key.removeprefix(_NATIVE).removesuffix("}") if native else key)
             if cursor == b"0":
                 break
-    return found
+    return ", ".join(sorted(found)) or "none"
 
 
 @contextmanager
-def _linked(settings: Settings) -> Iterator[Link]:
-    link = Link(settings)
+def _linked(name: Name) -> Iterator[Link]:
+    link = Link(Settings(name.address))
     try:
         yield link
     finally:
