@@ -111,7 +111,7 @@ def _engines() -> Iterator[Kind]:
 
 _SQLITE = (
     "SQLiteQueue", "FILOSQLiteQueue", "UniqueQ", "PriorityQueue",
-    "SQLiteAckQueue", "FILOSQLiteAckQueue", "UniqueAckQ",
+    "SQLiteAckQueue", "FILOSQLiteAckQueue", "UniqueAckQ", "JobQueue",
 )  # fmt: skip
 
 
@@ -119,7 +119,8 @@ def _sqlite() -> Iterator[Kind]:
     for name in (prefix + name for prefix in ("Async", "") for name in _SQLITE):
         for durability in ("process", "power") if name.endswith("SQLiteQueue") else ("power",):
             make = _at(getattr(persistqueue, name), durability=durability)
-            yield _kind("classes", name, durability, make, finish="ack" if "Ack" in name else "")
+            finish = "ack" if "Ack" in name or "Job" in name else ""
+            yield _kind("classes", name, durability, make, finish=finish)
 
 
 @asynccontextmanager
