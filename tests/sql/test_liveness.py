@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from liveness import Worker, each_holder
 from sqlite_objects import open_any
+from upstream import Upstream, upstream_fixture  # noqa: F401
 from waiting import until
 
 from persistqueue import Broker, SQLiteAckQueue
+from persistqueue._core.disk import try_lock
 from persistqueue._sql.sqlite import owners
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL and SIGSTOP")
@@ -417,3 +421,104 @@ def test_a_lease_is_a_positive_number(make: Any, lease: float, path: Path) -> No
     with pytest.raises(TypeError, match="lease"):
         make(path, lease="60")
     assert not path.exists()
+
+
+# -- beside other releases ------------------------------------------------------------
+
+_THEIRS = """
+import sys, persistqueue
+q = persistqueue.SQLiteAckQueue(sys.argv[1], auto_resume=False)
+for line in sys.stdin:
+    verb, *values = line.split()
+    if verb == "get":
+        print(q.get(timeout=20), flush=True)
+    elif verb == "nack":
+        q.nack(id=int(values[0]))
+        print("nacked", flush=True)
+"""
+
+
+@contextmanager
+def theirs(upstream: Upstream, path: Path) -> Iterator[Callable[[str], str]]:
+    """Run an ack queue of persist-queue 1.1.0; gives what tells it to do something."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _THEIRS, str(path)],
+        cwd=upstream.site, env={**os.environ, "PYTHONPATH": str(upstream.site)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(line: str) -> str:
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+
+        yield ask
+        process.kill()
+
+
+def test_a_worker_of_1_1_0_keeps_what_it_holds(
+    upstream: Upstream, path: Path, start: Start
+) -> None:
+    """It has no owner, so only an opening takes from it."""
+    filled("SQLiteAckQueue", path, "a", "b")
+    with theirs(upstream, path) as ask, SQLiteAckQueue(path, lease=0.3) as q:
+        worker = start("SQLiteAckQueue", path, 0.3)
+        worker.ask("sleep 0")  # it has opened the queue
+        assert "a" == ask("get")
+        assert "b" == worker.ask("hold")
+        with pytest.raises(Exception, match="empty"):
+            q.get(timeout=0.5)
+        worker.kill()
+        assert "b" == q.get(timeout=5)  # of ours alone
+        assert 2 == q.unack_count()
+    with SQLiteAckQueue(path) as q:
+        assert ["a", "b"] == q.get_many(2)
+
+
+def test_what_1_1_0_put_back_and_took_is_its_own(
+    upstream: Upstream, path: Path, start: Start
+) -> None:
+    """The owner that had the row before means nothing any more, although it dies."""
+    filled("SQLiteAckQueue", path, "a")
+    worker = start("SQLiteAckQueue", path)
+    assert "a" == worker.ask("hold")
+    with theirs(upstream, path) as ask, SQLiteAckQueue(path) as q:
+        assert "nacked" == ask("nack 1")
+        assert "a" == ask("get")
+        worker.kill()
+        with pytest.raises(Exception, match="empty"):
+            q.get(timeout=0.3)
+        assert 1 == q.unack_count()
+
+
+def test_a_worker_of_1_1_0_gets_what_a_dead_one_held(
+    upstream: Upstream, path: Path, start: Start
+) -> None:
+    """When any object of this release takes, and so has found it."""
+    filled("SQLiteAckQueue", path, "a", "b")
+    worker = start("SQLiteAckQueue", path)
+    assert "a" == worker.ask("hold")
+    with theirs(upstream, path) as ask, SQLiteAckQueue(path) as q:
+        worker.kill()
+        time.sleep(0.1)
+        q.nack(q.get())
+        assert "a" == ask("get")
+
+
+def test_an_owner_without_a_count_is_judged_by_its_lock(path: Path) -> None:
+    """The last release's: its file is empty, and no lease of others counts for it."""
+    with SQLiteAckQueue(path, lease=0.2) as q:
+        q.put("a")
+        name = f"{q._store._owner._prefix}{'5' * 24}"
+        file = path / f"data.db-owner-{name}"
+        fd = os.open(file, os.O_RDWR | os.O_CREAT)
+        assert try_lock(fd)
+        q._conn.execute("UPDATE ack_queue_default SET status = 2, owner = ?", (name,))
+        q._conn.commit()
+        with pytest.raises(Exception, match="empty"):
+            q.get(timeout=0.8)
+        os.close(fd)
+        assert "a" == q.get(timeout=5)
+        assert not file.exists()

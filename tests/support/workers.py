@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import sqlite3
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import CASES
+from sqlite_objects import open_any
 
 from persistqueue import QueueFailed
 
@@ -195,3 +198,13 @@ def outgrow(case: str, path: str, log: str, size: int) -> None:
     q.put_many([(*item, "more") for item in items_of("again", 1)])
     note("put", "again", 1)
     q.close()
+
+
+def labour(kind: str, path: str, log: str, durability: str) -> None:
+    """Take items, work on each for 1 to 20 ms, finish it; note both, with times, for ever."""
+    q, note, me = open_any(kind, Path(path), durability=durability), Noted(log), os.getpid()
+    while True:
+        with q.process() as item:
+            note("took", item, me, time.monotonic())
+            time.sleep(random.uniform(0.001, 0.02))
+        note("done", item, me, time.monotonic())
