@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from .._core.codec import SAMPLE
 from .._core.leases import LEASE
-from .._core.origin import SAMPLE
 from .._sql.mysql.connection import MysqlConnection
 from .._sql.mysql.schema import queues
 from .._sql.mysql.server import ERRORS, Server

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from .._core.codec import SAMPLE, recognise
 from .._core.disk import ReadOnlyDisk
 from .._core.framing import framing_of
-from .._core.origin import SAMPLE, recognise
 from .._core.signedframing import SignedFraming
 from .._files.salvage import Place, is_file_queue, is_part, serializer_of
 from .._sql.schema import columns

@@ -1,7 +1,9 @@
-"""A piece of a chunk in memory, and the errors of a record in it."""
+"""A piece of a chunk in memory, the errors of a record in it, and whether a pickle is whole."""
 
 from __future__ import annotations
 
+import io
+import pickle
 from typing import IO, TYPE_CHECKING, Any
 
 from ..exceptions import ItemTooLarge, PersistQueueError, SerializationError
@@ -91,3 +93,61 @@ def cannot_decode(name: str, error: Exception) -> SerializationError:
         f"({type(error).__name__}: {error}); it stays stored: mend what fails, or get past it with "
         "set_aside()"
     )
+
+
+# -- is a pickle whole?  Its classes are not looked at, and none of its code runs ---------
+
+
+class _Kind(type):
+    """The class of ``_Anything``."""
+
+    def __call__(cls, *_args: Any, **_options: Any) -> Any:
+        return cls
+
+    def __setitem__(cls, _key: Any, _value: Any) -> None:
+        """Take any value."""
+
+
+class _Anything(metaclass=_Kind):
+    """Stands for every class, function and object that a pickle names."""
+
+    def __new__(cls, *_args: Any, **_options: Any) -> Any:
+        return cls
+
+    @staticmethod
+    def append(*_: Any) -> None:
+        """Take any arguments."""
+
+    __setstate__ = extend = add = append
+
+
+class _Harmless(pickle.Unpickler):
+    """Goes through a pickle and calls nothing that it names."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002
+        return _Anything
+
+    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002
+        return _Anything
+
+
+def check_pickle(data: Any) -> None:
+    """Raise ``Damaged`` unless this is one whole pickle; its classes are not looked at."""
+    if not isinstance(data, bytes):
+        raise Damaged("a pickle is bytes")
+    stream = io.BytesIO(data)
+    try:
+        _Harmless(stream).load()
+    except Exception as error:
+        raise Damaged(f"not a pickle: {error}") from error
+    if left := len(data) - stream.tell():
+        raise Damaged(f"{left} bytes are behind the pickle")
+
+
+def is_whole_pickle(data: Any) -> bool:
+    """Return whether this is one whole pickle; its classes are not looked at."""
+    try:
+        check_pickle(data)
+    except Damaged:
+        return False
+    return True

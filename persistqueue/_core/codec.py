@@ -4,21 +4,32 @@ A row holds ``serializer.dumps(item)``.  In front of a pickle stands a checksum 
 unpickler skips (see ``framing``); a signed record has its own.  Unique queues hold the item
 with its dicts in key order and nothing in front, so that equal items are equal bytes, whoever
 wrote them; the checksum of their pickles is a column of its own.
+
+A row says neither which serializer wrote it nor how long it was: that is found out without running
+any code of its item.  A pickle can be walked through with something harmless in the place of every
+class; the other shipped serializers run no code.
 """
 
 from __future__ import annotations
 
+import importlib
 import pickle as _pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
-from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
+from ..exceptions import FormatError, ItemTooLarge, QueueCorrupt, SerializationError
 from ..serializers import async_pickle, pickle
 from ..serializers._shared import canonical, in_memory, takes_sort_keys
-from .block import NOT_DAMAGE, Damaged, cannot_encode, too_long
+from .block import NOT_DAMAGE, Damaged, cannot_encode, check_pickle, is_whole_pickle, too_long
 from .framing import BAD_SUM, marked, unmarked
-from .origin import SHIPPED, check_of, check_pickle, is_whole_pickle
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SHIPPED = ("signed", "pickle", "json", "msgpack", "cbor2")  # the strict ones first
+SAMPLE = 20  # items that tell which serializer wrote a queue
+_EVIDENCE = 4  # bytes
+_UNKNOWN = "another serializer, or are damaged"
 _OURS = "persistqueue.serializers."
 # Errors of loading a row that are this process's, where it cannot be seen in the row.
 _NOT_DAMAGE = (*NOT_DAMAGE, ImportError, AttributeError)
@@ -203,3 +214,83 @@ def _in_a_row(data: Any) -> tuple[bytes | str, int]:
         data = bytes(data)  # a copy: its serializer may use the buffer again
         return data, len(data)
     raise TypeError(f"it made {data!r:.60} of it, and a row holds bytes or text")
+
+
+# -- who wrote a row? ---------------------------------------------------------------------
+
+
+def check_of(name: str) -> Callable[[Any], Any]:
+    """Return a function that raises an error for a row that a shipped serializer has not written.
+
+    Raises:
+        ImportError: a library is missing.
+    """
+    if name == "pickle":
+        return _check_marked_pickle
+    if name == "signed":
+        return importlib.import_module("persistqueue.serializers._signed").unseal  # type: ignore[no-any-return]
+    loads: Callable[[Any], Any] = importlib.import_module(f"persistqueue.serializers.{name}").loads
+    return loads
+
+
+def recognise(rows: Sequence[Any]) -> tuple[str | None, list[Any]]:
+    """Return the shipped serializer that most of these rows fit, and those that do."""
+    best: str | None = None
+    most: list[Any] = []
+    for name in SHIPPED:
+        try:
+            check = check_of(name)
+        except ImportError:
+            continue
+        fits = [row for row in rows if _passes(check, row)]
+        if len(fits) > len(most):
+            best, most = name, fits
+    return best, most
+
+
+def refuse_others(codec: RowCodec, rows: Sequence[Any], where: str, *, skips: bool) -> None:
+    """Raise if not one of these rows was written with this codec's serializer.
+
+    Args:
+        rows: those that come next.
+        where: the name of their place in the message.
+        skips: each of them is about to be set aside: all of them is too much.
+
+    Raises:
+        FormatError: says who wrote them, if that can be seen.
+    """
+    if not rows or any(map(codec.may_be_own, rows)):
+        return
+    name, fits = recognise(rows)
+    # Any byte or two are something in msgpack and CBOR.
+    if name is not None and 2 * len(fits) >= len(rows) and sum(map(len, fits)) >= _EVIDENCE:
+        refuse(where, f"the {name} serializer", codec.name)
+    if skips and len(rows) > 1:
+        refuse(where, _UNKNOWN, codec.name)
+
+
+def refuse(where: str, writer: str, opened_with: str) -> NoReturn:
+    """Raise the error for items that another serializer wrote."""
+    advice = ""
+    if writer is _UNKNOWN:
+        advice = "; set_aside() or python -m persistqueue repair gets past what is damaged"
+    raise FormatError(
+        f"{where}: the items were written with {writer}; this object was opened with "
+        f"{opened_with.removeprefix('persistqueue.serializers.')}. Nothing was touched{advice}"
+    )
+
+
+def _check_marked_pickle(data: Any) -> None:
+    if data[:1] != b"\x80":
+        raise Damaged("not a pickle of protocol 2 or later")
+    check_pickle(data)
+
+
+def _passes(check: Callable[[Any], Any], row: Any) -> bool:
+    try:
+        check(row)
+    except SerializationError:
+        return True
+    except Exception:  # noqa: BLE001 - after any error: it does not fit
+        return False
+    return True

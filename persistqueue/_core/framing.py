@@ -35,8 +35,16 @@ from zlib import crc32
 from ..exceptions import SerializationError
 from ..serializers._coroutines import Driven, Unawaited, is_coroutine_function, refuse_coroutine
 from ..serializers._shared import LENGTH
-from .block import NOT_DAMAGE, Block, Damaged, Short, cannot_decode, cannot_encode, too_long
-from .origin import is_whole_pickle
+from .block import (
+    NOT_DAMAGE,
+    Block,
+    Damaged,
+    Short,
+    cannot_decode,
+    cannot_encode,
+    is_whole_pickle,
+    too_long,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

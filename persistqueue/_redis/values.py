@@ -9,9 +9,8 @@ import json
 from typing import TYPE_CHECKING, NoReturn
 
 from .._core.block import Damaged, reason_of
-from .._core.codec import RowCodec
+from .._core.codec import SAMPLE, RowCodec, refuse, refuse_others
 from .._core.log import warn
-from .._core.origin import SAMPLE, refuse, refuse_others
 from .._core.store import Record
 from ..exceptions import ItemTooLarge, PersistQueueError, QueueCorrupt, SerializationError
 

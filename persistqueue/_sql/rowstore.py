@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._core.block import Damaged, reason_of
+from .._core.codec import refuse_others
 from .._core.log import warn
-from .._core.origin import refuse_others
 from .._core.store import Stale, StoreBase, Undone
 from ..exceptions import ItemTooLarge, QueueCorrupt, SerializationError
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._core.origin import SAMPLE
+from .._core.codec import SAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -17,8 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._core.block import Damaged
+from .._core.codec import SAMPLE, refuse_others
 from .._core.log import warn
-from .._core.origin import SAMPLE, refuse_others
 from .._core.store import Record
 from ..exceptions import ItemTooLarge, SerializationError
 from .rowstore import Row, RowStore

@@ -12,9 +12,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from .._core.block import Block, Damaged
+from .._core.block import Block, Damaged, is_whole_pickle
 from .._core.framing import PickleFraming, framing_of
-from .._core.origin import is_whole_pickle
 from ..exceptions import FormatError, SerializationError
 
 if TYPE_CHECKING:
