@@ -220,6 +220,8 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
             minute when it takes.  An object that is alive keeps what it holds.
         keep_acked: how many acked items stay stored, about; None for all of them, until
             ``clear_acked_data``.
+        max_attempts: an item that was handed out so often and comes back has failed, as by
+            ``ack_failed``, and ``queue`` says why in its ``note``; None for no bound.
 
     Raises:
         Everything that ``AsyncMySQLQueue`` raises.
@@ -241,10 +243,12 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
         serializer: Any = pickle,
         *,
         keep_acked: int | None = None,
+        max_attempts: int | None = None,
         **options: Unpack[MysqlOptions],
     ) -> None:
         self.auto_resume = bool(auto_resume)
         self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
+        self.max_attempts = None if max_attempts is None else whole("max_attempts", max_attempts, 1)
         super().__init__(
             host, user, passwd, db_name, name, port, charset, True, serializer, **options
         )
@@ -258,6 +262,7 @@ class AsyncMySQLAckQueue(_AsyncMySQLBase[T], AsyncAckBase[T]):
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
             lease=LEASE,
+            max_attempts=self.max_attempts,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._session = TaskSession(

@@ -64,6 +64,8 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
         lease: seconds after which other workers get what this object holds, if its process
             gives no sign of life (it was stopped); None for never.  A thread gives the signs,
             so a handler may take as long as it likes.  Death is noticed at once.
+        max_attempts: an item that was handed out so often and comes back has failed, as by
+            ``ack_failed``, and ``queue`` says why in its ``note``; None for no bound.
 
     Raises:
         Everything that ``SQLiteQueue`` raises.
@@ -85,6 +87,7 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
         *,
         keep_acked: int | None = None,
         lease: float | None = LEASE,
+        max_attempts: int | None = None,
         **options: Unpack[SqliteOptions],
     ) -> None:
         if not auto_commit:
@@ -92,6 +95,7 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
         self.auto_resume = bool(auto_resume)
         self.keep_acked = None if keep_acked is None else whole("keep_acked", keep_acked, 0)
         self.lease = checked_lease(lease)
+        self.max_attempts = None if max_attempts is None else whole("max_attempts", max_attempts, 1)
         super().__init__(
             path,
             name,
@@ -113,6 +117,7 @@ class SQLiteAckQueue(AckBase[T], SQLiteBase[T]):
             keep_acked=self.keep_acked,
             resumes=self.auto_resume,
             lease=self.lease,
+            max_attempts=self.max_attempts,
         )
         self._calls = AckCalls(self._store, f"{self.path}, {self.name}")
         self._session = ThreadSession(self._store, self.maxsize, AT_ACK, self.timeout)
@@ -131,7 +136,8 @@ class UniqueAckQ(SQLiteAckQueue[T]):
     """An ack queue that holds no two equal items, acked ones included; see ``UniqueQ``.
 
     An acked item is still stored: ``put`` of an equal item stores nothing and returns None
-    until ``clear_acked_data`` or ``keep_acked`` has deleted the acked row.
+    until ``clear_acked_data`` or ``keep_acked`` has deleted the acked row.  So is one that failed,
+    also by ``max_attempts``: until ``clear_acked_data(clear_ack_failed=True)``, or ``nack(id=)``.
     """
 
     _KIND = ACK_UNIQUE

@@ -16,6 +16,7 @@ from .call import (
     APPEND,
     CALL,
     COUNT,
+    FINISH,
     FLUSH,
     JOIN,
     LOOK,
@@ -27,6 +28,7 @@ from .call import (
     TAKE,
     UNFINISHED,
     UNTAKE,
+    Finishing,
 )
 from .deadline import monotonic
 from .log import warn
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 _LOOKS = frozenset({COUNT, JOIN, LOOK, PEEK})
 _OVER, _BEGINS, _RUNS = range(3)  # how far a transaction is
-_LET_GO = (SETTLE, UNTAKE, CALL)  # verbs that end the holding of items
+_LET_GO = (SETTLE, UNTAKE, FINISH, CALL)  # verbs that end the holding of items
 
 
 class Runner:
@@ -292,6 +294,16 @@ class Runner:
         for call in calls:
             call.result = _those(call.load, lost) if lost else ()
 
+    def _finish(self, calls: Sequence[AnyCall]) -> None:
+        """Finish records as their calls say, all or none."""
+        act = calls[0].act
+        assert act is not None
+        if len(calls) == 1:
+            calls[0].result = act(calls[0].load)
+        else:
+            assert isinstance(act, Finishing)
+            act.together(calls)
+
     def _count(self, calls: Sequence[AnyCall]) -> None:
         for call in calls:
             call.result = self._store.counts()[0]
@@ -330,6 +342,7 @@ _VERBS: dict[str, Callable[[Runner, Sequence[AnyCall]], None]] = {
     PEEK: Runner._peek,
     UNTAKE: Runner._untake,
     SETTLE: Runner._settle,
+    FINISH: Runner._finish,
     COUNT: Runner._count,
     JOIN: Runner._join,
     SYNC: Runner._sync,

@@ -7,6 +7,7 @@ forgets the ``await`` uses a coroutine in place of an ``R``, and a type checker 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from .deadline import FOREVER
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     Pick: TypeAlias = Callable[[AnyInFlight, object], Iterable[Record]]
 
 # Verbs of a call.
-APPEND, TAKE, PEEK, UNTAKE, SETTLE, COUNT, JOIN, SYNC, FLUSH, CALL, LOOK = (
-    "append", "take", "peek", "untake", "settle", "count", "join", "sync", "flush", "call", "look",
+APPEND, TAKE, PEEK, UNTAKE, SETTLE, FINISH, COUNT, JOIN, SYNC, FLUSH, CALL, LOOK = (
+    "append", "take", "peek", "untake", "settle", "finish", "count", "join", "sync", "flush",
+    "call", "look",
 )  # fmt: skip
 
 # Where a call is (see ``waiters``).
@@ -55,7 +57,7 @@ class Call(Generic[R_co]):
         deadline: when its caller gives up.
         act: a function of the store; take: hands out certain records, not the next ones;
             call and look: any function (look: one that stores nothing).  It is given the load,
-            if there is one.
+            if there is one.  Finish: a ``Finishing``.
         at: of many queues, the one that it takes from (see ``waiters``).
         pick: finds the records that it finishes or gives back; they become its load.
         withdraws: a cancelled caller takes the call back if its batch has not begun.
@@ -103,6 +105,20 @@ class Call(Generic[R_co]):
 
 
 AnyCall: TypeAlias = Call[Any]
+
+
+class Finishing(ABC, Generic[R]):
+    """What one call does with the records that it has picked; the ``act`` of its call."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __call__(self, records: Sequence[Record]) -> R:
+        """Do it, and return the call's result; an error undoes the whole transaction."""
+
+    @abstractmethod
+    def together(self, calls: Sequence[AnyCall]) -> None:
+        """Do it for neighbouring calls, of which this one's is the first; set their results."""
 
 
 def append(records: Sequence[object], deadline: Deadline) -> Call[Sequence[Place]]:
@@ -168,6 +184,11 @@ def write(act: Callable[[], R]) -> Call[R]:
 def finish(act: Callable[[Sequence[Record]], R], pick: Pick) -> Call[R]:
     """Finish the picked records by a function of the store."""
     return Call(CALL, [], act=act, pick=pick)
+
+
+def finish_together(finishing: Finishing[R], pick: Pick) -> Call[R]:
+    """Finish the picked records, those of neighbouring calls at once."""
+    return Call(FINISH, [], act=finishing, pick=pick)
 
 
 def settle_picked(pick: Pick) -> Call[Sequence[Record]]:

@@ -200,9 +200,9 @@ class InFlightAcks(InFlight):
         )
         return next((one for one in candidates if alike(one.item, item)), None)
 
-    def at(self, place: object) -> Record | None:
-        """Return the record at this place."""
-        return next(iter(self._same(_place_of, place)), None)
+    def at(self, place: object) -> list[Record]:
+        """Return the records at this place: one that was taken away, and taken again, is in two."""
+        return list(self._same(_place_of, place))
 
     def within(self, lists: Collection[object]) -> list[Record]:
         """Return the records in these lists: the first part of a place."""

@@ -87,7 +87,7 @@ async def holding(
     working = False
     try:
         records = await session.run(work.take(deadline))
-        working = True
+        working = records[0].spent = True
         yield work.shown(records[0])
         working = False
         await session.run(call.settle(records))
@@ -153,6 +153,7 @@ class _Loop(Generic[T]):
             self._held = await self._session.run(call.take(1, FOREVER, holds=True))
         except (exceptions.QueueShutDown, exceptions.QueueClosed):
             raise StopAsyncIteration from None
+        self._held[0].spent = True
         item: T = self._held[0].item
         return item
 

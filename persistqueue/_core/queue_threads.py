@@ -37,7 +37,7 @@ def holding(
     working = False
     try:  # one for all of it: Ctrl-C may come between any two lines
         records = session.run(work.take(deadline))
-        working = True
+        working = records[0].spent = True
         yield work.shown(records[0])
         working = False
         session.run(call.settle(records))
@@ -77,6 +77,7 @@ def loop(queue: object, session: ThreadSession) -> Iterator[Any]:
         records: list[Record] = []
         try:
             records = session.run(call.take(1, FOREVER, holds=True))
+            records[0].spent = True
             yield records[0].item
             session.run(call.settle(records))
         except BaseException as error:

@@ -29,7 +29,7 @@ TWO_CONSUMERS = (
 class Record:
     """One item that was handed out, and where it is stored."""
 
-    __slots__ = ("end", "era", "item", "likeness", "owner", "start")
+    __slots__ = ("end", "era", "item", "likeness", "owner", "spent", "start")
 
     likeness: int  # the session's, once it is asked for: equal items share it
 
@@ -38,6 +38,7 @@ class Record:
         self.end = end
         self.item = item
         self.owner: Any = None  # the session's: who took it
+        self.spent = False  # a block or a loop has worked on it: given back, it was an attempt
         self.era = era  # the store's: how often it had begun anew, with other places
 
     @property

@@ -6,27 +6,32 @@ says which row it is; else an equal object is looked for.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from .._core import call
 from .._core.arguments import NO_ITEM
+from .._core.call import Finishing, R
 from .._core.inflight import InFlightAcks
 from .._core.log import warn
+from .acks import TAKES
 from .rows import in_range, is_raw, row_id
 from .statements import ID_RANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from typing import TypeAlias
 
-    from .._core.call import Call, Pick
+    from .._core.call import AnyCall, Call
     from .._core.inflight import AnyInFlight
     from .._core.store import Record
     from .acks import AckStore
+    from .rows import RowId
 
-    #: Finds the records that a call means, and gives them a status: the rows' ids.
-    Finishing = tuple[Callable[[Sequence[Record]], list[int]], Pick]
+    #: What gives one item a status, and the records of it that a book knows.
+    Part: TypeAlias = tuple["Finish", Sequence[Record]]
 
 
 class AckCalls:
@@ -43,88 +48,28 @@ class AckCalls:
     def one(
         self,
         status: int,
-        item: Any,
-        id: Any,  # noqa: A002
+        item: object,
+        id: RowId | None,  # noqa: A002
         to_back: bool = False,
-    ) -> Call[list[int]]:
-        """Give one item a status: gives its row's id, or nothing if it is not known."""
-        act, pick = self._finishing(status, item, id, to_back)
-        if self._store.writes_once(status, to_back):
-            return call.finish(act, pick)
-        return call.finish(lambda records: self._store.guard(partial(act, records)), pick)
+    ) -> Finish:
+        """Return what gives one item a status."""
+        return Finish(self._store, status, item, id, to_back)
 
     def many(
         self,
         status: int,
-        items: Iterable[Any],
-        ids: Iterable[Any] | None,
+        items: Iterable[object],
+        ids: Iterable[RowId] | None,
         to_back: bool = False,
-    ) -> Call[list[int | None]] | None:
-        """Give several items a status: all of them or, if it raises, none; None for no item.
-
-        Its result has a place for each item: the row's id, or None.
-        """
+    ) -> FinishMany:
+        """Return what gives several items a status: all of them or, if it raises, none."""
         if (items is NO_ITEM) == (ids is None):
             raise ValueError("give the items or their ids, one of the two")
         if ids is None:
-            each = [self._finishing(status, item, None, to_back) for item in items]
+            each = [self.one(status, item, None, to_back) for item in items]
         else:
-            each = [self._finishing(status, NO_ITEM, one, to_back) for one in ids]
-        counts: list[int] = []  # for each item, how many records were found
-
-        def pick(book: AnyInFlight, owner: object) -> Iterator[Record]:
-            for _, pick_one in each:
-                found = list(pick_one(book, owner))
-                counts.append(len(found))
-                yield from found
-
-        def act(records: Sequence[Record]) -> list[int | None]:
-            rest = iter(records)
-            found = [list(islice(rest, count)) for count in counts]
-            moved = [one(these) for (one, _), these in zip(each, found, strict=True)]
-            return [numbers[0] if numbers else None for numbers in moved]
-
-        if not each:
-            return None
-        return call.finish(lambda records: self._store.guard(partial(act, records)), pick)
-
-    def _finishing(
-        self,
-        status: int,
-        item: Any,
-        id: Any,  # noqa: A002
-        to_back: bool,
-    ) -> Finishing:
-        """Return what finds the record, and what the store does."""
-        by_id = id is not None
-        if by_id == (item is not NO_ITEM) and not (by_id and item is None):
-            raise ValueError("give the item or its id, one of the two")
-        number = row_id(id) if by_id else None
-        known = False  # whether the object itself says which record it is
-
-        def pick(book: AnyInFlight, owner: object) -> list[Record]:
-            nonlocal known, number
-            assert isinstance(book, InFlightAcks)
-            record = None
-            if not by_id:
-                record = book.same(item, owner)
-                if record is None and is_raw(item):
-                    number = row_id(item)
-                elif record is None:
-                    record = book.alike(item, owner)
-            known = record is not None
-            if number is not None:
-                record = book.at(number)
-            return [] if record is None else [record]
-
-        def act(records: Sequence[Record]) -> list[int]:
-            if known:
-                return self._store.finish(records, status, to_back=to_back)
-            if number is None or not in_range(number):
-                return []
-            return self._store.move(number, status, held=not by_id, to_back=to_back)
-
-        return act, pick
+            each = [self.one(status, NO_ITEM, one, to_back) for one in ids]
+        return FinishMany(each)
 
     def resume(self, *, force: bool) -> Call[list[int]]:
         """Make ready the rows of dead workers and of this object; with ``force``, of all."""
@@ -157,13 +102,13 @@ class AckCalls:
         number = min(max(row_id(id), ID_RANGE[0]), ID_RANGE[-1])
         return partial(self._store.guard, partial(self._store.take_next, number))
 
-    def say_unknown(self, moved: Sequence[int | None], item: Any, id: Any) -> None:  # noqa: A002
+    def say_unknown(self, each: Sequence[Finish], item: object, id: object) -> None:  # noqa: A002
         """Log that something was not finished: it may be a mistake."""
-        unknown = moved.count(None)
+        unknown = sum(one.unknown for one in each)
         if unknown:
             what = f"an object of type {type(item).__name__}" if id is None else f"the id {id!r}"
-            what = what if len(moved) == 1 else f"{unknown} of {len(moved)} items"
-            several = isinstance(item, (list, tuple, set)) and len(moved) == 1
+            what = what if len(each) == 1 else f"{unknown} of {len(each)} items"
+            several = isinstance(item, (list, tuple, set)) and len(each) == 1
             warn(
                 "%s: nothing changed for %s: it is finished already, or not handed out by this "
                 "queue object%s",
@@ -171,3 +116,165 @@ class AckCalls:
                 what,
                 "; ack_many and nack_many take several items" if several else "",
             )
+
+
+class _Parts(Finishing[R]):
+    """Finishes one item or several: what neighbouring calls do alike is one statement."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def parts(self, records: Sequence[Record]) -> Sequence[Part]:
+        """Return each item's ``Finish``, with its records."""
+
+    @abstractmethod
+    def outcome(self, each: Iterator[list[int]]) -> R:
+        """Return the call's result; those of its parts come next."""
+
+    def together(self, calls: Sequence[AnyCall]) -> None:
+        acts = [(one, one.act) for one in calls if isinstance(one.act, _Parts)]
+        each = iter(_finish([part for one, act in acts for part in act.parts(one.load)]))
+        for one, act in acts:
+            one.result = act.outcome(each)
+
+
+class Finish(_Parts[list[int]]):
+    """Gives one item a status; the result is its row's id, or nothing if it is not known.
+
+    Args:
+        item, id: which, one of the two.
+        to_back: put it behind all others.
+
+    Attributes:
+        number: the row's id, as far as it is known.
+        unknown: it was no item that this object holds, or a row that could be changed.
+    """
+
+    __slots__ = ("_by_id", "_item", "_known", "_status", "_to_back", "number", "store", "unknown")
+
+    def __init__(
+        self,
+        store: AckStore,
+        status: int,
+        item: object,
+        id: RowId | None,  # noqa: A002
+        to_back: bool,
+    ) -> None:
+        by_id = id is not None
+        if by_id == (item is not NO_ITEM) and not (by_id and item is None):
+            raise ValueError("give the item or its id, one of the two")
+        self.store, self._status, self._item, self._to_back = store, status, item, to_back
+        self._by_id = by_id
+        self.number = row_id(id) if by_id else None
+        self._known = False  # the object itself says which record it is
+        self.unknown = False
+
+    def pick(self, book: AnyInFlight, owner: object) -> list[Record]:
+        """Find the record that is meant; one that is named by its id may be in nobody's hand."""
+        assert isinstance(book, InFlightAcks)
+        if self.number is not None:
+            return book.at(self.number)
+        record = book.same(self._item, owner)
+        if record is None and is_raw(self._item):
+            self.number = row_id(self._item)
+            record = self._of_hand_out(book.at(self.number))
+        elif record is None:
+            record = book.alike(self._item, owner)
+        self._known = record is not None
+        return [] if record is None else [record]
+
+    def _of_hand_out(self, records: Sequence[Record]) -> Record | None:
+        """Return the record of the hand-out that a raw dict is of; without a number, the last."""
+        takes = self._takes
+        fit = [one for one in records if takes is None or one.end[TAKES] == takes]
+        return fit[-1] if fit else None
+
+    @property
+    def _takes(self) -> int | None:
+        takes = self._item.get("takes") if isinstance(self._item, dict) else None
+        return takes if isinstance(takes, int) else None
+
+    @property
+    def shared(self) -> int | None:
+        """The status, if other records can be given it in the same statement; else None."""
+        return self._status if self._known and not self._to_back else None
+
+    def __call__(self, records: Sequence[Record]) -> list[int]:
+        store, number = self.store, self.number
+        if self._known:
+            if self._to_back:
+                return store.put_last(records[0])
+            return self.result(records, store.finish(records, self._status))
+        moved: list[int] = []
+        if number is not None and in_range(number):
+            moved = store.move(
+                number,
+                self._status,
+                takes=None if self._by_id else self._takes,
+                held=not self._by_id,
+                to_back=self._to_back,
+            )
+        self.unknown = not moved
+        return moved
+
+    def result(self, records: Sequence[Record], lost: Collection[Record]) -> list[int]:
+        """Return the call's result, once its records were given the status."""
+        return [] if records[0] in lost else [records[0].start]
+
+    def parts(self, records: Sequence[Record]) -> Sequence[Part]:
+        return ((self, records),)
+
+    def outcome(self, each: Iterator[list[int]]) -> list[int]:
+        return next(each)
+
+
+class FinishMany(_Parts[list["int | None"]]):
+    """Gives several items a status; the result has a place for each: the row's id, or None.
+
+    Attributes:
+        each: of each item.
+    """
+
+    __slots__ = ("_counts", "each")
+
+    def __init__(self, each: list[Finish]) -> None:
+        self.each = each
+        self._counts: list[int] = []  # for each, how many records were found
+
+    def pick(self, book: AnyInFlight, owner: object) -> Iterator[Record]:
+        """Find the records that are meant."""
+        for one in self.each:
+            found = one.pick(book, owner)
+            self._counts.append(len(found))
+            yield from found
+
+    def parts(self, records: Sequence[Record]) -> Sequence[Part]:
+        rest = iter(records)
+        return [
+            (one, list(islice(rest, count)))
+            for one, count in zip(self.each, self._counts, strict=True)
+        ]
+
+    def outcome(self, each: Iterator[list[int]]) -> list[int | None]:
+        return [numbers[0] if numbers else None for numbers in islice(each, len(self.each))]
+
+    def __call__(self, records: Sequence[Record]) -> list[int | None]:
+        return self.outcome(iter(_finish(self.parts(records))))
+
+
+def _finish(parts: Sequence[Part]) -> list[list[int]]:
+    """Finish items, neighbours that are given the same status at once; returns the results."""
+    results: list[list[int]] = []
+    for status, neighbours in groupby(parts, key=_status_of):
+        alike = list(neighbours)
+        if status is None or len(alike) == 1:
+            results += [one(records) for one, records in alike]
+        else:
+            records = [record for _, found in alike for record in found]
+            lost = frozenset(alike[0][0].store.finish(records, status))
+            results += [one.result(found, lost) for one, found in alike]
+    return results
+
+
+def _status_of(part: Part) -> int | None:
+    return part[0].shared

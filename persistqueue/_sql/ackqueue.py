@@ -42,7 +42,8 @@ class AckBase(SQLBase[T]):
             timeout: seconds to wait for one; None for as long as it takes.
             id: take the item with this id instead, if it waits; never waits for it.
             next_in_order: with ``id``: take the one behind it; behind the last, the first.
-            raw: return a dict of ``pqid`` (the row's id), ``data`` and ``timestamp``.
+            raw: return a dict of ``pqid`` (the row's id), ``data``, ``timestamp``; and of ``takes``
+                and ``attempts``: how often it was handed out, and how many of these count.
 
         Raises:
             Empty: there was none in time, or none with this id waits.
@@ -65,8 +66,9 @@ class AckBase(SQLBase[T]):
             id: the row's, instead of ``item``; also of an item that no consumer holds.
 
         Returns:
-            the row's id; None if it was acked before, or is not known: then nothing changed,
-            and a WARNING says so.
+            the row's id; None if it was acked before, is not known, or was taken over by another
+            worker, because this one was counted as dead: then nothing changed, and a WARNING says
+            so.
 
         Raises:
             ValueError: both or neither are given.
@@ -84,7 +86,7 @@ class AckBase(SQLBase[T]):
 
         Args:
             item: see ``ack``.
-            id: see ``ack``; also of an item that failed.
+            id: see ``ack``; also of an item that failed, whose attempts are counted anew.
             to: ``"front"``, its own place; or ``"back"``, the last one in the queue's order,
                 which gives the row a new id.
 
@@ -130,11 +132,11 @@ class AckBase(SQLBase[T]):
     def _finish(
         self, status: int, item: object, id: RowId | None, to_back: bool = False
     ) -> int | None:
-        calls = self._calls
-        moved = self._session.run(calls.one(status, item, id, to_back))
+        finish = self._calls.one(status, item, id, to_back)
+        moved = self._session.run(call.finish_together(finish, finish.pick))
         if moved:
             return moved[0]
-        calls.say_unknown([None], item, id)
+        self._calls.say_unknown([finish], item, id)
         return None
 
     def _finish_many(
@@ -144,12 +146,11 @@ class AckBase(SQLBase[T]):
         ids: Iterable[RowId] | None,
         to_back: bool = False,
     ) -> list[int | None]:
-        calls = self._calls
-        finishing = calls.many(status, items, ids, to_back)
-        if finishing is None:
+        finish = self._calls.many(status, items, ids, to_back)
+        if not finish.each:
             return []
-        moved = self._session.run(finishing)
-        calls.say_unknown(moved, None, ids)
+        moved = self._session.run(call.finish_together(finish, finish.pick))
+        self._calls.say_unknown(finish.each, None, ids)
         return moved
 
     def task_done(self, count: int | None = None, *, item: object = NO_ITEM) -> None:  # noqa: ARG002
@@ -212,7 +213,8 @@ class AckBase(SQLBase[T]):
         """Return everything that is stored, acked items too, in order of id.
 
         Returns:
-            dicts of ``id``, ``data``, ``timestamp`` and ``status``.
+            dicts of ``id``, ``data``, ``timestamp``, ``status``, ``takes``, ``attempts`` (see
+            ``get``) and ``note``: why it failed, or None.
         """
         return super().queue()
 

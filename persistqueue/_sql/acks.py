@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._core.deadline import monotonic
 from .._core.log import warn
+from .._core.store import Stale
 from .rowstore import SILENT
 from .statements import ACKED, FAILED, HELD, NEW, READY
 from .store import MOST, SqlStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .._core.codec import RowCodec
     from .._core.store import Record
@@ -36,6 +37,8 @@ MOVES = {
 }
 _ONLY_HELD = frozenset({HELD})
 _MOST_MARKED = 500  # ids in one statement; SQLite takes 999 values at least
+_MOST_NAMED = 10  # rows in one line of the log
+TAKES, ATTEMPTS = 4, 5  # their places in a row, which is as it was when it had been handed out
 
 
 class AckStore(SqlStore):
@@ -45,7 +48,10 @@ class AckStore(SqlStore):
         keep_acked: how many acked rows are kept, about; None for all.
         resumes: the rows of owners that are gone are made ready, from opening on.
         lease: seconds without a sign of life after which an owner is gone; None for never.
+        max_attempts: an item that was handed out so often fails when it comes back; None: never.
     """
+
+    _loses = False  # this object has lost rows that it held; the batch is run again
 
     def __init__(
         self,
@@ -57,15 +63,18 @@ class AckStore(SqlStore):
         keep_acked: int | None,
         resumes: bool,
         lease: float | None,
+        max_attempts: int | None = None,
     ) -> None:
         super().__init__(conn, table, codec, skip_corrupt=skip_corrupt)
         self._resumes = resumes
+        self._max_attempts = max_attempts
         self._keep_acked = keep_acked
         # Rows acked since old ones were deleted; before this object came: enough.
         self._unpruned = keep_acked or 0
-        self._held: set[int] = set()  # ids of rows that this object holds, as far as it knows
-        # Ids that this transaction added there, and removed.
-        self._before: tuple[list[int], list[int]] = ([], [])
+        # Rows that this object holds, as far as it knows: their ids, and of which hand-outs.
+        self._held: dict[int, int] = {}
+        # What this transaction added there, and removed.
+        self._before: tuple[list[int], list[tuple[int, int]]] = ([], [])
         self._bereft: list[str] = []  # dead owners from which this transaction took all rows
         self._owner = self.conn.new_owner(self._held, lease)
 
@@ -92,6 +101,7 @@ class AckStore(SqlStore):
 
     def commit(self) -> None:
         super().commit()
+        self._loses = False
         if self._bereft:
             self._owner.remove(self._bereft)
             self._bereft = []
@@ -103,7 +113,8 @@ class AckStore(SqlStore):
     def undone(self) -> None:
         super().undone()
         added, removed = self._before
-        self._held.difference_update(added)
+        for number in added:
+            self._held.pop(number, None)
         self._held.update(removed)
         self._before, self._bereft = ([], []), []
 
@@ -115,16 +126,19 @@ class AckStore(SqlStore):
             self._held.update(self._before[1][place:])  # it is held still
             raise
 
-    def _hold(self, ids: Sequence[int]) -> None:
+    def _hold(self, records: Sequence[Record]) -> None:
         """Note that this object holds rows; at the end, so that no error follows."""
-        self._before[0].extend(ids)
-        self._held.update(ids)
+        held = {record.start: record.end[TAKES] for record in records}
+        self._before[0].extend(held)
+        self._held.update(held)
         self._owner.stay()
 
-    def _let_go(self, ids: Sequence[int]) -> None:
-        """Note that this object does not hold rows."""
-        self._before[1].extend(self._held.intersection(ids))
-        self._held.difference_update(ids)
+    def _let_go(self, hand_outs: Iterable[tuple[int, int]]) -> None:
+        """Note that this object does not hold rows: their ids, and of which hand-outs."""
+        for number, takes in hand_outs:
+            if self._held.get(number) == takes:
+                self._before[1].append((number, takes))  # noted first: an interrupt may come
+                del self._held[number]
 
     # -- the end --------------------------------------------------------------------
 
@@ -163,6 +177,29 @@ class AckStore(SqlStore):
 
     # -- verbs ----------------------------------------------------------------------
 
+    def _first_of(self, read: Callable[[], Sequence[Row]]) -> list[Record]:
+        if self._max_attempts is None or not self.conn.exclusive:
+            return super()._first_of(read)
+        return super()._first_of(partial(self._not_worn_out, read))
+
+    def _not_worn_out(self, read: Callable[[], Sequence[Row]]) -> Sequence[Row]:
+        """Return rows that may be handed out; those that were handed out too often fail."""
+        while rows := read():
+            if fit := self._fit(rows):
+                return fit
+        return []
+
+    def _fit(self, rows: Sequence[Row]) -> Sequence[Row]:
+        most = self._max_attempts
+        worn = [] if most is None else [row for row in rows if row[ATTEMPTS] > most]
+        if not worn:
+            return rows
+        failed = [(_note(row[ATTEMPTS] - 1), row[0]) for row in worn]
+        if self.conn.many(self.table.wear_out, failed) != len(worn):
+            raise self._unfindable(self.table, worn[0][0])
+        self._more(-len(worn), -len(worn))
+        return [row for row in rows if row[ATTEMPTS] <= most]
+
     def _hand_out(self, records: list[Record]) -> None:
         owner, marked = self._owner.appear(), 0
         if len(records) == 1:
@@ -174,7 +211,7 @@ class AckStore(SqlStore):
                 marked += self.conn.execute(statement, (owner, *ids)).rowcount
         self._found(marked, records)
         self._more(-len(records), 0)
-        self._hold([record.start for record in records])
+        self._hold(records)
 
     def take(self, most: int) -> list[Record]:
         self._take_over()
@@ -182,7 +219,11 @@ class AckStore(SqlStore):
 
     def take_id(self, number: int) -> list[Record]:
         self._take_over()
-        return super().take_id(number)
+        rows = self._fit(self.conn.rows(self.table.take_by_id, (number,)))
+        records = self._records(rows)
+        if records:
+            self._hand_out(records)
+        return records
 
     def take_next(self, number: int) -> list[Record]:
         """Hand out the row behind this id in the queue's order; behind the last, the first."""
@@ -197,81 +238,138 @@ class AckStore(SqlStore):
             self._hand_out(records)
         return records
 
-    def untake(self, records: Sequence[Record]) -> None:
-        self.finish(records, READY)
+    def untake(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Take back what was handed out; what no caller has seen was no attempt."""
+        spent = [record for record in records if record.spent]
+        unseen = [record for record in records if not record.spent] if spent else records
+        lost = self._fenced(self.table.give_back, unseen, READY)
+        self._follow(READY, len(unseen) - len(lost))
+        return [*lost, *self.finish(spent, READY)]
 
-    def settle(self, records: Sequence[Record]) -> None:
-        self.finish(records, ACKED)
+    def settle(self, records: Sequence[Record]) -> Sequence[Record]:
+        return self.finish(records, ACKED)
 
-    def writes_once(self, status: int, to_back: bool) -> bool:
-        """Return whether to finish one row is one statement, which leaves nothing if it fails."""
-        return not to_back and (status != ACKED or self._keep_acked is None)
+    def finish(self, records: Sequence[Record], status: int) -> Sequence[Record]:
+        """Give rows that this object holds a status; returns the records of those it lost."""
+        worn: list[Record] = []
+        if status == READY and self._max_attempts is not None:
+            most = self._max_attempts
+            worn = [record for record in records if record.end[ATTEMPTS] >= most]
+            records = [record for record in records if record.end[ATTEMPTS] < most]
+        lost = self._fenced(self.table.finish, records, status)
+        self._follow(status, len(records) - len(lost))
+        for record in worn:
+            gone = self._fenced(self.table.fail, (record,), FAILED, _note(record.end[ATTEMPTS]))
+            self._follow(FAILED, 1 - len(gone))
+            lost = [*lost, *gone]
+        return lost
 
-    def finish(self, records: Sequence[Record], status: int, *, to_back: bool = False) -> list[int]:
-        """Give rows that this object holds a status.
+    def _fenced(
+        self, statement: str, records: Sequence[Record], *values: object
+    ) -> Sequence[Record]:
+        """Write rows that this object holds; returns the records of those that it lost.
 
-        Args:
-            to_back: put them behind all others, which gives them a new id.
-
-        Returns:
-            the ids of those that had another status.
+        Raises:
+            Stale: it has lost some: the batch begins again, and each is written by itself.
         """
-        if to_back:
-            moves = (self._move(record.start, status, _ONLY_HELD, True, True) for record in records)
-            return [number for moved in moves for number in moved]
-        statement, mine = self.table.finish_mine, self._owner.name
-        moved = [
-            record.start
-            for record in records
-            if self.conn.execute(statement, (status, record.start, mine)).rowcount
-        ]
-        self._let_go([record.start for record in records])
-        self._more(len(moved) if status < HELD else 0, -len(moved) if status >= ACKED else 0)
-        self._moved(status, len(moved))
-        return moved
+        mine = self._owner.name
+        rows = [(*values, record.start, mine, record.end[TAKES]) for record in records]
+        self._let_go([(row[-3], row[-1]) for row in rows])
+        if len(rows) == 1:
+            written = self.conn.execute(statement, rows[0]).rowcount
+            return () if written else self._say_lost(records)
+        if not self._loses:
+            if not rows or self.conn.many(statement, rows) == len(rows):
+                return ()
+            self._loses = True
+            raise Stale
+        return self._say_lost([
+            record
+            for record, row in zip(records, rows, strict=True)
+            if not self.conn.execute(statement, row).rowcount
+        ])  # fmt: skip
+
+    def _say_lost(self, records: Sequence[Record]) -> Sequence[Record]:
+        if records:
+            numbers = ", ".join(str(record.start) for record in records[:_MOST_NAMED])
+            more = ", ..." if len(records) > _MOST_NAMED else ""
+            warn(
+                "%s: taken over from this object, or finished by their ids: the items with the ids "
+                "%s%s; nothing changed for them",
+                self._where(self.table), numbers, more,
+            )  # fmt: skip
+        return records
+
+    def put_last(self, record: Record) -> list[int]:
+        """Put a row that this object holds behind all others; returns its new id, if it has it."""
+        number, takes = record.start, record.end[TAKES]
+        rows = self.conn.rows(self.table.state, (number,))
+        mine = (HELD, self._owner.name, takes)
+        self._let_go(((number, takes),))
+        if not rows or rows[0][:3] != mine:
+            self._say_lost((record,))
+            return []
+        if self._max_attempts is not None and record.end[ATTEMPTS] >= self._max_attempts:
+            self.finish((record,), READY)
+            return [record.start]
+        return [self._move_last(record.start, rows[0])]
 
     def move(
-        self, number: int, status: int, *, held: bool = False, to_back: bool = False
+        self, number: int, status: int, *, takes: int | None, held: bool, to_back: bool
     ) -> list[int]:
-        """Do what ``finish`` does for a row that is named by its id.
+        """Give a row that is named by its id a status; returns its id, or a new one.
 
         Args:
+            takes: only if it was handed out so often; None: however often.
             held: only if a consumer holds it.
+            to_back: put it behind all others.
         """
-        return self._move(number, status, _ONLY_HELD if held else MOVES[status], to_back)
-
-    def _move(
-        self, number: int, status: int, allowed: frozenset[int], to_back: bool, mine: bool = False
-    ) -> list[int]:
         rows = self.conn.rows(self.table.state, (number,))
-        if not rows or rows[0][0] not in allowed or (mine and rows[0][1] != self._owner.name):
+        allowed = _ONLY_HELD if held else MOVES[status]
+        if not rows or rows[0][0] not in allowed or takes not in (None, rows[0][2]):
             return []
-        was, _, *content = rows[0]
-        self._let_go((number,))
+        was, takes = rows[0][0], rows[0][2]
+        self._let_go(((number, takes),))
         if to_back:
-            number = self._put_behind(number, content)
+            return [self._move_last(number, rows[0])]
+        if was == FAILED:
+            self.conn.execute(self.table.revive, (number,))
         else:
-            self.conn.execute(self.table.mark, (status, None, number))
-        self._more((status < HELD) - (was < HELD), (status < ACKED) - (was < ACKED))
-        self._moved(status, 1)
+            self.conn.execute(self.table.mark, (status, number))
+        self._follow(status, 1, was)
         return [number]
 
-    def _moved(self, status: int, count: int) -> None:
+    def _follow(self, status: int, count: int, was: int = HELD) -> None:
         """Follow up on rows that have been given a status."""
+        if not count:
+            return
+        self._more(
+            count * ((status < HELD) - (was < HELD)), count * ((status < ACKED) - (was < ACKED))
+        )
         if status == READY:
             self._came_back()
         elif status == ACKED:
             self._prune(count)
 
-    def _put_behind(self, number: int, content: Sequence[Any]) -> int:
+    def _move_last(self, number: int, row: Sequence[Any]) -> int:
         """Give a row the last place, ready; returns its new id."""
+        was, _, takes, attempts, *content = row
+        if was == FAILED:
+            self.conn.execute(self.table.revive, (number,))
+            attempts = 0
+        behind = self._put_behind(number, (takes, attempts, *content))
+        self._follow(READY, 1, was)
+        return behind
+
+    def _put_behind(self, number: int, values: Sequence[Any]) -> int:
+        """Put a row behind all others, ready; returns its new id."""
         if self.table.kind.newest_first:
             new: int = self.conn.one(self.table.lowest_id) - 1
-            self.conn.execute(self.table.mark, (READY, None, number))
+            self.conn.execute(self.table.mark, (READY, number))
             self.conn.execute(self.table.to_the_front, (new, number))
             return new
         self.conn.execute(self.table.delete, (number,))
-        behind = self.conn.execute(self.table.ready_insert, content).lastrowid
+        behind = self.conn.execute(self.table.ready_insert, values).lastrowid
         assert behind is not None
         return behind
 
@@ -342,10 +440,15 @@ class AckStore(SqlStore):
             if mine_too if mine else owner is None or living_too or self._owner.is_dead(owner):
                 resumed += self.conn.execute(self.table.resume, (owner,)).rowcount
                 if mine:
-                    self._let_go(tuple(self._held))
+                    self._let_go(tuple(self._held.items()))
         self._more(resumed, 0)
         self._came_back()
         return resumed
 
     def _holders(self) -> list[str | None]:
         return [owner for (owner,) in self.conn.rows(self.table.owners)]
+
+
+def _note(attempts: int) -> str:
+    """Return why an item failed that was handed out so often."""
+    return f"handed out {attempts} times and never acknowledged"

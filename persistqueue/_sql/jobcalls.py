@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._core import call
@@ -56,7 +55,7 @@ class JobCalls(AckCalls):
         """Let jobs end in one way: gives how many this object still held."""
 
         def act(still: Sequence[Record]) -> int:
-            return sum(self._store.end([record], ending(record)) for record in still)
+            return sum(not self._store.end([record], ending(record)) for record in still)
 
         return call.finish(act, lambda book, _: book.still(records))
 
@@ -66,7 +65,11 @@ class JobCalls(AckCalls):
 
     def done_each(self, records: Sequence[Record]) -> Call[list[int]]:
         """Finish jobs: gives the ids of those that this object still held."""
-        act = partial(self._store.finish, status=ACKED)
+
+        def act(still: Sequence[Record]) -> list[int]:
+            lost = self._store.finish(still, ACKED)
+            return [record.start for record in still if record not in lost]
+
         return call.finish(act, lambda book, _: book.still(records))
 
     def most_of(self, row: Row) -> int | None:

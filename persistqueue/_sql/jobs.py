@@ -17,7 +17,7 @@ from .._core.log import warn
 from .._core.store import Stale
 from ..jobs import DeadJob, JobStats, unpacked
 from .acks import AckStore
-from .jobstatements import ATTEMPTS, DELAYED, EXPIRES, HEADERS, KEY, MOST, NOTE, TAKES, key_of
+from .jobstatements import ATTEMPTS, DELAYED, EXPIRES, HEADERS, KEY, MOST, NOTE, key_of
 from .statements import ACKED, FAILED, ID_RANGE, READY
 
 if TYPE_CHECKING:
@@ -223,28 +223,18 @@ class JobStore(AckStore):
         self._died(self.conn.execute(self.table.bury_waiting, (note, number)).rowcount)
         self._known = False
 
-    def untake(self, records: Sequence[Record]) -> None:
-        self.end(records, Ending(self.table.unspent, waits=True))
+    def untake(self, records: Sequence[Record]) -> Sequence[Record]:
+        return self.end(records, Ending(self.table.unspent, waits=True))
 
-    def settle(self, records: Sequence[Record]) -> None:
-        self.end(records, Ending(self.table.done, over=True))
+    def settle(self, records: Sequence[Record]) -> Sequence[Record]:
+        return self.end(records, self.done())
 
     # -- what becomes of a job that is handed out ---------------------------------------
 
-    def end(self, records: Sequence[Record], ending: Ending) -> int:
-        """Let jobs that this object holds end in one way; returns how many it still held."""
-        owner = self._owner.name
-        rows = [(*ending.values, record.start, owner, record.end[TAKES]) for record in records]
-        if len(rows) == 1:
-            ended = self.conn.execute(ending.statement, rows[0]).rowcount
-        else:
-            ended = self.conn.many(ending.statement, rows) if rows else 0
-        if ended < len(rows):
-            warn(
-                "%s: %d of %d jobs were taken over by another worker meanwhile; nothing changed "
-                "for them", self._where(self.table), len(rows) - ended, len(rows),
-            )  # fmt: skip
-        self._let_go([record.start for record in records])
+    def end(self, records: Sequence[Record], ending: Ending) -> Sequence[Record]:
+        """Let jobs that this object holds end in one way; returns those that it has lost."""
+        lost = self._fenced(ending.statement, records, *ending.values)
+        ended = len(records) - len(lost)
         self._more(ended if ending.waits else 0, -ended if ending.over else 0)
         if ending.due is not None:
             self._sooner(ending.due)
@@ -252,7 +242,7 @@ class JobStore(AckStore):
             self._came_back()
         if ending.statement == self.table.bury:
             self._died(ended)
-        return ended
+        return lost
 
     def done(self) -> Ending:
         """A job is done."""
@@ -268,23 +258,23 @@ class JobStore(AckStore):
         due = self.clock() + delay
         return Ending(statement, (due, note), due=due)
 
-    def finish(self, records: Sequence[Record], status: int, *, to_back: bool = False) -> list[int]:
+    def finish(self, records: Sequence[Record], status: int) -> Sequence[Record]:
         endings = {
             ACKED: self.done(),
             FAILED: self.dead("ack_failed() was called"),
             READY: Ending(self.table.again, waits=True),
         }
-        if to_back:
-            return super().finish(records, status, to_back=True)
-        return [record.start for record in records if self.end([record], endings[status])]
+        return self.end(records, endings[status])
 
-    def _move(self, number: int, status: int, *rest: Any, **more: Any) -> list[int]:
-        moved = super()._move(number, status, *rest, **more)
+    def move(
+        self, number: int, status: int, *, takes: int | None, held: bool, to_back: bool
+    ) -> list[int]:
+        moved = super().move(number, status, takes=takes, held=held, to_back=to_back)
         if moved and status == ACKED:
             self.conn.execute(self.table.delete, (number,))
         return moved
 
-    def _put_behind(self, number: int, content: Sequence[Any]) -> int:  # noqa: ARG002 - all of it
+    def _put_behind(self, number: int, values: Sequence[Any]) -> int:  # noqa: ARG002 - all of it
         behind = self.conn.execute(self.table.copy_behind, (number,)).lastrowid
         assert behind is not None
         self.conn.execute(self.table.delete, (number,))

@@ -185,7 +185,8 @@ class Table(Layout):
         self.name = name if whole_name else f"{kind.prefix}_{name}"
         self._lacks = frozenset(lacks)
         self._write()
-        self.optional = (*self.added, *self.indexes) if kind.ack or kind.unique else ()
+        readable = (kind.ack or kind.unique) and not kind.jobs
+        self.optional = (*self.added, *self.indexes) if readable else ()
 
     def choose(self, lacks: Collection[str]) -> None:
         if self._lacks != lacks:
@@ -261,19 +262,32 @@ class Table(Layout):
         """Write the statements that only the ack queues have."""
         live_rows = self._LIVE
         content = f"data, timestamp, {SUM}" if self.kind.unique else "data, timestamp"
-        values = ", ".join([mark] * (content.count(",") + 1))
-        self.state = f"SELECT status, owner, {content} FROM {table} WHERE _id = {mark}"
-        self.mark = f"UPDATE {table} SET status = {mark}, owner = {mark} WHERE _id = {mark}"
+        values = ", ".join([mark] * (content.count(",") + 3))
+        self.state = (
+            f"SELECT status, owner, takes, attempts, {content} FROM {table} WHERE _id = {mark}"
+        )
+        self.mark = f"UPDATE {table} SET status = {mark}, owner = NULL WHERE _id = {mark}"
+        self.revive = (
+            f"UPDATE {table} SET status = {READY}, owner = NULL, attempts = 0, note = NULL"
+            f" WHERE _id = {mark}"
+        )
         # The row itself says whether it waits: an index that is damaged may name one that does not.
         self._hand_out_these = (
             f"UPDATE {table}{self._BY_ID} SET status = {HELD}, owner = {mark},"
             f" takes = takes + 1, attempts = attempts + 1 WHERE status < {HELD} AND "
         )
         self.hand_out = f"{self._hand_out_these}_id = {mark}"
-        self.finish_mine = (
-            f"UPDATE {table} SET status = {mark}, owner = NULL"
-            f" WHERE _id = {mark} AND {_HELD} AND {self._ANY_OWNER}"
+        # Of a row that waits, and was handed out too often.
+        self.wear_out = (
+            f"UPDATE {table} SET status = {FAILED}, owner = NULL, note = {mark}"
+            f" WHERE status < {HELD} AND _id = {mark}"
         )
+        # What one hand-out may change, unless another object has taken the row from it.
+        fence = f"WHERE _id = {mark} AND {_HELD} AND {self._ANY_OWNER} AND takes = {mark}"
+        finish = f"UPDATE {table} SET status = {mark}, owner = NULL"
+        self.finish = f"{finish} {fence}"
+        self.fail = f"{finish}, note = {mark} {fence}"
+        self.give_back = f"{finish}, attempts = attempts - 1 {fence}"
         self.count_held = f"SELECT COUNT(*) FROM {table} WHERE {_HELD}"
         self.held_some = (
             f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {_HELD} LIMIT 1) AS few"
@@ -297,7 +311,9 @@ class Table(Layout):
         )
         self.to_the_front = f"UPDATE {table} SET _id = {mark} WHERE _id = {mark}"
         self.lowest_id = f"SELECT MIN(_id) FROM {table}"
-        self.ready_insert = f"INSERT INTO {table} ({content}, status) VALUES ({values}, {READY})"
+        self.ready_insert = (
+            f"INSERT INTO {table} (takes, attempts, {content}, status) VALUES ({values}, {READY})"
+        )
         self.clear = self._clear(table, mark)
 
     @property

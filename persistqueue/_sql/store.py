@@ -187,11 +187,11 @@ class SqlStore(RowStore):
         """Write down that these are handed out."""
 
     @abstractmethod
-    def untake(self, records: Sequence[Record]) -> None:
+    def untake(self, records: Sequence[Record]) -> Sequence[Record] | None:
         """Take back what was handed out, to the same places."""
 
     @abstractmethod
-    def settle(self, records: Sequence[Record]) -> None:
+    def settle(self, records: Sequence[Record]) -> Sequence[Record] | None:
         """Finish items: they are never handed out again."""
 
     def _found(self, count: int, records: Sequence[Record]) -> None:

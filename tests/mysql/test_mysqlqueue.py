@@ -35,8 +35,10 @@ from persistqueue import (
     QueueCorrupt,
     QueueLocked,
     QueueUnreachable,
+    SQLiteAckQueue,
     serializers,
 )
+from persistqueue.__main__ import main
 
 
 def asynchronous(kind: Any) -> Callable[..., Any]:
@@ -466,6 +468,29 @@ def test_an_ack_table_gets_what_it_lacks(
             assert q.ack("a")
     ((_, found),) = mysql.run("SHOW CREATE TABLE ack_queue_sql", database=where["db_name"])
     assert ["waiting", "held"] == re.findall(r" KEY `(\w+)`", found)
+
+
+def test_a_table_that_does_not_count_hand_outs(
+    acked: Any, mysql: MysqlServer, where: dict[str, Any], tmp_path: Path
+) -> None:
+    """A command copies it as it is; an object adds the columns, and what is in it counts from 0."""
+    with acked(**where) as q:
+        q.put_many(["item", "held"])
+        q.ack(q.get())
+    for column in ("takes", "attempts", "note"):
+        mysql.run(f"ALTER TABLE ack_queue_sql DROP COLUMN {column}", database=where["db_name"])
+    url = f"mysql://{where['user']}:{where['passwd']}@127.0.0.1:{where['port']}/{where['db_name']}"
+    copy = tmp_path / "copy.db"
+    assert 0 == main(["copy", f"{url}?ssl_disabled=1&name=sql", f"sqlite:{copy}?name=q"])
+    with SQLiteAckQueue(copy, name="q") as q:
+        assert ["held"] == q.get_many(9)
+    ((_, found),) = mysql.run("SHOW CREATE TABLE ack_queue_sql", database=where["db_name"])
+    assert "takes" not in found
+    with acked(**where) as q:
+        expected = [(5, 0, 0, None), (0, 0, 0, None)]
+        keys = ("status", "takes", "attempts", "note")
+        assert expected == [tuple(row[key] for key in keys) for row in q.queue()]
+        assert 1 == q.get(raw=True)["takes"]
 
 
 def test_what_an_object_puts_back_comes_next(acked: Any, where: dict[str, Any]) -> None:

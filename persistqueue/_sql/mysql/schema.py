@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._core.log import warn
 from ...exceptions import FormatError
-from ..statements import ACK_FIFO, FIFO
+from ..statements import ACK_FIFO, FENCE, FIFO
 from .server import ERRORS, MISSING, READ_ONLY, number_of
 from .statements import CREATE_SESSIONS, SESSIONS, SWEEP, MysqlTable
 
@@ -59,7 +59,7 @@ def queues(server: Server) -> list[tuple[str, MysqlTable]]:
         kind = ACK_FIFO if there[:4] == ACK_FIFO.columns else FIFO
         ours = there[: len(kind.columns)] == kind.columns
         if ours and name != SESSIONS and not name.startswith("corrupt:"):
-            table = MysqlTable(kind, name, whole_name=True)
+            table = MysqlTable(kind, name, whole_name=True, lacks=FENCE.keys() - there)
             found.append((name.removeprefix(f"{kind.prefix}_"), table))
     return found
 

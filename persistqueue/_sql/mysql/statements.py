@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from ..statements import ACKED, FENCE, HELD, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..statements import Kind
 
 # Of the ack queues: columns behind persist-queue's kind of columns, and indexes.  A row
@@ -84,6 +86,7 @@ class MysqlTable(Table):
         kind: of the queue; those that are first-in first-out.
         name: the queue's.
         whole_name: the name is the table's, without what the kind puts before it.
+        lacks: added columns that the table has not: it is only read.
 
     Raises:
         ValueError: no table can have such a name.
@@ -95,8 +98,10 @@ class MysqlTable(Table):
     _LIVE = "live = 1"
     _ANY_OWNER = "owner <=> %s"
 
-    def __init__(self, kind: Kind, name: str, *, whole_name: bool = False) -> None:
-        super().__init__(kind, name, whole_name=whole_name)
+    def __init__(
+        self, kind: Kind, name: str, *, whole_name: bool = False, lacks: Collection[str] = ()
+    ) -> None:
+        super().__init__(kind, name, whole_name=whole_name, lacks=lacks)
         self.old = ""  # persist-queue has no async classes for MySQL
         self.added = dict(_ADDED) if kind.ack else {}
         self.keys = _KEYS if kind.ack else {}

@@ -154,6 +154,10 @@ class MysqlAckStore(_MysqlStore, AckStore):
         if self._handed and not self.kept:
             keep(self)
 
+    def found_stored(self) -> None:
+        self._loses = True  # each is written by itself: the batch cannot begin again here
+        super().found_stored()
+
     def forget(self) -> None:
         super().forget()
         self.kept = False
