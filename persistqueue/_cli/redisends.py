@@ -89,9 +89,7 @@ class RedisEnd(End):
         return next(runs, self._settings.label)
 
     def _ask(self, *commands: Command) -> list[Any]:
-        answers = self._link.ask(*commands, again=True)
-        self._link.let_go_on()
-        return answers
+        return self._link.ask(*commands, again=True)
 
     def close(self) -> None:
         super().close()
@@ -128,7 +126,6 @@ class RedisSource(RedisEnd, Source):
         last = hashlib.sha1(values[-1], usedforsecurity=False).hexdigest() if values else ""
         for key in lists[lists.index(first) :]:
             (values,) = self._link.script(PAGE, (key,), (skip, most, BATCH_BYTES, last), again=True)
-            self._link.let_go_on()
             if values is None:
                 raise PersistQueueError(
                     f"{self.shown}: consumers took items while it was copied, so the copy is not "
@@ -148,9 +145,7 @@ class RedisSource(RedisEnd, Source):
 
     def finish(self, batch: Batch) -> int:
         *_, values = batch.place
-        gone = len(values) - Sweep(self._link, self._keys, Replicas(0, 0)).delete(values, -1)
-        self._link.let_go_on()
-        return gone
+        return len(values) - Sweep(self._link, self._keys, Replicas(0, 0)).delete(values, -1)
 
 
 class RedisTarget(RedisEnd, Target[bytes]):

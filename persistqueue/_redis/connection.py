@@ -44,7 +44,6 @@ class Link:
         patience: seconds to wait for an answer, if that is less than the settings say.
 
     Attributes:
-        interrupt: a Ctrl-C that came while an answer was awaited; see ``let_go_on``.
         silent: the server was lost because no answer came in time.
         repeated: the last commands were sent twice, so they may have been done the first time.
         survived: a connection that was lost in a command may be alive at the server.
@@ -65,7 +64,6 @@ class Link:
         self._ends: list[Command] = []  # end connections that were lost in a command
         self._suspect = False
         self._scripts: set[str] = set()  # digests that the server knows, as far as is known
-        self.interrupt: BaseException | None = None
         self.silent = self.repeated = self.survived = False
 
     # -- the connection -------------------------------------------------------------
@@ -107,8 +105,6 @@ class Link:
             *ended, said = self._receive(len(self._ends) + 1)
         except _LOST as error:
             raise self._gone(error, "cannot be reached") from error
-        except QueueUnreachable as error:  # Ctrl-C
-            raise QueueUnreachable(str(error)) from None
         except BaseException:
             self.drop()
             raise
@@ -187,12 +183,6 @@ class Link:
         if connection is not None:
             connection.disconnect()
 
-    def let_go_on(self) -> None:
-        """Raise a Ctrl-C that came while an answer was awaited."""
-        interrupt, self.interrupt = self.interrupt, None
-        if interrupt is not None:
-            raise interrupt
-
     # -- commands -------------------------------------------------------------------
 
     def ask(self, *commands: Command, again: bool = False) -> list[Any]:
@@ -204,7 +194,7 @@ class Link:
 
         Raises:
             QueueUnreachable: the connection was lost; ``stored`` is None if that was before
-                the answers came, True if that was Ctrl-C while they came.
+                the answers came.
             PersistQueueError: the first error among the answers.
         """
         return self.checked(self.answers(*commands, again=again))
@@ -243,8 +233,6 @@ class Link:
             self._send(words)
             self._unsent = False
             return self._receive(count)
-        except QueueUnreachable:
-            raise
         except _LOST as error:
             gone = self._gone(error, "was lost")
             if not (self._unsent and count == 1):
@@ -264,36 +252,13 @@ class Link:
 
     def _receive(self, count: int) -> list[Any]:
         """Read answers, the first of which may not have come yet."""
-        self._await_answer()
+        if not self._stream.wait(min(self._settings.patience, self._left())):
+            raise redis.TimeoutError("no answer in time")
         read = self._stream.read
-        try:
-            answers = [read()] if count == 1 else [read() for _ in range(count)]
-        except Exception:
-            raise
-        except BaseException as interrupt:  # noqa: BLE001 - commit() lets it go on
-            # The rest of an answer cannot be told from the next one any more; but the server
-            # answers when it is through.
-            self.drop()
-            self.interrupt = self.interrupt or interrupt
-            raise QueueUnreachable("interrupted while the answer came", stored=True) from None
+        answers = [read()] if count == 1 else [read() for _ in range(count)]
         self._owed = False
         self._heard = monotonic()
         return answers
-
-    def _await_answer(self) -> None:
-        """Wait until an answer begins to come; keep the first Ctrl-C meanwhile."""
-        ready = None
-        while ready is None:
-            try:
-                ready = self._stream.wait(min(self._settings.patience, self._left()))
-            except Exception:
-                raise
-            except BaseException as interrupt:
-                if self.interrupt is not None:
-                    raise
-                self.interrupt = interrupt
-        if not ready:
-            raise redis.TimeoutError("no answer in time")
 
     def read(self) -> Any:
         """Return the answer to ``send``, once something can be read.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .._core.deadline import monotonic
 from .._core.leases import PATIENCE, SHARE, keep
 from .._core.log import warn
-from ..exceptions import QueueUnreachable
+from ..exceptions import PersistQueueError, QueueUnreachable
 from .connection import Link
 from .scripts import MOVE, RENEW, SETTLE, parts_of
 
@@ -280,14 +280,14 @@ class Held:
         lists: Iterable[int],
     ) -> list[Any]:
         """Run a script that changes lists; returns its answer and those of replicas."""
-        unsure = False
+        unsure = True  # after Ctrl-C, too
         try:
             answers = self._link.script(
                 script, names, arguments, *self._replicas.behind, again=True
             )
             unsure = self._link.repeated
-        except QueueUnreachable as error:
-            unsure = error.stored is not False
+        except PersistQueueError as error:
+            unsure = isinstance(error, QueueUnreachable) and error.stored is not False
             raise
         finally:
             if unsure:

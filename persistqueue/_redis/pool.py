@@ -218,13 +218,10 @@ class PoolFace(Generic[T]):
         return done
 
     def _run(self, function: Callable[..., R], *arguments: Any) -> R:
-        """Call a function to its end; then raise a Ctrl-C that came meanwhile."""
+        """Call a function of the pool."""
         if self._closed:
             raise QueueClosed("the pool is closed; what is stored is there when it is opened again")
-        try:
-            if not self._checked_once:
-                check(self._link, self._label, {self._key: "zset"})
-                self._checked_once = True
-            return function(*arguments)
-        finally:
-            self._link.let_go_on()
+        if not self._checked_once:
+            check(self._link, self._label, {self._key: "zset"})
+            self._checked_once = True
+        return function(*arguments)

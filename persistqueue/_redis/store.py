@@ -102,7 +102,6 @@ class RedisStore(StoreBase):
             check_serializer(self._link, self._label, self.keys, self._codec.name)
         self._opened = True
         self._count()
-        self._link.let_go_on()
         return True
 
     def begin(self, exclusive: bool) -> bool:  # noqa: ARG002 - nothing here is exclusive
@@ -127,10 +126,8 @@ class RedisStore(StoreBase):
 
     def commit(self) -> None:
         self._seen_through = True
-        self._link.let_go_on()
 
     def rollback(self) -> bool:
-        self._link.interrupt = None
         if not self._seen_through:
             self.held.doubt_since(self._before)  # the taken items are not delivered
         return self._seen_through
@@ -167,10 +164,6 @@ class RedisStore(StoreBase):
         """Add values, all or none; a unique queue's put returns whether it was stored."""
         try:
             return self._puts.append(records)
-        except QueueUnreachable as error:
-            if error.stored:  # Ctrl-C, which goes on at commit
-                return [1] * len(records) if self.keys.set else None
-            raise
         except Full:
             self._restless = True
             raise
