@@ -297,8 +297,9 @@ def test_no_error_is_without_a_situation() -> None:
     """Whatever ``exceptions`` promises of the async classes is raised above."""
     promised = {getattr(exceptions, name) for name in exceptions.__all__}
     raised = {kind for kind, _, _ in SITUATIONS}
-    servers = {NotEnoughReplicas, ServerOutOfMemory, ServerRefused}  # test_redis_failures
-    assert {PersistQueueError, Empty, Full, QueueShutDown} | servers == promised - raised
+    elsewhere = {NotEnoughReplicas, ServerOutOfMemory, ServerRefused}  # test_redis_failures
+    elsewhere |= {exceptions.JobLost}  # test_jobs
+    assert {PersistQueueError, Empty, Full, QueueShutDown} | elsewhere == promised - raised
 
 
 def test_asyncios_and_the_standard_librarys_errors_are_bases() -> None:
