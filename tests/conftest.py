@@ -15,6 +15,7 @@ from zlib import crc32
 import pytest
 from families import FILE_FAMILIES
 
+WORKERS_EACH = 3  # processes of tests for each processor
 MEMORY = "/dev/shm"  # where directories are in memory, on Linux
 
 
@@ -41,8 +42,16 @@ _test_in_memory()
 pytest.register_assert_rewrite("failures", "powercuts")  # checks that several test files share
 
 
-def pytest_collection_finish() -> None:
-    """Let ``gc.collect`` look at what tests make, not at the thousands of tests themselves."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Have several processes for each processor: tests wait for most of their time."""
+    processors = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    return WORKERS_EACH * len(processors(0))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _little_garbage() -> None:
+    """Let ``gc.collect`` look at what a test makes, not at the thousands of tests themselves."""
     gc.collect()
     gc.freeze()
 

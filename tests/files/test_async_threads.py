@@ -334,6 +334,8 @@ async def several(path: Path, autosave: bool) -> list[int]:
 @pytest.mark.parametrize("autosave", [False, True])
 def test_flat_over_loops_over_a_temporary(tmp_path: Path, autosave: bool) -> None:
     """A loop keeps the object that it goes over, whoever else drops it, and lets go of it then."""
+    gc.collect()
+    gc.freeze()  # each turn of a loop is behind a collection, which shall not go through all
     before, others = (descriptors(), threading.active_count()), store_threads()
 
     async def main() -> None:

@@ -27,19 +27,19 @@ def _watched() -> Iterator[None]:
 
 
 def test_flat_over_many_puts(path: Path) -> None:
-    """A hundred thousand puts, and as many gets, need no more descriptors than the first."""
-    with Queue[int](path, chunksize=1000, durability="process", autosave=True) as queue:
+    """The puts and gets of a hundred chunks need no more descriptors than the first."""
+    with Queue[int](path, chunksize=200, durability="process", autosave=True) as queue:
         queue.put(-1)
         assert -1 == queue.get()
         before, threads = descriptors(), threading.active_count()
-        for hundred in range(0, 100_000, 100):
+        for hundred in range(0, 20_000, 100):
             for number in range(hundred, hundred + 99):
                 queue.put(number)
             queue.put_many([hundred + 99])
             assert descriptors() <= before + 1
         assert len(os.listdir(path)) < 110
-        for number in range(0, 100_000, 1000):
-            assert list(range(number, number + 1000)) == queue.get_many(1000)
+        for number in range(0, 20_000, 200):
+            assert list(range(number, number + 200)) == queue.get_many(200)
             assert descriptors() <= before + 1
         assert descriptors() == before
         assert threading.active_count() <= threads  # one of another test's may have ended

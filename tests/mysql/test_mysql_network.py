@@ -261,13 +261,17 @@ def heir() -> Iterator[MysqlServer]:
     server.stop()
 
 
+def let_in_plain_user(server: MysqlServer) -> None:
+    """Create a database, and a user of it to whom read_only applies."""
+    server.run("CREATE DATABASE failover")
+    server.run("CREATE OR REPLACE USER plain@'%' IDENTIFIED BY 'x'")
+    server.run("GRANT ALL ON failover.* TO plain@'%'")
+
+
 @pytest.fixture
-def plain_user(mysql: MysqlServer, heir: MysqlServer) -> Iterator[dict[str, Any]]:
-    """The arguments of a user on both servers to whom read_only applies."""
-    for server in (mysql, heir):
-        server.run("CREATE DATABASE failover")
-        server.run("CREATE OR REPLACE USER plain@'%' IDENTIFIED BY 'x'")
-        server.run("GRANT ALL ON failover.* TO plain@'%'")
+def plain_user(mysql: MysqlServer) -> Iterator[dict[str, Any]]:
+    """The arguments of a user to whom read_only applies."""
+    let_in_plain_user(mysql)
     yield {**mysql.login("failover"), "user": "plain", "passwd": "x"}
     mysql.run("SET GLOBAL read_only = 0")
     mysql.run("DROP DATABASE failover")
@@ -280,6 +284,7 @@ def test_a_master_that_was_demoted(
     plain_user: dict[str, Any],
 ) -> None:
     """Every kind of queue goes to where its address leads by now, with the first call."""
+    let_in_plain_user(heir)
     names = list(QUEUES)
     queues = [
         opened(kind, **proxy.login(plain_user), name=name, **options)
