@@ -14,7 +14,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 import demo
 
 EXAMPLES = Path(demo.__file__).parent
-SHORT = ["--seconds", "2", "--items", "2000", "--kills", "4", "--durability", "process"]
+# It ends with its items; the seconds are for a machine that is busy.
+SHORT = ["--seconds", "20", "--items", "2000", "--kills", "4", "--durability", "process"]
 GOOD = demo.Result(
     put=9, lost=0, twice=1, unnoted=1, left=0, producer_kills=1, consumer_kills=1, seconds=1.0
 )
@@ -40,7 +41,7 @@ def test_a_planted_loss_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_every_producer_takes_part(tmp_path: Path) -> None:
     """Both kinds put into the same queue, and the logs of a run can be kept."""
-    options = ["--seconds", "3", "--kills", "2", "--dir", str(tmp_path)]
+    options = ["--seconds", "20", "--items", "6000", "--kills", "2", "--dir", str(tmp_path)]
     command = [sys.executable, str(EXAMPLES / "demo.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

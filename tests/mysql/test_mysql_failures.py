@@ -226,7 +226,7 @@ def doubt(op: str, how: str, server: MysqlServer, where: dict[str, Any], family:
     """Lose the server in the middle of the commit of ``op``, and find it again."""
     kinds, takes, call, _, _ = OPS[op]
     with Proxy(server.port) as proxy:
-        q = prepared(kinds[family], proxy.login(where), takes, f"{op} {how}", timeout=1)
+        q = prepared(kinds[family], proxy.login(where), takes, f"{op} {how}", timeout=3)
         with closing(q):
             proxy.cut_at(COMMIT, how, down=True)
             with pytest.raises(QueueUnreachable, match="not known") as caught:
