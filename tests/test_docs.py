@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from pages import ROOT, Block, blocks_of
 from redis_server import shared
+from waiting import until
+
+from persistqueue import JobQueue
 
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
 REDIS = "redis://localhost:6379/0"  # in a block it stands for the tests' server
@@ -22,20 +29,22 @@ _PRINTS = re.compile(r"\bprint\(.*\)  # (.+)")
 
 #: example -> what it prints last
 EXAMPLES = {
+    "bot.py": "fire in the kitchen; good morning; lunch is ready; water the flowers",
     "broker_batches.py": "1000 processed, 10 failed, 0 left",
-    "broker_dead_letters.py": "9 done, [4] failed for good",
-    "broker_outbox.py": "2 orders, 2 messages",
-    "broker_priorities.py": "fire, mail, sweep, dust",
     "broker_sync_and_async.py": "from a thread; from a plain queue",
+    "crawler.py": "3 pages; dead: http://localhost:1/gone",
+    "cron.py": "3 reports, 3 different ones",
     "graceful_shutdown.py": "3 jobs done, 7 wait for the next start",
     "journal_engine.py": "6 items after a restart, the oldest is 4",
     "producers_and_consumers.py": "60 jobs done, 60 different ones, 3 failed once",
+    "sensor.py": "950 values in 10 uploads",
     "several_processes.py": "150 items put, 150 got, 150 different ones",
     "sync_producer.py": "5000 events shipped, 0 left, at most 250 at a time",
     "timeouts.py": "8 accepted, 2 sent away, 8 done",
-    "worker_pool.py": "0 jobs left, failed for good: [7]",
+    "typed_jobs.py": "Ping(host='localhost')",
 }
-
+#: example -> packages that this one does not bring
+NEEDS = {"typed_jobs.py": ("msgspec", "pydantic")}
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
@@ -90,14 +99,57 @@ def test_the_pages_have_blocks() -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_works(example: str, tmp_path: Path) -> None:
     """A recipe runs from anywhere, with the directory as its argument."""
+    for package in NEEDS.get(example, ()):
+        pytest.importorskip(package)
     done = run(ROOT / "examples" / example, tmp_path)
     assert (0, "") == (done.returncode, done.stderr)
     assert EXAMPLES[example] == done.stdout.splitlines()[-1]
 
 
+def listens(port: int) -> bool:
+    """Return whether a server is there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_mails_survive_the_end_of_their_web_application(tmp_path: Path) -> None:
+    """SIGTERM while 8 are being sent: the server ends in time, and all 8 are ready again."""
+    for package in ("uvicorn", "starlette"):
+        pytest.importorskip(package)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "mail_outbox:app", "--port", str(port)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")])},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        until(lambda: listens(port))
+        for takes in (0, *[60] * 8):
+            connection = HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("POST", f"/order?takes={takes}")
+            assert 202 == connection.getresponse().status
+            connection.close()
+        with JobQueue[dict[str, str]](tmp_path / "shop.db", "mails") as mails:
+            until(lambda: mails.stats() == (0, 0, 8, 0, None, None))
+            server.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            server.communicate(timeout=60)
+            assert time.monotonic() - began < 30
+            jobs = mails.take_many(9)
+            assert [("60", 1)] * 8 == [(job.item["takes"], job.attempt) for job in jobs]
+            assert (0, 0, 8, 0) == mails.stats()[:4]
+    finally:
+        server.kill()
+        server.communicate()
+
+
 def test_every_example_is_tested() -> None:
     """demo.py has tests of its own."""
-    assert {*EXAMPLES, "demo.py"} == {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert {*EXAMPLES, "demo.py", "mail_outbox.py"} == {
+        path.name for path in (ROOT / "examples").glob("*.py")
+    }
 
 
 def test_readme_is_whole_restructuredtext() -> None:
