@@ -87,7 +87,8 @@ async def holding(
     working = False
     try:
         records = await session.run(work.take(deadline))
-        working = records[0].spent = True
+        working = True
+        records[0].spent = work.failed is None
         yield work.shown(records[0])
         working = False
         await session.run(call.settle(records))

@@ -37,7 +37,8 @@ def holding(
     working = False
     try:  # one for all of it: Ctrl-C may come between any two lines
         records = session.run(work.take(deadline))
-        working = records[0].spent = True
+        working = True
+        records[0].spent = work.failed is None
         yield work.shown(records[0])
         working = False
         session.run(call.settle(records))

@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._core.block import Damaged
 from .._core.deadline import monotonic
 from .._core.log import warn
 from .._core.store import Stale
@@ -191,14 +192,19 @@ class AckStore(SqlStore):
 
     def _fit(self, rows: Sequence[Row]) -> Sequence[Row]:
         most = self._max_attempts
-        worn = [] if most is None else [row for row in rows if row[ATTEMPTS] > most]
+        worn = [] if most is None else [row for row in rows if _is_worn(row, most)]
         if not worn:
             return rows
         failed = [(_note(row[ATTEMPTS] - 1), row[0]) for row in worn]
         if self.conn.many(self.table.wear_out, failed) != len(worn):
             raise self._unfindable(self.table, worn[0][0])
         self._more(-len(worn), -len(worn))
-        return [row for row in rows if row[ATTEMPTS] <= most]
+        return [row for row in rows if not _is_worn(row, most)]
+
+    def _decode(self, table: Table, row: Row) -> Any:
+        if not (type(row[TAKES]) is int and type(row[ATTEMPTS]) is int):
+            raise Damaged("how often it was handed out is no number")
+        return super()._decode(table, row)
 
     def _hand_out(self, records: list[Record]) -> None:
         owner, marked = self._owner.appear(), 0
@@ -452,3 +458,9 @@ class AckStore(SqlStore):
 def _note(attempts: int) -> str:
     """Return why an item failed that was handed out so often."""
     return f"handed out {attempts} times and never acknowledged"
+
+
+def _is_worn(row: Row, most: int | None) -> bool:
+    """Return whether a row was handed out too often; one without a number is damaged."""
+    attempts = row[ATTEMPTS]
+    return most is not None and type(attempts) is int and attempts > most

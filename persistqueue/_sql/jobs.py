@@ -12,12 +12,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._core.block import Damaged
 from .._core.deadline import monotonic
 from .._core.log import warn
 from .._core.store import Stale
 from ..jobs import DeadJob, JobStats, unpacked
 from .acks import AckStore
-from .jobstatements import ATTEMPTS, DELAYED, EXPIRES, HEADERS, KEY, MOST, NOTE, key_of
+from .jobstatements import ATTEMPTS, DELAYED, DUE, EXPIRES, HEADERS, KEY, MOST, NOTE, TAKES, key_of
 from .statements import ACKED, FAILED, ID_RANGE, READY
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .connection import SqlConnection
     from .jobstatements import JobTable
     from .rowstore import Row
+    from .statements import Table
 
 _SLICE = 100  # rows that one call promotes or buries, beside its own work
 _NEVER = float("inf")
@@ -122,7 +124,8 @@ class JobStore(AckStore):
 
     def _find_moment(self) -> None:
         (times,) = self.conn.rows(self.table.next_times)
-        self._moment = min((moment for moment in times if moment is not None), default=_NEVER)
+        known = (moment for moment in times if isinstance(moment, (float, int)))
+        self._moment = min(known, default=_NEVER)
 
     def _sooner(self, *moments: float | None) -> None:
         if self._moment is not None:
@@ -203,14 +206,22 @@ class JobStore(AckStore):
         """Return the records of rows that may run; those that may not are dead from now on."""
         now, fit = self.clock(), []
         for row in rows:
-            if row[EXPIRES] is not None and row[EXPIRES] <= now:
+            expires, most, attempts = row[EXPIRES], self.most_of(row), row[ATTEMPTS]
+            if not _is_whole(row):  # decoding says so
+                fit.append(row)
+            elif expires is not None and expires <= now:
                 self._bury_waiting(row[0], _EXPIRED)
-            elif (most := self.most_of(row)) is not None and row[ATTEMPTS] > most:  # as taken
-                times = row[ATTEMPTS] - 1
-                self._bury_waiting(row[0], f"handed out {times} times and never finished")
+            elif most is not None and attempts > most:  # as taken
+                note = f"handed out {attempts - 1} times and never finished"
+                self._bury_waiting(row[0], note)
             else:
                 fit.append(row)
         return super()._records(fit)
+
+    def _decode(self, table: Table, row: Row) -> Any:
+        if not _is_whole(row):
+            raise Damaged("what stands beside the item is no number")
+        return super()._decode(table, row)
 
     def most_of(self, row: Row) -> int | None:
         """Return how often a job may be handed out."""
@@ -224,7 +235,10 @@ class JobStore(AckStore):
         self._known = False
 
     def untake(self, records: Sequence[Record]) -> Sequence[Record]:
-        return self.end(records, Ending(self.table.unspent, waits=True))
+        spent = [record for record in records if record.spent]
+        unseen = [record for record in records if not record.spent]
+        lost = self.end(unseen, Ending(self.table.unspent, waits=True))
+        return [*lost, *self.finish(spent, READY)]
 
     def settle(self, records: Sequence[Record]) -> Sequence[Record]:
         return self.end(records, self.done())
@@ -335,6 +349,16 @@ class JobStore(AckStore):
     def purge(self, older: float) -> int:
         """Delete the dead jobs that were put ``older`` seconds ago or more; returns how many."""
         return max(self.conn.execute(self.table.purge, (self.clock() - older,)).rowcount, 0)
+
+
+def _is_whole(row: Row) -> bool:
+    """Return whether the numbers of a row are numbers."""
+    return (
+        type(row[ATTEMPTS]) is int
+        and type(row[TAKES]) is int
+        and isinstance(row[MOST], (int, type(None)))
+        and all(isinstance(row[place], (float, int, type(None))) for place in (DUE, EXPIRES))
+    )
 
 
 def insert_job(conn: SqlConnection, table: JobTable, row: Row) -> int | None:

@@ -67,7 +67,8 @@ class JobTable(Table):
             f" WHERE expires IS NOT NULL AND expires <= {mark} AND {WAITING} LIMIT {mark})"
         )
         self.next_times = (
-            f"SELECT (SELECT due FROM {table} WHERE status = {DELAYED} ORDER BY due LIMIT 1),"
+            f"SELECT (SELECT due FROM {table} WHERE status = {DELAYED} AND due IS NOT NULL"
+            f" ORDER BY due LIMIT 1),"
             f" (SELECT expires FROM {table} WHERE expires IS NOT NULL AND {WAITING}"
             " ORDER BY expires LIMIT 1)"
         )

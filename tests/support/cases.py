@@ -65,7 +65,7 @@ class Case:
     @property
     def makes_directory(self) -> bool:
         """Whether a path that is not there becomes a directory, not the database's file."""
-        return not self.twin and self.kind != "Broker"
+        return not self.twin and self.kind not in ("Broker", "JobQueue")
 
     @property
     def shared(self) -> bool:
@@ -96,6 +96,8 @@ class Case:
             options["name"] = "bag"
         elif self.on_files:
             options = {"chunksize": 7, "autosave": self.at_most_once, **options}
+        elif self.kind == "JobQueue":
+            options.setdefault("retry", persistqueue.Retry(max_attempts=None, first=0))
         elif self.done != "ack" and self.kind != "Broker":
             options["auto_commit"] = self.at_most_once
         if not self.makes_directory:
@@ -282,6 +284,7 @@ _SYNC = [
     Case("SQLiteAckQueue", "ack"),
     Case("FILOSQLiteAckQueue", "ack", newest_first=True),
     Case("UniqueAckQ", "ack"),
+    Case("JobQueue", "ack"),
     Case("PDict", "get", newest_first=True),
     Case("Broker", "get"),
 ]
