@@ -84,5 +84,7 @@ def test_kill_9(case: Case, amount: int, tmp_path: Path, figures: Any) -> None:
         whole = Counter((name, number) for name, number, _ in doubtful & set(seen))
         assert set(whole.values()) <= {1, 9}, "a put_many is stored in part"
     if not case.newest_first:
-        assert [0] * len(log.got) == [out_of_order(items) for items in log.got.values()]
+        # What a dead worker held comes back to its place, behind which the living may be.
+        late = sum(out_of_order(items) for items in log.got.values())
+        assert late <= (slaughter.deaths if case.done == "ack" else 0)
         assert 0 == out_of_order(left)
