@@ -169,9 +169,10 @@ class JobStore(AckStore):
     def stats(self) -> JobStats:
         """Count the jobs of each state."""
         now = self.clock()
-        ((ready, held, delayed, due, dead, oldest, next_due),) = self.conn.rows(
-            self.table.stats, (now, now)
+        ((ready, held, delayed, due, dead, *put, next_due),) = self.conn.rows(
+            self.table.stats, (now, now, now)
         )
+        oldest = min((moment for moment in put if moment is not None), default=None)
         return JobStats(ready + due, delayed - due, held, dead, oldest, next_due)
 
     # -- verbs ----------------------------------------------------------------------

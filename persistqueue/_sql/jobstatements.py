@@ -89,6 +89,7 @@ class JobTable(Table):
         self.stats = (
             f"{self.count_jobs}, (SELECT COUNT(*) FROM {table} WHERE {_DEAD}),"
             f" (SELECT MIN(timestamp) FROM {table} WHERE {self._LIVE}),"
+            f" (SELECT MIN(timestamp) FROM {table} WHERE status = {DELAYED} AND due <= {mark}),"
             f" (SELECT due FROM {table} WHERE status = {DELAYED} AND due > {mark}"
             " ORDER BY due LIMIT 1)"
         )

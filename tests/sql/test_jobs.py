@@ -22,6 +22,7 @@ from persistqueue import (
     Empty,
     Full,
     JobLost,
+    JobQueue,
     Put,
     Retry,
     SerializationError,
@@ -91,6 +92,22 @@ def test_a_delay_survives_a_restart(open_jobs: Callable[..., Any]) -> None:
         assert ["a"] == [job.item for job in q.take_many(9)]
         set_clock_forward(q, HOUR)
         assert "b" == q.get(timeout=10)
+
+
+def test_the_oldest_ready_job_may_be_one_that_was_delayed(open_jobs: Callable[..., Any]) -> None:
+    """It is counted as ready from when it is due, whether a take has promoted it or not."""
+    with open_jobs() as q:
+        assert (0, 0, 0, 0, None, None) == q.stats()
+        before = time.time()
+        q.put("late", delay=HOUR)
+        between = time.time()
+        assert q.stats().oldest_ready is None
+        set_clock_forward(q, HOUR)
+        assert before <= q.stats().oldest_ready <= between
+        q.put("new")
+        assert before <= q.stats().oldest_ready <= between
+        assert 1 == len(q.take_many(1))
+        assert between <= q.stats().oldest_ready
 
 
 def test_jobs_that_are_due_come_in_the_order_of_priority(open_jobs: Callable[..., Any]) -> None:
@@ -304,7 +321,7 @@ def test_retry_of_the_last_attempt_is_death(open_jobs: Callable[..., Any]) -> No
 
 
 def test_what_is_given_back_unspent_costs_no_attempt(open_jobs: Callable[..., Any]) -> None:
-    """A block that is left by an interrupt, a loop's ``break``, a queue that is closed."""
+    """A block that is left by an interrupt."""
     with open_jobs(retry=Retry(max_attempts=1)) as q:
         q.put("a")
         with pytest.raises(KeyboardInterrupt), q.process():
@@ -443,6 +460,52 @@ def test_persist_queue_beside_it(
         q.put("first", priority=-1)
         assert ["first", "theirs"] == [job.item for job in q.take_many(9)]
         assert (0, 1, 2, 1) == q.stats()[:4]
+
+
+_THEIR_VERBS = """
+import sys
+from persistqueue import SQLiteAckQueue
+from persistqueue.exceptions import Empty
+q = SQLiteAckQueue(sys.argv[1], db_file_name="app.db", auto_resume=False)
+for number in range(1, 5):
+    try:
+        eval(sys.argv[2])
+    except Empty:
+        pass
+"""
+#: what persist-queue calls -> the states behind it of a ready, delayed, held and dead job
+_STATES = [
+    ("q.put(5)", "ready delayed held dead ready ready ready ready"),
+    ("q.get(block=False)", "held delayed held dead"),
+    ("q.get(block=False, id=number)", "held held held held"),
+    ("q.ack(id=number)", "acked acked acked acked"),
+    ("q.nack(id=number)", "ready ready ready ready"),
+    ("q.ack_failed(id=number)", "dead dead dead dead"),
+    ("q.update(7, id=number)", "ready delayed held dead"),
+    ("q.resume_unack_tasks()", "ready delayed ready dead"),
+    ("q.clear_acked_data(keep_latest=0)", "ready delayed held dead"),
+    ("q.clear_acked_data(keep_latest=0, clear_ack_failed=True)", "ready delayed held"),
+]
+
+
+@pytest.mark.parametrize(("verb", "states"), _STATES)
+def test_each_verb_of_persist_queue_beside_it(
+    tmp_path: Path, upstream: Upstream, verb: str, states: str
+) -> None:
+    """Of a ready, a delayed, a held and a dead job; docs/migrating.rst has the table."""
+    with JobQueue[int](tmp_path / "app.db", durability="process") as q:
+        q.put_many([Put(1), Put(2, delay=HOUR), Put(3, priority=-1)])
+        assert 3 == q.get()
+        q.put(4, priority=-1)
+        with q.process():
+            raise Dead
+        done = upstream.run(_THEIR_VERBS, tmp_path, verb)
+        assert ("", "") == (done.stdout, done.stderr)
+        with sqlite3.connect(tmp_path / "app.db") as db:
+            rows = db.execute("SELECT status FROM ack_queue_default ORDER BY _id").fetchall()
+        db.close()
+        names = {0: "ready", 1: "ready", 2: "held", 3: "delayed", 5: "acked", 9: "dead"}
+        assert states == " ".join(names[status] for (status,) in rows)
 
 
 def test_columns_that_mean_nothing(open_jobs: Callable[..., Any], tmp_path: Path) -> None:
