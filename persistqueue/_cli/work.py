@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import inspect
 import os
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from .._core.log import warn
-from .._core.work import GRACE
+from .._core.work import GRACE, is_async
 from .places import LOCAL, counting_from, parsed
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if name.serializer is not None:
         place["serializer"] = name.serializer
     how = {key: getattr(arguments, key) for key in ("concurrency", "timeout", "grace")}
-    if inspect.iscoroutinefunction(handler):
+    if is_async(handler):
         asyncio.run(_work_async(place, handler, how))
     else:
         _work(place, handler, how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 from functools import partial
 from operator import attrgetter
@@ -54,3 +55,9 @@ def ended(work: Work, records: list[Record], failure: BaseException | None) -> C
 def overtime(timeout: float, error: BaseException) -> BaseException:
     """Return what is said of a handler that took too long; its own error if it has a text."""
     return error if str(error) else TimeoutError(f"the handler did not end within {timeout:g} s")
+
+
+def is_async(handler: object) -> bool:
+    """Return whether a call of a handler has to be awaited."""
+    call = getattr(handler, "__call__", None)  # noqa: B004 - an object may have it as a coroutine
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from ..exceptions import QueueClosed, QueueShutDown
 from .arguments import whole
 from .deadline import FOREVER, checked_timeout
 from .log import warn
-from .work import PASSING, PAUSE, SIGNALS, ended, overtime
+from .work import PASSING, PAUSE, SIGNALS, ended, is_async, overtime
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -44,7 +43,7 @@ class AsyncWorker:
         timeout: float | None,
         grace: float,
     ) -> None:
-        if not _is_async(handler):
+        if not is_async(handler):
             raise TypeError(
                 "the handler must be an 'async def' function; JobQueue.worker takes plain ones"
             )
@@ -185,11 +184,6 @@ class AsyncWorker:
                 await asyncio.sleep(PAUSE)
             else:
                 return
-
-
-def _is_async(handler: object) -> bool:
-    call = getattr(handler, "__call__", None)  # noqa: B004 - an object may have it as a coroutine
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
 async def run(worker: AsyncWorker) -> None:

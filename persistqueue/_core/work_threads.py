@@ -13,7 +13,7 @@ from ..exceptions import Empty, QueueClosed, QueueShutDown
 from .arguments import whole
 from .deadline import FOREVER, checked_timeout, monotonic
 from .log import warn
-from .work import PASSING, PAUSE, SIGNALS, ended, overtime
+from .work import PASSING, PAUSE, SIGNALS, ended, is_async, overtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +50,8 @@ class Worker:
     ) -> None:
         if not callable(handler):
             raise TypeError("the handler must be a function of one argument")
+        if is_async(handler):
+            raise TypeError("the handler is an 'async def' function, for AsyncJobQueue.worker")
         self._queue = queue
         self._session = session
         self._work = work

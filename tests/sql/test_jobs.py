@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from upstream import Upstream, upstream_fixture  # noqa: F401
 from waiting import Call, until
 
 from persistqueue import (
+    AsyncJobQueue,
     Dead,
     Empty,
     Full,
@@ -638,6 +640,26 @@ def test_a_worker_ends_when_its_queue_is_shut_down(open_jobs: Callable[..., Any]
             q.shutdown()
             worker.wait()
         assert list(range(5)) == sorted(got)
+
+
+def test_a_handler_of_the_other_family_is_refused(tmp_path: Path) -> None:
+    """A coroutine that a thread does not await would be a job that is done without any work."""
+
+    async def handle(item: Any) -> None:
+        raise AssertionError(item)
+
+    class Handler:
+        async def __call__(self, item: Any) -> None:
+            raise AssertionError(item)
+
+    with JobQueue[str](tmp_path / "app.db") as q:
+        q.put("a")
+        for handler in (handle, partial(handle), Handler()):
+            with pytest.raises(TypeError, match="async def"):
+                q.worker(handler)
+        assert 1 == q.qsize()
+    with pytest.raises(TypeError, match="async def"):
+        AsyncJobQueue[str](tmp_path / "app.db").worker(print)  # type: ignore[arg-type]
 
 
 def test_a_worker_may_have_the_whole_job(open_jobs: Callable[..., Any]) -> None:
