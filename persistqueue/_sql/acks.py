@@ -19,7 +19,7 @@ from .statements import ACKED, FAILED, HELD, NEW, READY
 from .store import MOST, SqlStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from .._core.codec import RowCodec
     from .._core.store import Record
@@ -38,8 +38,13 @@ MOVES = {
 }
 _ONLY_HELD = frozenset({HELD})
 _MOST_MARKED = 500  # ids in one statement; SQLite takes 999 values at least
+_CALLED = "ack_failed() was called"
 _MOST_NAMED = 10  # rows in one line of the log
-TAKES, ATTEMPTS = 4, 5  # their places in a row, which is as it was when it had been handed out
+TAKES, ATTEMPTS, NOTE = (
+    4,
+    5,
+    6,
+)  # their places in a row, which is as it was when it had been handed out
 
 
 class AckStore(SqlStore):
@@ -134,12 +139,11 @@ class AckStore(SqlStore):
         self._held.update(held)
         self._owner.stay()
 
-    def _let_go(self, hand_outs: Iterable[tuple[int, int]]) -> None:
-        """Note that this object does not hold rows: their ids, and of which hand-outs."""
-        for number, takes in hand_outs:
-            if self._held.get(number) == takes:
-                self._before[1].append((number, takes))  # noted first: an interrupt may come
-                del self._held[number]
+    def _let_go(self, number: int, takes: int) -> None:
+        """Note that this object does not hold a row any more that it had in this hand-out."""
+        if self._held.get(number) == takes:
+            self._before[1].append((number, takes))  # noted first: an interrupt may come
+            del self._held[number]
 
     # -- the end --------------------------------------------------------------------
 
@@ -191,15 +195,21 @@ class AckStore(SqlStore):
         return []
 
     def _fit(self, rows: Sequence[Row]) -> Sequence[Row]:
-        most = self._max_attempts
-        worn = [] if most is None else [row for row in rows if _is_worn(row, most)]
-        if not worn:
+        most, fit = self._max_attempts, []
+        if most is None or not any(_is_worn(row, most) for row in rows):
             return rows
-        failed = [(_note(row[ATTEMPTS] - 1), row[0]) for row in worn]
-        if self.conn.many(self.table.wear_out, failed) != len(worn):
-            raise self._unfindable(self.table, worn[0][0])
-        self._more(-len(worn), -len(worn))
-        return [row for row in rows if not _is_worn(row, most)]
+        for row in rows:
+            if not _is_worn(row, most):
+                fit.append(row)
+            elif row[NOTE] is not None:  # it had failed, and a program of persist-queue put it back
+                self.conn.execute(self.table.revive, (row[0],))
+                fit.append((*row[:ATTEMPTS], 1, None, *row[NOTE + 1 :]))
+            else:
+                values = (_note(row[ATTEMPTS] - 1), row[0])
+                if not self.conn.execute(self.table.wear_out, values).rowcount:
+                    raise self._unfindable(self.table, row[0])
+                self._more(-1, -1)
+        return fit
 
     def _decode(self, table: Table, row: Row) -> Any:
         if not (type(row[TAKES]) is int and type(row[ATTEMPTS]) is int):
@@ -257,12 +267,15 @@ class AckStore(SqlStore):
 
     def finish(self, records: Sequence[Record], status: int) -> Sequence[Record]:
         """Give rows that this object holds a status; returns the records of those it lost."""
-        worn: list[Record] = []
-        if status == READY and self._max_attempts is not None:
-            most = self._max_attempts
+        worn: Sequence[Record] = ()
+        most = self._max_attempts
+        if status == READY and most is not None:
             worn = [record for record in records if record.end[ATTEMPTS] >= most]
             records = [record for record in records if record.end[ATTEMPTS] < most]
-        lost = self._fenced(self.table.finish, records, status)
+        if status == FAILED:
+            lost = self._fenced(self.table.fail, records, FAILED, _CALLED)
+        else:
+            lost = self._fenced(self.table.finish, records, status)
         self._follow(status, len(records) - len(lost))
         for record in worn:
             gone = self._fenced(self.table.fail, (record,), FAILED, _note(record.end[ATTEMPTS]))
@@ -279,8 +292,9 @@ class AckStore(SqlStore):
             Stale: it has lost some: the batch begins again, and each is written by itself.
         """
         mine = self._owner.name
+        for record in records:
+            self._let_go(record.start, record.end[TAKES])
         rows = [(*values, record.start, mine, record.end[TAKES]) for record in records]
-        self._let_go([(row[-3], row[-1]) for row in rows])
         if len(rows) == 1:
             written = self.conn.execute(statement, rows[0]).rowcount
             return () if written else self._say_lost(records)
@@ -311,7 +325,7 @@ class AckStore(SqlStore):
         number, takes = record.start, record.end[TAKES]
         rows = self.conn.rows(self.table.state, (number,))
         mine = (HELD, self._owner.name, takes)
-        self._let_go(((number, takes),))
+        self._let_go(number, takes)
         if not rows or rows[0][:3] != mine:
             self._say_lost((record,))
             return []
@@ -335,11 +349,13 @@ class AckStore(SqlStore):
         if not rows or rows[0][0] not in allowed or takes not in (None, rows[0][2]):
             return []
         was, takes = rows[0][0], rows[0][2]
-        self._let_go(((number, takes),))
+        self._let_go(number, takes)
         if to_back:
             return [self._move_last(number, rows[0])]
         if was == FAILED:
             self.conn.execute(self.table.revive, (number,))
+        elif status == FAILED:
+            self.conn.execute(self.table.fail_any, (_CALLED, number))
         else:
             self.conn.execute(self.table.mark, (status, number))
         self._follow(status, 1, was)
@@ -446,7 +462,8 @@ class AckStore(SqlStore):
             if mine_too if mine else owner is None or living_too or self._owner.is_dead(owner):
                 resumed += self.conn.execute(self.table.resume, (owner,)).rowcount
                 if mine:
-                    self._let_go(tuple(self._held.items()))
+                    for hand_out in tuple(self._held.items()):
+                        self._let_go(*hand_out)
         self._more(resumed, 0)
         self._came_back()
         return resumed

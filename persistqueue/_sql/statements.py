@@ -277,11 +277,11 @@ class Table(Layout):
             f" takes = takes + 1, attempts = attempts + 1 WHERE status < {HELD} AND "
         )
         self.hand_out = f"{self._hand_out_these}_id = {mark}"
-        # Of a row that waits, and was handed out too often.
-        self.wear_out = (
-            f"UPDATE {table} SET status = {FAILED}, owner = NULL, note = {mark}"
-            f" WHERE status < {HELD} AND _id = {mark}"
+        self.fail_any = (
+            f"UPDATE {table} SET status = {FAILED}, owner = NULL, note = {mark} WHERE _id = {mark}"
         )
+        # Of a row that waits, and was handed out too often.
+        self.wear_out = f"{self.fail_any} AND status < {HELD}"
         # What one hand-out may change, unless another object has taken the row from it.
         fence = f"WHERE _id = {mark} AND {_HELD} AND {self._ANY_OWNER} AND takes = {mark}"
         finish = f"UPDATE {table} SET status = {mark}, owner = NULL"
@@ -411,15 +411,12 @@ class Table(Layout):
                 f" WHEN NEW.{SUM} IS OLD.{SUM} AND NEW.data IS NOT OLD.data"
                 f" BEGIN UPDATE {table} SET {SUM} = NULL WHERE _id = NEW._id; END"
             )
-        if self.kind.ack:  # nor owners: what waits has none, and what failed begins anew
-            name, failed = f"owner:{self.name}", f"OLD.status = {FAILED}"
+        if self.kind.ack:  # nor owners.  Short: SQLite runs it with each update, 2,000 instructions
+            name = f"owner:{self.name}"
             indexes[name] = (
                 f"CREATE TRIGGER {identifier(name)} AFTER UPDATE OF status ON {table}"
-                f" WHEN NEW.status < {HELD} AND (NEW.owner IS NOT NULL OR {failed}"
-                " AND NEW.attempts > 0)"
-                f" BEGIN UPDATE {table} SET owner = NULL,"
-                f" attempts = CASE WHEN {failed} THEN 0 ELSE attempts END,"
-                f" note = CASE WHEN {failed} THEN NULL ELSE note END WHERE _id = NEW._id; END"
+                f" WHEN NEW.status < {HELD} AND NEW.owner IS NOT NULL"
+                f" BEGIN UPDATE {table} SET owner = NULL WHERE _id = NEW._id; END"
             )
         return indexes
 

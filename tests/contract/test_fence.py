@@ -361,6 +361,16 @@ def test_an_item_by_its_id_that_was_handed_out_too_often(open_queue: Open, path:
         assert 1 == q.ack_failed_count()
 
 
+@pytest.mark.parametrize("by_id", [False, True])
+def test_what_a_program_put_away_says_so(open_queue: Open, path: Path, by_id: bool) -> None:
+    """The note of ``ack_failed``, by item and by id."""
+    with open_queue(path) as q:
+        q.put("x")
+        item = q.get(timeout=0)
+        assert 1 == (q.ack_failed(id=1) if by_id else q.ack_failed(item))
+        assert [(FAILED, 1, "ack_failed() was called")] == rows(q, "status", "attempts", "note")
+
+
 def test_what_failed_begins_anew_when_it_is_put_back(open_queue: Open, path: Path) -> None:
     """``nack`` by id counts its attempts anew; how often it was handed out stays."""
     with open_queue(path, max_attempts=1) as q:

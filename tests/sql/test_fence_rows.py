@@ -197,9 +197,14 @@ def test_what_they_put_back_has_new_attempts(upstream: Upstream, path: Path, kin
         q.nack(q.get(timeout=0))
         assert 1 == q.ack_failed_count()
         their("q.nack(id=1)")
-        (row,) = q.queue()
-        assert (READY, 0, None) == (row["status"], row["attempts"], row["note"])
-        assert 1 == q.ack(q.get(timeout=0))
+        raw = q.get(timeout=0, raw=True)
+        assert (2, 1) == (raw["takes"], raw["attempts"])
+        assert [(HELD, 1, None)] == [
+            (row["status"], row["attempts"], row["note"]) for row in q.queue()
+        ]
+        assert 1 == q.ack_failed(raw)
+        their("q.nack(id=1)")
+        assert 1 == q.ack(q.get(timeout=0, raw=True))
 
 
 # -- statements -----------------------------------------------------------------------------
