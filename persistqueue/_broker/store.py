@@ -283,7 +283,8 @@ class BrokerStore(BrokerQueues):
         held = [one for one in held if one.start in self._out]
         if held:
             owner = self._owner.name
-            self.conn.execute(sql.FINISH, (held[0].start, held[-1].start, owner))
+            ended = self.conn.execute(sql.FINISH, (held[0].start, held[-1].start, owner)).rowcount
+            self._say_lost(held, ended)
             self._let_go(held)
 
     def settle(self, records: Sequence[Record]) -> None:
@@ -301,8 +302,18 @@ class BrokerStore(BrokerQueues):
             elif record.done:
                 self.finish((record,))
             else:
-                self._give_back(record.start, self._owner.name)
+                back = self._give_back(record.start, self._owner.name)
+                self._say_lost((record,), back)
                 self._let_go((record,))
+
+    def _say_lost(self, held: Sequence[Held], ended: int) -> None:
+        """Warn if fewer rows were there than this object held."""
+        if ended < len(held):
+            warn(
+                "%s: %d of %d items from the id %d on were taken over from this object, or their "
+                "queue was deleted; nothing changed for them",
+                self.conn.database.path, len(held) - ended, len(held), held[0].end[1],
+            )  # fmt: skip
 
     def _let_go(self, held: Iterable[Held]) -> None:
         for one in held:
@@ -405,12 +416,14 @@ class BrokerStore(BrokerQueues):
             self._give_back(hold, owner)
         return len(found)
 
-    def _give_back(self, hold: int, owner: str | None) -> None:
-        """Put a held row back into its queue, also if that was renamed meanwhile."""
-        for number, *row in self.conn.rows(sql.HELD_ROW, (hold, owner)):
+    def _give_back(self, hold: int, owner: str | None) -> int:
+        """Put a held row back into its queue, also if that was renamed; returns how many it was."""
+        found = self.conn.rows(sql.HELD_ROW, (hold, owner))
+        for number, *row in found:
             for (name,) in self.conn.rows(sql.FIND_NUMBER, (number,)):
                 self._put_back(self.made(name), row)
             self.conn.execute(sql.FINISH, (hold, hold, owner))
+        return len(found)
 
     def _give_space_back(self, threshold: float) -> None:
         unused = self.conn.one("PRAGMA freelist_count")

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -459,6 +459,29 @@ def test_an_item_that_is_moved_keeps_its_id(broker: Any) -> None:
     assert [] == tasks.move_to("failed", limit=2)
     assert tasks.move_to("failed", 10**30) is None
     assert list("abcd") == broker.queue("failed").read_all()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_the_end_of_a_block_whose_item_was_taken_over(
+    opens: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, fails: bool, again: bool
+) -> None:
+    """It changes nothing, and a warning says so, also when the same broker has the item again."""
+    with opens(tmp_path) as a, opens(tmp_path) as b:
+        a.queue("q").put("x")
+        taker = (a if again else b).queue("q")
+        with pytest.raises(KeyError) if fails else nullcontext(), a.queue("q").process(timeout=0):
+            b.vacuum(force=True)
+            second = taker.process(timeout=5)
+            assert "x" == second.__enter__()
+            if fails:
+                raise KeyError
+        assert "taken over" in caplog.text
+        caplog.clear()
+        assert 1 == b.list_queues()[0].held
+        second.__exit__(None, None, None)
+        assert (0, 0) == (b.list_queues()[0].held, taker.qsize())
+        assert "" == caplog.text
 
 
 def test_an_item_whose_id_is_taken_gets_a_new_one(stored: Any, tmp_path: Path) -> None:
