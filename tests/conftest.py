@@ -29,12 +29,14 @@ def _share_bytecode() -> None:
 
 
 def _test_in_memory() -> None:
-    """Have ``tmp_path`` in memory: what a flush does is seen by tests that simulate the disk.
+    """Have temporary files in memory: what a flush does is seen by tests that simulate the disk.
 
     ``PYTEST_DEBUG_TEMPROOT=/tmp`` and the like have it on a disk, as ``tox -e torture`` does.
     """
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+        root = os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+        os.environ.setdefault("TMPDIR", root)  # of servers, and of children
+        tempfile.tempdir = None  # it is found out once
 
 
 _share_bytecode()

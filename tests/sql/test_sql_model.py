@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from hypothesis.stateful import (
 from waiting import Interrupt, interrupt
 
 from persistqueue import Empty
+from persistqueue._sql.sqlite.others import Others
 from persistqueue._sql.statements import ACKED, FAILED, HELD, NEW, READY
 
 WAITING = (NEW, READY)
@@ -514,8 +516,12 @@ LIVES: dict[str, tuple[type[SqlLife], str]] = {
 @pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("twin", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("life", LIVES)
-def test_a_random_life_loses_nothing(life: str, twin: bool, examples: int) -> None:
+def test_a_random_life_loses_nothing(
+    life: str, twin: bool, examples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is stored, in which order and with which status, is what was done, after any steps."""
+    # What the dead held comes back at an opening, not 50 ms after the last look at them.
+    monkeypatch.setattr(Others, "due", lambda _: inf)
     base, kind = LIVES[life]
     run_state_machine_as_test(
         type("Machine", (base,), {"kind": kind, "twin": twin}),
