@@ -196,15 +196,15 @@ class MySQLAckQueue(_MySQLBase[T], AckBase[T]):
     delivery is at least once.  Any number of workers on any number of machines may share a
     queue: each item is held by one of them.
 
-    A worker is alive while its connection is, and for a minute after its last sign of life,
-    which a thread gives while the worker holds anything.
+    A worker is alive while it has a connection; a thread has a second one while the worker
+    holds anything.  What a worker held whose process has ended goes to others within 2 s.
 
     Its table is ``ack_queue_<name>``.  Other arguments: see
     ``MySQLQueue``.
 
     Args:
-        auto_resume: make ready the items that dead workers held: when it is opened, and once a
-            minute when it takes.  An object that is alive keeps what it holds.
+        auto_resume: make ready the items that dead workers held: when it is opened, and from
+            then on while this object takes or waits.  An object that is alive keeps its items.
         keep_acked: how many acked items stay stored, about; None for all of them, until
             ``clear_acked_data``.
         max_attempts: an item that was handed out so often and comes back has failed, as by

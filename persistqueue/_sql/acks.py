@@ -437,7 +437,7 @@ class AckStore(SqlStore):
         """Make ready the rows of owners that are gone, if it is time to look at them."""
         if not self._resumes or monotonic() < self._owner.due():
             return
-        gone = self._owner.gone(lambda: self._others(self.conn.rows(self.table.holders)))
+        gone = self._owner.gone(lambda: self._others(self._named_holders()))
         for name, dead in gone.items():
             count = self.conn.execute(self.table.resume, (name,)).rowcount
             self._owner.took_from(name)
@@ -448,6 +448,10 @@ class AckStore(SqlStore):
                 warn(SILENT, self._where(self.table), name, count)
         if gone:
             self._came_back()
+
+    def _named_holders(self) -> Sequence[Row]:
+        """Return the names of those that hold rows."""
+        return self.conn.rows(self.table.holders)
 
     def resume(self, *, mine_too: bool, living_too: bool = False) -> int:
         """Make ready the rows of dead owners, and rows without an owner; returns how many.

@@ -34,7 +34,7 @@ def opened(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
     def open_queue(**where: Any) -> Any:
         q = KINDS[request.param](**where)
-        q._store.interval = SOON
+        q._store.signs = SOON
         return q
 
     return open_queue
@@ -76,6 +76,42 @@ def test_a_worker_whose_connection_was_cut_keeps_what_it_has(
         assert q.ack("a")
 
 
+@pytest.mark.parametrize("long", [False, True])
+def test_one_that_waits_gets_nothing_of_a_worker_whose_connections_are_cut(
+    opened: Any, long: bool, proxy: Proxy, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """A new connection shows that the worker lives, whether or not the old ones were two."""
+    with opened(**proxy.login(where)) as q, MySQLAckQueue[str](**where) as heir:
+        q.put("a")
+        assert "a" == q.get()
+        if long:
+            until(lambda: len(connections(mysql, where)) == 3)  # one of them gives signs
+        for _ in range(3):
+            proxy.cut()
+            with pytest.raises(Empty):
+                heir.get(timeout=1.5)
+        assert q.ack("a")
+
+
+def test_a_worker_of_the_last_release_has_a_minute(
+    opened: Any, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """It has one lock, which is free when its connection is cut, and gives a sign each 10 s."""
+    with opened(**where) as q:
+        q.put("a")
+        old = "5" * 32
+        mysql.run(
+            f"INSERT INTO persistqueue_sessions (id, number) VALUES ('{old}', 1)",
+            database=where["db_name"],
+        )
+        held = f"UPDATE {q._store.table.quoted} SET status = 2, owner = '{old}'"
+        mysql.run(held, database=where["db_name"])
+        with pytest.raises(Empty):
+            q.get(timeout=2.5)
+        mysql.minute_later(where["db_name"])
+        assert "a" == q.get(timeout=10)
+
+
 def test_a_handler_that_blocks_its_loop_keeps_what_it_has(
     mysql: MysqlServer, where: dict[str, Any]
 ) -> None:
@@ -83,7 +119,7 @@ def test_a_handler_that_blocks_its_loop_keeps_what_it_has(
 
     async def main() -> None:
         async with AsyncMySQLAckQueue[str](**where) as q:
-            q._store.interval = SOON
+            q._store.signs = SOON
             await q.put("a")
             assert "a" == await q.get()
             mysql.minute_later(where["db_name"])
@@ -145,7 +181,6 @@ def test_what_a_dead_worker_held_is_found_while_others_work(
         assert "a" == dead.get()
         mysql.run(f"KILL {dead._store.conn.driver.thread_id()}")
         mysql.minute_later(where["db_name"])
-        shy._store._resume_due = q._store._resume_due = 0.0
         for each, found in ((shy, False), (q, True)):
             if found:
                 assert "a" == each.get(timeout=5)
@@ -190,7 +225,7 @@ def test_there_is_a_connection_for_signs_of_life_while_anything_is_held(
 def test_a_fork_gives_signs_of_life_of_its_own(mysql: MysqlServer, where: dict[str, Any]) -> None:
     """So does its parent, for what the parent holds."""
     with MySQLAckQueue[str](**where) as q:
-        q._store.interval = SOON
+        q._store.signs = SOON
         q.put_many("ab")
         assert "a" == q.get()
         pid = os.fork()

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -204,6 +205,42 @@ def test_what_a_killed_worker_held_comes_again(
         until(partial(comes_again, q), "the item")
         assert "b" == q.get()
         assert q.empty()
+
+
+@pytest.mark.parametrize("kind", ["MySQLAckQueue", "AsyncMySQLAckQueue"])
+@pytest.mark.parametrize("backlog", [0, 300])
+def test_what_a_killed_worker_held_goes_to_one_at_work(
+    kind: str, backlog: int, mysql: MysqlServer, where: dict[str, Any]
+) -> None:
+    """Within 2 s, whether it waits or always finds something; no minute has to pass."""
+    with KINDS[kind](**where) as q:
+        q.put("a")
+        with spawn(_TAKE, "MySQLAckQueue", where) as worker:
+            assert is_ready(worker)
+            q.put_many(range(backlog))
+            before = [q.get() for _ in range(min(backlog, 5))]
+            worker.kill()
+            began = time.monotonic()
+            while (item := q.get(timeout=20)) != "b":
+                assert q.ack(item)
+                time.sleep(0.02)
+        assert time.monotonic() - began < 6  # 2, on a machine with time to spare
+        assert list(range(len(before))) == before
+
+
+def test_a_restart_of_the_server_takes_nothing_from_the_living(mortal: MysqlServer) -> None:
+    """All connections are gone, and each worker gets new ones before others believe it dead."""
+    where = mortal.database()
+    with MySQLAckQueue[str](**where) as q, MySQLAckQueue[str](**where) as other:
+        q.put("a")
+        assert "a" == q.get()
+        waiting = Call(other.get, timeout=30)
+        time.sleep(0.5)
+        mortal.restart()
+        time.sleep(3)
+        q.put("b")
+        assert "b" == waiting.outcome()
+        assert q.ack("a")
 
 
 def comes_again(q: MySQLAckQueue[str]) -> bool:

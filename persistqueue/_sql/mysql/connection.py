@@ -27,14 +27,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._core.deadline import monotonic
-from ..._core.leases import LEASE
 from ..._core.log import warn
 from ..._core.store import Errors, Stale, Undone
 from ...exceptions import ItemTooLarge, QueueLocked, QueueUnreachable
+from .owners import SessionOwner
 from .schema import prepare
 from .server import (
     DUPLICATE,
@@ -46,10 +45,10 @@ from .server import (
     is_lost,
     number_of,
 )
-from .statements import COMMIT, COMMITTED, LEAVE, LIFE
+from .statements import COMMIT, COMMITTED, LEAVE, SIGNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence, Sized
+    from collections.abc import Callable, Iterable, Sequence, Sized
 
     from ..connection import Cursor, Listener
     from ..statements import Table
@@ -103,7 +102,7 @@ class MysqlConnection:
         self._gap = _LEAST_GAP
 
     def _rename_session(self) -> None:
-        self.session = uuid.uuid4().hex
+        self.session = uuid.uuid4().hex + SIGNS
         self._number = 0  # of its transactions that wrote something
         # The number of a transaction that may be stored or not.
         self._doubtful: int | None = None
@@ -509,52 +508,3 @@ class MysqlConnection:
             ours.__cause__ = error
             return Undone(ours)
         return self.database.translate(error, self._table.name)
-
-
-class SessionOwner:
-    """A connection's session, as the owner of rows."""
-
-    leaves_files = False
-
-    def __init__(self, conn: MysqlConnection) -> None:
-        self._conn = conn
-
-    @property
-    def name(self) -> str:
-        return self._conn.session
-
-    def appear(self) -> str:
-        return self.name  # its lock is held since it was connected
-
-    def is_dead(self, name: str) -> bool:
-        if name == self.name:
-            return False
-        ((free, was_there),) = self._conn.rows(LIFE, (name, name, LEASE))
-        return bool(free) and not was_there
-
-    def stay(self) -> None:
-        """Do nothing: the store gives signs of life."""
-
-    def overtaken(self) -> None:
-        """Do nothing: the store looks by its clock."""
-
-    def due(self) -> float:
-        return inf
-
-    def gone(self, read: Callable[[], Sequence[str] | None]) -> dict[str, bool]:  # noqa: ARG002
-        return {}
-
-    def took_from(self, name: str) -> None:
-        """Do nothing: the lock is asked each time."""
-
-    def remove(self, names: list[str]) -> None:
-        """Do nothing: each connection that is opened removes old sessions."""
-
-    def sweep(self, holders: Container[str | None]) -> None:
-        """Do nothing: each connection that is opened removes old sessions."""
-
-    def disappear(self, *, holds: bool) -> None:
-        """Do nothing: the lock went with the connection."""
-
-    def forget(self) -> None:
-        """Do nothing: the session gets another name."""

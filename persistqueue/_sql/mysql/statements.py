@@ -45,12 +45,15 @@ COMMIT = (
 )
 COMMITTED = f"SELECT number FROM {SESSIONS} WHERE id = %s FOR UPDATE"
 LEAVE = f"DELETE FROM {SESSIONS} WHERE id = %s"
-# Whether a session is alive: it has a connection, or was about a moment ago (see ``stores``).
+# Whether a session is alive: it has a connection, or was about a moment ago (see ``owners``).
+SIGNS = ".2"  # ends the name of a session that has two locks
+LINE = ".line"  # ends the name of the second one
 SIGN = f"UPDATE {SESSIONS} SET used = CURRENT_TIMESTAMP WHERE id = %s"
 LIFE = (
     "SELECT IS_FREE_LOCK(%s), EXISTS (SELECT 1 FROM"
     f" {SESSIONS} WHERE id = %s AND UNIX_TIMESTAMP(used) > UNIX_TIMESTAMP() - %s)"
 )
+LINE_LIFE = "SELECT IS_FREE_LOCK(%s) AND IS_FREE_LOCK(%s)"
 SWEEP = f"DELETE FROM {SESSIONS} WHERE used < NOW() - INTERVAL 30 DAY LIMIT 100"
 # Held until the end of the transaction by a put that counts first.
 ONE_AT_A_TIME = (
@@ -122,13 +125,20 @@ class MysqlTable(Table):
         # Puts that count first, one at a time.
         self.turn = f"put:{_short(self.name)}"
         self.held_by = f"SELECT 1 FROM {table} WHERE status = {HELD} AND owner = %s LIMIT 1"
+        # The same, and see that the connection holds a lock.
+        self.held_and_locked = (
+            f"SELECT ({self.held_by}), IF(IS_USED_LOCK(%s) <=> CONNECTION_ID(), 1, GET_LOCK(%s, 0))"
+        )
+        # A look at the index for each owner: the server would read all rows for all of them.
+        self.next_holder = f"SELECT MIN(owner) FROM {table} WHERE status = {HELD} AND owner > %s"
         self.widen = (
             f"ALTER TABLE {table} MODIFY _id BIGINT AUTO_INCREMENT, MODIFY data LONGBLOB,"
             " MODIFY timestamp DOUBLE"
         )
         # Whose answers take long where there is much.
         self.whole = {self.count, self.count_held, self.count_both, self.count_live,
-                      self.count_over, self.owners, self.resume, *self.clear.values()}  # fmt: skip
+                      self.count_over, self.owners, self.resume,
+                      *self.clear.values()}  # fmt: skip
         self.optimize = f"OPTIMIZE TABLE {table}"
         self.create_aside = (
             f"CREATE TABLE IF NOT EXISTS {self._in_text(self._quoted(self.aside))} LIKE {table}"

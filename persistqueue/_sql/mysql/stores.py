@@ -11,7 +11,6 @@ anything is called empty, the look begins in front.
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING
 
 from ..._core.deadline import monotonic
@@ -20,7 +19,7 @@ from ..acks import AckStore
 from ..finishing import DeletingStore, ReservingStore
 from ..store import SqlStore
 from .server import Line
-from .statements import ONE_AT_A_TIME, SIGN
+from .statements import LINE, ONE_AT_A_TIME, SIGN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,24 +129,22 @@ class MysqlReservingStore(_MysqlStore, ReservingStore):
 class MysqlAckStore(_MysqlStore, AckStore):
     """Marks rows; an owner is a session, which holds a named lock on the server.
 
-    It is alive while it does, and for ``LEASE`` seconds after its last commit or sign of life: a
-    network may cut its connection while it works.  The signs are given over another connection
-    while it holds rows (``_core.leases``).  Rows of dead ones are looked for as often.
+    While it holds rows, a thread holds another lock over another connection (``_core.leases``),
+    and gives signs of life there: a network may cut the first one while it works.  See ``owners``.
     """
 
-    interval = LEASE / SHARE
-    kept = False  # signs of life are given
-    _resume_due = inf  # when to look for rows of dead owners, on the monotonic clock
+    interval = 0.4  # s between two looks of that thread
+    signs = LEASE / SHARE  # s between two signs of life
+    kept = False  # they are given
+    _signed = 0.0  # when the last one was; on the monotonic clock
 
-    def opened(self) -> None:
-        super().opened()
-        self._resume_due = monotonic() + LEASE
-
-    def take(self, most: int) -> list[Record]:
-        if self._resumes and monotonic() >= self._resume_due:
-            self._resume_due = monotonic() + LEASE
-            self.resume(mine_too=False)
-        return super().take(most)
+    def _named_holders(self) -> Sequence[Row]:
+        rows: list[Row] = []
+        while (
+            name := self.conn.one(self.table.next_holder, rows[-1] if rows else ("",))
+        ) is not None:
+            rows.append((name,))
+        return rows
 
     def commit(self) -> None:
         super().commit()
@@ -174,13 +171,18 @@ class MysqlAckStore(_MysqlStore, AckStore):
         return Line(self.conn.database, PATIENCE)
 
     def prolong(self, line: Line) -> bool:
-        """Give a sign of life, if no commit has done so; returns whether anything is held."""
-        if self.conn.closed:
+        """See that a lock is held on a connection; returns whether anything is held.
+
+        A commit in this moment has shown that the other one is.
+        """
+        conn, table, now = self.conn, self.table, monotonic()
+        if conn.closed:
             return False
-        if monotonic() - self.conn.committed < self.interval:
+        if now - conn.committed < self.interval:
             return True
-        table, mine = self.table, (self.conn.session,)
-        holds = bool(line.rows(table.held_by, mine, table.name))
-        if holds:
-            line.rows(SIGN, mine, table.name)
-        return holds
+        mine, lock = conn.session, conn.session + LINE
+        ((holds, _),) = line.rows(table.held_and_locked, (mine, lock, lock), table.name)
+        if holds and now - max(self._signed, conn.committed) >= self.signs:
+            line.rows(SIGN, (mine,), table.name)
+            self._signed = now
+        return bool(holds)
