@@ -161,6 +161,29 @@ def test_what_a_stopped_worker_held_is_taken_over(kind: str, path: Path, start: 
     q.close()
 
 
+@each_holder
+def test_the_end_of_a_first_take_is_not_that_of_the_second(
+    kind: str, path: Path, start: Start
+) -> None:
+    """A worker that was stopped has its item again: its first block finishes nothing."""
+    filled(kind, path, "a")
+    first, second = start(kind, path, 0.7), start(kind, path)
+    assert "a" == first.ask("hold")
+    second.tell("hold")
+    time.sleep(0.2)
+    first.stop()
+    assert ["a"] == second.lines(1)
+    first.go_on()
+    assert "back" == second.ask("back")
+    assert "a" == first.ask("hold")
+    assert "first" == first.ask("first")
+    second.tell("hold")
+    time.sleep(0.2)
+    assert "back" == first.ask("back")
+    assert ["a"] == second.lines(1)
+    assert "done" == second.ask("done")
+
+
 def taken(q: Any) -> list[Any]:
     found = []
     while q.qsize():

@@ -35,7 +35,8 @@ class Worker(Child):
 
     - ``hold``: take an item, and work on it until further notice; says the item.
     - ``done``: finish the last item; says ``done``.
-    - ``back``: give it back; says ``back``.
+    - ``first``: finish the first one of those in hand; says ``first``.
+    - ``back``: give the last one back; says ``back``.
     - ``sleep N``: block the thread and the loop for so many seconds; says ``slept``.
     - ``gil N``: the same in one call of C that keeps the GIL.
     - ``fork``: make a child that lives on; says its number.
@@ -77,6 +78,8 @@ def _do(q: Any, word: str, values: list[str], blocks: list[ExitStack]) -> object
         return blocks[-1].enter_context(q.process())
     if word == "done":
         blocks.pop().close()
+    elif word == "first":
+        blocks.pop(0).close()
     elif word == "back":
         blocks.pop().__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     elif word == "sleep":

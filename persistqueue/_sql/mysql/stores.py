@@ -133,7 +133,7 @@ class MysqlAckStore(_MysqlStore, AckStore):
     and gives signs of life there: a network may cut the first one while it works.  See ``owners``.
     """
 
-    interval = 0.4  # s between two looks of that thread
+    interval = 0.25  # s between two looks of that thread
     signs = LEASE / SHARE  # s between two signs of life
     kept = False  # they are given
     _signed = 0.0  # when the last one was; on the monotonic clock
