@@ -167,7 +167,7 @@ def test_the_end_of_a_first_take_is_not_that_of_the_second(
 ) -> None:
     """A worker that was stopped has its item again: its first block finishes nothing."""
     filled(kind, path, "a")
-    first, second = start(kind, path, 0.7), start(kind, path)
+    first, second = start(kind, path, 1.2), start(kind, path)
     assert "a" == first.ask("hold")
     second.tell("hold")
     time.sleep(0.2)
@@ -209,10 +209,10 @@ def test_a_worker_without_a_lease_is_waited_for(path: Path, start: Start) -> Non
 def test_a_handler_may_block_for_many_leases(kind: str, path: Path, start: Start) -> None:
     """Signs of life come from a thread."""
     filled(kind, path, "a")
-    first, second = start(kind, path, 0.6), start(kind, path, 0.6)
+    first, second = start(kind, path, 1.2), start(kind, path, 1.2)
     assert "a" == first.ask("hold")
     second.tell("hold")
-    assert "sleep" == first.ask("sleep 2")
+    assert "sleep" == first.ask("sleep 3")
     assert "done" == first.ask("done")
     filled(kind, path, "b")
     assert ["b"] == second.lines(1)
@@ -222,13 +222,13 @@ def test_a_handler_may_block_for_many_leases(kind: str, path: Path, start: Start
 def test_the_file_of_a_worker_that_goes_is_made_anew(kind: str, path: Path, start: Start) -> None:
     """Under the same name; nobody else gets what the worker holds, until it dies."""
     filled(kind, path, "a")
-    first, second = start(kind, path, 0.6), start(kind, path, 0.6)
+    first, second = start(kind, path, 1.2), start(kind, path, 1.2)
     assert "a" == first.ask("hold")
     (file,) = owners_in(path)
     second.tell("hold")
     file.unlink()
     until(lambda: [file] == owners_in(path))
-    time.sleep(0.8)
+    time.sleep(1.4)
     filled(kind, path, "b")
     assert ["b"] == second.lines(1)
     second.ask("done")
@@ -258,12 +258,12 @@ def test_what_a_worker_without_a_file_held_comes_after_a_lease(
 def test_a_fork_leaves_the_parent_what_it_holds(kind: str, path: Path, start: Start) -> None:
     """The child does not give signs of life for it, and does not keep its lock."""
     filled(kind, path, "a")
-    first, second = start(kind, path, 0.6), start(kind, path)
+    first, second = start(kind, path, 1.2), start(kind, path)
     assert "a" == first.ask("hold")
     child = int(first.ask("fork"))
     try:
         second.tell("hold")
-        assert "sleep" == first.ask("sleep 1")
+        assert "sleep" == first.ask("sleep 1.5")
         filled(kind, path, "b")
         assert ["b"] == second.lines(1)
         assert "done" == second.ask("done")
@@ -276,7 +276,7 @@ def test_a_fork_leaves_the_parent_what_it_holds(kind: str, path: Path, start: St
 
 def test_a_child_that_holds_gives_signs_of_its_own(path: Path, start: Start) -> None:
     """A forked child that takes an item keeps it for as long as it works."""
-    with SQLiteAckQueue(path, lease=0.6) as q:
+    with SQLiteAckQueue(path, lease=1.2) as q:
         q.put_many("ab")
         assert "a" == q.get()
         end, begin = os.pipe()
@@ -290,7 +290,7 @@ def test_a_child_that_holds_gives_signs_of_its_own(path: Path, start: Start) -> 
             assert 2 == len(owners_in(path))
             other = start("SQLiteAckQueue", path)
             other.tell("hold")
-            time.sleep(1.2)
+            time.sleep(1.6)
             assert 2 == q.unack_count()
         finally:
             os.kill(child, signal.SIGKILL)
@@ -487,7 +487,7 @@ def test_a_worker_of_1_1_0_keeps_what_it_holds(
     """It has no owner, so only an opening takes from it."""
     filled("SQLiteAckQueue", path, "a", "b")
     with theirs(upstream, path) as ask, SQLiteAckQueue(path, lease=0.3) as q:
-        worker = start("SQLiteAckQueue", path, 0.3)
+        worker = start("SQLiteAckQueue", path)
         worker.ask("sleep 0")  # it has opened the queue
         assert "a" == ask("get")
         assert "b" == worker.ask("hold")

@@ -4,9 +4,9 @@ The server lets go of a lock when its connection ends: at once, if the worker's 
 network may cut the connections of a worker that is at work, and a restart of the server cuts
 all.  So there are two locks, and two ways to be dead:
 
-- Both locks are free for more than a second.  One is held by the connection on which the queue works, the
-  other one by that of a thread which looks after it while anything is held, and gets another one
-  as soon as it is lost (``stores``).
+- Both locks are free for more than a second.  One is held by the connection on which the queue
+  works, the other one by that of a thread which looks after it while anything is held, and gets
+  another one as soon as it is lost (``stores``).
 - The first lock is free, and the last sign of life is older than a lease: so for a worker that
   could not connect, or of the last release, which has one lock.
 """
