@@ -27,7 +27,10 @@ nitpick_ignore_regex = [
     ("py:class", r".*\._signed\.Signed"),  # what signed() returns: a serializer
     ("py:class", r"(pathlib\.)?Path|Mapping\[str|Adapter|CoroutineEngine|(.*\.)?Recipe"),
     ("py:class", r".*aiodiskqueue\.engines\._\w+|.*Adapter"),
-    ("py:class", r"RowCodec|BrokerStore|BrokerQueueFace"),  # of what nobody makes by hand
+    ("py:class", r"RowCodec|BrokerStore|(.*\.)?BrokerQueueFace"),  # of what nobody makes by hand
+    ("py:class", r"TaskSession|ThreadSession|JobCalls|JobStore|Record|Work"),  # as above
+    ("py:class", r"Job(Queue)?Options|datetime|WaitingCalls|(.*\.)?Has(Calls|Clock)"),
+    ("py:class", r"persistqueue\._broker\.transaction\.\w+|(Async)?JobQueue"),
     ("py:class", r"asyncio\..*"),  # the standard library's
     ("py:exc", r"Everything that .* raises\."),  # a sentence in place of a list
 ]

@@ -246,8 +246,8 @@ class AsyncRedisQueue(AsyncQueueBase[T]):
         """Finish an item: what ``get`` returned, or else an equal one that this object took.
 
         Returns:
-            whether it was this object's; False if its lease was over: then it is another
-            consumer's, or comes again.  A WARNING says so.
+            whether it was this object's.  If its lease was over, it is another consumer's, or
+            comes again, and a WARNING says so.
         """
         return await self.ack_many([item]) > 0
 

@@ -13,7 +13,7 @@ from ._broker.dump import PAGE, Dump, dump_text, opened, records
 from ._broker.options import BrokerFace, Message, an_ordinary, different, one_or_all
 from ._broker.readers import BrokerStats, QueueInfo, a_pattern
 from ._broker.statements import queue_name, which_to_move
-from ._broker.transaction import Exited, Transaction, TransactionQueue
+from ._broker.transaction import Exited, Transaction, TransactionJobs, TransactionQueue
 from ._core import call
 from ._core.arguments import absolute
 from ._core.deadline import FOREVER
@@ -47,6 +47,7 @@ __all__ = [
     "QueueInfo",
     "Stream",
     "Transaction",
+    "TransactionJobs",
     "TransactionQueue",
 ]
 

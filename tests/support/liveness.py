@@ -17,7 +17,7 @@ from sqlite_objects import open_any
 #: Classes that hold items for a consumer.
 HOLDERS = tuple(
     f"{twin}{kind}"
-    for kind in ("SQLiteAckQueue", "FILOSQLiteAckQueue", "UniqueAckQ", "Broker")
+    for kind in ("SQLiteAckQueue", "FILOSQLiteAckQueue", "UniqueAckQ", "JobQueue", "Broker")
     for twin in ("", "Async")
 )
 each_holder = pytest.mark.parametrize("kind", HOLDERS)
