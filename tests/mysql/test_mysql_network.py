@@ -216,12 +216,12 @@ def test_a_long_item_may_take_longer_than_an_answer(
             AnyProxy(mysql.port) as proxy,
             MySQLQueue[str](**{**where, "port": proxy.port}, timeout=2 * PATIENCE) as q,
         ):
-            proxy.pause = 0.016
+            proxy.pause = 0.032
             began = time.monotonic()
-            q.put("x" * 24_000_000)
+            q.put("x" * 12_000_000)
             assert time.monotonic() - began > 2 * PATIENCE
             proxy.pause = 0.0
-            assert 24_000_000 == len(q.get())
+            assert 12_000_000 == len(q.get())
     finally:
         mysql.run("SET GLOBAL max_allowed_packet = 16 * 1024 * 1024")
 
