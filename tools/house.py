@@ -23,7 +23,13 @@ from typing import Any, NamedTuple
 
 PACKAGE = "persistqueue"
 TRACED = ("Queue", "AsyncQueue", "SQLiteQueue", "AsyncSQLiteAckQueue")
-GROUND = ("_core", "exceptions", "serializers", "brokerconfig", "jobs")  # everything may import these
+GROUND = (
+    "_core",
+    "exceptions",
+    "serializers",
+    "brokerconfig",
+    "jobs",
+)  # everything may import these
 RESTS_ON = {"_broker": {"_sql"}, "engines": {"_sql", "compat"}}  # the names of moved engines stay
 FOLDERS = (*GROUND, "_files", "_sql", "_broker", "_redis", "engines", "compat", "_cli")
 # In another folder, as there were before the tree was made, a word in the name tells; a guess.

@@ -72,6 +72,7 @@ class JobTable(Table):
             f" (SELECT expires FROM {table} WHERE expires IS NOT NULL AND {WAITING}"
             " ORDER BY expires LIMIT 1)"
         )
+        self.span = ""  # jobs that are ready are not next to each other
         self._write_counts(table, mark)
         self._write_dead(table, mark, unfinished)
 
@@ -114,6 +115,7 @@ class JobTable(Table):
 
     def _indexes(self, table: str) -> dict[str, str]:
         indexes = super()._indexes(table)
+        del indexes[f"index_live:{self.name}"]  # in the order of the puts, which is not a job's
         wanted = {
             "ready": f"(priority, _id) WHERE {self._LIVE}",
             "due": f"(due) WHERE status = {DELAYED}",
