@@ -24,7 +24,7 @@ from .._core.codec import RowCodec
 from .._core.signedframing import SignedFraming
 from .._files.salvage import SET_ASIDE, is_part
 from .._sql.sqlite import look
-from .._sql.statements import ACKED, FAILED, HELD, identifier
+from .._sql.statements import ACKED, DELAYED, FAILED, HELD, identifier
 from ..exceptions import PersistQueueError
 from ..serializers._signed import BadSignature, Signed, unseal
 from .places import LONGEST, PATH, parsed, place_of, places_to_see, short_name, tables, written_by
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .._sql.statements import DictTable, Table
     from .places import Known, Name
 
-_STATUS = {HELD: "handed out", ACKED: "acked", FAILED: "failed"}
+_STATUS = {HELD: "handed out", DELAYED: "delayed", ACKED: "acked", FAILED: "failed"}
 _UNCHECKED = "signed (the signatures were not checked: give the object with its key)"
 _IN_USE = "another process uses it: this is how it was a moment ago"
 

@@ -179,7 +179,8 @@ def _say(moved: Moved, staying: dict[str, int], *, moves: bool) -> int:
     stay = {word: count for word, count in staying.items() if count}
     if not moves:
         line += f", {stay['held']} of them held" if "held" in stay else ""
-        line += f"; {stay['failed']} failed ones are not" if "failed" in stay else ""
+        for word in ("delayed", "failed"):
+            line += f"; {stay[word]} {word} ones are not" if word in stay else ""
         line += "; the source keeps them all"
     elif stay:
         stays = " and ".join(f"{count} {word}" for word, count in stay.items())

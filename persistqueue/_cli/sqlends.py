@@ -104,6 +104,7 @@ class SqlSource(SqlEnd, Source):
             return {}
         return {
             "held": self.rows(self.table.count_held)[0][0],
+            "delayed": self.rows(self.table.count_delayed)[0][0],
             "failed": self.rows(self.table.count_over, (sql.FAILED,))[0][0],
         }
 

@@ -20,9 +20,9 @@ from ..jobs import (
     shortened,
 )
 from .ackcalls import AckCalls
-from .jobstatements import ATTEMPTS, DELAYED
+from .jobstatements import ATTEMPTS
 from .rows import checked_priority
-from .statements import ACKED, NEW
+from .statements import ACKED, DELAYED, NEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

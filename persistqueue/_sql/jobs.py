@@ -18,8 +18,8 @@ from .._core.log import warn
 from .._core.store import Stale
 from ..jobs import DeadJob, JobStats, unpacked
 from .acks import AckStore
-from .jobstatements import ATTEMPTS, DELAYED, DUE, EXPIRES, HEADERS, KEY, MOST, NOTE, TAKES, key_of
-from .statements import ACKED, FAILED, ID_RANGE, READY
+from .jobstatements import ATTEMPTS, DUE, EXPIRES, HEADERS, KEY, MOST, NOTE, TAKES, key_of
+from .statements import ACKED, DELAYED, FAILED, ID_RANGE, READY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -1,14 +1,25 @@
 """The table of a job queue: an ack queue's, with columns behind, and what is said to it.
 
-A row's status is an ack queue's, and one more: ``DELAYED``.  What is left in ``due``, ``owner`` and
+A row's status is an ack queue's, and ``DELAYED``.  What is left in ``due``, ``owner`` and
 ``note`` means nothing where the row is ready, so persist-queue's verbs by id reach every row.
 """
 
 from __future__ import annotations
 
-from .statements import ACKED, FAILED, FENCE, HELD, JOB, NEW, OVER, READY, Table, identifier
+from .statements import (
+    ACKED,
+    DELAYED,
+    FAILED,
+    FENCE,
+    HELD,
+    JOB,
+    NEW,
+    OVER,
+    READY,
+    Table,
+    identifier,
+)
 
-DELAYED = 3
 DEAD = FAILED  # persist-queue's name for it: ack_failed
 _DEAD = f"{OVER} AND status = {DEAD}"  # as the index has it
 WAITING = f"status IN ({NEW}, {READY}, {DELAYED})"  # neither held nor over

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LONGEST = 16 * 1024  # bytes of a row that tell which serializer wrote it
 
 # What `status` says in the ack queues.
-NEW, READY, HELD, ACKED, FAILED = 0, 1, 2, 5, 9
+NEW, READY, HELD, DELAYED, ACKED, FAILED = 0, 1, 2, 3, 5, 9
 _HELD = f"status = {HELD}"
 OVER = f"status >= {ACKED}"
 
@@ -289,6 +289,7 @@ class Table(Layout):
         self.fail = f"{finish}, note = {mark} {fence}"
         self.give_back = f"{finish}, attempts = attempts - 1 {fence}"
         self.count_held = f"SELECT COUNT(*) FROM {table} WHERE {_HELD}"
+        self.count_delayed = f"SELECT COUNT(*) FROM {table} WHERE status = {DELAYED}"
         self.held_some = (
             f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {_HELD} LIMIT 1) AS few"
         )

@@ -22,12 +22,15 @@ from upstream import Upstream, upstream_fixture  # noqa: F401
 
 from persistqueue import (
     Broker,
+    Dead,
     FILOSQLiteAckQueue,
     FILOSQLiteQueue,
+    JobQueue,
     MySQLAckQueue,
     MySQLQueue,
     PDict,
     PriorityQueue,
+    Put,
     Queue,
     RedisPool,
     RedisQueue,
@@ -283,6 +286,26 @@ def test_held_and_failed_items_stay_and_are_counted(
         assert [0, 1] == [q.qsize(), q.ack_failed_count()]
     assert [1, 4, 5] == copy.items()
     assert [4, 5] == dst.items()
+
+
+def test_delayed_and_dead_jobs_stay_and_are_counted(
+    place: Callable[..., Place], tmp_path: Path
+) -> None:
+    """Of a job queue what is ready goes; ``check`` names the states, too."""
+    path = tmp_path / "app.db"
+    with JobQueue[int](path, "jobs") as q:
+        q.put_many([Put(1, delay=3600), 2, 3])
+        with q.process():
+            raise Dead
+    src, dst, copy = f"sqlite:{path}?name=jobs", place("file", "dst"), place("file", "copy")
+    status, out, _ = command("copy", src, copy.url)
+    assert (0, True) == (status, out.startswith("1 items copied; 1 delayed ones are not; 1 failed"))
+    status, out, _ = command("move", src, dst.url)
+    assert (0, "1 items moved; 1 delayed and 1 failed stay where they are\n") == (status, out)
+    _, out, _ = command("check", str(path))
+    assert "1 delayed, 1 failed" in out
+    with JobQueue[int](path, "jobs") as q:
+        assert (0, 1, 0, 1) == q.stats()[:4]
 
 
 def test_what_a_consumer_of_redis_holds_stays(place: Callable[..., Place]) -> None:
