@@ -38,7 +38,7 @@ class Worker(Child):
     - ``first``: finish the first one of those in hand; says ``first``.
     - ``back``: give the last one back; says ``back``.
     - ``sleep N``: block the thread and the loop for so many seconds; says ``slept``.
-    - ``gil N``: the same in one call of C that keeps the GIL.
+    - ``gil N``: the same in one call of C that keeps the GIL; says how long it was.
     - ``fork``: make a child that lives on; says its number.
     """
 
@@ -85,7 +85,7 @@ def _do(q: Any, word: str, values: list[str], blocks: list[ExitStack]) -> object
     elif word == "sleep":
         time.sleep(float(values[0]))
     elif word == "gil":
-        keep_the_gil(float(values[0]))
+        return keep_the_gil(float(values[0]))
     elif word == "fork":
         if number := os.fork():
             return number

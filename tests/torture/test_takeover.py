@@ -202,7 +202,9 @@ def test_a_call_that_keeps_the_gil(kind: str, amount: int, tmp_path: Path, figur
     lease = 2.0
     with crowd(kind, tmp_path / "queue", lease, 1) as (worker,):
         for _ in range(amount):
-            worker.ask(f"gil {0.8 * lease if amount > 1 else 0.5}")
+            kept = float(worker.ask(f"gil {0.8 * lease if amount > 1 else 0.5}"))
+            if kept > 0.85 * lease:
+                pytest.skip("the machine is too busy: a call took longer than it should")
         worker.ask("done")
     figures(runs=amount, takeovers=0)
 
