@@ -16,7 +16,7 @@ from .._core.arguments import NO_ITEM
 from .._core.call import Finishing, R
 from .._core.inflight import InFlightAcks
 from .._core.log import warn
-from .acks import TAKES
+from .holding import TAKES
 from .rows import in_range, is_raw, row_id
 from .statements import ID_RANGE
 

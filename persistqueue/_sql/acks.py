@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .._core.block import Damaged
 from .._core.deadline import monotonic
 from .._core.log import warn
-from .._core.store import Stale
+from .holding import ATTEMPTS, NOTE, TAKES, HoldingStore
 from .rowstore import SILENT
 from .statements import ACKED, FAILED, HELD, NEW, READY
-from .store import MOST, SqlStore
+from .store import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .connection import SqlConnection
     from .rowstore import Row
     from .statements import Table
-
-R = TypeVar("R")
 
 # From which status a row that is named by its id may become another: any consumer may hold it,
 # or none.  One that is named by what get() returned has to be held by this object.
@@ -39,15 +37,9 @@ MOVES = {
 _ONLY_HELD = frozenset({HELD})
 _MOST_MARKED = 500  # ids in one statement; SQLite takes 999 values at least
 _CALLED = "ack_failed() was called"
-_MOST_NAMED = 10  # rows in one line of the log
-TAKES, ATTEMPTS, NOTE = (
-    4,
-    5,
-    6,
-)  # their places in a row, which is as it was when it had been handed out
 
 
-class AckStore(SqlStore):
+class AckStore(HoldingStore):
     """Marks rows instead of deleting them.
 
     Args:
@@ -56,8 +48,6 @@ class AckStore(SqlStore):
         lease: seconds without a sign of life after which an owner is gone; None for never.
         max_attempts: an item that was handed out so often fails when it comes back; None: never.
     """
-
-    _loses = False  # this object has lost rows that it held; the batch is run again
 
     def __init__(
         self,
@@ -71,18 +61,13 @@ class AckStore(SqlStore):
         lease: float | None,
         max_attempts: int | None = None,
     ) -> None:
-        super().__init__(conn, table, codec, skip_corrupt=skip_corrupt)
+        super().__init__(conn, table, codec, skip_corrupt=skip_corrupt, lease=lease)
         self._resumes = resumes
         self._max_attempts = max_attempts
         self._keep_acked = keep_acked
         # Rows acked since old ones were deleted; before this object came: enough.
         self._unpruned = keep_acked or 0
-        # Rows that this object holds, as far as it knows: their ids, and of which hand-outs.
-        self._held: dict[int, int] = {}
-        # What this transaction added there, and removed.
-        self._before: tuple[list[int], list[tuple[int, int]]] = ([], [])
         self._bereft: list[str] = []  # dead owners from which this transaction took all rows
-        self._owner = self.conn.new_owner(self._held, lease)
 
     def opened(self) -> None:
         if self._resumes and not self.conn.suspended:
@@ -92,74 +77,15 @@ class AckStore(SqlStore):
                 self.conn.alone(lambda: self._owner.sweep(self._holders()))
         super().opened()
 
-    def close(self) -> None:
-        holds = self._owner.leaves_files and self._still_holds()
-        super().close()
-        self._owner.disappear(holds=holds)
-
-    # -- memory follows the database --------------------------------------------------
-
-    def begin(self, exclusive: bool) -> bool:
-        if not super().begin(exclusive):
-            return False
-        self._before = ([], [])
-        return True
-
     def commit(self) -> None:
         super().commit()
-        self._loses = False
         if self._bereft:
             self._owner.remove(self._bereft)
             self._bereft = []
 
-    def overtaken(self) -> None:
-        super().overtaken()
-        self._owner.overtaken()
-
     def undone(self) -> None:
         super().undone()
-        added, removed = self._before
-        for number in added:
-            self._held.pop(number, None)
-        self._held.update(removed)
-        self._before, self._bereft = ([], []), []
-
-    def guard(self, function: Callable[[], R]) -> R:
-        place = len(self._before[1])
-        try:
-            return super().guard(function)
-        except BaseException:
-            self._held.update(self._before[1][place:])  # it is held still
-            raise
-
-    def _hold(self, records: Sequence[Record]) -> None:
-        """Note that this object holds rows; at the end, so that no error follows."""
-        held = {record.start: record.end[TAKES] for record in records}
-        self._before[0].extend(held)
-        self._held.update(held)
-        self._owner.stay()
-
-    def _let_go(self, number: int, takes: int) -> None:
-        """Note that this object does not hold a row any more that it had in this hand-out."""
-        if self._held.get(number) == takes:
-            self._before[1].append((number, takes))  # noted first: an interrupt may come
-            del self._held[number]
-
-    # -- the end --------------------------------------------------------------------
-
-    def _still_holds(self) -> bool:
-        try:
-            return self._owner.name is not None and (
-                self.conn.driver is None or self._owner.name in self._holders()
-            )
-        except Exception:  # noqa: BLE001 - the database may be gone
-            return True
-
-    def forget(self) -> None:
-        super().forget()
-        self._held.clear()
-        self._before = ([], [])
-        self._owner.forget()
+        self._bereft = []
 
     # -- counting -------------------------------------------------------------------
 
@@ -282,43 +208,6 @@ class AckStore(SqlStore):
             self._follow(FAILED, 1 - len(gone))
             lost = [*lost, *gone]
         return lost
-
-    def _fenced(
-        self, statement: str, records: Sequence[Record], *values: object
-    ) -> Sequence[Record]:
-        """Write rows that this object holds; returns the records of those that it lost.
-
-        Raises:
-            Stale: it has lost some: the batch begins again, and each is written by itself.
-        """
-        mine = self._owner.name
-        for record in records:
-            self._let_go(record.start, record.end[TAKES])
-        rows = [(*values, record.start, mine, record.end[TAKES]) for record in records]
-        if len(rows) == 1:
-            written = self.conn.execute(statement, rows[0]).rowcount
-            return () if written else self._say_lost(records)
-        if not self._loses:
-            if not rows or self.conn.many(statement, rows) == len(rows):
-                return ()
-            self._loses = True
-            raise Stale
-        return self._say_lost([
-            record
-            for record, row in zip(records, rows, strict=True)
-            if not self.conn.execute(statement, row).rowcount
-        ])  # fmt: skip
-
-    def _say_lost(self, records: Sequence[Record]) -> Sequence[Record]:
-        if records:
-            numbers = ", ".join(str(record.start) for record in records[:_MOST_NAMED])
-            more = ", ..." if len(records) > _MOST_NAMED else ""
-            warn(
-                "%s: taken over from this object, or finished by their ids: the items with the ids "
-                "%s%s; nothing changed for them",
-                self._where(self.table), numbers, more,
-            )  # fmt: skip
-        return records
 
     def put_last(self, record: Record) -> list[int]:
         """Put a row that this object holds behind all others; returns its new id, if it has it."""
@@ -471,9 +360,6 @@ class AckStore(SqlStore):
         self._more(resumed, 0)
         self._came_back()
         return resumed
-
-    def _holders(self) -> list[str | None]:
-        return [owner for (owner,) in self.conn.rows(self.table.owners)]
 
 
 def _note(attempts: int) -> str:
