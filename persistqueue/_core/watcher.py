@@ -169,7 +169,8 @@ class Watcher:
         alarm = self._alarm[0]
         for number in _readable([alarm.fileno(), *sockets], seconds):
             if number == alarm.fileno():
-                alarm.recv(4096)
+                with contextlib.suppress(BlockingIOError):  # nothing is there after all
+                    alarm.recv(4096)
             else:
                 sockets[number].rung = True
                 sockets[number].hasten()

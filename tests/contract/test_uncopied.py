@@ -18,7 +18,7 @@ from persistqueue import AsyncQueue, Broker, BrokerConfig, PDict, Queue, SQLiteQ
 from persistqueue.compat import simplebroker
 
 #: Classes of plain values.
-VALUES = {"AckStatus", "BrokerConfig"}
+VALUES = {"AckStatus", "BrokerConfig", "DeadJob", "JobStats", "Put", "Retry"}
 
 COPYING: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,

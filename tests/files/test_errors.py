@@ -29,6 +29,8 @@ from persistqueue import (
     FormatError,
     Full,
     ItemTooLarge,
+    JobLost,
+    JobQueue,
     MySQLQueue,
     NoSuchQueue,
     NotEnoughReplicas,
@@ -139,6 +141,14 @@ def nameless(path: Path, _: pytest.MonkeyPatch) -> None:
         broker.rename("jobs", "done")
 
 
+def ended_twice(path: Path, _: pytest.MonkeyPatch) -> None:
+    with JobQueue[str](path) as q:
+        q.put("a")
+        with q.job() as job:
+            job.ack()
+            job.ack()
+
+
 def uncounted(path: Path, _: pytest.MonkeyPatch) -> None:
     Queue(path, engine=Uncounted)
 
@@ -156,6 +166,7 @@ SITUATIONS: list[tuple[type[Exception], Situation, str]] = [
         "removed or replaced while it was open; the next call reopens the queue",
     ),
     (QueueUnreachable, unreachable, "mysql://user@127.*: the server cannot be reached"),
+    (JobLost, ended_twice, "the job 1 is not this consumer's any more, or has ended"),
     (NoSuchQueue, nameless, "there is no queue named 'jobs'"),
     (EngineError, uncounted, "Uncounted.open returned None, not a count"),
     (QueueCorrupt, damaged, 'q00000, byte 0, record 0: .*; open it with on_corrupt="skip"'),

@@ -693,3 +693,32 @@ def test_a_worker_goes_on_when_the_trouble_is_over(
         with q.worker(got.append):
             until(lambda: len({*got}) == 5)
         assert not failures
+
+
+@pytest.mark.parametrize("delay", range(12))
+def test_a_cancelled_end_of_a_job_is_an_end(tmp_path: Path, delay: int) -> None:
+    """Or none: the job is gone, delayed or dead, or ready again; and held by no caller."""
+
+    async def life() -> None:
+        async with AsyncJobQueue[str](tmp_path / "app.db", durability="process") as q:
+            for way in ("ack", "retry", "fail"):
+                await q.put(way)
+
+                async def end(way: str) -> None:
+                    async with q.job() as job:
+                        await getattr(job, way)()
+
+                task = asyncio.ensure_future(end(way))
+                for _ in range(delay):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                stats = await q.stats()
+                assert 0 == stats.held
+                assert stats.ready + stats.delayed + stats.dead <= 1
+                for number in range(1, 9):
+                    await q.cancel(number)
+                await q.dead.purge()
+
+    asyncio.run(life())

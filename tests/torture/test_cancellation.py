@@ -150,6 +150,7 @@ def test_cancellations_far_from_the_server(
 
 #: Classes that are no queue of this kind, and the tests that cancel their calls.
 ELSEWHERE = {
+    "AsyncJob": "test_jobs.test_a_cancelled_end_of_a_job_is_an_end",  # what a queue hands out
     "AsyncBrokerQueue": "test_cancellations",  # what a broker's case puts to and takes from
     "AsyncRedisPool": "test_redis_pool.test_a_cancelled_get_gives_back",  # what falls due again
 }
