@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import signal
 import subprocess
@@ -54,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     name = parsed(arguments.path)
     if name.scheme not in LOCAL:
         raise ValueError(f"{name.shown}: jobs are in SQLite databases: app.db, sqlite:app.db?name=")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("persistqueue").setLevel(logging.INFO)  # why handlers fail
     if arguments.processes > 1:
         return _supervise(arguments.processes, _alone(arguments))
     place: dict[str, Any] = {"path": name.address, "name": name.queue or "default"}

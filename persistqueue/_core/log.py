@@ -11,3 +11,10 @@ def warn(message: str, *arguments: object, traceback: bool = False) -> None:
     import logging
 
     logging.getLogger("persistqueue").warning(message, *arguments, exc_info=traceback)
+
+
+def inform(message: str, *arguments: object, error: BaseException) -> None:
+    """Log an INFO with the traceback of an error."""
+    import logging
+
+    logging.getLogger("persistqueue").info(message, *arguments, exc_info=error)

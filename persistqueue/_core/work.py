@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..exceptions import QueueFailed, QueueLocked, QueueUnreachable
 from .call import settle
 from .call import take as _take
+from .log import inform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,12 @@ def ended(work: Work, records: list[Record], failure: BaseException | None) -> C
         return settle(records)
     assert work.failed is not None, "a worker's queue knows what becomes of a job that failed"
     return work.failed(records, failure)
+
+
+def say(queue: object, work: Work, failure: BaseException | None) -> None:
+    """Log why a handler failed; what it raised on purpose is no failure."""
+    if failure is not None and not isinstance(failure, work.signals):
+        inform("%s: a handler failed", repr(queue), error=failure)
 
 
 def overtime(timeout: float, error: BaseException) -> BaseException:

@@ -12,7 +12,7 @@ from ..exceptions import QueueClosed, QueueShutDown
 from .arguments import whole
 from .deadline import FOREVER, checked_timeout
 from .log import warn
-from .work import PASSING, PAUSE, SIGNALS, ended, is_async, overtime
+from .work import PASSING, PAUSE, SIGNALS, ended, is_async, overtime, say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -172,6 +172,7 @@ class AsyncWorker:
 
     async def _conclude(self, records: list[Record], failure: BaseException | None) -> None:
         """Finish a job, or store that it failed; a full disk is waited for."""
+        say(self._queue, self._work, failure)
         while True:
             try:
                 await self._session.run(ended(self._work, records, failure))

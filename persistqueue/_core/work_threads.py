@@ -13,7 +13,7 @@ from ..exceptions import Empty, QueueClosed, QueueShutDown
 from .arguments import whole
 from .deadline import FOREVER, checked_timeout, monotonic
 from .log import warn
-from .work import PASSING, PAUSE, SIGNALS, ended, is_async, overtime
+from .work import PASSING, PAUSE, SIGNALS, ended, is_async, overtime, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -187,6 +187,7 @@ class Worker:
 
     def _conclude(self, records: list[Record], failure: BaseException | None) -> None:
         """Finish a job, or store that it failed; a full disk is waited for."""
+        say(self._queue, self._work, failure)
         while True:
             try:
                 self._session.run(ended(self._work, records, failure))

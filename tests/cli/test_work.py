@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import ROOT
@@ -35,6 +36,9 @@ async def coroutine(item):
         _note("began")
         await asyncio.sleep(60)
     _note(item)
+
+def strict(item):
+    {}[item]
 
 class Mail:
     @staticmethod
@@ -119,11 +123,24 @@ def test_several_processes_of_which_one_dies(place: Path, start: Start) -> None:
         until(lambda: len(done(place)) == 21)
         os.kill(int(done(place)[-1][1]), signal.SIGKILL)
         until(lambda: len(done(place)) == 22)  # elsewhere
+        assert process.stderr is not None
+        assert "a worker process ended with status -9" in process.stderr.readline()
         process.terminate()
-        _, errors = process.communicate(timeout=20)
-        assert "a worker process ended with status -9" in errors
+        process.communicate(timeout=20)
         assert 0 == process.returncode
         assert (1, 0, 0, 0) == q.stats()[:4]
+
+
+def test_a_handler_that_fails_is_logged(place: Path, start: Start) -> None:
+    with JobQueue[Any](place / "app.db") as q:
+        q.put(["no text that could be looked up"], max_attempts=1)
+        process = start("handlers:strict", "app.db")
+        q.join()
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+        assert "a handler failed" in errors
+        assert "TypeError: unhashable" in errors
+        assert 1 == q.stats().dead
 
 
 @pytest.mark.parametrize(

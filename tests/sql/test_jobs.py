@@ -557,6 +557,27 @@ def test_a_worker_runs_the_handler_for_each_job(open_jobs: Callable[..., Any]) -
         )
 
 
+def test_a_worker_logs_why_a_handler_failed(
+    open_jobs: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each time, with a traceback; what the handler said on purpose is no failure."""
+    caplog.set_level("INFO", logger="persistqueue")
+    with open_jobs(retry=Retry(max_attempts=2, first=0)) as q:
+        q.put_many(["bad", "dead"])
+
+        def handle(item: str) -> None:
+            if item == "dead":
+                raise Dead("on purpose")
+            raise ValueError("this went wrong")
+
+        with q.worker(handle):
+            q.join()
+    assert ["INFO", "INFO"] == [record.levelname for record in caplog.records]
+    assert 2 == caplog.text.count("a handler failed")
+    assert 2 == caplog.text.count("ValueError: this went wrong")
+    assert "on purpose" not in caplog.text
+
+
 def test_as_many_handlers_run_at_a_time(open_jobs: Callable[..., Any]) -> None:
     with open_jobs() as q:
         q.put_many(range(9))
