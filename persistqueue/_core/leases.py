@@ -102,31 +102,35 @@ class Keeper:
         self._begin()
 
     def _begin(self) -> None:
-        self._mutex = threading.Lock()  # protects _entries and _thread
+        self._mutex = threading.Lock()  # protects _entries, _started and _number
         self._entries: dict[Holder, _Entry] = {}
-        self._thread: threading.Thread | None = None
+        self._started = False
+        self._number = 0  # of the thread that was started last; see ``watcher``
         self._stir: SimpleQueue[None] = SimpleQueue()  # None: an object is new
         self._lines: dict[str, Line] = {}  # of the thread alone
 
     def add(self, holder: Holder) -> None:
         """Renew the leases of an object from now on; callable on any thread."""
         with self._mutex:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                thread.start()  # may raise, and then the next one tries again
-                self._thread = thread
+            if not self._started:
+                self._number += 1
+                threading.Thread(
+                    target=self._run, args=(self._number,), name=self._name, daemon=True
+                ).start()  # may raise, and then the next one tries again
+                self._started = True
             holder.kept = True
             self._entries.setdefault(holder, _Entry(monotonic() + holder.interval))
         self._stir.put(None)
 
-    def _run(self) -> None:
-        while True:
+    def _run(self, number: int) -> None:
+        while number == self._number:
             soonest = self._round()
             with contextlib.suppress(Empty):
                 left = None if soonest is None else max(soonest - monotonic(), 0)
                 self._stir.get(timeout=left and min(left, _LONGEST_SLEEP))
             while not self._stir.empty():
                 self._stir.get()
+        self._stir.put(None)  # which may have been for the other one
 
     def _round(self) -> float | None:
         """Renew the leases that are due; returns when the next turn is."""

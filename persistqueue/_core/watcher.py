@@ -111,9 +111,10 @@ class Watcher:
         self._begin()
 
     def _begin(self) -> None:
-        self._mutex = threading.Lock()  # protects _entries and _thread
+        self._mutex = threading.Lock()  # protects _entries, _started and _number
         self._entries: dict[Watched, _Entry] = {}
-        self._thread: threading.Thread | None = None
+        self._started = False
+        self._number = 0  # of the thread that was started last
         # None for each new entry.  No event: to set one is Python code, where a Ctrl-C leaves
         # its lock held for good.
         self._work: SimpleQueue[None] = SimpleQueue()
@@ -131,10 +132,14 @@ class Watcher:
                 self._stir()
             return
         with self._mutex:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="persistqueue-watch", daemon=True)
-                thread.start()  # may raise, and then the next one tries again
-                self._thread = thread
+            if not self._started:
+                # Ctrl-C may come behind the start: then the next one starts another thread,
+                # and this one ends, as its number is not the last one.
+                self._number += 1
+                threading.Thread(
+                    target=self._run, args=(self._number,), name="persistqueue-watch", daemon=True
+                ).start()
+                self._started = True
             soon = 0.0 if self._alarm is not None else _SHORTEST
             self._entries[session] = _Entry(monotonic() + soon)
         self._work.put(None)
@@ -146,10 +151,13 @@ class Watcher:
             with contextlib.suppress(BlockingIOError):  # it has been told often enough
                 self._alarm[1].send(b".")
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         while True:
             while not (self._entries and self._work.empty()):
                 self._work.get()
+            if number != self._number:
+                self._work.put(None)  # which may have been for the other one
+                return
             soonest = self._round()
             if self._entries:
                 self._sleep(max(soonest - monotonic(), _SHORTEST))
@@ -215,7 +223,7 @@ class Watcher:
         # A call that begins to wait between look() and here finds the entry still there and
         # does not add it: so ask once more after removing it.
         with self._mutex:
-            del self._entries[session]
+            self._entries.pop(session, None)
         if session.look():
             self.add(session)
 

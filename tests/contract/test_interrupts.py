@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -463,3 +464,34 @@ def test_an_interrupt_that_goes_out_of_the_loop(
         assert {*put, 9} <= {*left, *got}, k
         assert family == "AsyncQueue" or not {*left} & {*got}, k
     assert k > 100
+
+
+_TWO_THREADS = """
+import sys, threading
+from persistqueue import Queue
+
+start, name = threading.Thread.start, "persistqueue-watch"
+
+def interrupted(thread):
+    start(thread)
+    if thread.name == name:
+        threading.Thread.start = start
+        raise KeyboardInterrupt
+
+threading.Thread.start = interrupted
+for _ in range(2):
+    try:
+        Queue(sys.argv[1]).get(timeout=0.5)
+    except BaseException:
+        pass
+print(sum(thread.name == name for thread in threading.enumerate()))
+"""
+
+
+def test_an_interrupt_behind_the_start_of_a_thread_leaves_one(path: Path) -> None:
+    """The one that is started next; two would do each other's work."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TWO_THREADS, str(path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ("1\n", "") == (done.stdout, done.stderr)
