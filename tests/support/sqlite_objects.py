@@ -91,6 +91,8 @@ def open_any(kind: str, path: Path, **options: Any) -> Any:
     options.setdefault("durability", "process")
     if kind.endswith("Broker"):
         return _OneOfMany(BROKERS[kind](path, **options))
+    if kind.endswith("JobQueue"):
+        options.setdefault("retry", persistqueue.Retry(max_attempts=None, first=0))
     if not kind.endswith("PDict"):
         return _Rows(open_sql(kind, path, **options))
     dict_class = getattr(persistqueue, kind)
