@@ -165,7 +165,7 @@ def damaged(name: str, target: str, damage: str) -> dict[str, bytes]:
 def intact(files: dict[str, bytes], name: str) -> list[Any]:
     """Return the items that can be found in damaged chunks: whole and in their place."""
     found = []
-    for chunk, data in build_once(name).items():
+    for chunk, data in sorted(build_once(name).items()):
         if chunk == "info":
             continue
         starts = starts_of(data, name)
