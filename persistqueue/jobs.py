@@ -245,7 +245,7 @@ def unpacked(stored: Any) -> dict[str, str]:
     """Return headers that were stored; none where another program has written there."""
     try:
         found = json.loads(stored) if stored else {}
-    except ValueError:
+    except (TypeError, ValueError):
         found = {}
     return found if isinstance(found, dict) else {}
 
@@ -272,12 +272,14 @@ def checked_key(key: object) -> str | None:
 
 def note_of(error: BaseException) -> str:
     """Return what is stored with a job that failed: the error's type and text."""
-    if isinstance(error, Dead):
-        return shortened(error.reason or "the handler raised Dead")
     try:
+        if isinstance(error, Dead) and (reason := getattr(error, "reason", None)):
+            return shortened(reason)
         text = str(error)
     except Exception:  # noqa: BLE001 - an error's own __str__ may raise anything
         text = ""
+    if type(error) is Dead and not text:
+        return "the handler raised Dead"
     name = type(error).__name__
     return shortened(f"{name}: {text}" if text else name)
 

@@ -181,9 +181,9 @@ def write(act: Callable[[], R]) -> Call[R]:
     return Call(CALL, act=act)
 
 
-def finish(act: Callable[[Sequence[Record]], R], pick: Pick) -> Call[R]:
+def finish(act: Callable[[Sequence[Record]], R], pick: Pick, *, withdraws: bool = True) -> Call[R]:
     """Finish the picked records by a function of the store."""
-    return Call(CALL, [], act=act, pick=pick)
+    return Call(CALL, [], act=act, pick=pick, withdraws=withdraws)
 
 
 def finish_together(finishing: Finishing[R], pick: Pick) -> Call[R]:

@@ -42,15 +42,24 @@ def holding(
         yield work.shown(records[0])
         working = False
         session.run(call.settle(records))
-    except BaseException as error:
-        failed = working and isinstance(error, Exception)
-        if failed and work.failed is not None:
-            _store_failure(queue, session, work.failed(records, error))
-        elif records:  # at once: a second interrupt finds it there
-            session.strays.append((records, failed))
-            _give_back(queue, session, error)
+    except Exception as error:
+        try:
+            if working and work.failed is not None:
+                _store_failure(queue, session, work.failed(records, error))
+            elif records:
+                session.strays.append((records, working))
+                _give_back(queue, session, error)
+        except BaseException as interrupt:
+            session.strays.append((records, False))
+            _give_back(queue, session, interrupt)
+            raise
         if not isinstance(error, work.signals):
             raise
+    except BaseException as error:
+        if records:  # at once: a second interrupt finds it there
+            session.strays.append((records, False))
+            _give_back(queue, session, error)
+        raise
 
 
 def _store_failure(queue: object, session: ThreadSession, failure: call.Call[Any]) -> None:

@@ -147,14 +147,19 @@ class AsyncWorker:
                 await self._session.give_back(records)
                 raise
             failure = error  # the handler's own
-        except Exception as error:  # noqa: BLE001 - it is stored with the job
-            failure = error
-        except BaseException:
+        except GeneratorExit:
+            self._session.give_back_soon(records)
+            raise
+        except KeyboardInterrupt:
             await self._session.give_back(records)
             raise
+        except BaseException as error:  # noqa: BLE001 - it is stored with the job
+            failure = error
         finally:
             self._busy.discard(task)
         await self._conclude(records, failure)
+        if failure is not None and not isinstance(failure, (Exception, asyncio.CancelledError)):
+            raise failure  # SystemExit, say: its attempt counts, or it would come for ever
 
     def _is_ending(self, task: asyncio.Task[None]) -> bool:
         """Return whether a cancellation came from outside, not out of the handler."""

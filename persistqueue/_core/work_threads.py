@@ -169,21 +169,27 @@ class Worker:
             hand.taking = None
 
     def _handle(self, hand: _Hand, records: list[Record]) -> None:
+        with self._mutex:
+            mine = not (hand.late or self._stopping)
+            if mine:
+                hand.records = records
+                if self._timeout is not None:
+                    hand.end = monotonic() + self._timeout
+        if not mine:  # it came when the worker had been told to stop
+            self._session.give_back(records)
+            return
         failure: BaseException | None = None
-        if self._timeout is not None:
-            hand.end = monotonic() + self._timeout
-        hand.records = records
         try:
             self._handler(self._work.shown(records[0]))
-        except Exception as error:  # noqa: BLE001 - it is stored with the job
+        except BaseException as error:  # noqa: BLE001 - it is stored with the job
             failure = error
-        except BaseException:  # SystemExit, say
-            self._let_go(hand)
-            raise
-        hand.end = None
-        if not hand.late:
+        with self._mutex:
+            hand.end, mine = None, not hand.late
+        if mine:
             self._conclude(records, failure)
         hand.records = []
+        if failure is not None and not isinstance(failure, Exception):
+            raise failure  # SystemExit, say: its attempt counts, or it would come for ever
 
     def _conclude(self, records: list[Record], failure: BaseException | None) -> None:
         """Finish a job, or store that it failed; a full disk is waited for."""
@@ -203,9 +209,9 @@ class Worker:
 
     def _let_go(self, hand: _Hand) -> None:
         """Give back the job of a handler that has not ended."""
-        hand.late = True
-        records, hand.records = hand.records, []
         with self._mutex:
+            hand.late = True
+            records, hand.records = hand.records, []
             self._hands.discard(hand)
         if records:
             try:
@@ -217,16 +223,27 @@ class Worker:
 
     def _watch(self) -> None:
         assert self._timeout is not None
-        while not self._stopping:
-            threading.Event().wait(_LOOK)
-            now = monotonic()
-            for hand in list(self._hands):
-                if hand.end is not None and hand.end < now and not hand.late:
-                    hand.late = True  # its thread ends when the handler does
-                    self._conclude(hand.records, overtime(self._timeout, TimeoutError()))
-                    with self._mutex:
-                        self._hands.discard(hand)
-                    self._start()
+        error = overtime(self._timeout, TimeoutError())
+        try:
+            while not self._stopping:
+                threading.Event().wait(_LOOK)
+                for hand in list(self._hands):
+                    if records := self._overdue(hand):
+                        self._conclude(records, error)
+                        self._start()
+                        with self._mutex:
+                            self._hands.discard(hand)
+        except BaseException as error:  # noqa: BLE001 - ``wait`` raises it
+            self._error = self._error or error
+            self.poke()
+
+    def _overdue(self, hand: _Hand) -> list[Record]:
+        """Take a job from a handler that has taken too long; nothing if it has not."""
+        with self._mutex:
+            if hand.end is None or hand.end >= monotonic() or hand.late:
+                return []
+            hand.late = True  # its thread ends when the handler does
+            return hand.records
 
 
 class _Hand:

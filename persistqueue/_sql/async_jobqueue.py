@@ -194,6 +194,8 @@ class AsyncJobBase(AsyncAckBase[T]):
         At the end of the block the worker takes nothing new and waits ``grace`` seconds for the
         handlers that run.  The jobs of the others are ready again, and no attempt is counted.
 
+        A handler that raises ``SystemExit`` has failed, and ends the worker with it.
+
         Args:
             handler: is called with a job's item; see ``process`` for what its end means.
             concurrency: how many jobs are worked on at a time.

@@ -52,12 +52,15 @@ class JobCalls(AckCalls):
     # -- the end of an attempt ----------------------------------------------------------
 
     def end(self, records: Sequence[Record], ending: Callable[[Record], Ending]) -> Call[int]:
-        """Let jobs end in one way: gives how many this object still held."""
+        """Let jobs end in one way: gives how many this object still held.
+
+        Also if the caller is cancelled: no consumer would hold the jobs any more.
+        """
 
         def act(still: Sequence[Record]) -> int:
             return sum(not self._store.end([record], ending(record)) for record in still)
 
-        return call.finish(act, lambda book, _: book.still(records))
+        return call.finish(act, lambda book, _: book.still(records), withdraws=False)
 
     def done(self, records: Sequence[Record]) -> Call[int]:
         """Finish jobs."""
@@ -79,8 +82,8 @@ class JobCalls(AckCalls):
     def failed(self, records: Sequence[Record], error: BaseException) -> Call[int]:
         """Store that a handler raised: the job is tried again later, or is dead."""
         note = note_of(error)
-        if isinstance(error, Snooze):
-            return self.end(records, lambda _: self._store.later(error.seconds, "", spent=False))
+        if isinstance(error, Snooze) and (pause := _pause_of(error)) is not None:
+            return self.end(records, lambda _: self._store.later(pause, "", spent=False))
         if isinstance(error, Dead):
             return self.end(records, lambda _: self._store.dead(note))
         return self.end(records, lambda record: self._again(record, None, note))
@@ -112,6 +115,14 @@ class JobCalls(AckCalls):
         """
         how = WORK._replace(failed=self.failed, signals=(Snooze, Dead))
         return how if shown is None else how._replace(shown=shown)
+
+
+def _pause_of(error: Snooze) -> float | None:
+    """Return for how long; None if a subclass says nothing that can be used."""
+    try:
+        return seconds_of("seconds", error.seconds)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def row_of(codec: RowCodec, put: Put[Any], now: float) -> tuple[object, ...]:

@@ -192,6 +192,8 @@ class JobBase(AckBase[T]):
         At the end of the block the worker takes nothing new and waits ``grace`` seconds for the
         handlers that run.  The jobs of the others are ready again, and no attempt is counted.
 
+        A handler that raises ``SystemExit`` has failed, and ends the worker with it.
+
         Args:
             handler: is called with a job's item; see ``process`` for what its end means.
             concurrency: how many jobs are worked on at a time.

@@ -30,6 +30,7 @@ from persistqueue import (
     AsyncQueue,
     AsyncSQLiteQueue,
     Broker,
+    JobQueue,
     PDict,
     Queue,
     SQLiteAckQueue,
@@ -204,6 +205,25 @@ def test_an_interrupted_block_holds_nothing(moments: range, tmp_path: Path, fami
             else:
                 q.task_done(len(found))
                 assert 0 == q.unfinished_tasks, k
+    assert k > 40
+
+
+def test_an_interrupted_failure_of_a_job_leaves_no_job_held(moments: range, tmp_path: Path) -> None:
+    """After Ctrl-C while a job's failure is stored, the job is tried again, now or later."""
+
+    def block(q: JobQueue[str]) -> None:
+        with suppress(ValueError), q.process():
+            raise ValueError
+
+    for k in moments:
+        with JobQueue[str](tmp_path / f"{k}.db", durability="process") as q:
+            q.put("a")
+            hit, _ = interrupted(k, lambda q=q: block(q), contextlib.__file__)
+            if not hit:
+                break
+            gc.collect()
+            assert Call(q.put, "after").outcome() == 2
+            assert 0 == q.stats().held, k
     assert k > 40
 
 

@@ -158,6 +158,16 @@ def test_a_job_expires_while_it_waits(open_jobs: Callable[..., Any]) -> None:
         assert 1 == q.stats().held  # what process held is done
 
 
+def test_a_dead_job_that_is_requeued_does_not_expire_again(open_jobs: Callable[..., Any]) -> None:
+    """Also if a verb of the ack queue has declared it dead, which knows of no time."""
+    with open_jobs() as q:
+        number = q.put("a", ttl=1)
+        q.ack_failed(id=number)
+        set_clock_forward(q, 2)
+        assert [number] == q.dead.requeue()
+        assert "a" == q.get(timeout=10)
+
+
 def test_many_jobs_are_due_or_over_at_once(open_jobs: Callable[..., Any]) -> None:
     """They are promoted and buried some at a time, and none is forgotten."""
     with open_jobs() as q:
@@ -290,6 +300,59 @@ def test_snooze_costs_no_attempt_and_dead_is_the_end(open_jobs: Callable[..., An
         with q.process(timeout=10):
             raise Dead("bad address")
         assert [("a", "bad address")] == [(dead.item, dead.note) for dead in q.dead.browse()]
+
+
+@pytest.mark.parametrize("signal", [Snooze, Dead])
+def test_a_signal_of_ones_own_that_says_nothing(
+    open_jobs: Callable[..., Any], signal: type[Exception]
+) -> None:
+    """A subclass that does not call our ``__init__`` loses no job."""
+
+    class Own(signal):  # type: ignore[misc, valid-type]
+        def __init__(self, response: int) -> None:
+            self.response = response
+
+    with open_jobs(retry=Retry(first=HOUR)) as q:
+        q.put("a")
+        with q.process():
+            raise Own(429)
+        delayed = signal is Snooze
+        assert (0, delayed, 0, not delayed) == q.stats()[:4]
+
+
+@pytest.mark.parametrize("way", ["process", "worker"])
+def test_a_failure_is_stored_although_its_task_is_cancelled(tmp_path: Path, way: str) -> None:
+    """Else no consumer would hold the job until the queue is closed."""
+
+    async def main() -> None:
+        async with AsyncJobQueue[int](tmp_path / "app.db", retry=Retry(first=HOUR)) as q:
+            await q.put(1)
+            others: list[asyncio.Task[Any]] = []
+
+            async def handle(_: int) -> None:
+                others.append(asyncio.create_task(q.put_many([Put(2, delay=HOUR)] * 2000)))
+                while q._session._commits.flying is None:  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0)
+                task = asyncio.current_task()
+                assert task is not None
+                asyncio.get_running_loop().call_soon(task.cancel)
+                raise ValueError
+
+            async def process() -> None:
+                async with q.process() as item:
+                    await handle(item)
+
+            if way == "process":
+                with suppress(asyncio.CancelledError):
+                    await asyncio.create_task(process())
+            else:
+                async with q.worker(handle):
+                    while not others or not others[0].done():  # noqa: ASYNC110 - as above
+                        await asyncio.sleep(0.01)
+            await others[0]
+            assert (0, 2001, 0, 0) == (await q.stats())[:4]
+
+    asyncio.run(main())
 
 
 def test_a_job_ends_once(open_jobs: Callable[..., Any]) -> None:
@@ -651,6 +714,50 @@ def test_a_handler_that_takes_too_long_has_failed(open_jobs: Callable[..., Any])
         assert ["TimeoutError: the handler did not end within 0.1 s"] == [
             dead.note for dead in q.dead.browse()
         ]
+
+
+def test_what_a_worker_took_when_it_had_ended_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with JobQueue[str](tmp_path / "app.db") as q:
+        take, begun, over = q._store.take, threading.Event(), threading.Event()
+
+        def slow(most: int) -> Any:
+            taken = take(most)
+            if taken:
+                begun.set()
+                over.wait(30)
+            return taken
+
+        monkeypatch.setattr(q._store, "take", slow)
+        seen: list[str] = []
+        q.put("a")
+        with q.worker(seen.append, grace=0):
+            assert begun.wait(30)
+        over.set()
+        until(lambda: q.qsize() == 1)
+        assert not seen
+
+
+@pytest.mark.parametrize("family", sorted(JOB_FAMILIES))
+def test_a_handler_that_ends_its_program_counts_as_an_attempt(family: str, tmp_path: Path) -> None:
+    """Such a job would end each program that works on it, for ever."""
+
+    def handle(_: str) -> None:
+        raise SystemExit(3)
+
+    async def handle_async(item: str) -> None:
+        handle(item)
+
+    async def main() -> None:
+        async with AsyncJobQueue[str](tmp_path / "app.db") as q:
+            await q.work(handle_async)
+
+    with JobQueue[str](tmp_path / "app.db") as q:
+        q.put("a", max_attempts=1)
+        with pytest.raises(SystemExit):
+            asyncio.run(main()) if family == "AsyncJobQueue" else q.work(handle)
+        assert ["SystemExit: 3"] == [dead.note for dead in q.dead.browse()]
 
 
 def test_a_worker_ends_when_its_queue_is_shut_down(open_jobs: Callable[..., Any]) -> None:
