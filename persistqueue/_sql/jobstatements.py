@@ -115,7 +115,8 @@ class JobTable(Table):
         self.dead_ids = f"SELECT _id FROM {table} WHERE {_DEAD} ORDER BY _id"
         self.requeue = (
             f"UPDATE {table} SET status = {READY}, attempts = 0, due = NULL, expires = NULL,"
-            f" note = NULL WHERE _id = {mark} AND {_DEAD} AND NOT EXISTS (SELECT 1 FROM {table} AS other"
+            f" note = NULL WHERE _id = {mark} AND {_DEAD}"
+            f" AND NOT EXISTS (SELECT 1 FROM {table} AS other"
             f" WHERE other.key = {table}.key AND other.{unfinished})"
         )
         self.purge = f"DELETE FROM {table} WHERE {_DEAD} AND timestamp <= {mark}"
