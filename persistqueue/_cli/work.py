@@ -175,4 +175,5 @@ class _Worker:
 
     def status(self) -> int:
         """Wait for its end, and return its status."""
-        return 0 if self._process is None else abs(self._process.wait())
+        status = 0 if self._process is None else self._process.wait()
+        return 0 if status == -signal.SIGTERM else abs(status)  # told before it had begun

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class AsyncWorker:
         if self._tasks:
             raise RuntimeError("a worker can be started once; make another one")
         for _ in range(self._concurrency):
-            self._tasks.add(asyncio.create_task(self._run()))
+            self._tasks.add(_Task(self._run(), loop=asyncio.get_running_loop()))
         return self
 
     async def __aexit__(
@@ -163,8 +164,9 @@ class AsyncWorker:
 
     def _is_ending(self, task: asyncio.Task[None]) -> bool:
         """Return whether a cancellation came from outside, not out of the handler."""
-        cancelling = getattr(task, "cancelling", None)  # since Python 3.11
-        return self._stopping or cancelling is None or cancelling() > 0
+        if sys.version_info >= (3, 11):
+            return self._stopping or task.cancelling() > 0
+        return self._stopping or not isinstance(task, _Task) or task.told
 
     async def _call(self, job: Any) -> None:
         if self._timeout is None:
@@ -190,6 +192,16 @@ class AsyncWorker:
                 await asyncio.sleep(PAUSE)
             else:
                 return
+
+
+class _Task(asyncio.Task[None]):
+    """A task that knows whether it was cancelled, as all do since Python 3.11."""
+
+    told = False
+
+    def cancel(self, msg: Any = None) -> bool:
+        self.told = True
+        return super().cancel(msg)
 
 
 async def run(worker: AsyncWorker) -> None:

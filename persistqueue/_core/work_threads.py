@@ -109,8 +109,8 @@ class Worker:
         for hand in hands:
             if hand.taking is not None:
                 self._session.expire(hand.taking)
-        end = monotonic() + self._grace
-        while self._hands and (left := end - monotonic()) > 0:
+        began = monotonic()
+        while self._hands and (left := began + self._grace - monotonic()) > 0:  # see ``hurry``
             self.listen(min(left, _LOOK))
         for hand in list(self._hands):
             self._let_go(hand)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .statements import Table
 
 _SLICE = 100  # rows that one call promotes or buries, beside its own work
+_BACKLOG = 1000  # the same, where a call finds one in its way
 _NEVER = float("inf")
 _BACK = 1.0  # s by which a clock that went back is noticed
 _EXPIRED = "expired"
@@ -205,18 +206,22 @@ class JobStore(AckStore):
 
     def _records(self, rows: Sequence[Row]) -> list[Record]:
         """Return the records of rows that may run; those that may not are dead from now on."""
-        now, fit = self.clock(), []
+        now, fit, over = self.clock(), [], False
         for row in rows:
             expires, most, attempts = row[EXPIRES], self.most_of(row), row[ATTEMPTS]
             if not _is_whole(row):  # decoding says so
                 fit.append(row)
             elif expires is not None and expires <= now:
                 self._bury_waiting(row[0], _EXPIRED)
+                over = True
             elif most is not None and attempts > most:  # as taken
                 note = f"handed out {attempts - 1} times and never finished"
                 self._bury_waiting(row[0], note)
             else:
                 fit.append(row)
+        if over:  # there may be a million of them in front of the next one
+            values = (_EXPIRED, now, _BACKLOG)
+            self._died(self.conn.execute(self.table.expire, values).rowcount)
         return super()._records(fit)
 
     def _decode(self, table: Table, row: Row) -> Any:

@@ -760,6 +760,46 @@ def test_a_handler_that_ends_its_program_counts_as_an_attempt(family: str, tmp_p
         assert ["SystemExit: 3"] == [dead.note for dead in q.dead.browse()]
 
 
+def test_a_worker_that_is_hurried_does_not_wait_any_longer(open_jobs: Callable[..., Any]) -> None:
+    """As a second signal does."""
+    with open_jobs() as q:
+        q.put("a")
+        runs = Runs()
+        with q.worker(runs.handle, grace=HOUR) as worker:
+            until(lambda: runs.running == 1)
+            threading.Timer(0.2, worker.hurry).start()
+        assert (1, 0, 0, 0) == q.stats()[:4]
+        runs.open()
+
+
+def test_a_handler_may_await_what_was_cancelled(tmp_path: Path) -> None:
+    """That is a failure like any other: the worker goes on."""
+
+    async def handle(_: int) -> None:
+        other = asyncio.create_task(asyncio.sleep(HOUR))
+        other.cancel()
+        await other
+
+    async def main() -> list[str]:
+        async with AsyncJobQueue[int](tmp_path / "app.db", retry=Retry(max_attempts=1)) as q:
+            await q.put_many(range(3))
+            async with q.worker(handle):
+                await asyncio.wait_for(q.join(), 30)
+            return [dead.note for dead in await q.dead.browse()]
+
+    assert ["CancelledError"] * 3 == asyncio.run(main())
+
+
+def test_many_jobs_that_are_over_lie_in_front(open_jobs: Callable[..., Any]) -> None:
+    with open_jobs(keep_dead=50) as q:
+        q.put_many([Put(n, ttl=1) for n in range(5000)])
+        q.put("a")
+        set_clock_forward(q, 2)
+        assert "a" == q.get(timeout=10)
+        assert (0, 0, 1) == q.stats()[:3]
+        assert 50 <= q.stats().dead <= 60
+
+
 def test_a_worker_ends_when_its_queue_is_shut_down(open_jobs: Callable[..., Any]) -> None:
     with open_jobs() as q:
         q.put_many(range(5))
