@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SHORTEST, _LONGEST = 0.5, 30.0  # s before a process that died is started again
+_HANGUP: int | None = getattr(signal, "SIGHUP", None)  # its terminal is closed; not on Windows
 _LOOK = 0.1  # s between two looks at the processes
 
 
@@ -117,8 +118,9 @@ def _alone(arguments: argparse.Namespace) -> list[str]:
 def _supervise(count: int, command: Sequence[str]) -> int:
     """Keep ``count`` processes of this command at work until a signal comes."""
     signals: SimpleQueue[int] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: signals.put(number))
+    for number in (signal.SIGTERM, signal.SIGINT, _HANGUP):
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda number, _: signals.put(number))
     workers = [_Worker(command) for _ in range(count)]
     told = 0
     while not told:
@@ -165,8 +167,12 @@ class _Worker:
             self._pause = min(2 * self._pause, _LONGEST)
         if self._process is None and now >= self._due:
             self._began = now
-            # A group of its own: Ctrl-C is told by this process, once.
-            self._process = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603
+            try:  # a group of its own: Ctrl-C is told by this process, once
+                self._process = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603
+            except OSError as error:  # no memory, too many processes: the others go on
+                warn("a worker process cannot be started now: %s", error)
+                self._due = now + self._pause
+                self._pause = min(2 * self._pause, _LONGEST)
 
     def end(self) -> None:
         """Tell it to end."""

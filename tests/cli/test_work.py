@@ -131,6 +131,18 @@ def test_several_processes_of_which_one_dies(place: Path, start: Start) -> None:
         assert (1, 0, 0, 0) == q.stats()[:4]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGHUP")
+def test_no_process_outlives_the_terminal(place: Path, start: Start) -> None:
+    with JobQueue[str](place / "app.db") as q:
+        q.put("slow")
+        process = start("handlers:plain", "app.db", "--processes", 2, "--grace", 0.1)
+        until(lambda: len(done(place)) == 1)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=20)
+        assert 0 == process.returncode
+        assert (1, 0, 0, 0) == q.stats()[:4]
+
+
 def test_a_handler_that_fails_is_logged(place: Path, start: Start) -> None:
     with JobQueue[Any](place / "app.db") as q:
         q.put(["no text that could be looked up"], max_attempts=1)
