@@ -63,6 +63,7 @@ class AsyncWorker:
     async def __aenter__(self) -> Self:
         if self._tasks:
             raise RuntimeError("a worker can be started once; make another one")
+        self._session.check_open()
         for _ in range(self._concurrency):
             self._tasks.add(_Task(self._run(), loop=asyncio.get_running_loop()))
         return self

@@ -68,6 +68,7 @@ class Worker:
     def __enter__(self) -> Self:
         if self._hands or self._stopping:
             raise RuntimeError("a worker can be started once; make another one")
+        self._session.check_open()
         for _ in range(self._concurrency):
             self._start()
         if self._timeout is not None:

@@ -26,6 +26,7 @@ from persistqueue import (
     JobLost,
     JobQueue,
     Put,
+    QueueClosed,
     Retry,
     SerializationError,
     Snooze,
@@ -890,3 +891,10 @@ def test_a_cancelled_end_of_a_job_is_an_end(tmp_path: Path, delay: int) -> None:
                 await q.dead.purge()
 
     asyncio.run(life())
+
+
+def test_a_worker_of_a_closed_queue_is_an_error(open_jobs: Callable[..., Any]) -> None:
+    q = open_jobs()
+    q.close()
+    with pytest.raises(QueueClosed), q.worker(print):
+        pass
