@@ -441,10 +441,11 @@ def test_gets_stay_quick_beside_an_old_snapshot(
         dump.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         dump.cursor().execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         dump.cursor().execute(f"SELECT COUNT(*) FROM {q._table_name}")
-        first = sorted(pages_read(mysql, q.get) for _ in range(15))[7]
+        first = min(pages_read(mysql, q.get) for _ in range(15))
         for _ in range(15):
             q.get_many(500)
-        assert sorted(pages_read(mysql, q.get) for _ in range(15))[7] <= first
+        # The least: the server may be clearing up behind another test.
+        assert min(pages_read(mysql, q.get) for _ in range(15)) <= first
 
 
 def pages_read(mysql: MysqlServer, call: Callable[[], Any]) -> int:

@@ -149,7 +149,9 @@ def check(
     slaughter = SqlSlaughter(path, kind, way, durability, loops)
     for _ in range(rounds):
         slaughter.round(2, consumers)
-    audit(slaughter, contents(kind, path), rounds * consumers, in_order="FILO" not in kind)
+    deaths = rounds * consumers
+    late = deaths if consumers > 1 else 0
+    audit(slaughter, contents(kind, path), deaths, in_order="FILO" not in kind, late=late)
 
 
 ACK = [kind for kind in SQL_KINDS if "Ack" in kind]
