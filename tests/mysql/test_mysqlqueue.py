@@ -441,7 +441,7 @@ def test_gets_stay_quick_beside_an_old_snapshot(
         dump.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         dump.cursor().execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         dump.cursor().execute(f"SELECT COUNT(*) FROM {q._table_name}")
-        first = min(pages_read(mysql, q.get) for _ in range(15))
+        first = sorted(pages_read(mysql, q.get) for _ in range(15))[7]
         for _ in range(15):
             q.get_many(500)
         # The least: the server may be clearing up behind another test.
