@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import signal
 import subprocess
 import sys
@@ -37,6 +38,20 @@ from persistqueue import (
     SQLiteQueue,
 )
 from persistqueue.testing import waiting_calls
+
+
+@pytest.fixture(autouse=True)
+def _logging_goes_on() -> Iterator[None]:
+    """Release the locks of logging that an interrupt inside it has left held by this thread.
+
+    They are taken in Python before 3.13, in front of the ``try`` that releases them.
+    """
+    yield
+    handlers = [reference() for reference in logging._handlerList]  # type: ignore[attr-defined]
+    locks = [logging._lock, *(each.lock for each in handlers if each)]  # type: ignore[attr-defined]
+    for lock in locks:
+        while lock is not None and lock._is_owned():
+            lock.release()
 
 
 @contextlib.contextmanager
