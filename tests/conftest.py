@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,10 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(autouse=True, scope="module")
 def _little_garbage() -> None:
     """Let ``gc.collect`` look at what a test makes, not at the thousands of tests themselves."""
-    gc.collect()
+    with warnings.catch_warnings():
+        # What another module has left open would be this one's error.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     gc.freeze()
 
 
