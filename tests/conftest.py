@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,13 +52,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _little_garbage() -> None:
-    """Let ``gc.collect`` look at what a test makes, not at the thousands of tests themselves."""
-    with warnings.catch_warnings():
-        # What another module has left open would be this one's error.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+def _little_garbage() -> Iterator[None]:
+    """Let ``gc.collect`` look at what a test makes, not at the thousands of tests themselves.
+
+    What a module has left open is that module's error: it is collected at the module's end.
+    """
+    gc.collect()
     gc.freeze()
+    yield
+    gc.collect()
 
 
 @pytest.fixture
